@@ -1,0 +1,1 @@
+"""Image classification with one directed acyclic graph per image, on PyTorch Geometric."""

@@ -1,0 +1,96 @@
+"""Downloading a file from the first mirror that serves it whole and unchanged."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import requests
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+_MAX_BYTES = 1 << 30
+_CHUNK = 1 << 16
+
+
+class DownloadError(OSError):
+    """No mirror delivered the file, or it could not be stored."""
+
+
+def download(
+    urls: Sequence[str],
+    target: Path,
+    *,
+    verify: Callable[[Path], None],
+    timeout: tuple[float, float] = (5.0, 30.0),
+    max_bytes: int = _MAX_BYTES,
+) -> None:
+    """Download a file, trying one URL after the other until one delivers the right content.
+
+    The target appears only when it is complete and verified; nothing is left behind otherwise.
+
+    Args:
+        urls: Where the file may be found, in order of preference.
+        target: Where to put it. Missing parent folders are made.
+        verify: Called with the path of the downloaded file; raises ValueError if its content is wrong.
+        timeout: Seconds to wait for a connection, and between two pieces of the answer.
+        max_bytes: A longer file is refused.
+
+    Raises:
+        ValueError: If there are no URLs.
+        DownloadError: If every URL failed (the message names each one and why), or if the file could not
+            be written.
+    """
+    if not urls:
+        raise ValueError("urls: expected at least one URL, got none")
+    # A name of its own for every call, so that two processes can download the same file at once.
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    failures = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for url in urls:
+            try:
+                _fetch(url, partial, target.name, timeout, max_bytes)
+                verify(partial)
+            except (requests.RequestException, ValueError) as error:
+                # The temporary name means nothing to the reader.
+                reason = str(error).replace(str(partial), "the downloaded file")
+                failures.append(f"{url} ({reason})")
+            else:
+                partial.replace(target)
+                return
+    except OSError as error:
+        raise DownloadError(f"{target}: expected to be able to write this file, got {error}") from error
+    finally:
+        # Gone after success, and never there where the folder could not be made.
+        with suppress(OSError):
+            partial.unlink()
+    raise DownloadError(f"{target.name}: every download failed: {'; '.join(failures)}")
+
+
+def _fetch(url: str, path: Path, label: str, timeout: tuple[float, float], max_bytes: int) -> None:
+    # The files are compressed already; "identity" keeps servers from wrapping them once more.
+    headers = {"Accept-Encoding": "identity"}
+    with requests.get(url, stream=True, timeout=timeout, headers=headers) as response:
+        response.raise_for_status()
+        length = response.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else None
+        received = 0
+        # disable=None: no bar where stderr is not a terminal.
+        with (
+            path.open("wb") as file,
+            tqdm(total=total, unit="B", unit_scale=True, desc=label, disable=None) as bar,
+        ):
+            for chunk in response.iter_content(_CHUNK):
+                received += len(chunk)
+                if received > max_bytes:
+                    raise ValueError(f"expected at most {max_bytes} bytes, got more")
+                file.write(chunk)
+                bar.update(len(chunk))
+    # Older versions of urllib3 do not notice a connection that closes early.
+    if total is not None and received != total:
+        raise ValueError(f"expected {total} bytes, got {received}")

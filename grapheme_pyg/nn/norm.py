@@ -1,0 +1,62 @@
+"""Batch normalisation for nodes of one type, whose batches come in several groups and may be tiny."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class GroupedBatchNorm(nn.Module):
+    r"""Batch normalisation (Ioffe and Szegedy, 2015) over one group of nodes at a time.
+
+    A node type may occur in several levels of a sweep; each level is a group with statistics of its own.
+    Groups of fewer than two rows use the running statistics. Those move once for each sweep, towards
+    the statistics of all its groups together: call :meth:`update` after the last one.
+
+    Args:
+        channels: Width of the states.
+        eps: Added to the variance.
+        momentum: Weight of the newest sweep in the running statistics.
+
+    Shapes:
+        - **x**: ``[num_rows, channels]``
+        - **output**: the same
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self._seen: list[tuple[int, Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.shape[0] < 2:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        # With momentum 1 the "running" statistics that come back are this group's own.
+        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+        self._seen.append((x.shape[0], mean, var))
+        return out
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Moves the running statistics by what the groups since the last call have shown."""
+        if not self._seen:
+            return
+        counts = torch.tensor([count for count, _, _ in self._seen]).to(self.running_mean)[:, None]
+        means = torch.stack([mean for _, mean, _ in self._seen])
+        variances = torch.stack([var for _, _, var in self._seen])
+        self._seen.clear()
+        total = counts.sum()
+        mean = (counts * means).sum(0) / total
+        squares = ((counts - 1) * variances + counts * (means - mean).square()).sum(0)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(squares / (total - 1), self.momentum)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.numel()}, eps={self.eps}, momentum={self.momentum}"

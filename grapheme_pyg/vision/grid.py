@@ -1,0 +1,200 @@
+"""Cells of pixels and coarser cells above them: the finder of ``mode="grid"``. Knows pixels and no PyG."""
+
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grapheme_pyg.vision.hierarchy import Hierarchy, LevelSpec, Relations
+
+# Levels are added until the grid has at most this many cells in a row and in a column.
+TOP_CELLS = 4
+# The nine places of a 3×3 window, row by row: kind = 3 (dy + 1) + (dx + 1), as in a convolution kernel.
+PLACES = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
+NAMES = ("north_west", "north", "north_east", "west", "centre", "east", "south_west", "south", "south_east")
+
+
+@dataclass(frozen=True)
+class GridFinder:
+    """Finds the cells of an image where it has contrast.
+
+    Attributes:
+        patch_size: Side of a fine cell in pixels.
+        in_channels: Of the image, 1 or 3.
+        threshold: A fine cell exists if max − min over its pixels exceeds this, in 0…255.
+        margin: Pixels around a cell that count as its own in that comparison.
+    """
+
+    patch_size: int
+    in_channels: int
+    threshold: int
+    margin: int
+
+    def levels(self, num_levels: int) -> tuple[LevelSpec, ...]:
+        """The words for ``num_levels`` levels: eight neighbours and ``self``, nine parts of a whole."""
+        lateral = tuple("self" if name == "centre" else f"{name}_of" for name in NAMES)
+        part_of = tuple(f"{name}_part_of" for name in NAMES)
+        return tuple(LevelSpec(f"cell{i}", lateral, part_of, self._num_features(i)) for i in range(num_levels))
+
+    def _num_features(self, level: int) -> int:
+        per_channel = self.patch_size**2 if level == 0 else 2
+        return per_channel * self.in_channels
+
+    def lattice(self, height: int, width: int) -> Hierarchy:
+        """All cells that an image of this size can have."""
+        grids = self._grids(height, width)
+        numbers, level, centre = [], [], []
+        count = 0
+        for i, (rows, columns) in enumerate(grids):
+            numbers.append(torch.arange(count, count + rows * columns).view(rows, columns))
+            count += rows * columns
+            level.append(torch.full((rows * columns,), i))
+            y = _centres(rows, self.patch_size << i, height)
+            x = _centres(columns, self.patch_size << i, width)
+            centre.append(torch.cartesian_prod(y, x).flip(1))
+        neighbours = [(kind, place) for kind, place in enumerate(PLACES) if place != (0, 0)]
+        lateral = [_lateral(grid, dy, dx, kind) for grid in numbers for kind, (dy, dx) in neighbours]
+        part_of = [
+            _part_of(fine, coarse, dy, dx, kind)
+            for fine, coarse in pairwise(numbers)
+            for kind, (dy, dx) in enumerate(PLACES)
+        ]
+        y, x = torch.arange(height) // self.patch_size, torch.arange(width) // self.patch_size
+        return Hierarchy(
+            level=torch.cat(level),
+            centre=torch.cat(centre),
+            lateral=_join(lateral),
+            part_of=_join(part_of),
+            finest_of_pixel=numbers[0][y][:, x].flatten(),
+            size=(height, width),
+        )
+
+    def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Which entities of the lattice an image has, and what their pixels say.
+
+        Args:
+            pixels: uint8 ``[B, C, H, W]``.
+
+        Returns:
+            ``present`` bool ``[B, num_entities + 1]``, the last column for images without any active cell, and
+            ``features`` float32 ``[B, num_entities + 1, num_features]`` in [0, 1], the last row for the image as a
+            whole. Fine cells have their pixels, channel by channel and row by row, 0 beyond the border; coarse
+            cells and the whole have means, then standard deviations of the channels. All come from integers
+            and correctly rounded operations, and so do not depend on the batch.
+        """
+        num_images, channels, height, width = pixels.shape
+        grids = self._grids(height, width)
+        patch = self.patch_size
+
+        active = self._active(pixels)
+        present = [active.flatten(1)]
+        for _ in grids[1:]:
+            # A coarse cell exists if one of the 3×3 cells that are part of it does.
+            active = F.max_pool2d(active.float(), kernel_size=3, stride=2, padding=1).bool()
+            present.append(active.flatten(1))
+        present.append(~present[0].any(dim=1, keepdim=True))
+
+        rows, columns = grids[0]
+        padding = (0, columns * patch - width, 0, rows * patch - height)
+        padded = F.pad(pixels, padding) if any(padding) else pixels
+        cells = padded.view(num_images, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
+        num_features = max(self._num_features(0), self._num_features(1))
+        fine = cells.reshape(num_images, rows * columns, -1).float().div_(255)
+        features = [F.pad(fine, (0, num_features - fine.shape[-1]))]
+
+        values = padded.to(torch.int64)
+        total = _block_sum(values, patch), _block_sum(values * values, patch)
+        for i in range(1, len(grids)):
+            total = _block_sum(total[0], 2), _block_sum(total[1], 2)
+            area = _extents(grids[i][0], patch << i, height)[:, None] * _extents(grids[i][1], patch << i, width)
+            features.append(F.pad(_mean_and_spread(*total, area), (0, num_features - 2 * channels)))
+        whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
+        area = torch.tensor([[height * width]])
+        features.append(F.pad(_mean_and_spread(*whole, area), (0, num_features - 2 * channels)))
+        return torch.cat(present, dim=1), torch.cat(features, dim=1)
+
+    def _grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns of each level; at least one coarse level."""
+        grids = [(-(-height // self.patch_size), -(-width // self.patch_size))]
+        while len(grids) == 1 or max(grids[-1]) > TOP_CELLS:
+            grids.append((-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))
+        return grids
+
+    def _active(self, pixels: Tensor) -> Tensor:
+        """Fine cells with contrast in any channel, bool ``[B, rows, columns]``."""
+        patch, margin = self.patch_size, self.margin
+        height, width = pixels.shape[-2:]
+        rows, columns = -(-height // patch), -(-width // patch)
+        # Repeating the border adds no new value to a cell that the border cuts.
+        y = torch.arange(-margin, rows * patch + margin).clamp(0, height - 1)
+        x = torch.arange(-margin, columns * patch + margin).clamp(0, width - 1)
+        if y.numel() != height or x.numel() != width:
+            pixels = pixels[:, :, y][:, :, :, x]
+        high = low = pixels
+        for dim, count in ((2, rows), (3, columns)):
+            # The k-th pixel of every window along this axis.
+            strided = [
+                (slice(None),) * dim + (slice(k, k + (count - 1) * patch + 1, patch),)
+                for k in range(patch + 2 * margin)
+            ]
+            high = reduce(torch.maximum, [high[at] for at in strided])
+            low = reduce(torch.minimum, [low[at] for at in strided])
+        return (high - low > self.threshold).any(dim=1)
+
+
+
+
+def _centres(count: int, side: int, size: int) -> Tensor:
+    """Centres of ``count`` cells along an axis of ``size`` pixels, in pixels."""
+    start = torch.arange(count, dtype=torch.float64) * side
+    return (start + (start + side).clamp(max=size)) / 2
+
+
+def _extents(count: int, side: int, size: int) -> Tensor:
+    """How many pixels of the image each of ``count`` cells covers along an axis."""
+    start = torch.arange(count) * side
+    return (start + side).clamp(max=size) - start
+
+
+def _lateral(grid: Tensor, dy: int, dx: int, kind: int) -> Relations:
+    """Relations from each cell's neighbour at (dy, dx) to the cell."""
+    rows, columns = grid.shape
+    target = grid[max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)]
+    source = grid[max(0, dy) : rows - max(0, -dy), max(0, dx) : columns - max(0, -dx)]
+    return Relations(source.flatten(), target.flatten(), torch.full((source.numel(),), kind))
+
+
+def _part_of(fine: Tensor, coarse: Tensor, dy: int, dx: int, kind: int) -> Relations:
+    """Relations from fine cell (2I + dy, 2J + dx) to coarse cell (I, J): a 3×3 window at stride 2."""
+    y = 2 * torch.arange(coarse.shape[0]) + dy
+    x = 2 * torch.arange(coarse.shape[1]) + dx
+    in_y, in_x = (y >= 0) & (y < fine.shape[0]), (x >= 0) & (x < fine.shape[1])
+    source = fine[y[in_y]][:, x[in_x]]
+    target = coarse[in_y][:, in_x]
+    return Relations(source.flatten(), target.flatten(), torch.full((source.numel(),), kind))
+
+
+def _join(relations: list[Relations]) -> Relations:
+    return Relations(
+        torch.cat([r.source for r in relations]),
+        torch.cat([r.target for r in relations]),
+        torch.cat([r.kind for r in relations]),
+    )
+
+
+def _block_sum(values: Tensor, side: int) -> Tensor:
+    """Sums over blocks of ``side × side``, the last ones cut by the border; int64 ``[B, C, rows, columns]``."""
+    rows, columns = -(-values.shape[2] // side), -(-values.shape[3] // side)
+    values = F.pad(values, (0, columns * side - values.shape[3], 0, rows * side - values.shape[2]))
+    return values.view(*values.shape[:2], rows, side, columns, side).sum((3, 5))
+
+
+def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel, ``[B, rows · columns, 2 C]``, in [0, 1]."""
+    mean = total.double() / area
+    variance = squares.double() / area - mean * mean
+    spread = variance.clamp_(min=0).sqrt_()
+    return torch.cat([mean, spread], dim=1).div_(255).float().flatten(2).transpose(1, 2)
