@@ -1,1 +1,34 @@
 """Image classification with one directed acyclic graph per image, on PyTorch Geometric."""
+
+from typing import TYPE_CHECKING, Any
+
+from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.model import ImageClassificationModel, Prediction
+from grapheme_pyg.nn import ClassificationBrain, DagNN
+from grapheme_pyg.vision import ImageGraph, VisionBrain
+
+if TYPE_CHECKING:
+    from grapheme_pyg.training import TrainingSettings, fit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ClassificationBrain",
+    "DagNN",
+    "ImageClassificationModel",
+    "ImageGraph",
+    "Prediction",
+    "RandomAffine",
+    "TrainingSettings",
+    "VisionBrain",
+    "fit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Lightning takes two seconds to import: only those who train wait for it.
+    if name in ("TrainingSettings", "fit"):
+        from grapheme_pyg import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -39,7 +39,9 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         # The outgoing edges of all ready nodes: ranges of `outgoing`, laid end to end.
         count = pointer[ready + 1] - pointer[ready]
         shift = pointer[ready] - (count.cumsum(0) - count)
-        edges = outgoing[torch.arange(int(count.sum()), device=source.device) + shift.repeat_interleave(count)]
+        edges = outgoing[
+            torch.arange(int(count.sum()), device=source.device) + shift.repeat_interleave(count)
+        ]
         reached, times = target[edges].unique(return_counts=True)
         missing[reached] -= times
         ready = reached[missing[reached] == 0]
@@ -76,7 +78,7 @@ def check_typed_dag(
     edge_index: Tensor,
     edge_type: Tensor,
     node_type: Tensor,
-    level: Tensor,
+    level: Tensor | None,
     *,
     num_nodes: int,
     endpoints: Tensor,
@@ -86,9 +88,9 @@ def check_typed_dag(
 
     Args:
         edge_index: ``[2, num_edges]`` int64, in [0, num_nodes).
-        edge_type: ``[num_edges]`` int64, in [0, num_edge_types).
+        edge_type: ``[num_edges]`` int64, in [0, num_edge_types), between the node types of its endpoints.
         node_type: ``[num_nodes]`` int64, in [0, num_node_types).
-        level: ``[num_nodes]`` int64, not negative, ``level[source] < level[target]``.
+        level: ``[num_nodes]`` int64, not negative, ``level[source] < level[target]``; None if not known.
         num_nodes: Number of nodes.
         endpoints: ``[2, num_edge_types]`` int64, node types at the source and target of each edge type.
         num_node_types: Number of node types.
@@ -101,8 +103,9 @@ def check_typed_dag(
         "edge_index": (edge_index, (2, num_edges)),
         "edge_type": (edge_type, (num_edges,)),
         "node_type": (node_type, (num_nodes,)),
-        "level": (level, (num_nodes,)),
     }
+    if level is not None:
+        shapes["level"] = (level, (num_nodes,))
     for name, (tensor, shape) in shapes.items():
         if tensor.dtype != torch.int64:
             raise ValueError(f"{name}: expected dtype torch.int64, got {tensor.dtype}")
@@ -112,16 +115,21 @@ def check_typed_dag(
     _check_range("edge_index", "edge", edge_index, num_nodes)
     _check_range("edge_type", "edge", edge_type, num_edge_types)
     _check_range("node_type", "node", node_type, num_node_types)
+    if level is not None and num_nodes > 0 and int(level.min()) < 0:
+        node = int((level < 0).nonzero()[0])
+        raise ValueError(f"level: expected non-negative values, got {int(level[node])} at node {node}")
     if num_edges == 0:
         return
 
-    # node_type and level of both ends at once: one gather each.
+    # Both ends at once: one gather.
     wrong = (node_type[edge_index] != endpoints[:, edge_type]).any(dim=0)
     if bool(wrong.any()):
         edge = int(wrong.nonzero()[0])
         kind = int(edge_type[edge])
         expected, came = endpoints[:, kind].tolist(), node_type[edge_index[:, edge]].tolist()
         raise ValueError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
+    if level is None:
+        return
     ends = level[edge_index]
     wrong = ends[0] >= ends[1]
     if bool(wrong.any()):

@@ -1,4 +1,4 @@
-"""ClassificationBrain: node states → an embedding for each graph → similarities with class templates."""
+"""ClassificationBrain: node states → an embedding of each graph → similarities with class templates."""
 
 import math
 from collections.abc import Sequence
@@ -10,24 +10,83 @@ from torch_geometric.nn import global_max_pool, global_mean_pool
 
 
 class ClassificationBrain(nn.Module):
-    def __init__(self, in_channels, num_classes, *, embedding_channels=64, templates_per_class=4, init_temperature=10.0, readout="meanmax"):
+    r"""Classifies graphs by their nearest class template.
+
+    The states of a graph's chosen nodes are pooled by mean and maximum and projected to an embedding
+    :math:`z`. Each class has several templates :math:`t`; its similarity is the cosine with the nearest one,
+
+    .. math:: s_c = \max_k \cos(z, t_{ck}), \qquad \mathrm{logit}_c = \exp(\lambda) \, s_c
+
+    with a learned temperature, as in prototypical and cosine classifiers (Snell et al., "Prototypical Networks
+    for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
+    Forgetting", 2018).
+
+    Args:
+        in_channels: Width of the states.
+        classes: Number of classes, or their names.
+        embedding_channels: Width of the embedding.
+        templates_per_class: Templates of each class.
+
+    Shapes:
+        - **states**: ``[num_chosen, in_channels]``
+        - **index**: ``[num_chosen]`` int64, ascending, the graph of each chosen node
+        - **batch_size**: number of graphs
+        - **output**: logits ``[batch_size, num_classes]``
+
+    Raises:
+        ValueError: There is no class, or one name occurs twice.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int | Sequence[str],
+        *,
+        embedding_channels: int = 64,
+        templates_per_class: int = 4,
+    ) -> None:
         super().__init__()
-        self.readout = readout
-        k = {"mean": 1, "max": 1, "meanmax": 2}[readout]
-        self.project = nn.Linear(k * in_channels, embedding_channels, bias=False)
-        self.templates = nn.Parameter(torch.randn(num_classes, templates_per_class, embedding_channels))
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(init_temperature)))
+        names = (
+            [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
+        )
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"classes: expected a positive number or distinct names, got {classes!r}")
+        self.classes = names
+        self.project = nn.Linear(2 * in_channels, embedding_channels, bias=False)
+        self.templates = nn.Parameter(torch.empty(len(names), templates_per_class, embedding_channels))
+        # Starts soft enough for gradients to reach every class; training sharpens it.
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
+        nn.init.normal_(self.templates)
 
-    def embed(self, states, index, batch_size):
-        p = []
-        if "mean" in self.readout: p.append(global_mean_pool(states, index, batch_size))
-        if "max" in self.readout: p.append(global_max_pool(states, index, batch_size))
-        return self.project(torch.cat(p, 1))
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
 
-    def similarities(self, embedding):
-        t = F.normalize(self.templates, dim=-1)
-        return (F.normalize(embedding, dim=-1) @ t.flatten(0, 1).t()).view(-1, *t.shape[:2])
+    def embed(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
+        """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
+        pooled = [pool(states, index, batch_size) for pool in (global_mean_pool, global_max_pool)]
+        embedding: Tensor = self.project(torch.cat(pooled, dim=-1))
+        return embedding
 
-    def forward(self, states, index, batch_size):
-        sim = self.similarities(self.embed(states, index, batch_size))
-        return sim.amax(-1) * self.log_temperature.exp()
+    def similarities(self, embedding: Tensor) -> Tensor:
+        """Cosines with every template, ``[batch_size, num_classes, templates_per_class]`` in [−1, 1].
+
+        Never in half precision: bfloat16 tells apart 128 cosines between 0.5 and 1.
+        """
+        with torch.autocast(embedding.device.type, enabled=False):
+            templates = F.normalize(self.templates, dim=-1)
+            directions = F.normalize(embedding.to(templates.dtype), dim=-1)
+            return (directions @ templates.flatten(0, 1).t()).unflatten(-1, templates.shape[:2])
+
+    def logits(self, embedding: Tensor) -> Tensor:
+        """Tempered similarities with the nearest template of each class, ``[batch_size, num_classes]``."""
+        return self.log_temperature.exp() * self.similarities(embedding).amax(dim=-1)
+
+    def confidences(self, logits: Tensor) -> Tensor:
+        """Probabilities of the classes, ``[batch_size, num_classes]``."""
+        return logits.softmax(dim=-1)
+
+    def forward(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
+        """Logits; see the class for arguments and shapes."""
+        return self.logits(self.embed(states, index, batch_size))

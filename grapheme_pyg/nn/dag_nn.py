@@ -1,74 +1,286 @@
-"""DagNN."""
+"""DagNN: node states of any typed directed acyclic graph, generation by generation."""
+
+from collections.abc import Sequence
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
-from grapheme_pyg.dag import check_typed_dag
+from torch_geometric.typing import OptTensor
+
+from grapheme_pyg.dag import check_typed_dag, topological_levels
 from grapheme_pyg.nn.norm import GroupedBatchNorm
-from grapheme_pyg.nn.sweep import plan_sweep
-from grapheme_pyg.nn.typed_conv import typed_conv
+from grapheme_pyg.nn.sweep import EdgeBlock, Sweep, plan_sweep
+from grapheme_pyg.nn.typed_conv import slot_mean, typed_conv
+from grapheme_pyg.nn.weight_names import RelationNames, align_by_name
 
-class DagNN(MessagePassing):
-    def __init__(self, metadata, in_channels, hidden_channels, norm="batch", skip=False, act=torch.relu):
+EdgeType = tuple[str, str, str]
+NORMS = ("batch", "layer", None)
+
+
+class DagNN(MessagePassing):  # type: ignore[misc]
+    r"""A feed-forward network whose shape is the graph's and whose weights are keyed by edge type.
+
+    .. math::
+        h_v = \operatorname{relu}\Bigl(\operatorname{norm}\Bigl(W^{in}_{\tau(v)} x_v + \sum_r
+              \operatorname{mean}_{(u \to v) \text{ of type } r} (W_r h_u + V_r e_{uv})\Bigr)\Bigr)
+
+    Every state is computed once, from states already computed: level by level in topological order. The
+    weights are the module's and not the graph's, so what is learned on one topology holds on every other. The
+    mean within a relation bounds states at nodes of high degree; on a lattice, where a relation has one edge
+    into a node at most, the operator is a convolution. It runs on any typed DAG: several edges of a type into
+    one node, edges that skip levels or stay within a node type, isolated nodes, no edges at all.
+
+    The weights of all relations between one pair of node types are one parameter ``[num_relations, in, out]``
+    under ``weight.<source>__<target>``. The state dict also holds the relations' names, and loading matches by
+    name: a state dict of another vocabulary loads with ``strict=False`` as far as the names agree.
+
+    Args:
+        metadata: Names of node types and triples (source node type, relation, target node type), all in
+            ``[a-z0-9_]+``, as in PyG's ``HeteroData.metadata()``.
+        in_channels: How many leading columns of ``x`` a node uses: one number, or one for each node type.
+        hidden_channels: Width of the states: one number, or one for each node type.
+        edge_dim: Width of ``edge_attr``, 0 to use none.
+        norm: ``"batch"`` (statistics for each node type and level), ``"layer"`` or None.
+        fused: Whether to use gathers and matrix products instead of ``message`` and ``aggregate``. Both compute
+            the same; explainers switch to the latter by themselves.
+
+    Shapes:
+        - **x**: ``[num_nodes, >= max(in_channels)]``, of the weights' dtype
+        - **edge_index**: ``[2, num_edges]`` int64, source → target
+        - **edge_type**: ``[num_edges]`` int64, index into the edge types
+        - **node_type**: ``[num_nodes]`` int64; optional if there is one node type
+        - **level**: ``[num_nodes]`` int64, rising along every edge; computed if None
+        - **edge_attr**: ``[num_edges, edge_dim]``, if ``edge_dim`` is not 0
+        - **nodes**: ``[num_chosen]`` int64, the nodes whose states to return; all if None
+        - **output**: ``[num_chosen, out_channels]``, narrower states zero-padded
+
+    Raises:
+        ValueError: The metadata, the graph or its dtypes are not as above; :class:`grapheme_pyg.dag.CycleError`,
+            a ValueError too, names the nodes of a cycle.
+    """
+
+    def __init__(
+        self,
+        metadata: tuple[Sequence[str], Sequence[EdgeType]],
+        in_channels: int | Sequence[int],
+        hidden_channels: int | Sequence[int],
+        *,
+        edge_dim: int = 0,
+        norm: str | None = "batch",
+        fused: bool = True,
+    ) -> None:
         super().__init__(aggr=None)
-        node_types, edge_types = metadata
-        self.node_types, self.edge_types = list(node_types), [tuple(e) for e in edge_types]
-        tid = {n: i for i, n in enumerate(node_types)}
-        self.in_channels = in_channels; self.hidden = hidden_channels; self.skip = skip; self.act=act
-        pairs = {}
-        pair_of, rel_of = [], []
-        for s, r, d in self.edge_types:
-            rels = pairs.setdefault((s, d), [])
-            pair_of.append(list(pairs).index((s, d))); rel_of.append(len(rels)); rels.append(r)
-        self.pairs = pairs
-        self.pair_names = [f"{s}__{d}" for s, d in pairs]
-        self.relations = [len(r) for r in pairs.values()]
-        self.self_rel = [r.index("self") if "self" in r else None for r in pairs.values()]
-        self.register_buffer("pair_of", torch.tensor(pair_of), persistent=False)
-        self.register_buffer("rel_of", torch.tensor(rel_of), persistent=False)
-        self.register_buffer("endpoints", torch.tensor([[tid[s] for s,_,_ in self.edge_types],[tid[d] for _,_,d in self.edge_types]]), persistent=False)
-        self.weight = nn.ParameterDict()
-        for (s, d), n in zip(pairs, self.pair_names):
-            R = len(pairs[(s, d)]); ci, co = hidden_channels[tid[s]], hidden_channels[tid[d]]
-            w = torch.empty(R, ci, co); b = (6/(R*ci))**.5
-            self.weight[n] = nn.Parameter(w.uniform_(-b, b))
-        self.input = nn.ParameterDict()
-        for i, n in enumerate(node_types):
-            if in_channels[i]:
-                b = (3/in_channels[i])**.5
-                self.input[n] = nn.Parameter(torch.empty(in_channels[i], hidden_channels[i]).uniform_(-b, b))
-        self.norm = nn.ModuleDict({n: (GroupedBatchNorm(hidden_channels[i]) if norm == "batch" else nn.LayerNorm(hidden_channels[i])) for i, n in enumerate(node_types)})
+        self.node_types, self.edge_types = list(metadata[0]), [tuple(edge_type) for edge_type in metadata[1]]
+        number = {name: i for i, name in enumerate(self.node_types)}
+        unknown = {name for source, _, target in self.edge_types for name in (source, target)} - number.keys()
+        if unknown:
+            raise ValueError(
+                f"metadata: expected edge types between {self.node_types}, got also {sorted(unknown)}"
+            )
+        if len(number) < len(self.node_types) or len(set(self.edge_types)) < len(self.edge_types):
+            raise ValueError("metadata: expected every node type and edge type once, got one twice")
+        if norm not in NORMS:
+            raise ValueError(f"norm: expected one of {NORMS}, got {norm!r}")
+        self.in_channels = _for_each_type("in_channels", in_channels, self.node_types, minimum=0)
+        self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, self.node_types, minimum=1)
+        self.out_channels = max(self.hidden_channels)
+        self.edge_dim, self.fused = edge_dim, fused
 
-    def forward(self, x, edge_index, edge_type, node_type, level, nodes):
-        check_typed_dag(edge_index, edge_type, node_type, level, num_nodes=x.shape[0], endpoints=self.endpoints, num_node_types=len(self.node_types))
-        sweep = plan_sweep(edge_index, edge_type, node_type, level, pair_of_type=self.pair_of, relation_of_type=self.rel_of, relations_of_pair=self.relations, num_node_types=len(self.node_types))
-        states = []
-        for g in sweep.groups:
-            name = self.node_types[g.node_type]
-            out = None
-            for b in g.blocks:
-                src = states[b.source_groups[0]] if len(b.source_groups) == 1 else torch.cat([states[i] for i in b.source_groups])
-                y = typed_conv(src, self.weight[self.pair_names[b.pair]], b)
-                out = y if out is None else out + y
-            if name in self.input:
-                w = self.input[name]
-                y = x[g.nodes, :w.shape[0]] @ w
-                out = y if out is None else out + y
-            if out is None: out = x.new_zeros(len(g.nodes), self.hidden[g.node_type])
-            h = self.act(self.norm[name](out))
-            if self.skip:
-                for b in g.blocks:
-                    sr = self.self_rel[b.pair]
-                    if sr is not None:
-                        h = h + src
-            states.append(h)
-        for n in self.norm.values():
-            if isinstance(n, GroupedBatchNorm): n.update()
-        # only single group requested
-        gs = sweep.group_of[nodes]
-        if bool((gs == gs[0]).all()):
-            return states[int(gs[0])].index_select(0, sweep.row_of[nodes])
-        out = x.new_zeros(len(nodes), max(self.hidden))
-        for gi in gs.unique().tolist():
-            rows = (gs == gi).nonzero().squeeze(1)
-            out[rows, :states[gi].shape[1]] = states[gi][sweep.row_of[nodes[rows]]].to(out.dtype)
-        return out
+        # Relations by pair of node types, and for each edge type its pair and its number within it.
+        self.relations: RelationNames = {}
+        pair_of_type, relation_of_type = [], []
+        for source, relation, target in self.edge_types:
+            names = self.relations.setdefault(f"{source}__{target}", [])
+            pair_of_type.append(list(self.relations).index(f"{source}__{target}"))
+            relation_of_type.append(len(names))
+            names.append(relation)
+        self._pairs = list(self.relations)
+        endpoints = [[number[edge_type[end]] for edge_type in self.edge_types] for end in (0, 2)]
+        for name, values in (
+            ("pair", pair_of_type),
+            ("relation", relation_of_type),
+            ("endpoints", endpoints),
+        ):
+            self.register_buffer(f"_{name}", torch.tensor(values, dtype=torch.int64), persistent=False)
+
+        self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
+        self.input_weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
+        self.norm = nn.ModuleDict()
+        for (source, _, target), pair in zip(self.edge_types, pair_of_type, strict=True):
+            name = self._pairs[pair]
+            fan_in, fan_out = self.hidden_channels[number[source]], self.hidden_channels[number[target]]
+            num_relations = len(self.relations[name])
+            self.weight[name] = nn.Parameter(torch.empty(num_relations, fan_in, fan_out))
+            if edge_dim > 0:
+                self.edge_weight[name] = nn.Parameter(torch.empty(num_relations, edge_dim, fan_out))
+        for name, fan_in, fan_out in zip(
+            self.node_types, self.in_channels, self.hidden_channels, strict=True
+        ):
+            if fan_in > 0:
+                self.input_weight[name] = nn.Parameter(torch.empty(fan_in, fan_out))
+            if norm is None:
+                self.bias[name] = nn.Parameter(torch.empty(fan_out))
+            else:
+                self.norm[name] = GroupedBatchNorm(fan_out) if norm == "batch" else nn.LayerNorm(fan_out)
+        self.register_load_state_dict_pre_hook(align_by_name)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew, uniformly and such that variances are kept (He et al., 2015)."""
+        for weights in (self.weight, self.edge_weight, self.input_weight):
+            for weight in weights.values():
+                bound = (6 / weight.shape[:-1].numel()) ** 0.5
+                nn.init.uniform_(weight, -bound, bound)
+        for bias in self.bias.values():
+            nn.init.zeros_(bias)
+        for norm in self.norm.values():
+            norm.reset_parameters()
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_type: Tensor,
+        node_type: Tensor | None = None,
+        level: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        nodes: Tensor | None = None,
+    ) -> Tensor:
+        """Computes states; see the class for arguments and shapes."""
+        self._check_features(x, edge_type, edge_attr)
+        if node_type is None and len(self.node_types) == 1:
+            node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+        if node_type is None:
+            raise ValueError(
+                f"node_type: expected one of {len(self.node_types)} types for each node, got None"
+            )
+        check_typed_dag(
+            edge_index,
+            edge_type,
+            node_type,
+            level,
+            num_nodes=x.shape[0],
+            endpoints=self._endpoints,
+            num_node_types=len(self.node_types),
+        )
+        sweep = plan_sweep(
+            edge_index,
+            edge_type,
+            node_type,
+            topological_levels(edge_index, x.shape[0]) if level is None else level,
+            pair_of_type=self._pair,
+            relation_of_type=self._relation,
+            relations_of_pair=[len(names) for names in self.relations.values()],
+            num_node_types=len(self.node_types),
+        )
+        states: list[Tensor] = []
+        for group in sweep.groups:
+            name = self.node_types[group.node_type]
+            received = [self._receive(_states_of(states, block), block, edge_attr) for block in group.blocks]
+            if name in self.input_weight:
+                weight = self.input_weight[name]
+                received.append(x[:, : weight.shape[0]].index_select(0, group.nodes) @ weight)
+            if received:
+                state = torch.stack(received).sum(0) if len(received) > 2 else sum(received[1:], received[0])
+            else:
+                state = x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type])
+            states.append(F.relu(self.norm[name](state) if name in self.norm else state + self.bias[name]))
+        for norm in self.norm.values():
+            if isinstance(norm, GroupedBatchNorm):
+                norm.update()
+        return self._states_at(nodes, sweep, states)
+
+    def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
+        """What the targets of a block receive, ``[num_targets, out_channels]``."""
+        name = self._pairs[block.pair]
+        attr = edge_attr[block.edge] if edge_attr is not None and name in self.edge_weight else None
+        if self.fused and not self.explain:
+            out = typed_conv(x, self.weight[name], block)
+            if attr is not None:
+                out = out + slot_mean(attr, block).view(block.num_targets, -1) @ self.edge_weight[
+                    name
+                ].flatten(0, 1)
+            return out
+        ends = torch.stack([block.source, block.slot // block.num_relations])
+        size = (block.num_sources, block.num_targets)
+        means = self.propagate(ends, x=(x, None), edge_attr=attr, block=block, size=size)
+        weight = self.weight[name]
+        if attr is not None:
+            weight = torch.cat([weight, self.edge_weight[name]], dim=1)
+        received: Tensor = means.view(block.num_targets, -1) @ weight.flatten(0, 1)
+        return received
+
+    def message(self, x_j: Tensor, edge_attr: OptTensor) -> Tensor:
+        """The source's state and the edge's attributes; weights come after the mean, once for each relation."""
+        return x_j if edge_attr is None else torch.cat([x_j, edge_attr], dim=-1)
+
+    def aggregate(self, inputs: Tensor, block: Any) -> Tensor:
+        """Means within each relation, ``[num_targets · num_relations, channels]``."""
+        return slot_mean(inputs, block)
+
+    def explain_message(self, inputs: Tensor, block: Any) -> Tensor:
+        """Weighs messages by an explainer's mask over the edges of the whole graph."""
+        mask = self._edge_mask.sigmoid() if self._apply_sigmoid else self._edge_mask
+        return inputs * mask[block.edge].unsqueeze(-1)
+
+    def _states_at(self, nodes: Tensor | None, sweep: Sweep, states: list[Tensor]) -> Tensor:
+        """States of the chosen nodes, zero-padded to one width."""
+        group = sweep.group_of if nodes is None else sweep.group_of[nodes]
+        row = sweep.row_of if nodes is None else sweep.row_of[nodes]
+        wanted: list[int] = group.unique().tolist()
+        if len(wanted) == 1:
+            # The sinks of images of one size: no copying into a wider tensor.
+            return _pad(states[wanted[0]].index_select(0, row), self.out_channels)
+        parts = [(group == number).nonzero().squeeze(1) for number in wanted]
+        rows = [
+            _pad(states[i].index_select(0, row[part]), self.out_channels) for i, part in zip(wanted, parts)
+        ]
+        order = torch.cat(parts).argsort()
+        return torch.cat(rows).index_select(0, order)
+
+    def _check_features(self, x: Tensor, edge_type: Tensor, edge_attr: Tensor | None) -> None:
+        dtype = next(self.parameters()).dtype
+        if x.dim() != 2 or x.shape[1] < max(self.in_channels):
+            width = max(self.in_channels)
+            raise ValueError(f"x: expected shape [num_nodes, at least {width}], got {list(x.shape)}")
+        if x.dtype != dtype:
+            raise ValueError(f"x: expected dtype {dtype}, the weights', got {x.dtype}")
+        if self.edge_dim == 0:
+            return
+        shape = [edge_type.numel(), self.edge_dim]
+        if edge_attr is None or list(edge_attr.shape) != shape or edge_attr.dtype != dtype:
+            came = None if edge_attr is None else f"{edge_attr.dtype} of shape {list(edge_attr.shape)}"
+            raise ValueError(f"edge_attr: expected {dtype} of shape {shape}, got {came}")
+
+    def get_extra_state(self) -> RelationNames:
+        """Names of the relations along the first dimension of each weight."""
+        return {pair: list(names) for pair, names in self.relations.items()}
+
+    def set_extra_state(self, state: RelationNames) -> None:
+        """Does nothing: the names have done their work when weights were matched by them."""
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.node_types)} node types, {len(self.edge_types)} edge types"
+        return f"{type(self).__name__}({counts}, hidden_channels={self.hidden_channels})"
+
+
+def _for_each_type(
+    name: str, value: int | Sequence[int], node_types: list[str], *, minimum: int
+) -> list[int]:
+    values = [value] * len(node_types) if isinstance(value, int) else list(value)
+    if len(values) != len(node_types) or min(values) < minimum:
+        expected = f"one number, or {len(node_types)} of at least {minimum}"
+        raise ValueError(f"{name}: expected {expected}, got {value}")
+    return values
+
+
+def _states_of(states: list[Tensor], block: EdgeBlock) -> Tensor:
+    groups = [states[i] for i in block.source_groups]
+    return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+
+def _pad(states: Tensor, width: int) -> Tensor:
+    missing = width - states.shape[1]
+    return F.pad(states, (0, missing)) if missing else states

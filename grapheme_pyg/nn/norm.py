@@ -34,6 +34,13 @@ class GroupedBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self._seen: list[tuple[int, Tensor, Tensor]] = []
 
+    def reset_parameters(self) -> None:
+        """Makes the affine map the identity and forgets the running statistics."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        self.running_mean.zero_()
+        self.running_var.fill_(1)
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.shape[0] < 2:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

@@ -1,0 +1,215 @@
+"""ImageClassificationModel: the three parts, composed; saved and loaded without pickle."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from grapheme_pyg.dag import sinks
+from grapheme_pyg.nn import ClassificationBrain, DagNN
+from grapheme_pyg.vision import VisionBrain
+
+if TYPE_CHECKING:
+    from grapheme_pyg.vision.pixels import Images
+
+FORMAT, FORMAT_VERSION = "grapheme_pyg.ImageClassificationModel", 1
+
+
+class Prediction(NamedTuple):
+    """What a model says of N images.
+
+    Shapes:
+        - **labels**: names of the predicted classes, N
+        - **confidences**: ``[N]`` float32, probability of the predicted class
+        - **similarities**: ``[N, num_classes]`` float32, cosine with the nearest template of each class
+    """
+
+    labels: list[str]
+    confidences: Tensor
+    similarities: Tensor
+
+
+class ImageClassificationModel(nn.Module):
+    """Image → its own graph → node states → similarities with class templates.
+
+    Args:
+        vision: Turns images into graphs; its vocabulary keys the weights.
+        classes: Number of classes, or their names.
+        hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse.
+        norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
+        embedding_channels: Width of the embedding that templates are compared with.
+        templates_per_class: Templates of each class.
+
+    Raises:
+        ValueError: ``hidden_channels`` has not one number for each level; see the parts for the rest.
+
+    Example:
+        >>> model = ImageClassificationModel(VisionBrain(), classes=["cat", "dog"]).eval()
+        >>> model.predict(torch.zeros(3, 28, 28)).similarities.shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        vision: VisionBrain,
+        classes: int | Sequence[str] = 10,
+        *,
+        hidden_channels: Sequence[int] = (32, 64, 96),
+        norm: str | None = "batch",
+        embedding_channels: int = 64,
+        templates_per_class: int = 4,
+    ) -> None:
+        super().__init__()
+        num_levels = max(vision.node_levels) + 1
+        if len(hidden_channels) != num_levels:
+            raise ValueError(
+                f"hidden_channels: expected {num_levels} numbers, one a level, got {hidden_channels}"
+            )
+        self.vision = vision
+        self.dag = DagNN(
+            vision.metadata,
+            in_channels=vision.node_features,
+            hidden_channels=[hidden_channels[level] for level in vision.node_levels],
+            edge_dim=3 if vision.edge_attr else 0,
+            norm=norm,
+        )
+        self.classifier = ClassificationBrain(
+            self.dag.out_channels,
+            classes,
+            embedding_channels=embedding_channels,
+            templates_per_class=templates_per_class,
+        )
+        self.config: dict[str, Any] = {
+            "classes": self.classes,
+            "hidden_channels": list(hidden_channels),
+            "norm": norm,
+            "embedding_channels": embedding_channels,
+            "templates_per_class": templates_per_class,
+        }
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes."""
+        return self.classifier.classes
+
+    def forward(self, batch: Data | Batch) -> Tensor:
+        """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs."""
+        return self.classifier.logits(self.embed(batch))
+
+    def embed(self, batch: Data | Batch) -> Tensor:
+        """Embeddings ``[batch_size, embedding_channels]`` of a graph or a batch of graphs."""
+        fields = (batch.x, batch.edge_index, batch.edge_type, batch.node_type, batch.level, batch.edge_attr)
+        return self._embed(*fields, batch=batch.batch, batch_size=getattr(batch, "num_graphs", 1))
+
+    def forward_graph(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_type: Tensor,
+        node_type: Tensor | None = None,
+        level: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+        batch: Tensor | None = None,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Logits from the fields of a graph, for those who have no ``Data``: explainers, exporters.
+
+        Args:
+            x: ``[num_nodes, num_features]`` float32.
+            edge_index: ``[2, num_edges]`` int64.
+            edge_type: ``[num_edges]`` int64.
+            node_type: ``[num_nodes]`` int64.
+            level: ``[num_nodes]`` int64; computed if None.
+            edge_attr: ``[num_edges, 3]`` float32, if the model was made for it.
+            batch: ``[num_nodes]`` int64, ascending, the graph of each node; all one graph if None.
+            batch_size: Number of graphs; taken from ``batch`` if None.
+
+        Returns:
+            ``[batch_size, num_classes]``.
+        """
+        if batch_size is None:
+            batch_size = 1 if batch is None else int(batch.max()) + 1
+        fields = (x, edge_index, edge_type, node_type, level, edge_attr)
+        return self.classifier.logits(self._embed(*fields, batch=batch, batch_size=batch_size))
+
+    def _embed(
+        self, x: Tensor, edge_index: Tensor, *fields: Tensor | None, batch: Tensor | None, batch_size: int
+    ) -> Tensor:
+        nodes = sinks(edge_index, x.shape[0])
+        states = self.dag(x, edge_index, *fields, nodes=nodes)
+        index = torch.zeros_like(nodes) if batch is None else batch[nodes]
+        return self.classifier.embed(states, index, batch_size)
+
+    @torch.no_grad()
+    def predict(self, images: "Images", batch_size: int = 256) -> Prediction:
+        """Classifies images, in evaluation mode, whatever mode the model is in.
+
+        Args:
+            images: As :meth:`VisionBrain.batch` takes them.
+            batch_size: How many images to classify at once.
+
+        Returns:
+            Labels, confidences and similarities, in the order of the images.
+        """
+        modes = {module: module.training for module in self.modules()}
+        device = self.classifier.templates.device
+        self.eval()
+        try:
+            embeddings = [
+                self.embed(self.vision.batch(images[start : start + batch_size]).to(device))
+                for start in range(0, len(images), batch_size)
+            ]
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        if not embeddings:
+            raise ValueError("images: expected at least one image, got none")
+        embedding = torch.cat(embeddings).float()
+        confidences, classes = self.classifier.confidences(self.classifier.logits(embedding)).max(dim=-1)
+        similarities = self.classifier.similarities(embedding).amax(dim=-1)
+        return Prediction([self.classes[i] for i in classes.tolist()], confidences.cpu(), similarities.cpu())
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes ``config.json`` and ``model.safetensors`` into a folder, which is made if missing."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "vision": self.vision.config,
+            "model": self.config,
+            # What each row of a weight is for; loading matches by these names.
+            "relations": self.dag.get_extra_state(),
+        }
+        tensors = {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)}
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+            folder / "model.safetensors",
+        )
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Loads what :meth:`save_pretrained` wrote, in evaluation mode, on the CPU.
+
+        Raises:
+            FileNotFoundError: One of the two files is missing.
+            ValueError: The config is not of this format.
+        """
+        folder = Path(folder)
+        config = json.loads((folder / "config.json").read_text())
+        if (config.get("format"), config.get("format_version")) != (FORMAT, FORMAT_VERSION):
+            came = f"{config.get('format')!r}, version {config.get('format_version')!r}"
+            raise ValueError(
+                f"{folder / 'config.json'}: expected {FORMAT}, version {FORMAT_VERSION}, got {came}"
+            )
+        model = cls(VisionBrain(**config["vision"]), **config["model"])
+        model.load_state_dict(
+            load_file(folder / "model.safetensors") | {"dag._extra_state": config["relations"]}
+        )
+        return model.eval()
