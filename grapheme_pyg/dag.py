@@ -39,9 +39,7 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         # The outgoing edges of all ready nodes: ranges of `outgoing`, laid end to end.
         count = pointer[ready + 1] - pointer[ready]
         shift = pointer[ready] - (count.cumsum(0) - count)
-        edges = outgoing[
-            torch.arange(int(count.sum()), device=source.device) + shift.repeat_interleave(count)
-        ]
+        edges = outgoing[torch.arange(int(count.sum()), device=source.device) + shift.repeat_interleave(count)]
         reached, times = target[edges].unique(return_counts=True)
         missing[reached] -= times
         ready = reached[missing[reached] == 0]

@@ -67,9 +67,7 @@ class ImageClassificationModel(nn.Module):
         super().__init__()
         num_levels = max(vision.node_levels) + 1
         if len(hidden_channels) != num_levels:
-            raise ValueError(
-                f"hidden_channels: expected {num_levels} numbers, one a level, got {hidden_channels}"
-            )
+            raise ValueError(f"hidden_channels: expected {num_levels} numbers, one a level, got {hidden_channels}")
         self.vision = vision
         self.dag = DagNN(
             vision.metadata,
@@ -205,11 +203,7 @@ class ImageClassificationModel(nn.Module):
         config = json.loads((folder / "config.json").read_text())
         if (config.get("format"), config.get("format_version")) != (FORMAT, FORMAT_VERSION):
             came = f"{config.get('format')!r}, version {config.get('format_version')!r}"
-            raise ValueError(
-                f"{folder / 'config.json'}: expected {FORMAT}, version {FORMAT_VERSION}, got {came}"
-            )
+            raise ValueError(f"{folder / 'config.json'}: expected {FORMAT}, version {FORMAT_VERSION}, got {came}")
         model = cls(VisionBrain(**config["vision"]), **config["model"])
-        model.load_state_dict(
-            load_file(folder / "model.safetensors") | {"dag._extra_state": config["relations"]}
-        )
+        model.load_state_dict(load_file(folder / "model.safetensors") | {"dag._extra_state": config["relations"]})
         return model.eval()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 from torch_geometric.data import Batch
@@ -53,7 +54,7 @@ class TrainingSettings:
     epochs: int = 12
     batch_size: int = 128
     accumulate: int = 1
-    lr: float = 4e-3
+    lr: float = 8e-3
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
     clip: float = 1.0
@@ -65,9 +66,7 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = [
-            name for name in ("epochs", "batch_size", "accumulate", "lr") if not getattr(self, name) > 0
-        ]
+        positive = [name for name in ("epochs", "batch_size", "accumulate", "lr") if not getattr(self, name) > 0]
         if positive:
             raise ValueError(f"{positive[0]}: expected a positive number, got {getattr(self, positive[0])}")
         for name, choices in (
@@ -126,7 +125,7 @@ class ClassifierTraining(pl.LightningModule):
         """Mean training loss of the epoch so far."""
         return self._train_loss.value()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """AdamW with decay on matrices only, and one cycle of the learning rate over the whole training."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
@@ -186,9 +185,7 @@ class _EpochReport(Callback):
             logger.log_metrics(metrics, step=trainer.current_epoch + 1)
             logger.save()
         if self._verbose:
-            accuracy = (
-                f"val accuracy {100 * metrics['val_accuracy']:.2f} %  " if "val_accuracy" in metrics else ""
-            )
+            accuracy = f"val accuracy {100 * metrics['val_accuracy']:.2f} %  " if "val_accuracy" in metrics else ""
             # Through Lightning, so that the progress bar steps aside.
             pl_module.print(
                 f"epoch {metrics['epoch']:>3.0f}/{trainer.max_epochs}  train loss {metrics['train_loss']:.4f}  "
@@ -254,9 +251,7 @@ def fit(
     if run_dir is not None:
         folder = Path(run_dir)
         callbacks.append(
-            ModelCheckpoint(
-                folder / "checkpoints", save_last=True, save_top_k=0, enable_version_counter=False
-            )
+            ModelCheckpoint(folder / "checkpoints", save_last=True, save_top_k=0, enable_version_counter=False)
         )
         loggers.append(CSVLogger(folder, name="", version=""))
         if tensorboard:
@@ -295,7 +290,10 @@ def _loader(
     if settings.loader == "pyg":
         dataset = ImageGraphDataset(images, model.vision)
         sampler = EpochSampler(dataset, settings.seed) if shuffle else None
-        return GraphDataLoader(dataset, batch_size, sampler=sampler, num_workers=settings.num_workers)
+        loader: DataLoader[Any] = GraphDataLoader(
+            dataset, batch_size, sampler=sampler, num_workers=settings.num_workers
+        )
+        return loader
     order = EpochSampler(images, settings.seed) if shuffle else range(len(images))
     # The data set indexes with whole batches: one indexing, one augmentation, one graph building for each.
     return DataLoader(

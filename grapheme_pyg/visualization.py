@@ -1,10 +1,9 @@
 """Pictures of graphs, predictions and training, with networkx and matplotlib. Nothing else imports this."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.vision.pixels import to_pixels
@@ -21,7 +20,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from grapheme_pyg.vision.pixels import Image, Images
+    from grapheme_pyg.vision.pixels import Image
 
 Metadata = tuple[Sequence[str], Sequence[EdgeType]]
 Array = np.ndarray[Any, Any]

@@ -69,9 +69,7 @@ def check_digest(path: str | Path, digest: str, expected: str) -> None:
 def _parse(stream: IO[bytes] | gzip.GzipFile, path: str | Path) -> tuple[Tensor, str]:
     magic = _read_up_to(stream, 4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
-        raise ValueError(
-            f"{path}: expected an IDX file, which starts with two zero bytes, got {magic.hex(' ')!r}"
-        )
+        raise ValueError(f"{path}: expected an IDX file, which starts with two zero bytes, got {magic.hex(' ')!r}")
     kind, dims = magic[2], magic[3]
     if kind != _UNSIGNED_BYTE:
         raise ValueError(f"{path}: expected an IDX file of unsigned bytes (type 0x08), got type 0x{kind:02x}")

@@ -46,9 +46,7 @@ class ClassificationBrain(nn.Module):
         templates_per_class: int = 4,
     ) -> None:
         super().__init__()
-        names = (
-            [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
-        )
+        names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"classes: expected a positive number or distinct names, got {classes!r}")
         self.classes = names
@@ -77,7 +75,7 @@ class ClassificationBrain(nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):
             templates = F.normalize(self.templates, dim=-1)
             directions = F.normalize(embedding.to(templates.dtype), dim=-1)
-            return (directions @ templates.flatten(0, 1).t()).unflatten(-1, templates.shape[:2])
+            return (directions @ templates.flatten(0, 1).t()).view(-1, *templates.shape[:2])
 
     def logits(self, embedding: Tensor) -> Tensor:
         """Tempered similarities with the nearest template of each class, ``[batch_size, num_classes]``."""

@@ -115,9 +115,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             self.weight[name] = nn.Parameter(torch.empty(num_relations, fan_in, fan_out))
             if edge_dim > 0:
                 self.edge_weight[name] = nn.Parameter(torch.empty(num_relations, edge_dim, fan_out))
-        for name, fan_in, fan_out in zip(
-            self.node_types, self.in_channels, self.hidden_channels, strict=True
-        ):
+        for name, fan_in, fan_out in zip(self.node_types, self.in_channels, self.hidden_channels, strict=True):
             if fan_in > 0:
                 self.input_weight[name] = nn.Parameter(torch.empty(fan_in, fan_out))
             if norm is None:
@@ -136,7 +134,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         for bias in self.bias.values():
             nn.init.zeros_(bias)
         for norm in self.norm.values():
-            norm.reset_parameters()
+            norm.reset_parameters()  # type: ignore[operator]  # both kinds have it
 
     def forward(
         self,
@@ -153,9 +151,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         if node_type is None and len(self.node_types) == 1:
             node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
         if node_type is None:
-            raise ValueError(
-                f"node_type: expected one of {len(self.node_types)} types for each node, got None"
-            )
+            raise ValueError(f"node_type: expected one of {len(self.node_types)} types for each node, got None")
         check_typed_dag(
             edge_index,
             edge_type,
@@ -199,9 +195,9 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         if self.fused and not self.explain:
             out = typed_conv(x, self.weight[name], block)
             if attr is not None:
-                out = out + slot_mean(attr, block).view(block.num_targets, -1) @ self.edge_weight[
-                    name
-                ].flatten(0, 1)
+                out = out + slot_mean(attr, block).view(block.num_targets, -1) @ self.edge_weight[name].flatten(
+                    0, 1
+                )
             return out
         ends = torch.stack([block.source, block.slot // block.num_relations])
         size = (block.num_sources, block.num_targets)
@@ -223,7 +219,8 @@ class DagNN(MessagePassing):  # type: ignore[misc]
     def explain_message(self, inputs: Tensor, block: Any) -> Tensor:
         """Weighs messages by an explainer's mask over the edges of the whole graph."""
         mask = self._edge_mask.sigmoid() if self._apply_sigmoid else self._edge_mask
-        return inputs * mask[block.edge].unsqueeze(-1)
+        weighed: Tensor = inputs * mask[block.edge].unsqueeze(-1)
+        return weighed
 
     def _states_at(self, nodes: Tensor | None, sweep: Sweep, states: list[Tensor]) -> Tensor:
         """States of the chosen nodes, zero-padded to one width."""
@@ -235,13 +232,15 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             return _pad(states[wanted[0]].index_select(0, row), self.out_channels)
         parts = [(group == number).nonzero().squeeze(1) for number in wanted]
         rows = [
-            _pad(states[i].index_select(0, row[part]), self.out_channels) for i, part in zip(wanted, parts)
+            _pad(states[i].index_select(0, row[part]), self.out_channels)
+            for i, part in zip(wanted, parts, strict=True)
         ]
         order = torch.cat(parts).argsort()
         return torch.cat(rows).index_select(0, order)
 
     def _check_features(self, x: Tensor, edge_type: Tensor, edge_attr: Tensor | None) -> None:
-        dtype = next(self.parameters()).dtype
+        # An explainer adds a parameter of its own, which is float32.
+        dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
         if x.dim() != 2 or x.shape[1] < max(self.in_channels):
             width = max(self.in_channels)
             raise ValueError(f"x: expected shape [num_nodes, at least {width}], got {list(x.shape)}")
@@ -266,9 +265,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         return f"{type(self).__name__}({counts}, hidden_channels={self.hidden_channels})"
 
 
-def _for_each_type(
-    name: str, value: int | Sequence[int], node_types: list[str], *, minimum: int
-) -> list[int]:
+def _for_each_type(name: str, value: int | Sequence[int], node_types: list[str], *, minimum: int) -> list[int]:
     values = [value] * len(node_types) if isinstance(value, int) else list(value)
     if len(values) != len(node_types) or min(values) < minimum:
         expected = f"one number, or {len(node_types)} of at least {minimum}"

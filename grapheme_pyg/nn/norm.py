@@ -42,10 +42,14 @@ class GroupedBatchNorm(nn.Module):
         self.running_var.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training or x.shape[0] < 2:
+        """Normalises one group."""
+        if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        mean, var = self.running_mean.clone(), self.running_var.clone()
+        if x.shape[0] < 2:
+            # A copy, because the backward pass reads what `update` is about to change.
+            return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
         # With momentum 1 the "running" statistics that come back are this group's own.
-        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
         out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
         self._seen.append((x.shape[0], mean, var))
         return out
@@ -66,4 +70,5 @@ class GroupedBatchNorm(nn.Module):
         self.running_var.lerp_(squares / (total - 1), self.momentum)
 
     def extra_repr(self) -> str:
+        """What ``repr`` shows."""
         return f"{self.weight.numel()}, eps={self.eps}, momentum={self.momentum}"

@@ -54,8 +54,9 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
 
     Example:
         >>> brain = VisionBrain()
-        >>> brain(torch.eye(8))
-        ImageGraph(x=[30, 4], edge_index=[2, 94], pos=[30, 2], node_type=[30], edge_type=[94], level=[30], image_size=[1, 2])
+        >>> graph = brain(torch.eye(8))
+        >>> graph.num_nodes, graph.num_edges
+        (20, 43)
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
         in_channels: int = 1,
         patch_size: int = 2,
         threshold: int = 32,
-        margin: int = 0,
+        margin: int = 1,
         rounds: Sequence[int] = (3, 2, 1),
         edge_attr: bool = False,
         seg: bool = False,

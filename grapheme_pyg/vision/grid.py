@@ -37,9 +37,7 @@ class GridFinder:
         """The words for ``num_levels`` levels: eight neighbours and ``self``, nine parts of a whole."""
         lateral = tuple("self" if name == "centre" else f"{name}_of" for name in NAMES)
         part_of = tuple(f"{name}_part_of" for name in NAMES)
-        return tuple(
-            LevelSpec(f"cell{i}", lateral, part_of, self._num_features(i)) for i in range(num_levels)
-        )
+        return tuple(LevelSpec(f"cell{i}", lateral, part_of, self._num_features(i)) for i in range(num_levels))
 
     def _num_features(self, level: int) -> int:
         per_channel = self.patch_size**2 if level == 0 else 2
@@ -111,9 +109,7 @@ class GridFinder:
         total = _block_sum(values, patch), _block_sum(values * values, patch)
         for i in range(1, len(grids)):
             total = _block_sum(total[0], 2), _block_sum(total[1], 2)
-            area = _extents(grids[i][0], patch << i, height)[:, None] * _extents(
-                grids[i][1], patch << i, width
-            )
+            area = _extents(grids[i][0], patch << i, height)[:, None] * _extents(grids[i][1], patch << i, width)
             features.append(F.pad(_mean_and_spread(*total, area), (0, num_features - 2 * channels)))
         whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
         area = torch.tensor([[height * width]])

@@ -1,6 +1,5 @@
 """Images of every accepted kind → uint8 tensors ``[C, H, W]``, checked once, here."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -8,6 +7,8 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from PIL.Image import Image as PILImage
 
     Image: TypeAlias = Tensor | np.ndarray[Any, Any] | PILImage

@@ -90,7 +90,10 @@ def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
     lateral_level = hierarchy.level[hierarchy.lateral.source]
     part_of_level = hierarchy.level[hierarchy.part_of.source]
 
-    entity, node_type, level, first_level = [], [], [], []
+    entity: list[Tensor] = []
+    node_type: list[Tensor] = []
+    level: list[Tensor] = []
+    first_level: list[int] = []
     edges: list[tuple[Tensor, Tensor, Tensor]] = []
     first_entity = num_nodes = 0
     shift = 0  # from an entity's number to that of its node in the round at hand

@@ -1,0 +1,179 @@
+"""Train on MNIST (or a data set of its family): each digit becomes its own graph, the weights are shared.
+
+    python examples/train_mnist.py
+    python examples/train_mnist.py --epochs 3 --hidden 16 32 48 --accumulate 2
+
+The last images of the training set are held out for validation. The test set is run once, on the final weights.
+"""
+
+import argparse
+import json
+import logging
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
+from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
+
+DEFAULTS = TrainingSettings()
+# Small data sets take more passes, in smaller steps.
+SMALL = 10_000
+SMALL_DEFAULTS = {"epochs": 40, "batch_size": 64}
+# Share of the training images that is held out for validation: the last 5,000 of MNIST's 60,000.
+VALIDATION_SHARE = 1 / 12
+DRAWN_DIGITS = 6
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Options, in groups; the same words as in ``TrainingSettings`` where they mean the same."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    data = parser.add_argument_group("data")
+    names = ("mnist", "fashion_mnist", "kmnist", "mnist5k")
+    data.add_argument("--dataset", choices=names, default="mnist", help="which images (default: mnist)")
+    data.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="folder with the four IDX files (default: $GRAPHEME_DATA, else downloaded once into the cache)",
+    )
+    data.add_argument("--limit", type=int, metavar="N", help="use only the first N training and N test images")
+    data.add_argument("--no-augment", action="store_true", help="train on the images as they are")
+
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--rounds", type=int, nargs="+", default=[3, 2, 1], metavar="R", help="nodes of a cell, by level (3 2 1)"
+    )
+    model.add_argument(
+        "--hidden", type=int, nargs="+", default=[32, 64, 96], metavar="C", help="width, by level (32 64 96)"
+    )
+    model.add_argument(
+        "--templates", type=int, default=4, metavar="K", help="templates for each class (default: 4)"
+    )
+
+    training = parser.add_argument_group("training")
+    small = f"; {SMALL_DEFAULTS['epochs']} below {SMALL:,} images"
+    training.add_argument("--epochs", type=int, metavar="N", help=f"passes (default: {DEFAULTS.epochs}{small})")
+    small = f"; {SMALL_DEFAULTS['batch_size']} below {SMALL:,} images"
+    training.add_argument(
+        "--batch-size", type=int, metavar="N", help=f"graphs in a batch (default: {DEFAULTS.batch_size}{small})"
+    )
+    training.add_argument(
+        "--accumulate", type=int, default=DEFAULTS.accumulate, metavar="N", help="batches for one step (default: 1)"
+    )
+    training.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak learning rate (default: %(default)s)")
+    training.add_argument(
+        "--weight-decay", type=float, default=DEFAULTS.weight_decay, help="of matrices (default: %(default)s)"
+    )
+    training.add_argument(
+        "--label-smoothing", type=float, default=DEFAULTS.label_smoothing, help="(default: %(default)s)"
+    )
+    training.add_argument("--clip", type=float, default=DEFAULTS.clip, help="gradient norm (default: %(default)s)")
+    training.add_argument("--seed", type=int, default=DEFAULTS.seed, help="of weights, order and augmentation (0)")
+
+    run = parser.add_argument_group("running")
+    run.add_argument("--precision", default=DEFAULTS.precision, help="32-true, bf16-mixed or 64-true (32-true)")
+    run.add_argument("--device", default=DEFAULTS.device, help="auto, cpu or cuda (default: auto)")
+    run.add_argument(
+        "--loader",
+        default=DEFAULTS.loader,
+        help="images: graphs of whole batches at once; pyg: one by one, in PyG's DataLoader (default: images)",
+    )
+    run.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that load (default: 0)")
+    run.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/<dataset>-<date>-<time>)")
+    run.add_argument("--resume", metavar="CKPT", help="go on from a checkpoint of a run with the same options")
+    run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs too")
+    return parser.parse_args()
+
+
+def load(arguments: argparse.Namespace) -> ImageData:
+    """The data set that was asked for; without a network, a small part of MNIST under its own name."""
+    if arguments.dataset == "mnist5k":
+        return load_mnist5k()
+    if arguments.dataset == "mnist":
+        return load_mnist(arguments.data_dir)
+    return load_idx_data(arguments.dataset, arguments.data_dir)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    logging.basicConfig(format="%(message)s")
+    data = load(arguments)
+    limit = arguments.limit
+    images, labels = data.train.images[:limit], data.train.labels[:limit]
+    held_out = max(1, round(VALIDATION_SHARE * len(images)))
+    training, validation = (
+        Split(images[:-held_out], labels[:-held_out]),
+        Split(images[-held_out:], labels[-held_out:]),
+    )
+    test = Split(data.test.images[:limit], data.test.labels[:limit])
+
+    chosen = vars(arguments) | {"augment": not arguments.no_augment}
+    for name, value in SMALL_DEFAULTS.items():
+        if chosen[name] is None:
+            chosen[name] = value if len(images) < SMALL else getattr(DEFAULTS, name)
+    settings = TrainingSettings(**{field.name: chosen[field.name] for field in fields(TrainingSettings)})
+
+    run_dir = Path(arguments.run_dir or f"runs/{data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)
+    model = ImageClassificationModel(
+        VisionBrain("grid", rounds=arguments.rounds),
+        classes=data.classes,
+        hidden_channels=arguments.hidden,
+        templates_per_class=arguments.templates,
+    )
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    described = {
+        "dataset": data.name,
+        "training_images": len(training.images),
+        "validation_images": len(validation.images),
+        "test_images": len(test.images),
+        "num_weights": num_weights,
+        "training": asdict(settings),
+        "vision": model.vision.config,
+        "model": model.config,
+    }
+    (run_dir / "settings.json").write_text(json.dumps(described, indent=2) + "\n")
+    counts = f"{len(training.images):,} training, {len(validation.images):,} validation, {len(test.images):,} test"
+    print(f"{data.name}: {counts} images; {num_weights:,} weights; results go to {run_dir}", flush=True)
+
+    started = time.perf_counter()
+    metrics = fit(
+        model,
+        *training,
+        validation=validation,
+        settings=settings,
+        run_dir=run_dir,
+        resume=arguments.resume,
+        tensorboard=arguments.tensorboard,
+    )
+    print(f"trained {data.name} in {time.perf_counter() - started:.0f} s")
+    model.save_pretrained(run_dir / "model")
+    draw_learning_curves(metrics).savefig(run_dir / "learning_curves.png")
+
+    prediction = model.predict(test.images)
+    hits = prediction.similarities.argmax(dim=1) == test.labels
+    accuracy = hits.float().mean().item()
+    (run_dir / "test.json").write_text(json.dumps({"dataset": data.name, "test_accuracy": accuracy}) + "\n")
+    # Half of what is drawn are mistakes, if there are as many: they teach the most.
+    wrong = (~hits).nonzero().flatten()[: DRAWN_DIGITS // 2].tolist()
+    shown = (hits.nonzero().flatten()[: DRAWN_DIGITS - len(wrong)].tolist() + wrong)[:DRAWN_DIGITS]
+    draw_predictions(
+        test.images[shown],
+        [model.vision(image) for image in test.images[shown]],
+        [prediction.labels[i] for i in shown],
+        prediction.confidences[shown],
+        prediction.similarities[shown],
+        data.classes,
+        truth=[data.classes[int(test.labels[i])] for i in shown],
+        metadata=model.vision.metadata,
+    ).savefig(run_dir / "digits.png")
+    print(f"{data.name}: test accuracy {100 * accuracy:.2f} %")
+
+
+if __name__ == "__main__":
+    main()
