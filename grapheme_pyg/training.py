@@ -251,7 +251,9 @@ def fit(
     if run_dir is not None:
         folder = Path(run_dir)
         callbacks.append(
-            ModelCheckpoint(folder / "checkpoints", save_last=True, save_top_k=0, enable_version_counter=False)
+            ModelCheckpoint(
+                folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True
+            )
         )
         loggers.append(CSVLogger(folder, name="", version=""))
         if tensorboard:

