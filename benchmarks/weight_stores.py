@@ -66,7 +66,7 @@ def main() -> None:
     model = ImageClassificationModel(VisionBrain())
     width = torch.tensor(model.dag.hidden_channels)[full.node_type]
     source, target = full.edge_index
-    results.insert(1, ("persistent template network", int((width[source] * width[target]).sum()), "–"))
+    results.insert(1, ("persistent template network", int((width[source] * width[target]).sum()), "not trained"))
 
     print(f"\n{'':30}{'weights on edges':>18}{'validation accuracy':>22}")
     for name, weights, accuracy in results:

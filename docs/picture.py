@@ -1,6 +1,6 @@
 """Makes README's picture: a digit, its graph over it, and the same graph as the network that it is.
 
-    make picture
+make picture
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Our model in a plain PyTorch loop over PyG's DataLoader: no Lightning, no training module.
 
-    python examples/plain_pyg_loop.py --limit 5000
+python examples/plain_pyg_loop.py --limit 5000
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """PyG's own relational layer on our graphs, in a plain PyTorch loop: nothing of it knows where the graphs come from.
 
-    python examples/rgcn_on_our_graphs.py --limit 5000
+python examples/rgcn_on_our_graphs.py --limit 5000
 """
 
 import argparse

@@ -50,9 +50,7 @@ def parse_arguments() -> argparse.Namespace:
     model.add_argument(
         "--hidden", type=int, nargs="+", default=[32, 64, 96], metavar="C", help="width, by level (32 64 96)"
     )
-    model.add_argument(
-        "--templates", type=int, default=4, metavar="K", help="templates for each class (default: 4)"
-    )
+    model.add_argument("--templates", type=int, default=4, metavar="K", help="templates for each class (default: 4)")
 
     training = parser.add_argument_group("training")
     small = f"; {SMALL_DEFAULTS['epochs']} below {SMALL:,} images"

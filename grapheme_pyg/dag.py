@@ -25,7 +25,7 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         CycleError: The graph has a cycle; the message names its nodes.
     """
     source, target = edge_index
-    level = source.new_zeros(num_nodes)
+    level: Tensor = source.new_zeros(num_nodes)
     missing = torch.bincount(target, minlength=num_nodes)
     outgoing = source.argsort(stable=True)
     pointer = torch.zeros(num_nodes + 1, dtype=torch.int64, device=source.device)

@@ -89,9 +89,7 @@ class ClassifierTraining(pl.LightningModule):
     def __init__(self, model: ImageClassificationModel, settings: TrainingSettings) -> None:
         super().__init__()
         self.model, self.settings = model, settings
-        self.save_hyperparameters(
-            {"settings": asdict(settings), "model": model.config, "vision": model.vision.config}
-        )
+        self.save_hyperparameters({"settings": asdict(settings), "model": model.config, "vision": model.vision.config})
         self._train_loss = _Mean()
         self._val_loss, self._val_accuracy = _Mean(), _Mean()
 
@@ -251,9 +249,7 @@ def fit(
     if run_dir is not None:
         folder = Path(run_dir)
         callbacks.append(
-            ModelCheckpoint(
-                folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True
-            )
+            ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True)
         )
         loggers.append(CSVLogger(folder, name="", version=""))
         if tensorboard:

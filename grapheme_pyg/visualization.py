@@ -1,9 +1,10 @@
 """Pictures of graphs, predictions and training, with networkx and matplotlib. Nothing else imports this."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.vision.pixels import to_pixels
@@ -11,29 +12,24 @@ from grapheme_pyg.vision.unroll import EdgeType
 
 try:
     import networkx as nx
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 except ImportError as error:
     raise ImportError(f'{error.name} is needed to draw: pip install "grapheme-pyg[plot]"') from error
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from grapheme_pyg.vision.pixels import Image
+    from grapheme_pyg.vision.pixels import Image, Images
 
 Metadata = tuple[Sequence[str], Sequence[EdgeType]]
 Array = np.ndarray[Any, Any]
 
-LAYOUTS = ("image", "levels")
-# Groups of relations, in the order in which they are drawn, with colours that colour-blind people can tell.
-GROUPS = ("self", "lateral", "part of")
-GROUP_COLORS = ("#8a8a8a", "#2f9bd8", "#e8791a")
-GROUP_WIDTHS = {"image": (0.0, 1.0, 0.7), "levels": (0.5, 0.35, 0.5)}
-NODE_COLORMAP = "viridis"
-# Beyond this, bars could no longer be read.
-MAX_BARS = 12
-RIGHT, WRONG = "#1a7f37", "#c62828"
+# Relations by group, in drawing order; colours that colour-blind people can tell apart (after Okabe and Ito).
+LATERAL, SELF, PART_OF = range(3)
+GROUPS = (("lateral", "#2f9bd8"), ("self", "#5a5a5a"), ("part of", "#e8791a"))
+LINE_WIDTHS = {"image": (1.0, 0.0, 0.7), "levels": (0.5, 0.7, 0.6)}
+MAX_BARS = 12  # more could not be read
 
 
 def to_networkx(data: Data, metadata: Metadata | None = None) -> "nx.DiGraph[int]":
@@ -45,26 +41,23 @@ def to_networkx(data: Data, metadata: Metadata | None = None) -> "nx.DiGraph[int
 
     Returns:
         Nodes 0…num_nodes − 1 with ``pos`` (x right, y down), ``level`` and ``node_type``; edges with
-        ``edge_type``, with metadata the relation's name, such as ``"north_of"``.
+        ``edge_type``, which with metadata is the relation's name, such as ``"north_of"``.
 
     Raises:
-        ValueError: ``data`` is a batch of several graphs, lacks a field, or has two edges from one node to
-            another, which a ``DiGraph`` cannot hold.
+        ValueError: ``data`` is a batch, lacks a field or has parallel edges, which a ``DiGraph`` cannot hold.
     """
     _check_data(data)
-    pairs = [(source, target) for source, target in data.edge_index.t().tolist()]
-    if len(set(pairs)) < len(pairs):
-        raise ValueError("data: expected at most one edge from a node to another, got parallel edges")
     node_types: list[Any] = data.node_type.tolist()
     edge_types: list[Any] = data.edge_type.tolist()
     if metadata is not None:
         node_types = [metadata[0][kind] for kind in node_types]
         edge_types = [metadata[1][kind][1] for kind in edge_types]
     graph: nx.DiGraph[int] = nx.DiGraph()
-    nodes = zip(data.pos.tolist(), data.level.tolist(), node_types, strict=True)
-    for node, (pos, level, node_type) in enumerate(nodes):
-        graph.add_node(node, pos=tuple(pos), level=level, node_type=node_type)
-    for (source, target), edge_type in zip(pairs, edge_types, strict=True):
+    for node, (pos, level) in enumerate(zip(data.pos.tolist(), data.level.tolist(), strict=True)):
+        graph.add_node(node, pos=tuple(pos), level=level, node_type=node_types[node])
+    for (source, target), edge_type in zip(data.edge_index.t().tolist(), edge_types, strict=True):
+        if graph.has_edge(source, target):
+            raise ValueError(f"data: expected no parallel edges, got several from node {source} to node {target}")
         graph.add_edge(source, target, edge_type=edge_type)
     return graph
 
@@ -75,191 +68,187 @@ def draw_dag(
     *,
     metadata: Metadata | None = None,
     layout: str = "image",
-    ax: "Axes | None" = None,
+    ax: Axes | None = None,
     max_edges: int = 5000,
-) -> "Axes":
+) -> Axes:
     """Draws a graph over its image, or as the layered network that it is.
 
-    ``layout="image"`` puts each node at its ``pos``. The rounds of one entity coincide there, so an entity
-    is drawn once, coloured by its last level, relations between two entities once, and self edges not at all.
-    ``layout="levels"`` draws every node and edge, computation running from left to right: a column for
-    each level, within it the nodes in image order. Coarser entities have bigger markers.
+    ``layout="image"`` puts nodes at their ``pos``. The rounds of one entity coincide there, so an entity is drawn
+    once, in the colour of its last level, relations between two entities once, and self edges not at all.
+    ``layout="levels"`` draws every node and edge, computed from left to right: a column for each level, its nodes
+    in image order from top to bottom. Coarser entities have bigger markers.
 
     Args:
         data: The graph of one image.
-        image: What to draw under it, as the brain takes it; only for ``layout="image"``.
-        metadata: ``brain.metadata``: names the columns, and tells groups of relations by their names; without
-            it they are told by whether the entities stay the same from one level to the next.
+        image: What lies under ``layout="image"``, as the brain takes it.
+        metadata: ``brain.metadata``, to name the columns of ``layout="levels"``.
         layout: ``"image"`` or ``"levels"``.
-        ax: Where to draw; by default, on a figure of its own, ``result.figure``.
-        max_edges: If there are more edges to draw, so many are drawn, evenly spread, and the title says so.
+        ax: Where to draw; by default on a new figure, ``result.figure``.
+        max_edges: Of more edges so many are drawn, evenly spread; the legend says so.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: Unknown ``layout``; ``max_edges`` is not positive; ``data`` is a batch of several graphs or
-            lacks a field; ``image`` is not as the brain takes it.
+        ValueError: ``layout`` is unknown, ``max_edges`` not positive, ``image`` not an image, or ``data`` a batch or
+            lacking a field.
     """
-    if layout not in LAYOUTS:
-        raise ValueError(f"layout: expected one of {LAYOUTS}, got {layout!r}")
+    if layout not in LINE_WIDTHS:
+        raise ValueError(f"layout: expected one of {sorted(LINE_WIDTHS)}, got {layout!r}")
     if max_edges < 1:
         raise ValueError(f"max_edges: expected a positive integer, got {max_edges}")
     _check_data(data)
     if ax is None:
-        size = (5.0, 5.4) if layout == "image" else (9.0, 5.4)
-        ax = Figure(figsize=size, layout="constrained").subplots()
-    sketch = _sketch(data, metadata)
+        ax = Figure(figsize=(5, 5.6) if layout == "image" else (9, 5.6), layout="constrained").subplots()
+    pos, level, ends = (data[key].detach().cpu().numpy() for key in ("pos", "level", "edge_index"))
+    place, scale = _places_and_scales(pos, level)
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # in points, as markers are
+    (source, target), (start, stop) = ends, place[ends]
+    group = np.where(scale[source] != scale[target], PART_OF, np.where(start == stop, SELF, LATERAL))
     if layout == "image":
-        nodes, edges = _merge_rounds(sketch)
-        xy, diameter = sketch.pos, _diameters_over_image(sketch, edges, ax)
+        # The last node at each place, and the first edge of each group between two places.
+        nodes = np.sort(len(pos) - 1 - np.unique(place[::-1], return_index=True)[1])
+        pairs = np.stack([np.minimum(start, stop), np.maximum(start, stop), group])
+        edges = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
+        edges = edges[start[edges] != stop[edges]]
+        _show_image(data, image, ax)
+        spacing = height * np.linalg.norm(pos[source[edges]] - pos[target[edges]], axis=1)
+        diameter = np.clip(0.25 * np.median(spacing) if len(edges) else np.inf, 1.5, 6) * 1.4**scale
     else:
-        nodes, edges = np.arange(len(sketch.pos)), np.arange(len(sketch.group))
-        xy, diameter = _columns(sketch, ax)
+        nodes, edges = np.arange(len(pos)), np.arange(len(group))
+        _label_columns(data, metadata, ax)
+        pos, diameter = _columns(pos, level, scale, height)
+
     num_edges, num_drawn = len(edges), min(len(edges), max_edges)
     edges = edges[np.arange(num_drawn) * num_edges // max(num_drawn, 1)]
-    _draw_network(sketch, nodes, edges, xy, diameter, ax, GROUP_WIDTHS[layout])
-    if layout == "image":
-        _show_image(data, image, ax)
-    else:
-        _label_columns(data, metadata, ax)
-    count = f"{num_edges:,}" if num_drawn == num_edges else f"{num_drawn:,} of {num_edges:,}"
-    if layout == "levels" or num_drawn < num_edges:
-        ax.set_title(f"{len(nodes):,} nodes, {count} edges", fontsize="medium")
+    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph.add_nodes_from(nodes.tolist())
+    where, lines = dict(enumerate(pos.tolist())), []
+    style: dict[str, Any] = {"ax": ax, "hide_ticks": False}
+    thinner = np.clip((500 / max(num_drawn, 1)) ** 0.5, 0.5, 1)
+    for i, (name, color) in enumerate(GROUPS):
+        own = ends[:, edges[group[edges] == i]].T.tolist()
+        width = float(LINE_WIDTHS[layout][i] * thinner)
+        if own:
+            nx.draw_networkx_edges(graph, where, own, width, edge_color=color, arrows=False, **style)
+            lines.append(Line2D([], [], color=color, label=name))
+    style |= {"node_size": diameter[nodes] ** 2, "linewidths": 0.08 * diameter[nodes], "edgecolors": "white"}
+    style |= {"node_color": level[nodes], "cmap": "viridis", "vmin": 0, "vmax": max(1, level.max())}
+    nx.draw_networkx_nodes(graph, where, **style)
+
+    words = ("entities", "relations") if layout == "image" else ("nodes", "edges")
+    of_all = f" of {num_edges:,}" if num_drawn < num_edges else ""
+    style = {"title": f"{len(nodes):,} {words[0]}, {num_drawn:,}{of_all} {words[1]}", "title_fontsize": "small"}
+    style |= {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "fontsize": "small", "frameon": False}
+    ax.legend(handles=lines, ncols=len(GROUPS), **style)
     return ax
 
 
-class _Sketch(NamedTuple):
-    """Arrays of a graph; ``scale`` counts how often entities changed up to a node's level."""
+def draw_predictions(
+    images: "Images",
+    graphs: Sequence[Data],
+    labels: Sequence[str],
+    confidences: Tensor,
+    similarities: Tensor,
+    classes: Sequence[str],
+    *,
+    truth: Sequence[str] | None = None,
+    metadata: Metadata | None = None,
+) -> Figure:
+    """Draws a row for each image: its graph over it, its graph as a network, how like each class it is.
 
-    pos: Array
-    level: Array
-    scale: Array
-    source: Array
-    target: Array
-    group: Array
-    place: Array
+    Args:
+        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``, or a sequence of images; a handful.
+        graphs: Their graphs.
+        labels: The predicted classes.
+        confidences: ``[N]``, in [0, 1].
+        similarities: Cosines ``[N, num_classes]``, in [−1, 1]; of many classes the most similar are shown.
+        classes: Names of the classes.
+        truth: The true classes; a wrong prediction's title is red.
+        metadata: ``brain.metadata``.
 
+    Returns:
+        The figure.
 
-def _sketch(data: Data, metadata: Metadata | None) -> _Sketch:
-    pos, level = data.pos.detach().cpu().numpy(), data.level.cpu().numpy()
-    source, target = data.edge_index.cpu().numpy()
-    place = np.unique(pos, axis=0, return_inverse=True)[1].reshape(-1)
-    scale, current, before = np.zeros_like(level), -1, None
-    for stage in np.unique(level):
-        here = np.unique(place[level == stage])
-        current += not np.array_equal(here, before)
-        scale[level == stage] = current
-        before = here
-    if metadata is None:
-        group = np.where(scale[source] != scale[target], 2, place[source] != place[target])
-    else:
-        names = [relation for _, relation, _ in metadata[1]]
-        of_type = [0 if name == "self" else 2 if name.endswith("part_of") else 1 for name in names]
-        group = np.array(of_type, dtype=np.int64)[data.edge_type.cpu().numpy()]
-    return _Sketch(pos, level, scale, source, target, group.astype(np.int64), place)
+    Raises:
+        ValueError: There are no images, or an argument is not of their number.
+    """
+    num_images = len(images)
+    if num_images == 0:
+        raise ValueError("images: expected at least one image, got none")
+    for name, values in {"graphs": graphs, "labels": labels, "truth": labels if truth is None else truth}.items():
+        if len(values) != num_images:
+            raise ValueError(f"{name}: expected {num_images}, as many as images, got {len(values)}")
+    shapes = {"confidences": (confidences, [num_images]), "similarities": (similarities, [num_images, len(classes)])}
+    for name, (tensor, shape) in shapes.items():
+        if list(tensor.shape) != shape:
+            raise ValueError(f"{name}: expected shape {shape}, got {list(tensor.shape)}")
 
-
-def _merge_rounds(sketch: _Sketch) -> tuple[Array, Array]:
-    """The last node at each place, and one edge for each pair of places and group."""
-    last = np.zeros(sketch.place.max() + 1, dtype=np.int64)
-    order = np.argsort(sketch.level, kind="stable")
-    last[sketch.place[order]] = order
-    ends = np.sort(sketch.place[np.stack([sketch.source, sketch.target])], axis=0)
-    apart = np.flatnonzero(ends[0] != ends[1])
-    first = np.unique(np.stack([*ends, sketch.group])[:, apart], axis=1, return_index=True)[1]
-    return last[np.argsort(sketch.level[last], kind="stable")], apart[np.sort(first)]
-
-
-def _size_in_points(ax: "Axes") -> tuple[float, float]:
-    extent, dpi = ax.get_window_extent(), ax.get_figure(root=True).dpi
-    return extent.width * 72 / dpi, extent.height * 72 / dpi
-
-
-def _diameters_over_image(sketch: _Sketch, edges: Array, ax: "Axes") -> Array:
-    """Marker diameters in points, from how far neighbours are apart."""
-    steps = np.linalg.norm(sketch.pos[sketch.source[edges]] - sketch.pos[sketch.target[edges]], axis=1)
-    spacing = float(np.median(steps)) * min(_size_in_points(ax)) if len(edges) else np.inf
-    return np.clip(0.3 * spacing, 1.5, 7) * 1.4**sketch.scale
-
-
-def _columns(sketch: _Sketch, ax: "Axes") -> tuple[Array, Array]:
-    """Places and marker diameters in points: x is the level, y the rank in image order, centred."""
-    xy, diameter = np.zeros((len(sketch.pos), 2)), np.zeros(len(sketch.pos))
-    most, height = np.bincount(sketch.level).max(), _size_in_points(ax)[1]
-    for stage in np.unique(sketch.level):
-        column = np.flatnonzero(sketch.level == stage)
-        column = column[np.lexsort(sketch.pos[column].T)]
-        # Columns shrink more slowly than their nodes get fewer: a network that narrows, without a tangle.
-        gap = (len(column) / most) ** 0.5 / len(column)
-        xy[column, 0] = stage
-        xy[column, 1] = (np.arange(len(column)) - (len(column) - 1) / 2) * gap
-        diameter[column] = np.clip(0.8 * gap * height, 1, 4 * 1.4 ** sketch.scale[column])
-    return xy, diameter
+    figure = Figure(figsize=(12, 3.3 * num_images), layout="constrained")
+    rows = figure.subplots(num_images, 3, squeeze=False, width_ratios=(3, 5, 2.5))
+    for i, (over, levels, bars) in enumerate(rows):
+        draw_dag(graphs[i], images[i], ax=over)
+        draw_dag(graphs[i], metadata=metadata, layout="levels", ax=levels)
+        shown = similarities[i].topk(min(len(classes), MAX_BARS)).indices.sort().values.tolist()
+        names = [classes[kind] for kind in shown]
+        colors = [GROUPS[PART_OF][1] if name == labels[i] else "#b9c4cc" for name in names]
+        bars.barh(range(len(names)), similarities[i, shown].tolist(), color=colors, tick_label=names)
+        bars.set(xlim=(-1, 1), ylim=(len(names) - 0.5, -0.5), xlabel="cosine similarity")
+        bars.axvline(0, color="black", linewidth=0.8)
+        bars.spines[["top", "right", "left"]].set_visible(False)
+        wrong = truth is not None and truth[i] != labels[i]
+        title = f"predicted {labels[i]} ({100 * float(confidences[i]):.1f} %)"
+        over.set_title(title if truth is None else f"{title}, truth {truth[i]}", color="#c62828" if wrong else "black")
+    return figure
 
 
-def _draw_network(
-    sketch: _Sketch,
-    nodes: Array,
-    edges: Array,
-    xy: Array,
-    diameter: Array,
-    ax: "Axes",
-    widths: Sequence[float],
-) -> None:
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(nodes.tolist())
-    place = dict(enumerate(xy.tolist()))
-    lines = []
-    for i, name in enumerate(GROUPS):
-        own = edges[sketch.group[edges] == i]
-        if len(own):
-            pairs = list(zip(sketch.source[own].tolist(), sketch.target[own].tolist(), strict=True))
-            style = {"edge_color": GROUP_COLORS[i], "width": widths[i]}
-            nx.draw_networkx_edges(graph, place, pairs, ax=ax, arrows=False, hide_ticks=False, **style)
-            lines.append(Line2D([], [], color=GROUP_COLORS[i], label=name))
-    nx.draw_networkx_nodes(
-        graph,
-        place,
-        nodes.tolist(),
-        node_size=(diameter[nodes] ** 2).tolist(),
-        node_color=sketch.level[nodes].tolist(),
-        cmap=NODE_COLORMAP,
-        vmin=0,
-        vmax=max(1, sketch.level.max()),
-        edgecolors="white",
-        linewidths=(0.08 * diameter[nodes]).tolist(),
-        ax=ax,
-        hide_ticks=False,
+def draw_learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws losses and validation accuracy over epochs.
+
+    Args:
+        metrics: For each epoch ``epoch``, ``train_loss`` and, where measured, ``val_loss`` and ``val_accuracy``
+            (in [0, 1]), as :func:`grapheme_pyg.fit` returns them; other keys are left alone.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: There are no epochs, or one lacks ``epoch`` or ``train_loss``.
+    """
+    if not metrics:
+        raise ValueError("metrics: expected at least one epoch, got none")
+    for i, row in enumerate(metrics):
+        if row.get("epoch") is None or row.get("train_loss") is None:
+            raise ValueError(f"metrics[{i}]: expected the keys epoch and train_loss, got {sorted(row)}")
+
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    losses, accuracy = figure.subplots(1, 2)
+    curves = (
+        (losses, "train_loss", 1, LATERAL),
+        (losses, "val_loss", 1, PART_OF),
+        (accuracy, "val_accuracy", 100, PART_OF),
     )
-    if lines:
-        below = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
-        ax.legend(handles=lines, ncols=len(lines), fontsize="small", frameon=False, **below)
-
-
-def _show_image(data: Data, image: "Image | None", ax: "Axes") -> None:
-    if image is not None:
-        pixels = to_pixels(image, 3).cpu()
-        height, width = pixels.shape[1:]
-        ax.imshow(pixels.permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0), interpolation="nearest")
-    else:
-        height, width = data.image_size[0].tolist() if "image_size" in data else (1, 1)
-    ax.set(xlim=(0, 1), ylim=(1, 0), aspect=height / width, xticks=[], yticks=[])
-
-
-def _label_columns(data: Data, metadata: Metadata | None, ax: "Axes") -> None:
-    stages = data.level.unique().tolist()
-    labels = [str(stage) for stage in stages]
-    if metadata is not None:
-        types = [data.node_type[data.level == stage].unique().tolist() for stage in stages]
-        labels = ["\n".join(metadata[0][kind].replace("_", "\n") for kind in kinds) for kinds in types]
-    ax.set_xticks(stages, labels, fontsize="small")
-    ax.tick_params(bottom=False)
-    ax.set_yticks([])
-    ax.invert_yaxis()
-    ax.spines[:].set_visible(False)
-    if metadata is None:
-        ax.set_xlabel("level")
+    for ax, key, factor, color in curves:
+        points = [(row["epoch"], factor * row[key]) for row in metrics if row.get(key) is not None]
+        if points:
+            label = "training" if key == "train_loss" else "validation"
+            ax.plot(*zip(*points, strict=True), "o-", color=GROUPS[color][1], label=label, markersize=3.5)
+        if points and ax is accuracy:
+            epoch, best = max(points, key=lambda point: point[1])
+            ax.set_title(f"best {best:.2f} %, epoch {epoch}", fontsize="medium")
+            ax.set_ylim(top=min(100, ax.get_ylim()[1]))
+    losses.set(yscale="log", ylabel="cross-entropy (nats)")
+    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    losses.yaxis.set_major_formatter("{x:g}")
+    losses.yaxis.set_minor_formatter(NullFormatter())
+    losses.legend(frameon=False)
+    accuracy.set_ylabel("validation accuracy (%)")
+    for ax in (losses, accuracy):
+        ax.set(xlabel="epoch", xlim=(metrics[0]["epoch"] - 0.5, metrics[-1]["epoch"] + 0.5))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.grid(which="both", alpha=0.25, linewidth=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def _check_data(data: Data) -> None:
@@ -268,3 +257,49 @@ def _check_data(data: Data) -> None:
     lacking = {"pos", "level", "node_type", "edge_index", "edge_type"}.difference(data.keys())
     if lacking:
         raise ValueError(f"data: expected a graph as VisionBrain makes it, got one without {sorted(lacking)}")
+
+
+def _places_and_scales(pos: Array, level: Array) -> tuple[Array, Array]:
+    """Numbers each distinct position, and counts for each node how often the entities changed up to its level."""
+    place = np.unique(pos, axis=0, return_inverse=True)[1].reshape(-1)
+    scale, current, before = np.zeros_like(level), -1, np.empty(0)
+    for stage in np.unique(level):
+        here = np.unique(place[level == stage])
+        current += not np.array_equal(here, before)
+        scale[level == stage], before = current, here
+    return place, scale
+
+
+def _columns(pos: Array, level: Array, scale: Array, height: float) -> tuple[Array, Array]:
+    """Places of nodes, x their level and y their centred rank in image order, and marker diameters in points."""
+    xy, diameter = np.zeros((len(pos), 2)), np.zeros(len(pos))
+    most = np.bincount(level).max()
+    for stage in np.unique(level):
+        column = np.flatnonzero(level == stage)
+        column = column[np.lexsort(pos[column].T)]
+        # Columns shrink more slowly than their nodes get fewer: a network that narrows, but no tangle.
+        gap = (len(column) / most) ** 0.35 / len(column)
+        xy[column, 0] = stage
+        xy[column, 1] = (np.arange(len(column)) - (len(column) - 1) / 2) * gap
+        diameter[column] = np.clip(0.8 * gap * height, 1, 4 * 1.4 ** scale[column])
+    return xy, diameter
+
+
+def _show_image(data: Data, image: "Image | None", ax: Axes) -> None:
+    height, width = data.image_size[0].tolist() if "image_size" in data else (1, 1)
+    if image is not None:
+        pixels = to_pixels(image, 3).cpu()
+        height, width = pixels.shape[1:]
+        ax.imshow(pixels.permute(1, 2, 0).numpy(), extent=(0, 1, 1, 0), interpolation="nearest")
+    ax.set(xlim=(0, 1), ylim=(1, 0), aspect=height / width, xticks=[], yticks=[])
+
+
+def _label_columns(data: Data, metadata: Metadata | None, ax: Axes) -> None:
+    stages, names = data.level.unique().tolist(), []
+    for stage in stages:
+        kinds = data.node_type[data.level == stage].unique().tolist()
+        names.append(f"level {stage}" if metadata is None else "\n".join(metadata[0][kind] for kind in kinds))
+    ax.set_xticks(stages, [name.replace("_", "\n") for name in names], fontsize="small")
+    ax.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
+    ax.set(xlim=(stages[0] - 0.3, stages[-1] + 0.3), ylim=(0.52, -0.52), yticks=[])
+    ax.spines[:].set_visible(False)

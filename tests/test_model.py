@@ -116,7 +116,9 @@ class TestSavedModels:
 
     def test_of_other_formats_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"format": "something else"}))
-        with pytest.raises(ValueError, match="config.json: expected grapheme_pyg.ImageClassificationModel, version 1"):
+        with pytest.raises(
+            ValueError, match=r"config\.json: expected grapheme_pyg.ImageClassificationModel, version 1"
+        ):
             ImageClassificationModel.from_pretrained(tmp_path)
         with pytest.raises(FileNotFoundError, match="missing"):
             ImageClassificationModel.from_pretrained(tmp_path / "missing")

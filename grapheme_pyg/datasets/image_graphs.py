@@ -27,9 +27,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         ValueError: Images or labels are of another shape or dtype, or not of equal number.
     """
 
-    def __init__(
-        self, images: Tensor, labels: Tensor, *, augment: RandomAffine | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, *, augment: RandomAffine | None = None, seed: int = 0) -> None:
         if images.dtype != torch.uint8 or images.dim() not in (3, 4):
             came = f"{images.dtype} of shape {list(images.shape)}"
             raise ValueError(f"images: expected torch.uint8 of shape [N, H, W] or [N, C, H, W], got {came}")

@@ -176,7 +176,5 @@ def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
         check_digest(path, digest, spec.sha256[index])
     elif MNIST.sha256 is not None and digest in MNIST.sha256:
         # The sets share their shapes, so only this tells MNIST's files from the others.
-        raise ValueError(
-            f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}"
-        )
+        raise ValueError(f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}")
     return tensor

@@ -76,9 +76,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         number = {name: i for i, name in enumerate(self.node_types)}
         unknown = {name for source, _, target in self.edge_types for name in (source, target)} - number.keys()
         if unknown:
-            raise ValueError(
-                f"metadata: expected edge types between {self.node_types}, got also {sorted(unknown)}"
-            )
+            raise ValueError(f"metadata: expected edge types between {self.node_types}, got also {sorted(unknown)}")
         if len(number) < len(self.node_types) or len(set(self.edge_types)) < len(self.edge_types):
             raise ValueError("metadata: expected every node type and edge type once, got one twice")
         if norm not in NORMS:
@@ -195,9 +193,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         if self.fused and not self.explain:
             out = typed_conv(x, self.weight[name], block)
             if attr is not None:
-                out = out + slot_mean(attr, block).view(block.num_targets, -1) @ self.edge_weight[name].flatten(
-                    0, 1
-                )
+                out = out + slot_mean(attr, block).view(block.num_targets, -1) @ self.edge_weight[name].flatten(0, 1)
             return out
         ends = torch.stack([block.source, block.slot // block.num_relations])
         size = (block.num_sources, block.num_targets)
@@ -232,8 +228,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             return _pad(states[wanted[0]].index_select(0, row), self.out_channels)
         parts = [(group == number).nonzero().squeeze(1) for number in wanted]
         rows = [
-            _pad(states[i].index_select(0, row[part]), self.out_channels)
-            for i, part in zip(wanted, parts, strict=True)
+            _pad(states[i].index_select(0, row[part]), self.out_channels) for i, part in zip(wanted, parts, strict=True)
         ]
         order = torch.cat(parts).argsort()
         return torch.cat(rows).index_select(0, order)

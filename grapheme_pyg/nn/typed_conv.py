@@ -73,7 +73,7 @@ class _GatherMatmul(torch.autograd.Function):
         return received @ weight.flatten(0, 1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         received, weight = ctx.saved_tensors
         block: EdgeBlock = ctx.block

@@ -116,9 +116,7 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
         "image_size": torch.tensor([lattice.size]).expand(num_graphs, 2).contiguous(),
         "seg": None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel),
     }
-    return _as_batch(
-        {key: value for key, value in fields.items() if value is not None}, batch, num_nodes, num_edges
-    )
+    return _as_batch({key: value for key, value in fields.items() if value is not None}, batch, num_nodes, num_edges)
 
 
 def _positions(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:

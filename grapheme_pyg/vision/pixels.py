@@ -90,7 +90,8 @@ def _channels_first(image: Any, *, batched: bool) -> Tensor:
         raise ValueError(f"image: expected 1 or 3 channels in a shape {shapes}, got {shape}")
     if image.shape[-1] == 0 or image.shape[-2] == 0:
         raise ValueError(f"image: expected at least one pixel, got shape {shape}")
-    return image
+    pixels: Tensor = image
+    return pixels
 
 
 def _from_pil(image: Any) -> "np.ndarray[Any, Any]":
@@ -101,9 +102,7 @@ def _from_pil(image: Any) -> "np.ndarray[Any, Any]":
     if mode == "1":
         image = image.convert("L")
     elif mode not in ("L", "RGB"):
-        raise ValueError(
-            f"image: expected a PIL image of mode '1', 'L' or 'RGB', got mode {mode!r}; convert it first"
-        )
+        raise ValueError(f"image: expected a PIL image of mode '1', 'L' or 'RGB', got mode {mode!r}; convert it first")
     return np.asarray(image)
 
 
@@ -116,9 +115,7 @@ def _quantize(image: Tensor) -> Tensor:
     inside = (image >= 0) & (image <= 1)
     if not bool(inside.all()):
         value = image[~inside][0].item()
-        raise ValueError(
-            f"image: expected float values in [0, 1], got {value}; is it in 0…255? then make it uint8"
-        )
+        raise ValueError(f"image: expected float values in [0, 1], got {value}; is it in 0…255? then make it uint8")
     return (image * 255).round().to(torch.uint8)
 
 

@@ -72,10 +72,7 @@ def node_by_node(model: DagNN, graph: dict[str, Tensor]) -> Tensor:
                             message = message + graph["edge_attr"][i] @ model.edge_weight[f"{source}__{target}"][row]
                         messages.append(message)
                 total = total + torch.stack(messages).mean(dim=0)
-            if kind in model.norm:
-                total = model.norm[kind](total[None])[0]
-            else:
-                total = total + model.bias[kind]
+            total = model.norm[kind](total[None])[0] if kind in model.norm else total + model.bias[kind]
             states[v] = total.relu()
     padded = torch.zeros(num_nodes, model.out_channels, dtype=torch.float64)
     for v, state in states.items():

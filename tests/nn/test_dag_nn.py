@@ -20,8 +20,6 @@ def make(**kwargs: object) -> DagNN:
     return model
 
 
-
-
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("norm", ["batch", "layer", None])
 @pytest.mark.parametrize(("num_nodes", "num_edges"), [(1, 0), (6, 0), (7, 9), (40, 30), (30, 200)])
@@ -104,7 +102,6 @@ def test_level_may_be_any_topological_rank() -> None:
     graph, model = random_dag(20, 40, seed=3), make().eval()
     level = topological_levels(graph["edge_index"], 20)
     torch.testing.assert_close(model(**graph, level=3 * level + 7), model(**graph), rtol=0, atol=1e-12)
-
 
 
 def test_a_full_grid_is_a_convolution() -> None:

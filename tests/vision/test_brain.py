@@ -196,9 +196,7 @@ def test_seg_is_the_finest_node_whose_cell_contains_the_pixel(patch_size, size, 
             node_at[int(y * height // patch_size), int(x * width // patch_size)] = node
     assert len(node_at) == int((graph.node_type == finest).sum())
     expected = [
-        node_at.get((row // patch_size, column // patch_size), -1)
-        for row in range(height)
-        for column in range(width)
+        node_at.get((row // patch_size, column // patch_size), -1) for row in range(height) for column in range(width)
     ]
     assert graph.seg.tolist() == expected
 
@@ -405,6 +403,14 @@ def test_fields_of_small_graphs_are_filed_by_name(image):
     assert (nothing.num_nodes, nothing.num_edges) == (0, 0)
     for key in ("y", "image_size", "seg"):
         assert torch.equal(nothing[key], graph[key])
+
+
+def test_fields_that_users_add_are_filed_by_length():
+    graph = VisionBrain()(sparse_image((12, 10), 0))
+    assert 1 < graph.num_nodes != graph.num_edges
+    graph.score, graph.strength = torch.rand(graph.num_nodes), torch.rand(graph.num_edges)
+    assert (graph.is_node_attr("score"), graph.is_edge_attr("score")) == (True, False)
+    assert (graph.is_node_attr("strength"), graph.is_edge_attr("strength")) == (False, True)
 
 
 # Errors

@@ -1,0 +1,46 @@
+"""How fast graphs of MNIST digits are made, in batches of 512 and one by one, timed in turn.
+
+    python benchmarks/build_graphs.py
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from grapheme_pyg import VisionBrain
+from grapheme_pyg.datasets import load_mnist
+
+BATCH_SIZE, SINGLE, ROUNDS = 512, 64, 20
+
+
+def main() -> None:
+    images = load_mnist().train.images[: BATCH_SIZE * (ROUNDS + 1)].split(BATCH_SIZE)
+    vision, with_all = VisionBrain(), VisionBrain(edge_attr=True, seg=True)
+    ways: dict[str, Callable[[torch.Tensor], object]] = {
+        "batch": vision.batch,
+        "batch, with edge_attr and seg": with_all.batch,
+        "one by one": lambda batch: [vision(image) for image in batch[:SINGLE]],
+    }
+    counts = dict.fromkeys(ways, BATCH_SIZE) | {"one by one": SINGLE}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for i, batch in enumerate(images):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way(batch)
+            elapsed = (time.perf_counter() - started) / counts[name]
+            if i > 0:  # the first is for warming up
+                times[name].append(elapsed)
+    graphs = VisionBrain().batch(images[0])
+    print(f"{graphs.num_nodes / BATCH_SIZE:.0f} nodes and {graphs.num_edges / BATCH_SIZE:.0f} edges an image; ", end="")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    slowest = statistics.median(times["one by one"])
+    print(f"{'':32}{'images/s (median)':>18}{'against one by one':>20}")
+    for name, values in times.items():
+        median = statistics.median(values)
+        print(f"{name:32}{1 / median:>18,.0f}{slowest / median:>19.1f}x")
+
+
+if __name__ == "__main__":
+    main()
