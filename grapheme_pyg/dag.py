@@ -23,7 +23,9 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
 
     Raises:
         CycleError: The graph has a cycle; the message names its nodes.
+        ValueError: An edge points outside the graph.
     """
+    _check_range("edge_index", "edge", edge_index, num_nodes)
     source, target = edge_index
     level: Tensor = source.new_zeros(num_nodes)
     missing = torch.bincount(target, minlength=num_nodes)
@@ -83,6 +85,8 @@ def check_typed_dag(
     num_node_types: int,
 ) -> None:
     """Refuses what is not a typed, levelled directed acyclic graph, before any device indexes with it.
+
+    Without ``level``, cycles are for :func:`topological_levels` to find.
 
     Args:
         edge_index: ``[2, num_edges]`` int64, in [0, num_nodes).

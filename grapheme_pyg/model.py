@@ -71,7 +71,10 @@ class ImageClassificationModel(nn.Module):
         self.vision = vision
         self.dag = DagNN(
             vision.metadata,
-            in_channels=vision.node_features,
+            # Later rounds hear of the features from the first: giving them again changed nothing on validation.
+            in_channels=[
+                0 if later else width for later, width in zip(vision.node_rounds, vision.node_features, strict=True)
+            ],
             hidden_channels=[hidden_channels[level] for level in vision.node_levels],
             edge_dim=3 if vision.edge_attr else 0,
             norm=norm,

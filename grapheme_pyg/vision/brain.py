@@ -56,7 +56,7 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
         >>> brain = VisionBrain()
         >>> graph = brain(torch.eye(8))
         >>> graph.num_nodes, graph.num_edges
-        (20, 43)
+        (38, 141)
     """
 
     def __init__(
@@ -72,15 +72,17 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
         seg: bool = False,
     ) -> None:
         _check("mode", mode, mode == "grid", "'grid'")
-        _check("in_channels", in_channels, in_channels in (1, 3), "1 or 3")
+        _check("in_channels", in_channels, _is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
         _check("patch_size", patch_size, _is_int(patch_size, 1), "a positive integer")
         _check("threshold", threshold, _is_int(threshold, 0) and threshold < 255, "an integer in 0…254")
         _check("margin", margin, _is_int(margin, 0), "a non-negative integer")
-        rounds = tuple(rounds)
-        positive = all(_is_int(count, 1) for count in rounds)
-        _check("rounds", rounds, positive and len(rounds) >= 2, "at least two positive integers")
+        several = isinstance(rounds, Sequence) and len(rounds) >= 2
+        positive = several and all(_is_int(count, 1) for count in rounds)
+        _check("rounds", rounds, positive, "at least two positive integers")
+        _check("edge_attr", edge_attr, isinstance(edge_attr, bool), "True or False")
+        _check("seg", seg, isinstance(seg, bool), "True or False")
         self.mode, self.in_channels, self.patch_size = mode, in_channels, patch_size
-        self.threshold, self.margin, self.rounds = threshold, margin, rounds
+        self.threshold, self.margin, self.rounds = threshold, margin, tuple(rounds)
         self.edge_attr, self.seg = edge_attr, seg
         self._finder = GridFinder(patch_size, in_channels, threshold, margin)
         self._vocabulary = Vocabulary(self._finder.levels(len(rounds)), rounds)
@@ -103,12 +105,17 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
     @property
     def node_features(self) -> list[int]:
         """For each node type, how many leading columns of ``x`` it uses; the rest are zero."""
-        return self._vocabulary.node_features
+        return [self._vocabulary.levels[level].num_features for level in self.node_levels]
 
     @property
     def node_levels(self) -> list[int]:
         """For each node type, its configured level of the hierarchy, 0 the finest."""
         return self._vocabulary.node_levels
+
+    @property
+    def node_rounds(self) -> list[int]:
+        """For each node type, its round of computation, 0 the first."""
+        return self._vocabulary.node_rounds
 
     @property
     def num_features(self) -> int:
@@ -147,12 +154,10 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
         """
         runs = to_pixel_batch(images, self.in_channels)
         num_images = sum(run.shape[0] for run in runs)
-        _check("images", "none", num_images > 0, "at least one image")
+        if num_images == 0:
+            raise ValueError("images: expected at least one image, got none")
         if y is not None:
-            y = torch.as_tensor(y)
-            expected = f"an int64 tensor of shape [{num_images}]"
-            came = f"{y.dtype} of shape {list(y.shape)}"
-            _check("y", came, y.dtype == torch.int64 and y.shape == (num_images,), expected)
+            y = _to_classes(y, num_images)
         if len(runs) == 1:
             batch = self._build(runs[0], y)
         else:
@@ -183,6 +188,18 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
 
 def _is_int(value: object, minimum: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def _to_classes(y: Tensor | Sequence[int], num_images: int) -> Tensor:
+    """A copy, as PyG's collation makes one."""
+    expected = f"y: expected an int64 tensor of shape [{num_images}]"
+    try:
+        classes = y.clone() if isinstance(y, Tensor) else torch.tensor(y)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{expected}, got {y!r}") from error
+    if classes.dtype != torch.int64 or classes.shape != (num_images,):
+        raise ValueError(f"{expected}, got {classes.dtype} of shape {list(classes.shape)}")
+    return classes
 
 
 def _check(name: str, value: object, valid: bool, expected: str) -> None:

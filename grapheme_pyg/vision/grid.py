@@ -105,8 +105,9 @@ class GridFinder:
         fine = cells.reshape(num_images, rows * columns, -1).float().div_(255)
         features = [F.pad(fine, (0, num_features - fine.shape[-1]))]
 
-        values = padded.to(torch.int64)
-        total = _block_sum(values, patch), _block_sum(values * values, patch)
+        # Sums of squares over one cell fit into int32 up to a side of 181, those over coarse cells may not.
+        values = padded.to(torch.int32 if patch <= 181 else torch.int64)
+        total = _block_sum(values, patch).long(), _block_sum(values.square(), patch).long()
         for i in range(1, len(grids)):
             total = _block_sum(total[0], 2), _block_sum(total[1], 2)
             area = _extents(grids[i][0], patch << i, height)[:, None] * _extents(grids[i][1], patch << i, width)
@@ -185,9 +186,9 @@ def _join(relations: list[Relations]) -> Relations:
 
 def _block_sum(values: Tensor, side: int) -> Tensor:
     """Sums over blocks of ``side × side``, the last ones cut by the border; int64 ``[B, C, rows, columns]``."""
-    rows, columns = -(-values.shape[2] // side), -(-values.shape[3] // side)
-    values = F.pad(values, (0, columns * side - values.shape[3], 0, rows * side - values.shape[2]))
-    return values.view(*values.shape[:2], rows, side, columns, side).sum((3, 5))
+    values = F.pad(values, (0, -values.shape[3] % side, 0, -values.shape[2] % side))
+    values = reduce(torch.add, [values[:, :, k::side] for k in range(side)])
+    return reduce(torch.add, [values[..., k::side] for k in range(side)])
 
 
 def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:

@@ -41,6 +41,8 @@ class ImageGraph(Data):  # type: ignore[misc]
         - **level**: ``[num_nodes]`` int64, the stage at which a node is computed
         - **y** (if known): ``[1]`` int64, class
         - **image_size**: ``[1, 2]`` int64, height and width in pixels
+        - **seg** (by configuration): ``[H · W]`` int64, the first-round node of the finest level at each pixel, row
+          by row, −1 where there is none; not offset in a batch
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -89,42 +89,53 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
         The batch that ``Batch.from_data_list`` would make of the single graphs, slices included.
     """
     num_graphs = present.shape[0]
-    source, target = lattice.edge_index
-    nodes_kept = present.index_select(1, lattice.entity)
-    # Rows of the transposed mask are contiguous, and so quick to pick.
-    by_node = nodes_kept.t().contiguous()
-    edges_kept = (by_node.index_select(0, source) & by_node.index_select(0, target)).t().contiguous()
-
-    batch, node, num_nodes = _positions(nodes_kept)
-    edge_graph, edge, num_edges = _positions(edges_kept)
-    # Number of each kept node in the batch, by position in the mask.
-    number = nodes_kept.view(-1).cumsum(0) - 1
-    first = edge_graph * nodes_kept.shape[1]
-    ends = [number.index_select(0, first + end.index_select(0, edge)) for end in (source, target)]
-    entity = lattice.entity.index_select(0, node)
-    x = features.flatten(0, 1).index_select(0, batch * present.shape[1] + entity)
-
+    # Rows of transposed masks are contiguous, and so quick to pick.
+    by_node = present.t().contiguous().index_select(0, lattice.entity)
+    edges, num_edges = _edges(lattice, by_node)
+    batch, node, num_nodes = _positions(by_node)
+    row = batch * present.shape[1] + lattice.entity.index_select(0, node)
     fields = {
-        "x": x,
-        "edge_index": torch.stack(ends),
-        "edge_attr": None if lattice.edge_attr is None else lattice.edge_attr.index_select(0, edge),
+        "x": features.flatten(0, 1).index_select(0, row),
+        **edges,
         "y": y,
         "pos": lattice.pos.index_select(0, node),
         "node_type": lattice.node_type.index_select(0, node),
-        "edge_type": lattice.edge_type.index_select(0, edge),
         "level": lattice.level.index_select(0, node),
         "image_size": torch.tensor([lattice.size]).expand(num_graphs, 2).contiguous(),
         "seg": None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel),
     }
-    return _as_batch({key: value for key, value in fields.items() if value is not None}, batch, num_nodes, num_edges)
+    known = {key: value for key, value in fields.items() if value is not None}
+    return _as_batch(known, batch.long(), num_nodes, num_edges)
+
+
+def _edges(lattice: Lattice, by_node: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Fields of the edges between kept nodes, and their number in each graph."""
+    ends = lattice.edge_index
+    graph, edge, counts = _positions(by_node.index_select(0, ends[0]) & by_node.index_select(0, ends[1]))
+    # Number of each kept node in the batch, by position in the mask.
+    number = by_node.t().reshape(-1).cumsum(0).sub_(1)
+    first = graph.mul_(by_node.shape[0])
+    edge_index = torch.empty(2, edge.numel(), dtype=torch.int64)
+    for row, end in zip(edge_index, ends.to(edge.dtype), strict=True):
+        torch.index_select(number, 0, end.index_select(0, edge).add_(first), out=row)
+    fields = {"edge_index": edge_index, "edge_type": lattice.edge_type.index_select(0, edge)}
+    if lattice.edge_attr is not None:
+        fields["edge_attr"] = lattice.edge_attr.index_select(0, edge)
+    return fields, counts
 
 
 def _positions(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and column of each True in ``[B, n]``, row by row, and their number in each row."""
+    """Column and row of each True in ``[n, B]``, column by column, and their number in each column.
+
+    In int32 where that is wide enough: building a batch is bound by memory.
+    """
+    kept = kept.t().contiguous()
+    dtype = torch.int32 if kept.numel() < 2**31 else torch.int64
     counts = kept.sum(dim=1)
-    row = torch.arange(kept.shape[0]).repeat_interleave(counts)
-    column = kept.view(-1).nonzero().squeeze(1).sub_(row * kept.shape[1])
-    return row, column, counts
+    graphs = torch.arange(kept.shape[0], dtype=dtype)
+    position = kept.view(-1).nonzero().squeeze(1).to(dtype)
+    position -= (graphs * kept.shape[1]).repeat_interleave(counts)
+    return graphs.repeat_interleave(counts), position, counts
 
 
 def _segmentation(present: Tensor, cell_of_pixel: Tensor) -> Tensor:

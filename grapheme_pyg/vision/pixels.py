@@ -1,5 +1,6 @@
 """Images of every accepted kind → uint8 tensors ``[C, H, W]``, checked once, here."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -7,13 +8,12 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from PIL.Image import Image as PILImage
 
     Image: TypeAlias = Tensor | np.ndarray[Any, Any] | PILImage
     Images: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Image]
 
+NUMPY_DTYPES = ("uint8", "float16", "float32", "float64")
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
 LUMA = (19595, 38470, 7471)
 
@@ -51,6 +51,9 @@ def to_pixel_batch(images: "Images", in_channels: int) -> list[Tensor]:
     """
     if isinstance(images, Tensor | np.ndarray):
         return [_to_channels(_quantize(_channels_first(images, batched=True)), in_channels)]
+    if not isinstance(images, Sequence):
+        expected = "a tensor, a NumPy array or a sequence of images"
+        raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
     runs: list[list[Tensor]] = []
     for i, image in enumerate(images):
         try:
@@ -70,10 +73,10 @@ def _channels_first(image: Any, *, batched: bool) -> Tensor:
     if not isinstance(image, Tensor | np.ndarray):
         image = _from_pil(image)
     if isinstance(image, np.ndarray):
-        try:
-            image = torch.from_numpy(np.ascontiguousarray(image))
-        except TypeError:
-            raise ValueError(f"image: expected uint8, or float in [0, 1], got dtype {image.dtype}") from None
+        if image.dtype not in NUMPY_DTYPES:
+            raise ValueError(f"image: expected uint8, or float in [0, 1], got dtype {image.dtype}")
+        # What Pillow hands over is read-only, which PyTorch has no tensors for.
+        image = torch.from_numpy(np.require(image, requirements=["C", "W"]))
     grey_dim = 3 if batched else 2
     shapes = "[N, H, W] or [N, H, W, C]" if channels_last else "[N, H, W] or [N, C, H, W]"
     if not batched:
@@ -90,7 +93,7 @@ def _channels_first(image: Any, *, batched: bool) -> Tensor:
         raise ValueError(f"image: expected 1 or 3 channels in a shape {shapes}, got {shape}")
     if image.shape[-1] == 0 or image.shape[-2] == 0:
         raise ValueError(f"image: expected at least one pixel, got shape {shape}")
-    pixels: Tensor = image
+    pixels: Tensor = image.detach().cpu()
     return pixels
 
 
@@ -116,7 +119,8 @@ def _quantize(image: Tensor) -> Tensor:
     if not bool(inside.all()):
         value = image[~inside][0].item()
         raise ValueError(f"image: expected float values in [0, 1], got {value}; is it in 0…255? then make it uint8")
-    return (image * 255).round().to(torch.uint8)
+    # In float64, so that every dtype rounds once, and a float16 value as the same float32 one.
+    return (image.double() * 255).round().to(torch.uint8)
 
 
 def _to_channels(pixels: Tensor, in_channels: int) -> Tensor:

@@ -27,7 +27,7 @@ class Vocabulary:
         self.levels, self.rounds = tuple(levels), tuple(rounds)
         self.node_types: list[str] = []
         self.node_levels: list[int] = []
-        self.node_features: list[int] = []
+        self.node_rounds: list[int] = []
         self.edge_types: list[EdgeType] = []
         self.first_node_type: list[int] = []
         # First edge type of the lateral relations into each round, and of the part-of relations from a level.
@@ -38,7 +38,7 @@ class Vocabulary:
             self.first_node_type.append(len(self.node_types))
             self.node_types += [f"{level.name}_round{r}" for r in range(num_rounds)]
             self.node_levels += [i] * num_rounds
-            self.node_features += [level.num_features] + [0] * (num_rounds - 1)
+            self.node_rounds += range(num_rounds)
         for i, level in enumerate(self.levels):
             first = self.first_node_type[i]
             last = first + self.rounds[i] - 1
@@ -94,7 +94,8 @@ def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
     node_type: list[Tensor] = []
     level: list[Tensor] = []
     first_level: list[int] = []
-    edges: list[tuple[Tensor, Tensor, Tensor]] = []
+    nothing = hierarchy.level[:0]
+    edges = [(nothing, nothing, nothing)]
     first_entity = num_nodes = 0
     shift = 0  # from an entity's number to that of its node in the round at hand
     for own, count in enumerate(per_level):

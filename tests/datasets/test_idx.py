@@ -59,9 +59,7 @@ def test_sha256_is_of_the_uncompressed_content(write, zipped):
     assert read_idx(path, sha256=digest).shape == (2, 3)
     assert read_idx(path, sha256=digest.upper()).shape == (2, 3)
     path.write_bytes(content[:-1] + b"\xff")
-    with pytest.raises(
-        ValueError, match=f"{path}: expected content with SHA-256 {digest}, got [0-9a-f]{{64}}$"
-    ):
+    with pytest.raises(ValueError, match=f"{path}: expected content with SHA-256 {digest}, got [0-9a-f]{{64}}$"):
         read_idx(path, sha256=digest)
 
 

@@ -105,9 +105,7 @@ def test_missing_file_is_named_and_not_downloaded(spec, tmp_path, mirror):
 def test_half_filled_sub_folder_is_not_mixed_with_its_parent(tmp_path):
     write(tmp_path, tiny_files())
     write(tmp_path / "tiny", {TRAIN_IMAGES: tiny_files()[TRAIN_IMAGES]})
-    with pytest.raises(
-        FileNotFoundError, match=f"but {TRAIN_LABELS}, {TEST_IMAGES}, {TEST_LABELS} could not"
-    ):
+    with pytest.raises(FileNotFoundError, match=f"but {TRAIN_LABELS}, {TEST_IMAGES}, {TEST_LABELS} could not"):
         _load(TINY, tmp_path, None)
 
 
@@ -178,9 +176,7 @@ def test_download_is_cached(spec, tmp_path, mirror, closed_url):
     # Damage that comes later is noticed, with advice.
     damaged = tmp_path / "cache" / "grapheme_pyg" / "tiny" / f"{TEST_LABELS}.gz"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.raises(
-        ValueError, match=f"^{damaged}: .*cut short; delete the file to have it downloaded again"
-    ):
+    with pytest.raises(ValueError, match=f"^{damaged}: .*cut short; delete the file to have it downloaded again"):
         _load(spec, None, None)
 
 
@@ -254,9 +250,7 @@ def test_catalog():
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="name: expected one of mnist, fashion_mnist, kmnist, got 'cifar'"):
         load_idx_data("cifar")
-    with pytest.raises(
-        TypeError, match="mirrors: expected a sequence of addresses, got the single string 'http"
-    ):
+    with pytest.raises(TypeError, match="mirrors: expected a sequence of addresses, got the single string 'http"):
         load_idx_data("mnist", mirrors="http://127.0.0.1/")
     with pytest.raises(ValueError, match="mirrors: expected at least one address"):
         load_idx_data("mnist", mirrors=[])

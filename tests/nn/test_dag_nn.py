@@ -122,29 +122,20 @@ def test_a_full_grid_is_a_convolution() -> None:
     top = out[batch.node_type == 5].view(2, 4, 4, 5).permute(0, 3, 1, 2)
 
     names = brain.metadata[0]
-    features = batch.x.double()[batch.node_type == 0].view(2, 14, 14, 4).permute(0, 3, 1, 2)
-    coarse = {
-        kind: batch.x.double()[batch.node_type == kind][:, :2].view(2, side, side, 2).permute(0, 3, 1, 2)
-        for kind, side in ((3, 7), (5, 4))
-    }
 
-    def project(x: Tensor, kind: int) -> Tensor:
-        return torch.einsum("bchw,cd->bdhw", x, model.input_weight[names[kind]])
+    def project(kind: int, side: int) -> Tensor:
+        weight = model.input_weight[names[kind]]
+        x = batch.x.double()[batch.node_type == kind][:, : len(weight)] @ weight + model.bias[names[kind]]
+        return x.view(2, side, side, -1).permute(0, 3, 1, 2)
 
     def conv(x: Tensor, source: int, target: int, stride: int) -> Tensor:
         weight = model.weight[f"{names[source]}__{names[target]}"]
         kernel = weight.unflatten(0, (3, 3)).permute(3, 2, 0, 1)
         return torch.nn.functional.conv2d(x, kernel, stride=stride, padding=1)
 
-    def bias(kind: int) -> Tensor:
-        return model.bias[names[kind]][:, None, None]
-
-    h = (project(features, 0) + bias(0)).relu()
-    h = (conv(h, 0, 1, 1) + bias(1)).relu()
-    h = (conv(h, 1, 2, 1) + bias(2)).relu()
-    h = (conv(h, 2, 3, 2) + project(coarse[3], 3) + bias(3)).relu()
-    h = (conv(h, 3, 4, 1) + bias(4)).relu()
-    h = (conv(h, 4, 5, 2) + project(coarse[5], 5) + bias(5)).relu()
+    h = project(0, 14).relu()
+    for kind, side, stride in ((1, 14, 1), (2, 14, 1), (3, 7, 2), (4, 7, 1), (5, 4, 2)):
+        h = (conv(h, kind - 1, kind, stride) + project(kind, side)).relu()
     torch.testing.assert_close(top, h, rtol=0, atol=1e-12)
 
 

@@ -126,13 +126,12 @@ def reference(image, brain):
             for row, column in cells:
                 y = (row * side + min((row + 1) * side, height)) / 2 / height
                 x = (column * side + min((column + 1) * side, width)) / 2 / width
-                features = []
-                if round_ == 0 and level == 0:
+                if level == 0:
                     whole = np.zeros((channels, patch, patch))
                     pixels = cut(row, column, side)
                     whole[:, : pixels.shape[1], : pixels.shape[2]] = pixels / 255
                     features = whole.flatten().tolist()
-                elif round_ == 0:
+                else:
                     features = mean_and_spread(cut(row, column, side))
                 nodes[stage, row, column] = own, (x, y), features
                 for dy in (-1, 0, 1):
