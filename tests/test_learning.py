@@ -40,7 +40,7 @@ def test_accuracy(trained: ImageClassificationModel, test_graphs: Batch) -> None
 def test_permuted_edge_types_cost_accuracy(trained: ImageClassificationModel, test_graphs: Batch) -> None:
     # Within each pair of node types, so that the graphs stay valid: relations are relabelled at random.
     graphs = test_graphs.clone()
-    relabelled = torch.arange(len(trained.dag.edge_types))
+    relabelled = torch.arange(len(trained.dag.vocabulary.edge_types))
     for pair in trained.dag._pair.unique():
         members = (trained.dag._pair == pair).nonzero().flatten()
         relabelled[members] = members[torch.randperm(len(members), generator=torch.Generator().manual_seed(1))]

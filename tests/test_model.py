@@ -140,15 +140,15 @@ class TestWeightsPersist:
         graph = model.vision(image)
         model(graph)[0, 0].backward()
         present = set(graph.edge_type.tolist())
-        for number, (source, relation, target) in enumerate(model.dag.edge_types):
+        for number, (source, relation, target) in enumerate(model.dag.vocabulary.edge_types):
             pair = f"{source}__{target}"
             grad = model.dag.weight[pair].grad
-            row = model.dag.relations[pair].index(relation)
+            row = model.dag.vocabulary.relations[pair].index(relation)
             learns = grad is not None and bool(grad[row].abs().sum() > 0)
             if number not in present:
                 assert not learns, (source, relation, target)
         lateral = model.dag.weight["cell0_round0__cell0_round1"].grad.abs().sum((1, 2)) > 0
-        names = model.dag.relations["cell0_round0__cell0_round1"]
+        names = model.dag.vocabulary.relations["cell0_round0__cell0_round1"]
         assert {name for name, learns in zip(names, lateral, strict=True) if learns} == {"west_of", "self", "east_of"}
 
     def test_a_step_on_one_topology_changes_what_another_computes(self, images: Tensor) -> None:

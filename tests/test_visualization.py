@@ -252,7 +252,7 @@ def test_draw_learning_curves(tmp_path):
     assert losses.get_yscale() == "log"
     assert [len(line.get_xdata()) for line in losses.lines] == [3, 2]
     assert list(accuracy.lines[0].get_ydata()) == pytest.approx([95, 99, 98])
-    assert accuracy.get_title() == "best 99.00 %, epoch 2"
+    assert accuracy.get_title() == "98.00 % after epoch 3"
     low, high = accuracy.get_ylim()
     assert 94 < low < 95 < 99 < high <= 100
 

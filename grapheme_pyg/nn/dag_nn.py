@@ -13,9 +13,9 @@ from grapheme_pyg.dag import check_typed_dag, topological_levels
 from grapheme_pyg.nn.norm import GroupedBatchNorm
 from grapheme_pyg.nn.sweep import EdgeBlock, Sweep, plan_sweep
 from grapheme_pyg.nn.typed_conv import slot_mean, typed_conv
-from grapheme_pyg.nn.weight_names import RelationNames, align_by_name
+from grapheme_pyg.nn.vocabulary import EdgeType, EdgeVocabulary, RelationNames
+from grapheme_pyg.nn.weight_names import align_by_name
 
-EdgeType = tuple[str, str, str]
 NORMS = ("batch", "layer", None)
 
 
@@ -72,48 +72,28 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         fused: bool = True,
     ) -> None:
         super().__init__(aggr=None)
-        self.node_types, self.edge_types = list(metadata[0]), [tuple(edge_type) for edge_type in metadata[1]]
-        number = {name: i for i, name in enumerate(self.node_types)}
-        unknown = {name for source, _, target in self.edge_types for name in (source, target)} - number.keys()
-        if unknown:
-            raise ValueError(f"metadata: expected edge types between {self.node_types}, got also {sorted(unknown)}")
-        if len(number) < len(self.node_types) or len(set(self.edge_types)) < len(self.edge_types):
-            raise ValueError("metadata: expected every node type and edge type once, got one twice")
+        self.vocabulary = vocabulary = EdgeVocabulary(metadata)
         if norm not in NORMS:
             raise ValueError(f"norm: expected one of {NORMS}, got {norm!r}")
-        self.in_channels = _for_each_type("in_channels", in_channels, self.node_types, minimum=0)
-        self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, self.node_types, minimum=1)
+        self.in_channels = _for_each_type("in_channels", in_channels, vocabulary.node_types, minimum=0)
+        self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, vocabulary.node_types, minimum=1)
         self.out_channels = max(self.hidden_channels)
         self.edge_dim, self.fused = edge_dim, fused
 
-        # Relations by pair of node types, and for each edge type its pair and its number within it.
-        self.relations: RelationNames = {}
-        pair_of_type, relation_of_type = [], []
-        for source, relation, target in self.edge_types:
-            names = self.relations.setdefault(f"{source}__{target}", [])
-            pair_of_type.append(list(self.relations).index(f"{source}__{target}"))
-            relation_of_type.append(len(names))
-            names.append(relation)
-        self._pairs = list(self.relations)
-        endpoints = [[number[edge_type[end]] for edge_type in self.edge_types] for end in (0, 2)]
-        for name, values in (
-            ("pair", pair_of_type),
-            ("relation", relation_of_type),
-            ("endpoints", endpoints),
-        ):
-            self.register_buffer(f"_{name}", torch.tensor(values, dtype=torch.int64), persistent=False)
+        numbers = (vocabulary.pair_of_type, vocabulary.relation_of_type, vocabulary.endpoints)
+        for name, values in zip(("_pair", "_relation", "_endpoints"), numbers, strict=True):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
 
         self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
         self.input_weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
         self.norm = nn.ModuleDict()
-        for (source, _, target), pair in zip(self.edge_types, pair_of_type, strict=True):
-            name = self._pairs[pair]
-            fan_in, fan_out = self.hidden_channels[number[source]], self.hidden_channels[number[target]]
-            num_relations = len(self.relations[name])
+        for name, ends in vocabulary.ends_of_pair.items():
+            num_relations = len(vocabulary.relations[name])
+            fan_in, fan_out = (self.hidden_channels[end] for end in ends)
             self.weight[name] = nn.Parameter(torch.empty(num_relations, fan_in, fan_out))
             if edge_dim > 0:
                 self.edge_weight[name] = nn.Parameter(torch.empty(num_relations, edge_dim, fan_out))
-        for name, fan_in, fan_out in zip(self.node_types, self.in_channels, self.hidden_channels, strict=True):
+        for name, fan_in, fan_out in zip(vocabulary.node_types, self.in_channels, self.hidden_channels, strict=True):
             if fan_in > 0:
                 self.input_weight[name] = nn.Parameter(torch.empty(fan_in, fan_out))
             if norm is None:
@@ -146,10 +126,12 @@ class DagNN(MessagePassing):  # type: ignore[misc]
     ) -> Tensor:
         """Computes states; see the class for arguments and shapes."""
         self._check_features(x, edge_type, edge_attr)
-        if node_type is None and len(self.node_types) == 1:
+        if node_type is None and len(self.vocabulary.node_types) == 1:
             node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
         if node_type is None:
-            raise ValueError(f"node_type: expected one of {len(self.node_types)} types for each node, got None")
+            raise ValueError(
+                f"node_type: expected one of {len(self.vocabulary.node_types)} types for each node, got None"
+            )
         check_typed_dag(
             edge_index,
             edge_type,
@@ -157,7 +139,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             level,
             num_nodes=x.shape[0],
             endpoints=self._endpoints,
-            num_node_types=len(self.node_types),
+            num_node_types=len(self.vocabulary.node_types),
         )
         sweep = plan_sweep(
             edge_index,
@@ -166,12 +148,12 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             topological_levels(edge_index, x.shape[0]) if level is None else level,
             pair_of_type=self._pair,
             relation_of_type=self._relation,
-            relations_of_pair=[len(names) for names in self.relations.values()],
-            num_node_types=len(self.node_types),
+            relations_of_pair=[len(names) for names in self.vocabulary.relations.values()],
+            num_node_types=len(self.vocabulary.node_types),
         )
         states: list[Tensor] = []
         for group in sweep.groups:
-            name = self.node_types[group.node_type]
+            name = self.vocabulary.node_types[group.node_type]
             received = [self._receive(_states_of(states, block), block, edge_attr) for block in group.blocks]
             if name in self.input_weight:
                 weight = self.input_weight[name]
@@ -188,7 +170,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
 
     def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
         """What the targets of a block receive, ``[num_targets, out_channels]``."""
-        name = self._pairs[block.pair]
+        name = self.vocabulary.pairs[block.pair]
         attr = edge_attr[block.edge] if edge_attr is not None and name in self.edge_weight else None
         if self.fused and not self.explain:
             out = typed_conv(x, self.weight[name], block)
@@ -250,13 +232,13 @@ class DagNN(MessagePassing):  # type: ignore[misc]
 
     def get_extra_state(self) -> RelationNames:
         """Names of the relations along the first dimension of each weight."""
-        return {pair: list(names) for pair, names in self.relations.items()}
+        return {pair: list(names) for pair, names in self.vocabulary.relations.items()}
 
     def set_extra_state(self, state: RelationNames) -> None:
         """Does nothing: the names have done their work when weights were matched by them."""
 
     def __repr__(self) -> str:
-        counts = f"{len(self.node_types)} node types, {len(self.edge_types)} edge types"
+        counts = f"{len(self.vocabulary.node_types)} node types, {len(self.vocabulary.edge_types)} edge types"
         return f"{type(self).__name__}({counts}, hidden_channels={self.hidden_channels})"
 
 

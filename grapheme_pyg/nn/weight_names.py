@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# For each pair of node types, the relations along the first dimension of its weight.
-RelationNames = dict[str, list[str]]
+from grapheme_pyg.nn.vocabulary import RelationNames
 
 
 def align_by_name(

@@ -56,14 +56,14 @@ def node_by_node(model: DagNN, graph: dict[str, Tensor]) -> Tensor:
             incoming = [(i, u, r) for i, (u, w, r) in enumerate(edges) if w == v]
             if v in states or any(u not in states for _, u, _ in incoming):
                 continue
-            kind = model.node_types[graph["node_type"][v]]
+            kind = model.vocabulary.node_types[graph["node_type"][v]]
             total = torch.zeros(model.hidden_channels[graph["node_type"][v]], dtype=torch.float64)
             if kind in model.input_weight:
                 weight = model.input_weight[kind]
                 total = total + graph["x"][v, : weight.shape[0]] @ weight
             for relation in {r for _, _, r in incoming}:
-                source, name, target = model.edge_types[relation]
-                row = model.relations[f"{source}__{target}"].index(name)
+                source, name, target = model.vocabulary.edge_types[relation]
+                row = model.vocabulary.relations[f"{source}__{target}"].index(name)
                 messages = []
                 for i, u, r in incoming:
                     if r == relation:

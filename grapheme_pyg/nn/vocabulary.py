@@ -1,0 +1,49 @@
+"""Names and numbers of node types, edge types and relations."""
+
+from collections.abc import Sequence
+
+EdgeType = tuple[str, str, str]
+# For each pair of node types, the relations along the first dimension of its weight.
+RelationNames = dict[str, list[str]]
+
+
+class EdgeVocabulary:
+    """Edge types sorted by the pair of node types that they join.
+
+    Args:
+        metadata: Names of node types and triples (source node type, relation, target node type).
+
+    Attributes:
+        relations: For each pair ``<source>__<target>``, the names of its relations, in the order of their types.
+        pairs: Names of the pairs, in the order in which they first occur.
+        pair_of_type: For each edge type, the number of its pair.
+        relation_of_type: For each edge type, its number among the relations of the pair.
+        ends_of_pair: For each pair, the node types at its source and at its target.
+        endpoints: Two lists: for each edge type, the node types at its source and at its target.
+
+    Raises:
+        ValueError: A name occurs twice, or an edge type joins node types that are not there.
+    """
+
+    def __init__(self, metadata: tuple[Sequence[str], Sequence[EdgeType]]) -> None:
+        self.node_types = list(metadata[0])
+        self.edge_types = [(source, relation, target) for source, relation, target in metadata[1]]
+        number = {name: i for i, name in enumerate(self.node_types)}
+        unknown = {name for source, _, target in self.edge_types for name in (source, target)} - number.keys()
+        if unknown:
+            raise ValueError(f"metadata: expected edge types between {self.node_types}, got also {sorted(unknown)}")
+        if len(number) < len(self.node_types) or len(set(self.edge_types)) < len(self.edge_types):
+            raise ValueError("metadata: expected every node type and edge type once, got one twice")
+
+        self.relations: RelationNames = {}
+        self.ends_of_pair: dict[str, tuple[int, int]] = {}
+        self.relation_of_type: list[int] = []
+        for source, relation, target in self.edge_types:
+            names = self.relations.setdefault(f"{source}__{target}", [])
+            self.ends_of_pair[f"{source}__{target}"] = number[source], number[target]
+            self.relation_of_type.append(len(names))
+            names.append(relation)
+        self.pairs = list(self.relations)
+        place = {pair: i for i, pair in enumerate(self.pairs)}
+        self.pair_of_type = [place[f"{source}__{target}"] for source, _, target in self.edge_types]
+        self.endpoints = [[number[edge_type[end]] for edge_type in self.edge_types] for end in (0, 2)]

@@ -1,0 +1,144 @@
+"""Training on images and labels in memory."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader
+from torch_geometric.loader import DataLoader as GraphDataLoader
+
+from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.datasets.image_data import Split
+from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
+from grapheme_pyg.training.reporting import EpochReport
+from grapheme_pyg.training.settings import TrainingSettings
+
+
+def fit(
+    model: ImageClassificationModel,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    validation: Split | tuple[Tensor, Tensor] | None = None,
+    settings: TrainingSettings | None = None,
+    run_dir: str | Path | None = None,
+    resume: str | Path | None = None,
+    tensorboard: bool = False,
+    verbose: bool = True,
+) -> list[EpochMetrics]:
+    """Trains a model, in place.
+
+    Args:
+        model: The model; left in evaluation mode.
+        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
+        labels: ``[N]`` int64, in [0, num_classes).
+        validation: Images and labels for the accuracy after each epoch.
+        settings: How to train; the defaults if None.
+        run_dir: Where to write ``metrics.csv`` and ``checkpoints/last.ckpt`` after each epoch; nothing if None.
+        resume: A checkpoint to go on from.
+        tensorboard: Whether to write TensorBoard logs into ``run_dir`` too (extra ``[tensorboard]``).
+        verbose: Whether to show a progress bar and a line for each epoch.
+
+    Returns:
+        For each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
+        ``learning_rate``, ``graphs_per_second`` and ``seconds``.
+
+    Raises:
+        ValueError: A setting, an image or a label is out of range.
+    """
+    settings = settings or TrainingSettings()
+    num_classes = len(model.classes)
+    for name, values in (("labels", labels), ("validation", validation[1] if validation else labels)):
+        if values.numel() == 0 or int(values.min()) < 0 or int(values.max()) >= num_classes:
+            came = f"{int(values.min())}…{int(values.max())}" if values.numel() else "none"
+            raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {came}")
+    augment = RandomAffine() if settings.augment else None
+    training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
+    report = EpochReport(verbose=verbose)
+    callbacks: list[Callback] = [report]
+    loggers: list[Logger] = []
+    if run_dir is not None:
+        folder = Path(run_dir)
+        callbacks.append(
+            ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True)
+        )
+        loggers.append(CSVLogger(folder, name="", version=""))
+        if tensorboard:
+            loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[settings.device],
+            devices=1,
+            max_epochs=settings.epochs,
+            precision=settings.precision,  # type: ignore[arg-type]  # checked by the settings
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip or None,
+            callbacks=callbacks,
+            logger=loggers or False,
+            enable_checkpointing=run_dir is not None,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            num_sanity_val_steps=0,
+            default_root_dir=run_dir,
+        )
+        trainer.fit(
+            ClassifierTraining(model, settings),
+            _loader(training, model, settings, shuffle=True),
+            _loader(ImageDataset(*validation), model, settings, shuffle=False) if validation else None,
+            ckpt_path=resume,
+            weights_only=True,
+        )
+    model.eval()
+    return report.metrics
+
+
+def _loader(
+    images: ImageDataset, model: ImageClassificationModel, settings: TrainingSettings, *, shuffle: bool
+) -> DataLoader[Any]:
+    batch_size = settings.batch_size if shuffle else max(settings.batch_size, 256)
+    if settings.loader == "pyg":
+        dataset = ImageGraphDataset(images, model.vision)
+        sampler = EpochSampler(dataset, settings.seed) if shuffle else None
+        loader: DataLoader[Any] = GraphDataLoader(
+            dataset, batch_size, sampler=sampler, num_workers=settings.num_workers
+        )
+        return loader
+    order = EpochSampler(images, settings.seed) if shuffle else range(len(images))
+    # The data set indexes with whole batches: one indexing, one augmentation, one graph building for each.
+    return DataLoader(
+        images,
+        batch_size=None,
+        sampler=_EpochBatchSampler(order, batch_size, drop_last=False),
+        num_workers=settings.num_workers,
+    )
+
+
+class _EpochBatchSampler(BatchSampler):
+    """Passes the epoch on to the sampler inside."""
+
+    def set_epoch(self, epoch: int) -> None:
+        if isinstance(self.sampler, EpochSampler):
+            self.sampler.set_epoch(epoch)
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Lightning's advice is for those who call it; ours would be told about choices that are not theirs."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="pytorch_lightning")
+            yield
+    finally:
+        logger.setLevel(level)

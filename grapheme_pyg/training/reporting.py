@@ -1,0 +1,76 @@
+"""What a person sees of training: a bar, a line for each epoch, and logs of its metrics."""
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from tqdm import tqdm
+
+from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
+
+# Steps between two looks at the loss: each one waits for the device.
+REFRESH = 20
+
+
+class EpochReport(Callback):
+    """Keeps, logs and prints the metrics of each epoch.
+
+    Args:
+        verbose: Whether to show a progress bar (on stderr) and print a line for each epoch (on stdout).
+    """
+
+    def __init__(self, *, verbose: bool) -> None:
+        self.metrics: list[EpochMetrics] = []
+        self._verbose, self._graphs = verbose, 0
+        self._started = self._trained = 0.0
+        self._bar: Any = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock and the bar."""
+        self._started, self._graphs = time.perf_counter(), 0
+        name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        steps = int(trainer.num_training_batches)
+        self._bar = tqdm(desc=name, total=steps, leave=False, mininterval=0.5, disable=not self._verbose)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Counts graphs and moves the bar."""
+        assert isinstance(pl_module, ClassifierTraining)
+        self._graphs += batch.num_graphs
+        self._trained = time.perf_counter()
+        if self._verbose and batch_idx % REFRESH == 0:
+            self._bar.set_postfix(loss=f"{pl_module.running_loss:.4f}", refresh=False)
+        self._bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Sums up; validation is over by now."""
+        assert isinstance(pl_module, ClassifierTraining)
+        self._bar.close()
+        metrics = {"epoch": trainer.current_epoch + 1} | pl_module.epoch_metrics()
+        metrics["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        metrics["graphs_per_second"] = self._graphs / (self._trained - self._started)
+        metrics["seconds"] = time.perf_counter() - self._started
+        self.metrics.append(metrics)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.current_epoch + 1)
+            logger.save()
+        if self._verbose:
+            accuracy = f"val accuracy {100 * metrics['val_accuracy']:.2f} %  " if "val_accuracy" in metrics else ""
+            print(
+                f"epoch {metrics['epoch']:>3.0f}/{trainer.max_epochs}  train loss {metrics['train_loss']:.4f}  "
+                f"{accuracy}lr {metrics['learning_rate']:.1e}  "
+                f"{metrics['graphs_per_second']:,.0f} graphs/s  {metrics['seconds']:.1f} s",
+                flush=True,
+            )
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Takes the bar away, so that the error stands on a line of its own."""
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,55 @@
+"""How to train, as plain values."""
+
+from dataclasses import dataclass
+
+PRECISIONS = ("32-true", "bf16-mixed", "64-true")
+LOADERS = ("images", "pyg")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train; plain values, which a checkpoint stores.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images in a mini-batch.
+        accumulate: Mini-batches whose gradients are added up for one optimiser step.
+        lr: Peak of the one-cycle learning-rate schedule.
+        weight_decay: Of AdamW, on weights of two or more dimensions: not on biases, norms, temperature.
+        label_smoothing: Of the cross-entropy, in [0, 1).
+        clip: Largest norm of the gradient; 0 for no limit.
+        augment: Whether training images are rotated, scaled, sheared and shifted.
+        precision: ``"32-true"``, ``"bf16-mixed"`` (autocast) or ``"64-true"``.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        loader: ``"images"`` makes the graphs of a whole batch at once; ``"pyg"`` makes them one by one in PyG's
+            ``DataLoader``, as a plain PyG project would. Both give the same losses.
+        num_workers: Processes that load; 0 loads in this one.
+        seed: Of order and augmentation.
+    """
+
+    epochs: int = 12
+    batch_size: int = 128
+    accumulate: int = 1
+    lr: float = 8e-3
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.0
+    clip: float = 1.0
+    augment: bool = True
+    precision: str = "32-true"
+    device: str = "auto"
+    loader: str = "images"
+    num_workers: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive = [name for name in ("epochs", "batch_size", "accumulate", "lr") if not getattr(self, name) > 0]
+        if positive:
+            raise ValueError(f"{positive[0]}: expected a positive number, got {getattr(self, positive[0])}")
+        for name, choices in (
+            ("precision", PRECISIONS),
+            ("loader", LOADERS),
+            ("device", DEVICES),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
