@@ -116,6 +116,8 @@ def main() -> None:
     settings = TrainingSettings(**{field.name: chosen[field.name] for field in fields(TrainingSettings)})
 
     run_dir = Path(arguments.run_dir or f"runs/{data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if (run_dir / "settings.json").exists() and not arguments.resume:
+        raise SystemExit(f"{run_dir} holds a run already: choose another --run-dir, or --resume")
     run_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     model = ImageClassificationModel(

@@ -1,4 +1,5 @@
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -122,11 +123,29 @@ def test_a_checkpoint_goes_on(few: Split, tmp_path: Path) -> None:
         fit(model, *few, settings=settings, run_dir=tmp_path, verbose=False)
     hook.remove()
     resumed = ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16))
-    metrics = fit(resumed, *few, settings=settings, resume=tmp_path / "checkpoints" / "last.ckpt", verbose=False)
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    metrics = fit(resumed, *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False)
     assert [m["epoch"] for m in metrics] == [3, 4]
     assert [m["train_loss"] for m in metrics] == [m["train_loss"] for m in expected[2:]]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [float(row["train_loss"]) for row in csv.DictReader(file)] == [m["train_loss"] for m in expected]
+
+
+def test_a_run_is_not_overwritten(few: Split, tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=1, device="cpu")
+    fit(make(), *few, settings=settings, run_dir=tmp_path, verbose=False)
+    with pytest.raises(ValueError, match="run_dir: expected a folder without a run, or resume"):
+        fit(make(), *few, settings=settings, run_dir=tmp_path, verbose=False)
+
+
+def test_what_a_person_sees(few: Split, capfd: pytest.CaptureFixture[str]) -> None:
+    fit(make(), *few, validation=few, settings=TrainingSettings(epochs=2, batch_size=50, device="cpu"))
+    out, err = capfd.readouterr()
+    line = r"epoch   {}/2  train loss \d\.\d{{4}}  val accuracy \d+\.\d\d %  lr \S+  [\d,]+ graphs/s  \d+\.\d s\n"
+    assert re.fullmatch(line.format(1) + line.format(2), out)
+    assert re.search(r"epoch 1/2: .*loss=\d\.\d{4}", err)
 
 
 @pytest.mark.parametrize(

@@ -126,12 +126,11 @@ class DagNN(MessagePassing):  # type: ignore[misc]
     ) -> Tensor:
         """Computes states; see the class for arguments and shapes."""
         self._check_features(x, edge_type, edge_attr)
-        if node_type is None and len(self.vocabulary.node_types) == 1:
-            node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
+        num_node_types = len(self.vocabulary.node_types)
         if node_type is None:
-            raise ValueError(
-                f"node_type: expected one of {len(self.vocabulary.node_types)} types for each node, got None"
-            )
+            if num_node_types > 1:
+                raise ValueError(f"node_type: expected one of {num_node_types} types for each node, got None")
+            node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
         check_typed_dag(
             edge_index,
             edge_type,
@@ -139,7 +138,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             level,
             num_nodes=x.shape[0],
             endpoints=self._endpoints,
-            num_node_types=len(self.vocabulary.node_types),
+            num_node_types=num_node_types,
         )
         sweep = plan_sweep(
             edge_index,
@@ -149,7 +148,7 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             pair_of_type=self._pair,
             relation_of_type=self._relation,
             relations_of_pair=[len(names) for names in self.vocabulary.relations.values()],
-            num_node_types=len(self.vocabulary.node_types),
+            num_node_types=num_node_types,
         )
         states: list[Tensor] = []
         for group in sweep.groups:
@@ -158,10 +157,9 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             if name in self.input_weight:
                 weight = self.input_weight[name]
                 received.append(x[:, : weight.shape[0]].index_select(0, group.nodes) @ weight)
-            if received:
-                state = torch.stack(received).sum(0) if len(received) > 2 else sum(received[1:], received[0])
-            else:
-                state = x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type])
+            if not received:
+                received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
+            state = sum(received[1:], received[0])
             states.append(F.relu(self.norm[name](state) if name in self.norm else state + self.bias[name]))
         for norm in self.norm.values():
             if isinstance(norm, GroupedBatchNorm):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 from torch_geometric.loader import DataLoader as GraphDataLoader
@@ -21,6 +21,8 @@ from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
 from grapheme_pyg.training.reporting import EpochReport
 from grapheme_pyg.training.settings import TrainingSettings
+
+METRICS = "metrics.csv"
 
 
 def fit(
@@ -44,7 +46,7 @@ def fit(
         validation: Images and labels for the accuracy after each epoch.
         settings: How to train; the defaults if None.
         run_dir: Where to write ``metrics.csv`` and ``checkpoints/last.ckpt`` after each epoch; nothing if None.
-        resume: A checkpoint to go on from.
+        resume: A checkpoint to go on from, of a run with the same model and settings.
         tensorboard: Whether to write TensorBoard logs into ``run_dir`` too (extra ``[tensorboard]``).
         verbose: Whether to show a progress bar and a line for each epoch.
 
@@ -53,7 +55,7 @@ def fit(
         ``learning_rate``, ``graphs_per_second`` and ``seconds``.
 
     Raises:
-        ValueError: A setting, an image or a label is out of range.
+        ValueError: A setting, an image or a label is out of range, or ``run_dir`` holds a run that is not resumed.
     """
     settings = settings or TrainingSettings()
     num_classes = len(model.classes)
@@ -63,15 +65,17 @@ def fit(
             raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {came}")
     augment = RandomAffine() if settings.augment else None
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
-    report = EpochReport(verbose=verbose)
+    folder = None if run_dir is None else Path(run_dir)
+    if folder is not None and resume is None and (folder / METRICS).exists():
+        raise ValueError(f"run_dir: expected a folder without a run, or resume; {folder / METRICS} is there already")
+    report = EpochReport(None if folder is None else folder / METRICS, verbose=verbose)
     callbacks: list[Callback] = [report]
     loggers: list[Logger] = []
-    if run_dir is not None:
-        folder = Path(run_dir)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         callbacks.append(
             ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True)
         )
-        loggers.append(CSVLogger(folder, name="", version=""))
         if tensorboard:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     with _quiet_lightning():

@@ -1,6 +1,8 @@
 """What a person sees of training: a bar, a line for each epoch, and logs of its metrics."""
 
+import csv
 import time
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,11 +19,13 @@ class EpochReport(Callback):
     """Keeps, logs and prints the metrics of each epoch.
 
     Args:
+        path: Where to keep the metrics of all epochs as CSV, or None.
         verbose: Whether to show a progress bar (on stderr) and print a line for each epoch (on stdout).
     """
 
-    def __init__(self, *, verbose: bool) -> None:
+    def __init__(self, path: Path | None, *, verbose: bool) -> None:
         self.metrics: list[EpochMetrics] = []
+        self._path = path
         self._verbose, self._graphs = verbose, 0
         self._started = self._trained = 0.0
         self._bar: Any = None
@@ -46,7 +50,7 @@ class EpochReport(Callback):
         self._graphs += batch.num_graphs
         self._trained = time.perf_counter()
         if self._verbose and batch_idx % REFRESH == 0:
-            self._bar.set_postfix(loss=f"{pl_module.running_loss:.4f}", refresh=False)
+            self._bar.set_postfix(loss=f"{pl_module.running_loss:.4f}")
         self._bar.update()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -61,6 +65,8 @@ class EpochReport(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.current_epoch + 1)
             logger.save()
+        if self._path is not None:
+            self._write(self._path)
         if self._verbose:
             accuracy = f"val accuracy {100 * metrics['val_accuracy']:.2f} %  " if "val_accuracy" in metrics else ""
             print(
@@ -69,6 +75,17 @@ class EpochReport(Callback):
                 f"{metrics['graphs_per_second']:,.0f} graphs/s  {metrics['seconds']:.1f} s",
                 flush=True,
             )
+
+    def _write(self, path: Path) -> None:
+        """Writes all rows anew: those of the run that this one resumes, up to where it goes on, and its own."""
+        rows: list[dict[str, Any]] = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if float(row["epoch"]) < self.metrics[0]["epoch"]]
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=self.metrics[-1])
+            writer.writeheader()
+            writer.writerows([*rows, *self.metrics])
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Takes the bar away, so that the error stands on a line of its own."""
