@@ -17,6 +17,7 @@ import torch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
+from grapheme_pyg.training.settings import DEVICES, LOADERS, PRECISIONS
 from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
 DEFAULTS = TrainingSettings()
@@ -73,10 +74,11 @@ def parse_arguments() -> argparse.Namespace:
     training.add_argument("--seed", type=int, default=DEFAULTS.seed, help="of weights, order and augmentation (0)")
 
     run = parser.add_argument_group("running")
-    run.add_argument("--precision", default=DEFAULTS.precision, help="32-true, bf16-mixed or 64-true (32-true)")
-    run.add_argument("--device", default=DEFAULTS.device, help="auto, cpu or cuda (default: auto)")
+    run.add_argument("--precision", choices=PRECISIONS, default=DEFAULTS.precision, help="(default: 32-true)")
+    run.add_argument("--device", choices=DEVICES, default=DEFAULTS.device, help="(default: auto)")
     run.add_argument(
         "--loader",
+        choices=LOADERS,
         default=DEFAULTS.loader,
         help="images: graphs of whole batches at once; pyg: one by one, in PyG's DataLoader (default: images)",
     )

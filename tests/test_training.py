@@ -101,6 +101,14 @@ def test_a_run_folder(few: Split, tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
+def test_tensorboard(few: Split, tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=1, device="cpu")
+    fit(make(), *few, settings=settings, run_dir=tmp_path, tensorboard=True, verbose=False)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    with pytest.raises(ValueError, match="tensorboard: expected a run_dir"):
+        fit(make(), *few, settings=settings, tensorboard=True, verbose=False)
+
+
 def test_a_checkpoint_goes_on(few: Split, tmp_path: Path) -> None:
     # Interrupted after the second of four epochs, by an exception in the third.
     whole, expected = train(few, epochs=4)

@@ -66,6 +66,8 @@ def fit(
     augment = RandomAffine() if settings.augment else None
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
     folder = None if run_dir is None else Path(run_dir)
+    if tensorboard and folder is None:
+        raise ValueError("tensorboard: expected a run_dir to write its logs to, got none")
     if folder is not None and resume is None and (folder / METRICS).exists():
         raise ValueError(f"run_dir: expected a folder without a run, or resume; {folder / METRICS} is there already")
     report = EpochReport(None if folder is None else folder / METRICS, verbose=verbose)
