@@ -51,6 +51,9 @@ def parse_arguments() -> argparse.Namespace:
     model.add_argument(
         "--hidden", type=int, nargs="+", default=[32, 64, 96], metavar="C", help="width, by level (32 64 96)"
     )
+    model.add_argument("--margin", type=int, default=1, metavar="PX", help="around a cell, for its contrast (1)")
+    model.add_argument("--threshold", type=int, default=32, metavar="V", help="of that contrast, in 0…255 (32)")
+    model.add_argument("--norm", choices=("batch", "layer"), default="batch", help="(default: batch)")
     model.add_argument("--templates", type=int, default=4, metavar="K", help="templates for each class (default: 4)")
 
     training = parser.add_argument_group("training")
@@ -83,6 +86,7 @@ def parse_arguments() -> argparse.Namespace:
         help="images: graphs of whole batches at once; pyg: one by one, in PyG's DataLoader (default: images)",
     )
     run.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that load (default: 0)")
+    run.add_argument("--validate-only", action="store_true", help="leave the test set alone: for choosing settings")
     run.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/<dataset>-<date>-<time>)")
     run.add_argument("--resume", metavar="CKPT", help="go on from a checkpoint of a run with the same options")
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs too")
@@ -123,9 +127,10 @@ def main() -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     model = ImageClassificationModel(
-        VisionBrain("grid", rounds=arguments.rounds),
+        VisionBrain("grid", rounds=arguments.rounds, margin=arguments.margin, threshold=arguments.threshold),
         classes=data.classes,
         hidden_channels=arguments.hidden,
+        norm=arguments.norm,
         templates_per_class=arguments.templates,
     )
     num_weights = sum(parameter.numel() for parameter in model.parameters())
@@ -156,6 +161,9 @@ def main() -> None:
     print(f"trained {data.name} in {time.perf_counter() - started:.0f} s")
     model.save_pretrained(run_dir / "model")
     draw_learning_curves(metrics).savefig(run_dir / "learning_curves.png")
+
+    if arguments.validate_only:
+        return
 
     prediction = model.predict(test.images)
     hits = prediction.similarities.argmax(dim=1) == test.labels
