@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
-from torch_geometric.typing import OptTensor
+from torch_geometric.typing import EdgeType, OptTensor
 
 from grapheme_pyg.dag import check_typed_dag, topological_levels
 from grapheme_pyg.nn.norm import GroupedBatchNorm
 from grapheme_pyg.nn.sweep import EdgeBlock, Sweep, plan_sweep
 from grapheme_pyg.nn.typed_conv import slot_mean, typed_conv
-from grapheme_pyg.nn.vocabulary import EdgeType, EdgeVocabulary, RelationNames
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
 
 NORMS = ("batch", "layer", None)

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-EdgeType = tuple[str, str, str]
+from torch_geometric.typing import EdgeType
+
 # For each pair of node types, the relations along the first dimension of its weight.
 RelationNames = dict[str, list[str]]
 

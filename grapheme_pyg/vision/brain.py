@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform
+from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.vision.grid import GridFinder
 from grapheme_pyg.vision.image_graph import ImageGraph
 from grapheme_pyg.vision.lattice import Lattice, make_lattice, restrict
 from grapheme_pyg.vision.pixels import to_pixel_batch, to_pixels
-from grapheme_pyg.vision.unroll import EdgeType, Vocabulary
+from grapheme_pyg.vision.unroll import Vocabulary
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images

@@ -85,10 +85,10 @@ class GridFinder:
             cells and the whole have means, then standard deviations of the channels. All come from integers
             and correctly rounded operations, and so do not depend on the batch.
         """
-        num_images, channels, height, width = pixels.shape
-        grids = self._grids(height, width)
-        patch = self.patch_size
+        grids = self._grids(*pixels.shape[-2:])
+        return self._present(pixels, grids), self._features(pixels, grids)
 
+    def _present(self, pixels: Tensor, grids: list[tuple[int, int]]) -> Tensor:
         active = self._active(pixels)
         present = [active.flatten(1)]
         for _ in grids[1:]:
@@ -96,26 +96,27 @@ class GridFinder:
             active = F.max_pool2d(active.float(), kernel_size=3, stride=2, padding=1).bool()
             present.append(active.flatten(1))
         present.append(~present[0].any(dim=1, keepdim=True))
+        return torch.cat(present, dim=1)
 
-        rows, columns = grids[0]
+    def _features(self, pixels: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+        num_images, channels, height, width = pixels.shape
+        (rows, columns), patch = grids[0], self.patch_size
         padding = (0, columns * patch - width, 0, rows * patch - height)
         padded = F.pad(pixels, padding) if any(padding) else pixels
         cells = padded.view(num_images, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-        num_features = max(self._num_features(0), self._num_features(1))
-        fine = cells.reshape(num_images, rows * columns, -1).float().div_(255)
-        features = [F.pad(fine, (0, num_features - fine.shape[-1]))]
+        features = [cells.reshape(num_images, rows * columns, -1).float().div_(255)]
 
         # Sums of squares over one cell fit into int32 up to a side of 181, those over coarse cells may not.
         values = padded.to(torch.int32 if patch <= 181 else torch.int64)
         total = _block_sum(values, patch).long(), _block_sum(values.square(), patch).long()
-        for i in range(1, len(grids)):
+        for i, (rows, columns) in enumerate(grids[1:], start=1):
             total = _block_sum(total[0], 2), _block_sum(total[1], 2)
-            area = _extents(grids[i][0], patch << i, height)[:, None] * _extents(grids[i][1], patch << i, width)
-            features.append(F.pad(_mean_and_spread(*total, area), (0, num_features - 2 * channels)))
+            area = _extents(rows, patch << i, height)[:, None] * _extents(columns, patch << i, width)
+            features.append(_mean_and_spread(*total, area))
         whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
-        area = torch.tensor([[height * width]])
-        features.append(F.pad(_mean_and_spread(*whole, area), (0, num_features - 2 * channels)))
-        return torch.cat(present, dim=1), torch.cat(features, dim=1)
+        features.append(_mean_and_spread(*whole, torch.tensor([[height * width]])))
+        num_features = max(part.shape[-1] for part in features)
+        return torch.cat([F.pad(part, (0, num_features - part.shape[-1])) for part in features], dim=1)
 
     def _grids(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of each level; at least one coarse level."""
@@ -185,7 +186,7 @@ def _join(relations: list[Relations]) -> Relations:
 
 
 def _block_sum(values: Tensor, side: int) -> Tensor:
-    """Sums over blocks of ``side × side``, the last ones cut by the border; int64 ``[B, C, rows, columns]``."""
+    """Sums over blocks of ``side × side``, the last ones cut by the border, ``[B, C, rows, columns]``."""
     values = F.pad(values, (0, -values.shape[3] % side, 0, -values.shape[2] % side))
     values = reduce(torch.add, [values[:, :, k::side] for k in range(side)])
     return reduce(torch.add, [values[..., k::side] for k in range(side)])

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.vision.hierarchy import Hierarchy, LevelSpec, Relations
-
-EdgeType = tuple[str, str, str]
 
 
 class Vocabulary:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch_geometric.data import Batch, Data
+from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.vision.pixels import to_pixels
-from grapheme_pyg.vision.unroll import EdgeType
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
