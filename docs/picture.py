@@ -24,7 +24,9 @@ def main() -> None:
     over.set_title("its graph")
     draw_dag(graph, layout="levels", metadata=vision.metadata, ax=levels)
     levels.set_title("the same graph, computed from left to right")
-    figure.savefig(Path(__file__).parent / "images" / "graph.png", dpi=110)
+    folder = Path(__file__).parent / "images"
+    folder.mkdir(exist_ok=True)
+    figure.savefig(folder / "graph.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
             optimizer.step()
         print(f"epoch {epoch + 1}  loss of the last batch {loss.item():.4f}", flush=True)
     hits = model.predict(data.test.images).similarities.argmax(dim=1) == data.test.labels
-    print(f"{data.name}: test accuracy {100 * hits.float().mean().item():.2f} %")
+    print(f"test accuracy {100 * hits.float().mean().item():.2f} % on {data.name}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ The last images of the training set are held out for validation. The test set is
 import argparse
 import json
 import logging
+import sys
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -90,7 +91,10 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/<dataset>-<date>-<time>)")
     run.add_argument("--resume", metavar="CKPT", help="go on from a checkpoint of a run with the same options")
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs too")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.limit is not None and arguments.limit < 2:
+        parser.error(f"--limit: expected at least 2, got {arguments.limit}")
+    return arguments
 
 
 def load(arguments: argparse.Namespace) -> ImageData:
@@ -121,10 +125,6 @@ def main() -> None:
             chosen[name] = value if len(images) < SMALL else getattr(DEFAULTS, name)
     settings = TrainingSettings(**{field.name: chosen[field.name] for field in fields(TrainingSettings)})
 
-    run_dir = Path(arguments.run_dir or f"runs/{data.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if (run_dir / "settings.json").exists() and not arguments.resume:
-        raise SystemExit(f"{run_dir} holds a run already: choose another --run-dir, or --resume")
-    run_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     model = ImageClassificationModel(
         VisionBrain("grid", rounds=arguments.rounds, margin=arguments.margin, threshold=arguments.threshold),
@@ -133,6 +133,12 @@ def main() -> None:
         norm=arguments.norm,
         templates_per_class=arguments.templates,
     )
+    # A checkpoint lies in <run>/checkpoints: a resumed run goes on in its folder.
+    default = f"runs/{data.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    run_dir = Path(arguments.run_dir or (Path(arguments.resume).parent.parent if arguments.resume else default))
+    if (run_dir / "settings.json").exists() and not arguments.resume:
+        raise ValueError(f"--run-dir: expected a folder without a run, got {run_dir}; choose another, or --resume")
+    run_dir.mkdir(parents=True, exist_ok=True)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     described = {
         "dataset": data.name,
@@ -144,7 +150,8 @@ def main() -> None:
         "vision": model.vision.config,
         "model": model.config,
     }
-    (run_dir / "settings.json").write_text(json.dumps(described, indent=2) + "\n")
+    if not arguments.resume:
+        (run_dir / "settings.json").write_text(json.dumps(described, indent=2) + "\n")
     counts = f"{len(training.images):,} training, {len(validation.images):,} validation, {len(test.images):,} test"
     print(f"{data.name}: {counts} images; {num_weights:,} weights; results go to {run_dir}", flush=True)
 
@@ -160,7 +167,9 @@ def main() -> None:
     )
     print(f"trained {data.name} in {time.perf_counter() - started:.0f} s")
     model.save_pretrained(run_dir / "model")
-    draw_learning_curves(metrics).savefig(run_dir / "learning_curves.png")
+    curves = draw_learning_curves(metrics)
+    curves.suptitle(data.name)
+    curves.savefig(run_dir / "learning_curves.png")
 
     if arguments.validate_only:
         return
@@ -172,7 +181,7 @@ def main() -> None:
     # Half of what is drawn are mistakes, if there are as many: they teach the most.
     wrong = (~hits).nonzero().flatten()[: DRAWN_DIGITS // 2].tolist()
     shown = (hits.nonzero().flatten()[: DRAWN_DIGITS - len(wrong)].tolist() + wrong)[:DRAWN_DIGITS]
-    draw_predictions(
+    digits = draw_predictions(
         test.images[shown],
         [model.vision(image) for image in test.images[shown]],
         [prediction.labels[i] for i in shown],
@@ -181,9 +190,14 @@ def main() -> None:
         data.classes,
         truth=[data.classes[int(test.labels[i])] for i in shown],
         metadata=model.vision.metadata,
-    ).savefig(run_dir / "digits.png")
-    print(f"{data.name}: test accuracy {100 * accuracy:.2f} %")
+    )
+    digits.suptitle(f"{data.name}, test images")
+    digits.savefig(run_dir / "digits.png")
+    print(f"test accuracy {100 * accuracy:.2f} % on {data.name}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"train_mnist.py: {error}")

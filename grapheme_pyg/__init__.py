@@ -28,7 +28,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Lightning takes two seconds to import: only those who train wait for it.
     if name in ("TrainingSettings", "fit"):
-        from grapheme_pyg import training
-
+        try:
+            from grapheme_pyg import training
+        except ModuleNotFoundError as error:
+            if error.name != "pytorch_lightning":
+                raise
+            raise ImportError(f'{name} needs PyTorch Lightning: pip install "grapheme-pyg[train]"') from error
         return getattr(training, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         CycleError: The graph has a cycle; the message names its nodes.
         ValueError: An edge points outside the graph.
     """
-    _check_range("edge_index", "edge", edge_index, num_nodes)
+    check_range("edge_index", "edge", edge_index, num_nodes)
     source, target = edge_index
     level: Tensor = source.new_zeros(num_nodes)
     missing = torch.bincount(target, minlength=num_nodes)
@@ -68,7 +68,12 @@ def _find_cycle(edge_index: Tensor, waiting: Tensor) -> list[int]:
 
 
 def sinks(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Nodes without outgoing edges, ascending, ``[num_sinks]`` int64."""
+    """Nodes without outgoing edges, ascending, ``[num_sinks]`` int64.
+
+    Raises:
+        ValueError: An edge points outside the graph.
+    """
+    check_range("edge_index", "edge", edge_index, num_nodes)
     is_sink = torch.ones(num_nodes, dtype=torch.bool, device=edge_index.device)
     is_sink[edge_index[0]] = False
     return is_sink.nonzero().squeeze(1)
@@ -114,9 +119,9 @@ def check_typed_dag(
         if tuple(tensor.shape) != shape:
             raise ValueError(f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}")
     num_edge_types = endpoints.shape[1]
-    _check_range("edge_index", "edge", edge_index, num_nodes)
-    _check_range("edge_type", "edge", edge_type, num_edge_types)
-    _check_range("node_type", "node", node_type, num_node_types)
+    check_range("edge_index", "edge", edge_index, num_nodes)
+    check_range("edge_type", "edge", edge_type, num_edge_types)
+    check_range("node_type", "node", node_type, num_node_types)
     if level is not None and num_nodes > 0 and int(level.min()) < 0:
         node = int((level < 0).nonzero()[0])
         raise ValueError(f"level: expected non-negative values, got {int(level[node])} at node {node}")
@@ -145,7 +150,8 @@ def check_typed_dag(
         )
 
 
-def _check_range(name: str, what: str, values: Tensor, size: int) -> None:
+def check_range(name: str, what: str, values: Tensor, size: int) -> None:
+    """Refuses values outside [0, size), naming the first and the edge, node or position that has it."""
     if values.numel() == 0:
         return
     low, high = torch.aminmax(values)

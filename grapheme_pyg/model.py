@@ -1,23 +1,21 @@
 """ImageClassificationModel: the three parts, composed; saved and loaded without pickle."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.dag import sinks
+from grapheme_pyg.model_files import CONFIG, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.vision import VisionBrain
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
-
-FORMAT, FORMAT_VERSION = "grapheme_pyg.ImageClassificationModel", 1
 
 
 class Prediction(NamedTuple):
@@ -66,8 +64,10 @@ class ImageClassificationModel(nn.Module):
     ) -> None:
         super().__init__()
         num_levels = max(vision.node_levels) + 1
-        if len(hidden_channels) != num_levels:
-            raise ValueError(f"hidden_channels: expected {num_levels} numbers, one a level, got {hidden_channels}")
+        several = isinstance(hidden_channels, Sequence) and len(hidden_channels) == num_levels
+        if not several or min(hidden_channels) < 1:
+            expected = f"{num_levels} positive integers, one for each level of vision"
+            raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}")
         self.vision = vision
         self.dag = DagNN(
             vision.metadata,
@@ -104,8 +104,8 @@ class ImageClassificationModel(nn.Module):
 
     def embed(self, batch: Data | Batch) -> Tensor:
         """Embeddings ``[batch_size, embedding_channels]`` of a graph or a batch of graphs."""
-        fields = (batch.x, batch.edge_index, batch.edge_type, batch.node_type, batch.level, batch.edge_attr)
-        return self._embed(*fields, batch=batch.batch, batch_size=getattr(batch, "num_graphs", 1))
+        fields = ("x", "edge_index", "edge_type", "node_type", "level", "edge_attr", "batch")
+        return self._embed(*(batch.get(name) for name in fields), batch_size=getattr(batch, "num_graphs", 1))
 
     def forward_graph(
         self,
@@ -135,14 +135,26 @@ class ImageClassificationModel(nn.Module):
         """
         if batch_size is None:
             batch_size = 1 if batch is None else int(batch.max()) + 1
-        fields = (x, edge_index, edge_type, node_type, level, edge_attr)
-        return self.classifier.logits(self._embed(*fields, batch=batch, batch_size=batch_size))
+        fields = (x, edge_index, edge_type, node_type, level, edge_attr, batch)
+        return self.classifier.logits(self._embed(*fields, batch_size=batch_size))
 
     def _embed(
-        self, x: Tensor, edge_index: Tensor, *fields: Tensor | None, batch: Tensor | None, batch_size: int
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_type: Tensor,
+        node_type: Tensor | None,
+        level: Tensor | None,
+        edge_attr: Tensor | None,
+        batch: Tensor | None,
+        *,
+        batch_size: int,
     ) -> Tensor:
+        # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
+        dtype = self.classifier.templates.dtype
+        x, edge_attr = x.to(dtype), None if edge_attr is None else edge_attr.to(dtype)
         nodes = sinks(edge_index, x.shape[0])
-        states = self.dag(x, edge_index, *fields, nodes=nodes)
+        states = self.dag(x, edge_index, edge_type, node_type, level, edge_attr, nodes)
         index = torch.zeros_like(nodes) if batch is None else batch[nodes]
         return self.classifier.embed(states, index, batch_size)
 
@@ -156,7 +168,15 @@ class ImageClassificationModel(nn.Module):
 
         Returns:
             Labels, confidences and similarities, in the order of the images.
+
+        Raises:
+            ValueError: There are no images, or one is not as above.
         """
+        if not isinstance(images, Tensor | np.ndarray | Sequence) or len(images) == 0:
+            expected = "a tensor, an array or a sequence of at least one image"
+            raise ValueError(f"images: expected {expected}, got {'none' if hasattr(images, '__len__') else images!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected a positive integer, got {batch_size}")
         modes = {module: module.training for module in self.modules()}
         device = self.classifier.templates.device
         self.eval()
@@ -168,31 +188,23 @@ class ImageClassificationModel(nn.Module):
         finally:
             for module, training in modes.items():
                 module.training = training
-        if not embeddings:
-            raise ValueError("images: expected at least one image, got none")
         embedding = torch.cat(embeddings).float()
         confidences, classes = self.classifier.confidences(self.classifier.logits(embedding)).max(dim=-1)
         similarities = self.classifier.similarities(embedding).amax(dim=-1)
         return Prediction([self.classes[i] for i in classes.tolist()], confidences.cpu(), similarities.cpu())
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``config.json`` and ``model.safetensors`` into a folder, which is made if missing."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "vision": self.vision.config,
-            "model": self.config,
-            # What each row of a weight is for; loading matches by these names.
-            "relations": self.dag.get_extra_state(),
-        }
-        tensors = {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)}
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-            folder / "model.safetensors",
+        """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing."""
+        save_model(
+            Path(folder),
+            {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)},
+            {
+                "vision": self.vision.config,
+                "model": self.config,
+                # What each row of a weight is for; loading matches by these names.
+                "relations": self.dag.get_extra_state(),
+            },
         )
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
@@ -200,13 +212,14 @@ class ImageClassificationModel(nn.Module):
 
         Raises:
             FileNotFoundError: One of the two files is missing.
-            ValueError: The config is not of this format.
+            ValueError: A file is damaged or of another format; the message names it.
         """
         folder = Path(folder)
-        config = json.loads((folder / "config.json").read_text())
-        if (config.get("format"), config.get("format_version")) != (FORMAT, FORMAT_VERSION):
-            came = f"{config.get('format')!r}, version {config.get('format_version')!r}"
-            raise ValueError(f"{folder / 'config.json'}: expected {FORMAT}, version {FORMAT_VERSION}, got {came}")
-        model = cls(VisionBrain(**config["vision"]), **config["model"])
-        model.load_state_dict(load_file(folder / "model.safetensors") | {"dag._extra_state": config["relations"]})
+        tensors, config = load_model(folder)
+        try:
+            model = cls(VisionBrain(**config["vision"]), **config["model"])
+            model.to(tensors["classifier.templates"].dtype)
+            model.load_state_dict(tensors | {"dag._extra_state": config["relations"]})
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder / CONFIG}: expected settings that fit the weights, got {error}") from error
         return model.eval()

@@ -42,7 +42,7 @@ def test_train_mnist(loader: str, tmp_path: Path, offline: dict[str, str]) -> No
     )
     assert [number for number, _ in epochs] == ["1", "2", "3"]
     assert float(epochs[2][1]) < float(epochs[0][1])
-    accuracy = re.search(r"^mnist5k: test accuracy (\d+\.\d\d) %$", out, re.MULTILINE)
+    accuracy = re.search(r"^test accuracy (\d+\.\d\d) % on mnist5k$", out, re.MULTILINE)
     assert accuracy is not None
     assert float(accuracy[1]) > 60
 

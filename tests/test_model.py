@@ -2,6 +2,7 @@ import json
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,8 +70,31 @@ def test_predict(images: Tensor) -> None:
     assert model.dag.training
     for name, value in before.items():
         assert torch.equal(model.state_dict()[name], value), name
-    with pytest.raises(ValueError, match="images: expected at least one image"):
-        model.predict([])
+
+
+def test_predict_refuses(images: Tensor) -> None:
+    model = make()
+    for nothing in ([], images[:0]):
+        with pytest.raises(ValueError, match="images: expected a tensor, an array or a sequence of at least one image"):
+            model.predict(nothing)
+    with pytest.raises(ValueError, match=r"images: expected a tensor, an array or a sequence .*generator"):
+        model.predict(image for image in images)
+    with pytest.raises(ValueError, match="batch_size: expected a positive integer, got 0"):
+        model.predict(images, batch_size=0)
+
+
+def test_edges_out_of_the_graph_are_refused(images: Tensor) -> None:
+    graph = make().vision(images[0])
+    with pytest.raises(ValueError, match=r"edge_index: expected values in \[0, \d+\), got 1000000 at edge 0"):
+        make().forward_graph(graph.x, graph.edge_index + 1_000_000, graph.edge_type, graph.node_type)
+
+
+def test_a_graph_without_levels(images: Tensor) -> None:
+    model = make().eval()
+    graph = model.vision(images[0])
+    expected = model(graph)
+    del graph.level
+    torch.testing.assert_close(model(graph), expected, rtol=0, atol=1e-6)
 
 
 class TestSavedModels:
@@ -116,12 +140,37 @@ class TestSavedModels:
 
     def test_of_other_formats_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps({"format": "something else"}))
-        with pytest.raises(
-            ValueError, match=r"config\.json: expected grapheme_pyg.ImageClassificationModel, version 1"
-        ):
+        with pytest.raises(ValueError, match=r"config\.json: expected format and version .*ClassificationModel', 1\)"):
             ImageClassificationModel.from_pretrained(tmp_path)
         with pytest.raises(FileNotFoundError, match="missing"):
             ImageClassificationModel.from_pretrained(tmp_path / "missing")
+
+    @pytest.mark.parametrize("place", [0.1, 0.5, 0.9])
+    def test_with_a_flipped_bit_are_refused(self, place: float, tmp_path: Path) -> None:
+        make().save_pretrained(tmp_path)
+        weights = bytearray((tmp_path / "model.safetensors").read_bytes())
+        weights[int(place * len(weights))] ^= 4
+        (tmp_path / "model.safetensors").write_bytes(weights)
+        with pytest.raises(ValueError, match=r"model\.safetensors: expected SHA-256"):
+            ImageClassificationModel.from_pretrained(tmp_path)
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda config: "[]",
+            lambda config: "{",
+            lambda config: json.dumps({key: value for key, value in config.items() if key != "vision"}),
+            lambda config: json.dumps(config | {"vision": config["vision"] | {"colour": 3}}),
+            lambda config: json.dumps(config | {"model": config["model"] | {"hidden_channels": [8, 12, 17]}}),
+            lambda config: json.dumps(config | {"relations": {}, "model": 3}),
+        ],
+    )
+    def test_with_a_damaged_config_are_refused(self, damage: Callable, tmp_path: Path) -> None:
+        make().save_pretrained(tmp_path)
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(damage(config))
+        with pytest.raises(ValueError, match=r"config\.json: expected"):
+            ImageClassificationModel.from_pretrained(tmp_path)
 
     def test_survive_pickle_for_worker_processes(self, images: Tensor) -> None:
         model = make().eval()
@@ -191,8 +240,9 @@ def test_one_set_of_weights_serves_every_size() -> None:
 
 
 def test_widths_for_each_level() -> None:
-    with pytest.raises(ValueError, match="hidden_channels: expected 3 numbers, one a level"):
-        ImageClassificationModel(VisionBrain(), hidden_channels=(1, 2))
+    for widths in ((1, 2), (1, 0, 2), 8):
+        with pytest.raises(ValueError, match="hidden_channels: expected 3 positive integers, one for each level"):
+            ImageClassificationModel(VisionBrain(), hidden_channels=widths)
 
 
 def test_batches_of_pyg(images: Tensor) -> None:

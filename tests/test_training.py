@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, RandomAffine, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
@@ -109,10 +110,13 @@ def test_tensorboard(few: Split, tmp_path: Path) -> None:
         fit(make(), *few, settings=settings, tensorboard=True, verbose=False)
 
 
-def test_a_checkpoint_goes_on(few: Split, tmp_path: Path) -> None:
-    # Interrupted after the second of four epochs, by an exception in the third.
-    whole, expected = train(few, epochs=4)
-    settings = TrainingSettings(epochs=4, batch_size=50, device="cpu")
+@pytest.mark.parametrize("loader", ["images", "pyg"])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_checkpoint_goes_on(loader: str, num_workers: int, few: Split, tmp_path: Path) -> None:
+    # Interrupted by an exception in the third of four epochs.
+    options = {"epochs": 4, "loader": loader, "num_workers": num_workers}
+    whole, expected = train(few, **options)
+    settings = TrainingSettings(batch_size=50, device="cpu", **options)
 
     class Interrupted(Exception):  # noqa: N818
         pass
@@ -126,19 +130,84 @@ def test_a_checkpoint_goes_on(few: Split, tmp_path: Path) -> None:
         if steps > 10:
             raise Interrupted
 
-    hook = model.register_forward_pre_hook(interrupt)
+    model.register_forward_pre_hook(interrupt)
     with pytest.raises(Interrupted):
         fit(model, *few, settings=settings, run_dir=tmp_path, verbose=False)
-    hook.remove()
     resumed = ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16))
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     metrics = fit(resumed, *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False)
-    assert [m["epoch"] for m in metrics] == [3, 4]
-    assert [m["train_loss"] for m in metrics] == [m["train_loss"] for m in expected[2:]]
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4]
+    assert [m["train_loss"] for m in metrics] == [m["train_loss"] for m in expected]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     with (tmp_path / "metrics.csv").open() as file:
         assert [float(row["train_loss"]) for row in csv.DictReader(file)] == [m["train_loss"] for m in expected]
+
+
+def test_a_finished_run_resumes_to_itself(few: Split, tmp_path: Path) -> None:
+    model, settings = make(), TrainingSettings(epochs=2, batch_size=50, device="cpu")
+    metrics = fit(model, *few, validation=few, settings=settings, run_dir=tmp_path, verbose=False)
+    again, checkpoint = make(), tmp_path / "checkpoints" / "last.ckpt"
+    assert fit(again, *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False) == metrics
+    assert torch.equal(again.classifier.templates, model.classifier.templates)
+
+
+def test_rows_of_a_run_may_differ(few: Split, tmp_path: Path) -> None:
+    # Two epochs with validation, then a third without: no row is lost.
+    options = {"batch_size": 50, "device": "cpu"}
+    fit(
+        make(),
+        *few,
+        validation=few,
+        settings=TrainingSettings(epochs=2, **options),
+        run_dir=tmp_path,
+        verbose=False,
+    )
+    checkpoint, settings = tmp_path / "checkpoints" / "last.ckpt", TrainingSettings(epochs=3, lr=0.001, **options)
+    state = torch.load(checkpoint, weights_only=True)
+    state["lr_schedulers"][0]["total_steps"] = 12
+    torch.save(state, checkpoint)
+    fit(make(), *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False)
+    with (tmp_path / "metrics.csv").open() as file:
+        assert [bool(row["val_accuracy"]) for row in csv.DictReader(file)] == [True, True, False]
+
+
+def test_training_goes_on_with_a_trained_model(few: Split) -> None:
+    # Lightning keeps the mode it finds, and a trained or loaded model is in evaluation mode.
+    model, _ = train(few, epochs=1)
+    mean = model.dag.norm["cell0_round0"].running_mean.clone()
+    fit(model, *few, settings=TrainingSettings(epochs=1, device="cpu"), verbose=False)
+    assert not torch.equal(model.dag.norm["cell0_round0"].running_mean, mean)
+    assert not model.training
+
+
+def test_float64_is_for_training_alone(few: Split) -> None:
+    model, _ = train(few, epochs=1, precision="64-true")
+    assert model.classifier.templates.dtype == torch.float32
+    assert len(model.predict(few.images[:5]).labels) == 5
+    assert len(model.double().predict(few.images[:5]).labels) == 5
+
+
+def test_a_plain_loop_has_the_same_losses(few: Split) -> None:
+    settings = TrainingSettings(epochs=1, batch_size=50, clip=0, device="cpu")
+    expected = train(few, epochs=1, clip=0)[1][0]["train_loss"]
+
+    model = make()
+    dataset = ImageGraphDataset(ImageDataset(*few, augment=RandomAffine()), model.vision)
+    loader = DataLoader(dataset, batch_size=50, sampler=EpochSampler(dataset))
+    matrices, others = ([p for p in model.parameters() if (p.dim() > 1) == wanted] for wanted in (True, False))
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, total_steps=4, pct_start=0.2)
+    losses = []
+    for batch in loader:
+        loss = torch.nn.functional.cross_entropy(model(batch), batch.y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    assert sum(losses) / 4 == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_run_is_not_overwritten(few: Split, tmp_path: Path) -> None:
@@ -159,7 +228,12 @@ def test_what_a_person_sees(few: Split, capfd: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"epochs": 0}, "epochs: expected a positive number, got 0"),
+        ({"epochs": 0}, "epochs: expected a positive integer, got 0"),
+        ({"epochs": 1.5}, "epochs: expected a positive integer, got 1.5"),
+        ({"num_workers": -1}, "num_workers: expected a non-negative integer"),
+        ({"weight_decay": -1.0}, "weight_decay: expected a non-negative number"),
+        ({"clip": float("nan")}, "clip: expected a non-negative number"),
+        ({"label_smoothing": 1.0}, r"label_smoothing: expected a number in \[0, 1\)"),
         ({"lr": -1.0}, "lr: expected a positive number"),
         ({"precision": "8"}, "precision: expected one of"),
         ({"loader": "fast"}, "loader: expected one of"),
@@ -174,10 +248,16 @@ def test_settings_out_of_range(change: dict[str, object], match: str) -> None:
 def test_data_that_does_not_fit(few: Split) -> None:
     with pytest.raises(ValueError, match=r"labels: expected classes in \[0, 10\), got \d…10"):
         fit(make(), few.images, torch.cat([few.labels[:-1], torch.tensor([10])]))
-    with pytest.raises(ValueError, match=r"labels: expected torch.int64 of shape \[200\]"):
+    with pytest.raises(ValueError, match=r"labels: expected a tensor of torch.int64 and shape \[200\], got torch"):
         fit(make(), few.images, few.labels[:-1])
-    with pytest.raises(ValueError, match=r"images: expected torch.uint8 of shape"):
+    with pytest.raises(ValueError, match=r"labels: expected a tensor .*, got list"):
+        fit(make(), few.images, few.labels.tolist())
+    with pytest.raises(ValueError, match=r"images: expected a tensor of torch.uint8 and shape .*, got torch.float32"):
         fit(make(), few.images.float(), few.labels)
+    with pytest.raises(ValueError, match=r"images: expected a tensor .*, got ndarray"):
+        fit(make(), few.images.numpy(), few.labels)
+    with pytest.raises(ValueError, match="images: expected at least one pixel"):
+        fit(make(), few.images[:0], few.labels[:0])
 
 
 class TestAugmentation:

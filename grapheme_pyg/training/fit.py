@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
@@ -40,7 +41,7 @@ def fit(
     """Trains a model, in place.
 
     Args:
-        model: The model; left in evaluation mode.
+        model: The model; left in evaluation mode and in the precision in which it came.
         images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
         labels: ``[N]`` int64, in [0, num_classes).
         validation: Images and labels for the accuracy after each epoch.
@@ -52,25 +53,27 @@ def fit(
 
     Returns:
         For each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
-        ``learning_rate``, ``graphs_per_second`` and ``seconds``.
+        ``learning_rate``, ``graphs_per_second`` and ``seconds``; for a resumed run with the same ``run_dir``, from
+        its first epoch.
 
     Raises:
         ValueError: A setting, an image or a label is out of range, or ``run_dir`` holds a run that is not resumed.
     """
     settings = settings or TrainingSettings()
-    num_classes = len(model.classes)
-    for name, values in (("labels", labels), ("validation", validation[1] if validation else labels)):
-        if values.numel() == 0 or int(values.min()) < 0 or int(values.max()) >= num_classes:
-            came = f"{int(values.min())}…{int(values.max())}" if values.numel() else "none"
-            raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {came}")
     augment = RandomAffine() if settings.augment else None
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
+    held_out = ImageDataset(*validation) if validation else None
+    for name, dataset in (("labels", training), ("validation", held_out or training)):
+        low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), len(model.classes)
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {low}…{high}")
     folder = None if run_dir is None else Path(run_dir)
     if tensorboard and folder is None:
         raise ValueError("tensorboard: expected a run_dir to write its logs to, got none")
     if folder is not None and resume is None and (folder / METRICS).exists():
         raise ValueError(f"run_dir: expected a folder without a run, or resume; {folder / METRICS} is there already")
-    report = EpochReport(None if folder is None else folder / METRICS, verbose=verbose)
+    done = 0 if resume is None else int(torch.load(resume, weights_only=True, map_location="cpu")["epoch"]) + 1
+    report = EpochReport(None if folder is None else folder / METRICS, done=done, verbose=verbose)
     callbacks: list[Callback] = [report]
     loggers: list[Logger] = []
     if folder is not None:
@@ -96,14 +99,20 @@ def fit(
             num_sanity_val_steps=0,
             default_root_dir=run_dir,
         )
+        loader = _loader(training, model, settings, shuffle=True)
+        # Lightning starts the workers of a resumed epoch before it says which epoch that is.
+        sampler: Any = loader.sampler
+        sampler.set_epoch(done)
+        dtype = model.classifier.templates.dtype
+        model.train()  # Lightning leaves modes as they are
         trainer.fit(
             ClassifierTraining(model, settings),
-            _loader(training, model, settings, shuffle=True),
-            _loader(ImageDataset(*validation), model, settings, shuffle=False) if validation else None,
+            loader,
+            _loader(held_out, model, settings, shuffle=False) if held_out else None,
             ckpt_path=resume,
             weights_only=True,
         )
-    model.eval()
+    model.to(dtype).eval()  # Lightning leaves float64 after training in it
     return report.metrics
 
 

@@ -33,8 +33,7 @@ class ClassifierTraining(pl.LightningModule):
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Graphs are made on the CPU, before anything moves to a device."""
-        graphs = batch if isinstance(batch, Batch) else self.model.vision.batch(*batch)
-        return graphs.apply(lambda value: value.to(self.dtype) if value.is_floating_point() else value)
+        return batch if isinstance(batch, Batch) else self.model.vision.batch(*batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""

@@ -19,13 +19,17 @@ class EpochReport(Callback):
     """Keeps, logs and prints the metrics of each epoch.
 
     Args:
-        path: Where to keep the metrics of all epochs as CSV, or None.
+        path: Where to keep the metrics of all epochs as CSV, or None. Rows that are there already are kept, those
+            of epochs that are trained again are not.
+        done: How many epochs of a resumed run are done.
         verbose: Whether to show a progress bar (on stderr) and print a line for each epoch (on stdout).
     """
 
-    def __init__(self, path: Path | None, *, verbose: bool) -> None:
+    def __init__(self, path: Path | None, *, done: int, verbose: bool) -> None:
         self.metrics: list[EpochMetrics] = []
         self._path = path
+        if path is not None and path.exists():
+            self.metrics = [row for row in _read(path) if row["epoch"] <= done]
         self._verbose, self._graphs = verbose, 0
         self._started = self._trained = 0.0
         self._bar: Any = None
@@ -66,7 +70,7 @@ class EpochReport(Callback):
             logger.log_metrics(metrics, step=trainer.current_epoch + 1)
             logger.save()
         if self._path is not None:
-            self._write(self._path)
+            _write(self._path, self.metrics)
         if self._verbose:
             accuracy = f"val accuracy {100 * metrics['val_accuracy']:.2f} %  " if "val_accuracy" in metrics else ""
             print(
@@ -76,18 +80,22 @@ class EpochReport(Callback):
                 flush=True,
             )
 
-    def _write(self, path: Path) -> None:
-        """Writes all rows anew: those of the run that this one resumes, up to where it goes on, and its own."""
-        rows: list[dict[str, Any]] = []
-        if path.exists():
-            with path.open(newline="") as file:
-                rows = [row for row in csv.DictReader(file) if float(row["epoch"]) < self.metrics[0]["epoch"]]
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=self.metrics[-1])
-            writer.writeheader()
-            writer.writerows([*rows, *self.metrics])
-
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Takes the bar away, so that the error stands on a line of its own."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _read(path: Path) -> list[EpochMetrics]:
+    with path.open(newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _write(path: Path, rows: list[EpochMetrics]) -> None:
+    """Writes all rows anew, under another name first: a crash leaves the old file."""
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)

@@ -26,6 +26,9 @@ class TrainingSettings:
             ``DataLoader``, as a plain PyG project would. Both give the same losses.
         num_workers: Processes that load; 0 loads in this one.
         seed: Of order and augmentation.
+
+    Raises:
+        ValueError: A value is out of its range.
     """
 
     epochs: int = 12
@@ -43,9 +46,22 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        positive = [name for name in ("epochs", "batch_size", "accumulate", "lr") if not getattr(self, name) > 0]
-        if positive:
-            raise ValueError(f"{positive[0]}: expected a positive number, got {getattr(self, positive[0])}")
+        for name in ("epochs", "batch_size", "accumulate"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+        for name in ("num_workers", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"{name}: expected a non-negative integer, got {value!r}")
+        # Written so that NaN is out of range.
+        if not self.lr > 0:
+            raise ValueError(f"lr: expected a positive number, got {self.lr!r}")
+        for name in ("weight_decay", "clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected a non-negative number, got {getattr(self, name)!r}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing: expected a number in [0, 1), got {self.label_smoothing!r}")
         for name, choices in (
             ("precision", PRECISIONS),
             ("loader", LOADERS),

@@ -18,7 +18,7 @@ from grapheme_pyg.vision.unroll import Vocabulary
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images
 
-# Lattices are kept for reuse while they have fewer edges than this in all (about 24 bytes an edge).
+# Lattices are kept for reuse while they have no more edges than this in all (24 bytes an edge, 36 with edge_attr).
 CACHED_EDGES = 4_000_000
 
 
@@ -77,6 +77,9 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
         _check("patch_size", patch_size, _is_int(patch_size, 1), "a positive integer")
         _check("threshold", threshold, _is_int(threshold, 0) and threshold < 255, "an integer in 0…254")
         _check("margin", margin, _is_int(margin, 0), "a non-negative integer")
+        _check(
+            "margin", margin, patch_size + 2 * margin > 1, "at least 1 for cells of one pixel, which has no contrast"
+        )
         several = isinstance(rounds, Sequence) and len(rounds) >= 2
         positive = several and all(_is_int(count, 1) for count in rounds)
         _check("rounds", rounds, positive, "at least two positive integers")
@@ -179,7 +182,8 @@ class VisionBrain(BaseTransform):  # type: ignore[misc]
             kept = sum(other.num_edges for other in self._lattices.values())
             while self._lattices and kept + lattice.num_edges > CACHED_EDGES:
                 kept -= self._lattices.pop(next(iter(self._lattices))).num_edges
-            self._lattices[height, width] = lattice
+            if lattice.num_edges <= CACHED_EDGES:
+                self._lattices[height, width] = lattice
         return lattice
 
     def __repr__(self) -> str:

@@ -74,7 +74,13 @@ def test_names_of_classes() -> None:
     assert ClassificationBrain(1, ["cat", "dog"]).num_classes == 2
 
 
-@pytest.mark.parametrize("classes", [0, [], ["cat", "cat"]])
+@pytest.mark.parametrize("classes", [0, [], ["cat", "cat"], 3.0, "abc"])
 def test_refuses_no_class_and_equal_names(classes: object) -> None:
-    with pytest.raises(ValueError, match="classes: expected a positive number or distinct names"):
+    with pytest.raises(ValueError, match="classes: expected a positive integer or distinct names"):
         ClassificationBrain(1, classes)
+
+
+@pytest.mark.parametrize("name", ["embedding_channels", "templates_per_class"])
+def test_refuses_widths_of_nothing(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}: expected a positive integer, got 0"):
+        ClassificationBrain(1, 2, **{name: 0})

@@ -149,7 +149,27 @@ def test_bounded_at_high_degree() -> None:
     torch.testing.assert_close(out[0], out[1])
 
 
+def test_no_nodes() -> None:
+    model, empty = DagNN((["n"], [("n", "to", "n")]), 1, 2), torch.zeros(2, 0, dtype=torch.int64)
+    assert model(torch.zeros(0, 1), empty, empty[0]).shape == (0, 2)
+    assert model(torch.zeros(3, 1), empty, empty[0], nodes=empty[0]).shape == (0, 2)
+
+
 class TestBatchStatistics:
+    def test_forget_a_forward_that_failed(self) -> None:
+        model = DagNN((["a", "b"], [("a", "to", "b")]), 1, [1, 2])
+        weight = model.weight["a__b"]
+        graph = (torch.rand(4, 1), torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 0]), torch.tensor([0, 0, 1, 1]))
+        model.weight["a__b"] = torch.nn.Parameter(torch.zeros(1, 7, 2))
+        with pytest.raises(RuntimeError):
+            model(*graph)
+        model.weight["a__b"] = weight
+        before = model.norm["a"].running_mean.clone()
+        model(*graph)
+        h = graph[0][:2] @ model.input_weight["a"]
+        torch.testing.assert_close(model.norm["a"].running_mean, 0.9 * before + 0.1 * h.mean(0))
+        torch.testing.assert_close(model.norm["a"].running_var, 0.9 + 0.1 * h.var(0))
+
     def test_are_taken_for_each_type_and_level(self) -> None:
         # Nodes of one type in two levels: each level is normalised on its own.
         model = DagNN((["n"], [("n", "to", "n")]), 1, 1)
@@ -235,6 +255,11 @@ class TestRefuses:
         [
             ((["a"], [("a", "to", "b")]), r"between \['a'\], got also \['b'\]"),
             ((["a", "a"], []), "got one twice"),
+            (([], []), "at least one node type"),
+            ((["a.b"], []), r"names in \[a-z0-9_\]\+, got 'a.b'"),
+            ((["a"], [("a", "To", "a")]), r"names in \[a-z0-9_\]\+, got 'To'"),
+            ((["a", "a__b"], []), "names without '__'"),
+            ((["keys"], []), "no attribute of torch modules as node type, got 'keys'"),
             ((["a"], [("a", "to", "a")] * 2), "got one twice"),
         ],
     )
@@ -242,7 +267,12 @@ class TestRefuses:
         with pytest.raises(ValueError, match=match):
             DagNN(metadata, 1, 1)
 
+    def test_nodes_that_are_not_there(self) -> None:
+        self.refuse(r"nodes: expected values in \[0, 8\), got 8 at position 1", nodes=torch.tensor([0, 8]))
+
     def test_settings(self) -> None:
+        with pytest.raises(ValueError, match="edge_dim: expected a non-negative integer"):
+            make(edge_dim=-1)
         with pytest.raises(ValueError, match="norm: expected one of"):
             make(norm="group")
         with pytest.raises(ValueError, match="hidden_channels: expected one number, or 3"):

@@ -182,11 +182,11 @@ def test_edge_attr_agrees_with_positions(size):
     torch.testing.assert_close(graph.edge_attr.double(), expected, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("patch_size", [1, 2, 3])
+@pytest.mark.parametrize(("patch_size", "margin"), [(1, 1), (2, 0), (3, 0)])
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (13, 7)])
 @pytest.mark.parametrize("density", [0, 0.05, 1])
-def test_seg_is_the_finest_node_whose_cell_contains_the_pixel(patch_size, size, density):
-    brain = VisionBrain(patch_size=patch_size, margin=0, seg=True)
+def test_seg_is_the_finest_node_whose_cell_contains_the_pixel(patch_size, margin, size, density):
+    brain = VisionBrain(patch_size=patch_size, margin=margin, seg=True)
     graph = brain(sparse_image(size, 5, density=density))
     height, width = size
     finest = brain.metadata[0].index("cell0_round0")
@@ -270,8 +270,8 @@ def test_forgotten_lattices_change_nothing(monkeypatch, limit):
     brain = VisionBrain(**OPTIONS)
     for _ in range(2):
         assert_same_batch(brain.batch(images), expected)
-    # Some were forgotten, the latest was not.
-    assert 1 <= len(brain._lattices) < len({tuple(image.shape) for image in images})
+    assert len(brain._lattices) < len({tuple(image.shape) for image in images})
+    assert sum(lattice.num_edges for lattice in brain._lattices.values()) <= limit
 
 
 def test_arguments_are_left_alone():
@@ -425,6 +425,7 @@ def test_fields_that_users_add_are_filed_by_length():
         *(({"patch_size": it}, "patch_size: expected a positive integer, got ") for it in (0, -1, 2.0, True)),
         *(({"threshold": it}, "threshold: expected an integer in 0…254, got ") for it in (-1, 255, 0.5, None)),
         *(({"margin": it}, "margin: expected a non-negative integer, got ") for it in (-1, 1.0, False)),
+        ({"patch_size": 1, "margin": 0}, "margin: expected at least 1 for cells of one pixel"),
         *(
             ({"rounds": it}, "rounds: expected at least two positive integers, got ")
             for it in ((), (3,), (2, 0), (2, 1.0), (True, 2), (1, -1), "ab", 3, None)

@@ -154,11 +154,12 @@ def reference(image, brain):
 
 @st.composite
 def cases(draw):
+    patch_size = draw(st.integers(1, 3))
     brain = VisionBrain(
         in_channels=draw(st.sampled_from([1, 3])),
-        patch_size=draw(st.integers(1, 3)),
+        patch_size=patch_size,
         threshold=draw(st.sampled_from([0, 32, 200])),
-        margin=draw(st.integers(0, 2)),
+        margin=draw(st.integers(1 if patch_size == 1 else 0, 2)),
         rounds=draw(st.sampled_from([(1, 1), (2, 1), (1, 2), (3, 2, 1), (1, 2, 1, 2)])),
     )
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
