@@ -12,6 +12,7 @@ from torch_geometric.data import Batch
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.testing import check_batching, check_graph, check_order_invariance
 
 
 @pytest.fixture
@@ -27,8 +28,11 @@ def make(**kwargs: object) -> ImageClassificationModel:
 def test_a_batch_gives_what_single_graphs_give(norm: str | None, images: Tensor) -> None:
     model = make(norm=norm).eval()
     mixed = [*images[:20], images[0, 3:9, 3:], torch.zeros(5, 5), images[1].repeat(3, 2)]
-    single = torch.cat([model(model.vision(image)) for image in mixed])
-    torch.testing.assert_close(model(model.vision.batch(mixed)), single, rtol=0, atol=1e-5)
+    graphs = [model.vision(image) for image in mixed]
+    check_batching(model, graphs)
+    check_order_invariance(model, graphs[0])
+    for graph in graphs:
+        check_graph(graph, model.vision.metadata)
 
 
 def test_similarities_do_not_depend_on_the_batch(images: Tensor) -> None:

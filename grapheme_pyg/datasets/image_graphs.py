@@ -57,7 +57,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         return images.view(*index.shape, *images.shape[1:]), self.labels[index]
 
 
-class ImageGraphDataset(GraphDataset):  # type: ignore[misc]
+class ImageGraphDataset(GraphDataset):
     """The graphs of labelled images, made when asked for: for PyG's ``DataLoader`` and plain training loops.
 
     Args:

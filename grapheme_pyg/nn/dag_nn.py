@@ -19,7 +19,7 @@ from grapheme_pyg.nn.weight_names import align_by_name
 NORMS = ("batch", "layer", None)
 
 
-class DagNN(MessagePassing):  # type: ignore[misc]
+class DagNN(MessagePassing):
     r"""A feed-forward network whose shape is the graph's and whose weights are keyed by edge type.
 
     .. math::

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CACHED_EDGES = 4_000_000
 
 
-class VisionBrain(BaseTransform):  # type: ignore[misc]
+class VisionBrain(BaseTransform):
     r"""Turns each image into its own directed acyclic graph. Nothing in it is learned.
 
     In ``mode="grid"`` a node stands for a cell of pixels that has contrast, at a level of a pyramid of ever

@@ -10,7 +10,7 @@ EDGE_FIELDS = frozenset({"edge_index", "edge_type", "edge_attr"})
 GRAPH_FIELDS = frozenset({"y", "image_size", "seg", "ptr"})
 
 
-class _ImageGraphStorage(GlobalStorage):  # type: ignore[misc]
+class _ImageGraphStorage(GlobalStorage):
     """PyG guesses by length, and so files ``y`` under the nodes of a graph that has one node."""
 
     def is_node_attr(self, key: str) -> bool:
@@ -24,7 +24,7 @@ class _ImageGraphStorage(GlobalStorage):  # type: ignore[misc]
         return key in EDGE_FIELDS or bool(super().is_edge_attr(key))
 
 
-class ImageGraph(Data):  # type: ignore[misc]
+class ImageGraph(Data):
     """A directed acyclic graph made from one image.
 
     A :class:`torch_geometric.data.Data` in every respect, except that the fields below are filed by name

@@ -1,0 +1,88 @@
+"""Properties that graphs and models must have, as one-call checks for the tests of users' own modules."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.typing import EdgeType
+
+from grapheme_pyg.dag import check_typed_dag
+
+Model = Callable[[Batch], Tensor]
+
+
+def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]]) -> None:
+    """Checks that a graph is what models expect of the vocabulary: typed, levelled, acyclic, sorted, finite.
+
+    Args:
+        graph: A graph with ``x``, ``pos``, ``edge_index``, ``edge_type``, ``node_type`` and ``level``.
+        metadata: Names of node types and triples of edge types.
+
+    Raises:
+        ValueError: Types, levels or edges contradict one another; the message names the first that does.
+        AssertionError: Nodes are not sorted by level, edges not by (target, type, source), or features not finite.
+    """
+    number = {name: i for i, name in enumerate(metadata[0])}
+    endpoints = torch.tensor([[number[edge_type[end]] for edge_type in metadata[1]] for end in (0, 2)])
+    check_typed_dag(
+        graph.edge_index,
+        graph.edge_type,
+        graph.node_type,
+        graph.level,
+        num_nodes=graph.x.shape[0],
+        endpoints=endpoints,
+        num_node_types=len(number),
+    )
+    _require(bool((graph.level.diff() >= 0).all()), "level: expected nodes sorted by level")
+    source, target = graph.edge_index
+    keys = list(zip(target.tolist(), graph.edge_type.tolist(), source.tolist(), strict=True))
+    _require(keys == sorted(keys), "edge_index: expected edges sorted by (target, type, source)")
+    for name in ("x", "pos"):
+        _require(bool(graph[name].isfinite().all()), f"{name}: expected finite values")
+
+
+def check_batching(model: Model, graphs: Sequence[Data], *, atol: float = 1e-5) -> None:
+    """Checks that graphs do not influence one another in a batch.
+
+    Args:
+        model: Batch → one row for each graph; in evaluation mode.
+        graphs: Several graphs.
+        atol: Largest difference.
+
+    Raises:
+        AssertionError: A row differs from that of its graph alone.
+    """
+    alone = torch.cat([model(Batch.from_data_list([graph])) for graph in graphs])
+    torch.testing.assert_close(model(Batch.from_data_list(list(graphs))), alone, rtol=0, atol=atol)
+
+
+def check_order_invariance(model: Model, graph: Data, *, atol: float = 1e-5, seed: int = 0) -> None:
+    """Checks that the numbering of nodes and edges does not matter.
+
+    Args:
+        model: Batch → one row for each graph; in evaluation mode.
+        graph: A graph of several nodes.
+        atol: Largest difference.
+        seed: Of the renumbering.
+
+    Raises:
+        AssertionError: The renumbered graph gives another result.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    nodes = torch.randperm(int(graph.num_nodes or 0), generator=generator)
+    edges = torch.randperm(graph.num_edges, generator=generator)
+    renumbered = graph.clone()
+    for name in graph.keys():  # noqa: SIM118 - iterating over a Data gives pairs
+        if graph.is_node_attr(name):
+            renumbered[name] = graph[name][nodes]
+        elif name != "edge_index" and graph.is_edge_attr(name):
+            renumbered[name] = graph[name][edges]
+    renumbered.edge_index = nodes.argsort()[graph.edge_index[:, edges]]
+    expected, came = (model(Batch.from_data_list([data])) for data in (graph, renumbered))
+    torch.testing.assert_close(came, expected, rtol=0, atol=atol)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
