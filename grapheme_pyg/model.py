@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
@@ -172,9 +171,11 @@ class ImageClassificationModel(nn.Module):
         Raises:
             ValueError: There are no images, or one is not as above.
         """
-        if not isinstance(images, Tensor | np.ndarray | Sequence) or len(images) == 0:
-            expected = "a tensor, an array or a sequence of at least one image"
-            raise ValueError(f"images: expected {expected}, got {'none' if hasattr(images, '__len__') else images!r}")
+        if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
+            expected = "a tensor, a NumPy array or a sequence of images"
+            raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
+        if len(images) == 0:
+            raise ValueError("images: expected at least one image, got none")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size}")
         modes = {module: module.training for module in self.modules()}

@@ -141,7 +141,9 @@ def test_a_checkpoint_goes_on(loader: str, num_workers: int, few: Split, tmp_pat
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     with (tmp_path / "metrics.csv").open() as file:
-        assert [float(row["train_loss"]) for row in csv.DictReader(file)] == [m["train_loss"] for m in expected]
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [float(row["train_loss"]) for row in rows] == [m["train_loss"] for m in expected]
 
 
 def test_a_finished_run_resumes_to_itself(few: Split, tmp_path: Path) -> None:

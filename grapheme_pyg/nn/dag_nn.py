@@ -1,6 +1,6 @@
 """DagNN: node states of any typed directed acyclic graph, generation by generation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,8 @@ from torch_geometric.typing import EdgeType, OptTensor
 
 from grapheme_pyg.dag import check_range, check_typed_dag, topological_levels
 from grapheme_pyg.nn.norm import GroupedBatchNorm
-from grapheme_pyg.nn.sweep import EdgeBlock, Sweep, plan_sweep
+from grapheme_pyg.nn.states import source_states, states_of_nodes
+from grapheme_pyg.nn.sweep import EdgeBlock, plan_sweep
 from grapheme_pyg.nn.typed_conv import slot_mean, typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
@@ -114,7 +115,8 @@ class DagNN(MessagePassing):
         for bias in self.bias.values():
             nn.init.zeros_(bias)
         for norm in self.norm.values():
-            norm.reset_parameters()  # type: ignore[operator]  # both kinds have it
+            assert isinstance(norm, GroupedBatchNorm | nn.LayerNorm)
+            norm.reset_parameters()
 
     def forward(
         self,
@@ -160,7 +162,7 @@ class DagNN(MessagePassing):
         states: list[Tensor] = []
         for group in sweep.groups:
             name = self.vocabulary.node_types[group.node_type]
-            received = [self._receive(_states_of(states, block), block, edge_attr) for block in group.blocks]
+            received = [self._receive(source_states(states, block), block, edge_attr) for block in group.blocks]
             if name in self.input_weight:
                 weight = self.input_weight[name]
                 received.append(x[:, : weight.shape[0]].index_select(0, group.nodes) @ weight)
@@ -170,7 +172,7 @@ class DagNN(MessagePassing):
             states.append(F.relu(self.norm[name](state) if name in self.norm else state + self.bias[name]))
         for norm in batch_norms:
             norm.update()
-        return self._states_at(nodes, sweep, states)
+        return states_of_nodes(states, sweep, nodes, like=x, width=self.out_channels)
 
     def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
         """What the targets of a block receive, ``[num_targets, out_channels]``."""
@@ -204,30 +206,9 @@ class DagNN(MessagePassing):
         weighed: Tensor = inputs * mask[block.edge].unsqueeze(-1)
         return weighed
 
-    def _states_at(self, nodes: Tensor | None, sweep: Sweep, states: list[Tensor]) -> Tensor:
-        """States of the chosen nodes, zero-padded to one width."""
-        group = sweep.group_of if nodes is None else sweep.group_of[nodes]
-        row = sweep.row_of if nodes is None else sweep.row_of[nodes]
-        wanted: list[int] = group.unique().tolist()
-        if len(wanted) == 1:
-            # The sinks of images of one size: no copying into a wider tensor.
-            return _pad(states[wanted[0]].index_select(0, row), self.out_channels)
-        parts = [(group == number).nonzero().squeeze(1) for number in wanted]
-        rows = [
-            _pad(states[i].index_select(0, row[part]), self.out_channels) for i, part in zip(wanted, parts, strict=True)
-        ]
-        if not rows:  # no nodes to look at
-            return torch.zeros(0, self.out_channels, dtype=self._dtype(), device=group.device)
-        order = torch.cat(parts).argsort()
-        return torch.cat(rows).index_select(0, order)
-
-    def _dtype(self) -> torch.dtype:
-        # An explainer adds a parameter of its own, which is float32.
-        dtypes: Iterator[torch.dtype] = (p.dtype for name, p in self.named_parameters() if name != "_edge_mask")
-        return next(dtypes)
-
     def _check_features(self, x: Tensor, edge_type: Tensor, edge_attr: Tensor | None) -> None:
-        dtype = self._dtype()
+        # An explainer adds a parameter of its own, which is float32.
+        dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
         if x.dim() != 2 or x.shape[1] < max(self.in_channels):
             width = max(self.in_channels)
             raise ValueError(f"x: expected shape [num_nodes, at least {width}], got {list(x.shape)}")
@@ -258,13 +239,3 @@ def _for_each_type(name: str, value: int | Sequence[int], node_types: list[str],
         expected = f"one number, or {len(node_types)} of at least {minimum}"
         raise ValueError(f"{name}: expected {expected}, got {value}")
     return values
-
-
-def _states_of(states: list[Tensor], block: EdgeBlock) -> Tensor:
-    groups = [states[i] for i in block.source_groups]
-    return groups[0] if len(groups) == 1 else torch.cat(groups)
-
-
-def _pad(states: Tensor, width: int) -> Tensor:
-    missing = width - states.shape[1]
-    return F.pad(states, (0, missing)) if missing else states

@@ -32,6 +32,7 @@ def typed_conv(x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
     if block.sources_of_slots is None:
         received = slot_mean(x[block.source], block)
         return received.view(block.num_targets, -1) @ weight.flatten(0, 1)
+    # PyTorch does not annotate `apply`.
     out: Tensor = _GatherMatmul.apply(x, weight, block)  # type: ignore[no-untyped-call]
     return out
 

@@ -88,7 +88,7 @@ def fit(
             accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[settings.device],
             devices=1,
             max_epochs=settings.epochs,
-            precision=settings.precision,  # type: ignore[arg-type]  # checked by the settings
+            precision=settings.precision,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip or None,
             callbacks=callbacks,

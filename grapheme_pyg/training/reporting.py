@@ -88,7 +88,8 @@ class EpochReport(Callback):
 
 def _read(path: Path) -> list[EpochMetrics]:
     with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [row | {"epoch": int(row["epoch"])} for row in rows]
 
 
 def _write(path: Path, rows: list[EpochMetrics]) -> None:

@@ -1,10 +1,12 @@
 """How to train, as plain values."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-PRECISIONS = ("32-true", "bf16-mixed", "64-true")
-LOADERS = ("images", "pyg")
-DEVICES = ("auto", "cpu", "cuda")
+Precision = Literal["32-true", "bf16-mixed", "64-true"]
+Loader = Literal["images", "pyg"]
+Device = Literal["auto", "cpu", "cuda"]
+PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     clip: float = 1.0
     augment: bool = True
-    precision: str = "32-true"
-    device: str = "auto"
-    loader: str = "images"
+    precision: Precision = "32-true"
+    device: Device = "auto"
+    loader: Loader = "images"
     num_workers: int = 0
     seed: int = 0
 

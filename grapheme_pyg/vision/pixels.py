@@ -51,9 +51,8 @@ def to_pixel_batch(images: "Images", in_channels: int) -> list[Tensor]:
     """
     if isinstance(images, Tensor | np.ndarray):
         return [_to_channels(_quantize(_channels_first(images, batched=True)), in_channels)]
-    if not isinstance(images, Sequence):
-        # Callers without type checks hand over whatever they have.
-        expected = "a tensor, a NumPy array or a sequence of images"  # type: ignore[unreachable]
+    if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
+        expected = "a tensor, a NumPy array or a sequence of images"
         raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
     runs: list[list[Tensor]] = []
     for i, image in enumerate(images):

@@ -1,0 +1,45 @@
+"""Node states as a sweep keeps them: a list of tensors, one for each group of nodes."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grapheme_pyg.nn.sweep import EdgeBlock, Sweep
+
+
+def source_states(states: list[Tensor], block: EdgeBlock) -> Tensor:
+    """States that the block's ``source`` indexes, ``[num_sources, channels]``."""
+    groups = [states[i] for i in block.source_groups]
+    return groups[0] if len(groups) == 1 else torch.cat(groups)
+
+
+def states_of_nodes(states: list[Tensor], sweep: Sweep, nodes: Tensor | None, *, like: Tensor, width: int) -> Tensor:
+    """States of chosen nodes, or of all, zero-padded to one width.
+
+    Args:
+        states: Of each group.
+        sweep: Which nodes the groups have.
+        nodes: ``[num_chosen]`` int64, or None.
+        like: A tensor of the dtype and device of an answer without nodes.
+        width: Of the answer.
+
+    Returns:
+        ``[num_chosen, width]``.
+    """
+    group = sweep.group_of if nodes is None else sweep.group_of[nodes]
+    row = sweep.row_of if nodes is None else sweep.row_of[nodes]
+    wanted: list[int] = group.unique().tolist()
+    if not wanted:
+        return like.new_zeros(0, width)
+    if len(wanted) == 1:
+        # The sinks of images of one size: no copying into a wider tensor.
+        return _pad(states[wanted[0]].index_select(0, row), width)
+    parts = [(group == number).nonzero().squeeze(1) for number in wanted]
+    chosen = [_pad(states[i].index_select(0, row[part]), width) for i, part in zip(wanted, parts, strict=True)]
+    order = torch.cat(parts).argsort()
+    return torch.cat(chosen).index_select(0, order)
+
+
+def _pad(states: Tensor, width: int) -> Tensor:
+    missing = width - states.shape[1]
+    return F.pad(states, (0, missing)) if missing else states
