@@ -13,12 +13,16 @@ import sys
 import time
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
-from grapheme_pyg.training.settings import DEVICES, LOADERS, PRECISIONS
+from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
+from grapheme_pyg.presets import PRESETS
+from grapheme_pyg.report import write_report
+from grapheme_pyg.training.settings import DEVICES, LOADERS, LOSSES, OPTIMIZERS, PRECISIONS
 from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
 DEFAULTS = TrainingSettings()
@@ -46,16 +50,19 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--no-augment", action="store_true", help="train on the images as they are")
 
     model = parser.add_argument_group("model")
+    model.add_argument("--preset", choices=tuple(PRESETS), default="base", help="size of the model (default: base)")
+    # What is not given is the preset's.
+    model.add_argument("--rounds", type=int, nargs="+", metavar="R", help="nodes of a cell, by level")
     model.add_argument(
-        "--rounds", type=int, nargs="+", default=[3, 2, 1], metavar="R", help="nodes of a cell, by level (3 2 1)"
+        "--hidden", dest="hidden_channels", type=int, nargs="+", metavar="C", help="width of states, by level"
     )
+    model.add_argument("--margin", type=int, metavar="PX", help="around a cell, for its contrast")
+    model.add_argument("--threshold", type=int, metavar="V", help="of that contrast, in 0…255")
+    model.add_argument("--norm", choices=("batch", "layer"))
     model.add_argument(
-        "--hidden", type=int, nargs="+", default=[32, 64, 96], metavar="C", help="width, by level (32 64 96)"
+        "--templates", dest="templates_per_class", type=int, metavar="K", help="templates for each class"
     )
-    model.add_argument("--margin", type=int, default=1, metavar="PX", help="around a cell, for its contrast (1)")
-    model.add_argument("--threshold", type=int, default=32, metavar="V", help="of that contrast, in 0…255 (32)")
-    model.add_argument("--norm", choices=("batch", "layer"), default="batch", help="(default: batch)")
-    model.add_argument("--templates", type=int, default=4, metavar="K", help="templates for each class (default: 4)")
+    model.add_argument("--template-update", choices=TEMPLATE_UPDATES, help="how templates learn (default: gradient)")
 
     training = parser.add_argument_group("training")
     small = f"; {SMALL_DEFAULTS['epochs']} below {SMALL:,} images"
@@ -67,7 +74,12 @@ def parse_arguments() -> argparse.Namespace:
     training.add_argument(
         "--accumulate", type=int, default=DEFAULTS.accumulate, metavar="N", help="batches for one step (default: 1)"
     )
+    training.add_argument("--loss", choices=LOSSES, default=DEFAULTS.loss, help="(default: %(default)s)")
+    training.add_argument("--optimizer", choices=OPTIMIZERS, default=DEFAULTS.optimizer, help="(default: %(default)s)")
     training.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak learning rate (default: %(default)s)")
+    training.add_argument(
+        "--kernel-lr", type=float, default=DEFAULTS.kernel_lr, help="of muon, for edge types (default: %(default)s)"
+    )
     training.add_argument(
         "--weight-decay", type=float, default=DEFAULTS.weight_decay, help="of matrices (default: %(default)s)"
     )
@@ -88,6 +100,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     run.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that load (default: 0)")
     run.add_argument("--validate-only", action="store_true", help="leave the test set alone: for choosing settings")
+    run.add_argument("--views", type=int, default=1, metavar="N", help="shifted views of a test image, 1…9 (1)")
+    run.add_argument(
+        "--remember",
+        action="store_true",
+        help="keep the training images in the model: to refuse, add classes, retrieve",
+    )
     run.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/<dataset>-<date>-<time>)")
     run.add_argument("--resume", metavar="CKPT", help="go on from a checkpoint of a run with the same options")
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs too")
@@ -104,6 +122,11 @@ def load(arguments: argparse.Namespace) -> ImageData:
     if arguments.dataset == "mnist":
         return load_mnist(arguments.data_dir)
     return load_idx_data(arguments.dataset, arguments.data_dir)
+
+
+def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that were given."""
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
 def main() -> None:
@@ -123,15 +146,15 @@ def main() -> None:
     for name, value in SMALL_DEFAULTS.items():
         if chosen[name] is None:
             chosen[name] = value if len(images) < SMALL else getattr(DEFAULTS, name)
-    settings = TrainingSettings(**{field.name: chosen[field.name] for field in fields(TrainingSettings)})
+    names = (field.name for field in fields(TrainingSettings))
+    settings = TrainingSettings(**{name: chosen[name] for name in names if name in chosen})
 
     torch.manual_seed(settings.seed)
-    model = ImageClassificationModel(
-        VisionBrain("grid", rounds=arguments.rounds, margin=arguments.margin, threshold=arguments.threshold),
-        classes=data.classes,
-        hidden_channels=arguments.hidden,
-        norm=arguments.norm,
-        templates_per_class=arguments.templates,
+    model = ImageClassificationModel.from_preset(
+        arguments.preset,
+        data.classes,
+        vision=given(arguments, "rounds", "margin", "threshold"),
+        **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     # A checkpoint lies in <run>/checkpoints: a resumed run goes on in its folder.
     default = f"runs/{data.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -165,7 +188,11 @@ def main() -> None:
         resume=arguments.resume,
         tensorboard=arguments.tensorboard,
     )
-    print(f"trained {data.name} in {time.perf_counter() - started:.0f} s")
+    seconds = time.perf_counter() - started
+    print(f"trained {data.name} in {seconds:.0f} s")
+    if arguments.remember:
+        model.remember(*training)
+    model.calibrate(*validation)
     model.save_pretrained(run_dir / "model")
     curves = draw_learning_curves(metrics)
     curves.suptitle(data.name)
@@ -174,10 +201,26 @@ def main() -> None:
     if arguments.validate_only:
         return
 
-    prediction = model.predict(test.images)
-    hits = prediction.similarities.argmax(dim=1) == test.labels
+    prediction = model.predict(test.images, views=arguments.views)
+    hits = prediction.probabilities.argmax(dim=1) == test.labels
     accuracy = hits.float().mean().item()
-    (run_dir / "test.json").write_text(json.dumps({"dataset": data.name, "test_accuracy": accuracy}) + "\n")
+    result = {
+        "dataset": data.name,
+        "test_accuracy": accuracy,
+        "num_weights": num_weights,
+        "seed": settings.seed,
+        "seconds": seconds,
+    }
+    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
+    write_report(
+        run_dir / "report",
+        name=f"{data.name}, test images",
+        probabilities=prediction.probabilities,
+        images=test.images,
+        labels=test.labels,
+        vision=model.vision,
+        classes=data.classes,
+    )
     # Half of what is drawn are mistakes, if there are as many: they teach the most.
     wrong = (~hits).nonzero().flatten()[: DRAWN_DIGITS // 2].tolist()
     shown = (hits.nonzero().flatten()[: DRAWN_DIGITS - len(wrong)].tolist() + wrong)[:DRAWN_DIGITS]

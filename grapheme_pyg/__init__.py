@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from grapheme_pyg.augmentation import RandomAffine
-from grapheme_pyg.model import ImageClassificationModel, Prediction
+from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn import ClassificationBrain, DagNN
+from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 if TYPE_CHECKING:

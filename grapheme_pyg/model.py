@@ -2,36 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.dag import sinks
 from grapheme_pyg.model_files import CONFIG, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
+from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.on_images import OnImages
+from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.vision import VisionBrain
 
-if TYPE_CHECKING:
-    from grapheme_pyg.vision.pixels import Images
 
-
-class Prediction(NamedTuple):
-    """What a model says of N images.
-
-    Shapes:
-        - **labels**: names of the predicted classes, N
-        - **confidences**: ``[N]`` float32, probability of the predicted class
-        - **similarities**: ``[N, num_classes]`` float32, cosine with the nearest template of each class
-    """
-
-    labels: list[str]
-    confidences: Tensor
-    similarities: Tensor
-
-
-class ImageClassificationModel(nn.Module):
+class ImageClassificationModel(OnImages):
     """Image → its own graph → node states → similarities with class templates.
 
     Args:
@@ -41,6 +27,8 @@ class ImageClassificationModel(nn.Module):
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
         embedding_channels: Width of the embedding that templates are compared with.
         templates_per_class: Templates of each class.
+        template_update: How templates learn, by ``"gradient"`` or ``"momentum"``; see
+            :class:`grapheme_pyg.nn.ClassificationBrain`.
 
     Raises:
         ValueError: ``hidden_channels`` has not one number for each level; see the parts for the rest.
@@ -60,6 +48,7 @@ class ImageClassificationModel(nn.Module):
         norm: str | None = "batch",
         embedding_channels: int = 64,
         templates_per_class: int = 4,
+        template_update: str = "gradient",
     ) -> None:
         super().__init__()
         num_levels = max(vision.node_levels) + 1
@@ -83,6 +72,7 @@ class ImageClassificationModel(nn.Module):
             classes,
             embedding_channels=embedding_channels,
             templates_per_class=templates_per_class,
+            template_update=template_update,
         )
         self.config: dict[str, Any] = {
             "classes": self.classes,
@@ -90,7 +80,28 @@ class ImageClassificationModel(nn.Module):
             "norm": norm,
             "embedding_channels": embedding_channels,
             "templates_per_class": templates_per_class,
+            "template_update": template_update,
         }
+
+    @classmethod
+    def from_preset(
+        cls, preset: str, classes: int | Sequence[str] = 10, *, vision: dict[str, Any] | None = None, **model: Any
+    ) -> Self:
+        """A model of one of the sizes in :mod:`grapheme_pyg.presets`, untrained.
+
+        Args:
+            preset: Its name.
+            classes: Number of classes, or their names.
+            vision: Arguments of :class:`VisionBrain` that differ from the preset's.
+            model: Arguments of this class that differ from the preset's.
+
+        Raises:
+            ValueError: There is no preset of that name; or as the class and :class:`VisionBrain`.
+        """
+        if preset not in PRESETS:
+            raise ValueError(f"preset: expected one of {tuple(PRESETS)}, got {preset!r}")
+        chosen = PRESETS[preset]
+        return cls(VisionBrain(**(chosen.vision | (vision or {}))), classes, **(chosen.model | model))
 
     @property
     def classes(self) -> list[str]:
@@ -99,12 +110,16 @@ class ImageClassificationModel(nn.Module):
 
     def forward(self, batch: Data | Batch) -> Tensor:
         """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs."""
-        return self.classifier.logits(self.embed(batch))
+        return self.classifier.logits(self.pool(batch))
 
     def embed(self, batch: Data | Batch) -> Tensor:
         """Embeddings ``[batch_size, embedding_channels]`` of a graph or a batch of graphs."""
+        return self.classifier.embed(self.pool(batch))
+
+    def pool(self, batch: Data | Batch) -> Tensor:
+        """Pooled states ``[batch_size, channels]`` of a graph or a batch of graphs: what embeddings are made of."""
         fields = ("x", "edge_index", "edge_type", "node_type", "level", "edge_attr", "batch")
-        return self._embed(*(batch.get(name) for name in fields), batch_size=getattr(batch, "num_graphs", 1))
+        return self._pool(*(batch.get(name) for name in fields), batch_size=getattr(batch, "num_graphs", 1))
 
     def forward_graph(
         self,
@@ -135,9 +150,9 @@ class ImageClassificationModel(nn.Module):
         if batch_size is None:
             batch_size = 1 if batch is None else int(batch.max()) + 1
         fields = (x, edge_index, edge_type, node_type, level, edge_attr, batch)
-        return self.classifier.logits(self._embed(*fields, batch_size=batch_size))
+        return self.classifier.logits(self._pool(*fields, batch_size=batch_size))
 
-    def _embed(
+    def _pool(
         self,
         x: Tensor,
         edge_index: Tensor,
@@ -155,44 +170,7 @@ class ImageClassificationModel(nn.Module):
         nodes = sinks(edge_index, x.shape[0])
         states = self.dag(x, edge_index, edge_type, node_type, level, edge_attr, nodes)
         index = torch.zeros_like(nodes) if batch is None else batch[nodes]
-        return self.classifier.embed(states, index, batch_size)
-
-    @torch.no_grad()
-    def predict(self, images: "Images", batch_size: int = 256) -> Prediction:
-        """Classifies images, in evaluation mode, whatever mode the model is in.
-
-        Args:
-            images: As :meth:`VisionBrain.batch` takes them.
-            batch_size: How many images to classify at once.
-
-        Returns:
-            Labels, confidences and similarities, in the order of the images.
-
-        Raises:
-            ValueError: There are no images, or one is not as above.
-        """
-        if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
-            expected = "a tensor, a NumPy array or a sequence of images"
-            raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
-        if len(images) == 0:
-            raise ValueError("images: expected at least one image, got none")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected a positive integer, got {batch_size}")
-        modes = {module: module.training for module in self.modules()}
-        device = self.classifier.templates.device
-        self.eval()
-        try:
-            embeddings = [
-                self.embed(self.vision.batch(images[start : start + batch_size]).to(device))
-                for start in range(0, len(images), batch_size)
-            ]
-        finally:
-            for module, training in modes.items():
-                module.training = training
-        embedding = torch.cat(embeddings).float()
-        confidences, classes = self.classifier.confidences(self.classifier.logits(embedding)).max(dim=-1)
-        similarities = self.classifier.similarities(embedding).amax(dim=-1)
-        return Prediction([self.classes[i] for i in classes.tolist()], confidences.cpu(), similarities.cpu())
+        return self.classifier.pool(states, index, batch_size)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing."""
@@ -202,10 +180,17 @@ class ImageClassificationModel(nn.Module):
             {
                 "vision": self.vision.config,
                 "model": self.config,
+                "memory": self._describe_memory(),
                 # What each row of a weight is for; loading matches by these names.
                 "relations": self.dag.get_extra_state(),
             },
         )
+
+    def _describe_memory(self) -> dict[str, Any] | None:
+        if self.classifier.memory is None:
+            return None
+        known = len(self.config["classes"])
+        return {"num_keys": len(self.classifier.memory.keys), "added_classes": self.classes[known:]}
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
@@ -220,6 +205,10 @@ class ImageClassificationModel(nn.Module):
         try:
             model = cls(VisionBrain(**config["vision"]), **config["model"])
             model.to(tensors["classifier.templates"].dtype)
+            if config["memory"] is not None:
+                added = config["memory"]["added_classes"]
+                model.classifier.memory = Memory(2 * model.dag.out_channels, config["memory"]["num_keys"], len(added))
+                model.classifier.classes = [*model.classes, *added]
             model.load_state_dict(tensors | {"dag._extra_state": config["relations"]})
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{folder / CONFIG}: expected settings that fit the weights, got {error}") from error

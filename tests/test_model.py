@@ -65,11 +65,13 @@ def test_forward_graph_takes_the_fields(images: Tensor) -> None:
 def test_predict(images: Tensor) -> None:
     model = make(classes=["ant", "bee", "cow"]).train()
     before = {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    labels, confidences, similarities = model.predict(list(images))
+    labels, confidences, similarities, probabilities, familiarity = model.predict(list(images))
     assert similarities.shape == (40, 3)
     assert labels == [["ant", "bee", "cow"][i] for i in similarities.argmax(dim=1)]
     expected = model.classifier.log_temperature.exp() * similarities
-    torch.testing.assert_close(confidences, expected.softmax(dim=1).amax(dim=1))
+    torch.testing.assert_close(probabilities, expected.softmax(dim=1))
+    assert torch.equal(confidences, probabilities.amax(dim=1))
+    assert familiarity is None
     assert model.training
     assert model.dag.training
     for name, value in before.items():
@@ -119,7 +121,7 @@ class TestSavedModels:
         )
         threads = str(torch.get_num_threads())
         subprocess.run([sys.executable, "-c", script, str(tmp_path), threads], check=True)
-        labels, confidences, similarities = torch.load(tmp_path / "prediction.pt", weights_only=True)
+        labels, confidences, similarities, *_ = torch.load(tmp_path / "prediction.pt", weights_only=True)
         expected = model.predict(images)
         assert labels == expected.labels
         assert torch.equal(confidences, expected.confidences)

@@ -22,7 +22,7 @@ def test_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
-    assert len(names["labels"]) == 20
+    assert len(names["prediction"].labels) == 20
     assert ImageClassificationModel.from_pretrained("my-model").predict(data.test.images[:1]).labels
 
 

@@ -8,6 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.nn import global_max_pool, global_mean_pool
 
+from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.templates import move_templates
+
+TEMPLATE_UPDATES = ("gradient", "momentum")
+
 
 class ClassificationBrain(nn.Module):
     r"""Classifies graphs by their nearest class template.
@@ -21,11 +26,17 @@ class ClassificationBrain(nn.Module):
     for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
     Forgetting", 2018).
 
+    Templates learn by gradient, like any weight; or by momentum, towards the embeddings that they are the nearest
+    template of the right class to, by :meth:`update_templates` after each step of the optimiser. Until then those
+    are zero, and similar to nothing.
+
     Args:
         in_channels: Width of the states.
         classes: Number of classes, or their names.
         embedding_channels: Width of the embedding.
         templates_per_class: Templates of each class.
+        template_update: ``"gradient"`` or ``"momentum"``.
+        template_momentum: How much of a template stays when one embedding moves it, in [0, 1).
 
     Shapes:
         - **states**: ``[num_chosen, in_channels]``
@@ -44,6 +55,8 @@ class ClassificationBrain(nn.Module):
         *,
         embedding_channels: int = 64,
         templates_per_class: int = 4,
+        template_update: str = "gradient",
+        template_momentum: float = 0.99,
     ) -> None:
         super().__init__()
         if isinstance(classes, str) or not isinstance(classes, int | Sequence):
@@ -54,26 +67,39 @@ class ClassificationBrain(nn.Module):
         for name, value in (("embedding_channels", embedding_channels), ("templates_per_class", templates_per_class)):
             if value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value}")
+        if template_update not in TEMPLATE_UPDATES:
+            raise ValueError(f"template_update: expected one of {TEMPLATE_UPDATES}, got {template_update!r}")
+        if not 0 <= template_momentum < 1:
+            raise ValueError(f"template_momentum: expected a number in [0, 1), got {template_momentum!r}")
         self.classes = names
+        self.template_update, self.template_momentum = template_update, template_momentum
         self.project = nn.Linear(2 * in_channels, embedding_channels, bias=False)
-        self.templates = nn.Parameter(torch.empty(len(names), templates_per_class, embedding_channels))
+        # A parameter in both cases: buffers are broadcast from one process to the others when several train.
+        by_gradient = template_update == "gradient"
+        templates = torch.zeros(len(names), templates_per_class, embedding_channels)
+        self.templates = nn.Parameter(templates, requires_grad=by_gradient)
+        self.memory: Memory | None = None
         # Starts soft enough for gradients to reach every class; training sharpens it.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
-        nn.init.normal_(self.templates)
+        if by_gradient:
+            nn.init.normal_(self.templates)
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes, added ones included."""
         return len(self.classes)
 
-    def embed(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
+    def pool(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
+        """Mean and maximum of the states of each graph, ``[batch_size, 2 · in_channels]``."""
+        return torch.cat([pool(states, index, batch_size) for pool in (global_mean_pool, global_max_pool)], dim=-1)
+
+    def embed(self, pooled: Tensor) -> Tensor:
         """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
-        pooled = [pool(states, index, batch_size) for pool in (global_mean_pool, global_max_pool)]
-        embedding: Tensor = self.project(torch.cat(pooled, dim=-1))
+        embedding: Tensor = self.project(pooled)
         return embedding
 
-    def similarities(self, embedding: Tensor) -> Tensor:
-        """Cosines with every template, ``[batch_size, num_classes, templates_per_class]`` in [−1, 1].
+    def template_similarities(self, embedding: Tensor) -> Tensor:
+        """Cosines with every template, ``[batch_size, num_template_classes, templates_per_class]`` in [−1, 1].
 
         Never in half precision: bfloat16 tells apart 128 cosines between 0.5 and 1.
         """
@@ -82,14 +108,73 @@ class ClassificationBrain(nn.Module):
             directions = F.normalize(embedding.to(templates.dtype), dim=-1)
             return (directions @ templates.flatten(0, 1).t()).view(-1, *templates.shape[:2])
 
-    def logits(self, embedding: Tensor) -> Tensor:
-        """Tempered similarities with the nearest template of each class, ``[batch_size, num_classes]``."""
-        return self.log_temperature.exp() * self.similarities(embedding).amax(dim=-1)
+    def similarities(self, pooled: Tensor) -> Tensor:
+        """Similarity with each class, ``[batch_size, num_classes]``.
 
-    def confidences(self, logits: Tensor) -> Tensor:
-        """Probabilities of the classes, ``[batch_size, num_classes]``."""
-        return logits.softmax(dim=-1)
+        For a class with templates, the cosine with the nearest one. For a class that was added from examples, the best
+        of those plus what the class claims beyond it; see :class:`grapheme_pyg.nn.memory.Memory`.
+        """
+        similarities = self.template_similarities(self.embed(pooled)).amax(dim=-1)
+        if self.memory is None or self.memory.offsets.numel() == 0:
+            return similarities
+        claims = self.memory.claims(pooled).to(similarities.dtype)
+        return torch.cat([similarities, similarities.amax(dim=1, keepdim=True) + claims], dim=1)
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Tempered similarities, ``[batch_size, num_classes]``."""
+        return self.log_temperature.exp() * self.similarities(pooled)
+
+    @torch.no_grad()
+    def update_templates(self, embedding: Tensor, labels: Tensor) -> None:
+        """Moves templates towards the embeddings of their class; see :func:`grapheme_pyg.nn.templates.move_templates`.
+
+        Args:
+            embedding: ``[batch_size, embedding_channels]``.
+            labels: ``[batch_size]`` int64.
+        """
+        self.templates.copy_(move_templates(self.templates, embedding, labels, self.template_momentum))
+
+    @torch.no_grad()
+    def add_class(self, name: str, pooled: Tensor) -> None:
+        """Adds a class from a few examples, without a gradient step.
+
+        Args:
+            name: Of the new class.
+            pooled: ``[num_examples, 2 · in_channels]``, their pooled states.
+
+        Raises:
+            ValueError: The name is taken, or nothing is remembered yet.
+        """
+        if name in self.classes:
+            raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
+        if self.memory is None:
+            raise ValueError("add_class: expected a model that remembers its training images; call remember first")
+        self.memory.add(pooled)
+        self.classes = [*self.classes, name]
+
+    @torch.no_grad()
+    def calibrate(self, pooled: Tensor, labels: Tensor) -> None:
+        """Sets the temperature to the one of least loss (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+
+        Args:
+            pooled: ``[num_images, 2 · in_channels]``, of images that were not trained on.
+            labels: ``[num_images]`` int64.
+        """
+        similarities = self.similarities(pooled).double()
+        log_temperature = self.log_temperature.detach().double().clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            value = F.cross_entropy(log_temperature.exp() * similarities, labels)
+            value.backward()
+            return value
+
+        with torch.enable_grad():
+            optimizer.step(loss)
+        # Where no image is wrong the best temperature is infinite; where most are, it is zero, which has no best class.
+        self.log_temperature.copy_(log_temperature.clamp(math.log(0.1), math.log(1000.0)))
 
     def forward(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
         """Logits; see the class for arguments and shapes."""
-        return self.logits(self.embed(states, index, batch_size))
+        return self.logits(self.pool(states, index, batch_size))

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def fit(
     tensorboard: bool = False,
     verbose: bool = True,
 ) -> list[EpochMetrics]:
-    """Trains a model, in place.
+    """Trains a model, in place. What it remembers of images would no longer be true, and is forgotten.
 
     Args:
         model: The model; left in evaluation mode and in the precision in which it came.
@@ -57,14 +57,17 @@ def fit(
         its first epoch.
 
     Raises:
-        ValueError: A setting, an image or a label is out of range, or ``run_dir`` holds a run that is not resumed.
+        ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run that is not resumed, or the
+            model has classes that were added from examples.
     """
     settings = settings or TrainingSettings()
+    if added := model.classes[len(model.config["classes"]) :]:
+        raise ValueError(f"model: expected no classes added from examples, which training would forget, got {added}")
     augment = RandomAffine() if settings.augment else None
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
     held_out = ImageDataset(*validation) if validation else None
     for name, dataset in (("labels", training), ("validation", held_out or training)):
-        low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), len(model.classes)
+        low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), len(model.config["classes"])
         if low < 0 or high >= num_classes:
             raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {low}…{high}")
     folder = None if run_dir is None else Path(run_dir)
@@ -104,14 +107,16 @@ def fit(
         sampler: Any = loader.sampler
         sampler.set_epoch(done)
         dtype = model.classifier.templates.dtype
+        model.classifier.memory = None
         model.train()  # Lightning leaves modes as they are
-        trainer.fit(
-            ClassifierTraining(model, settings),
-            loader,
-            _loader(held_out, model, settings, shuffle=False) if held_out else None,
-            ckpt_path=resume,
-            weights_only=True,
-        )
+        with _frozen(model, settings.freeze):
+            trainer.fit(
+                ClassifierTraining(model, settings),
+                loader,
+                _loader(held_out, model, settings, shuffle=False) if held_out else None,
+                ckpt_path=resume,
+                weights_only=True,
+            )
     model.to(dtype).eval()  # Lightning leaves float64 after training in it
     return report.metrics
 
@@ -143,6 +148,22 @@ class _EpochBatchSampler(BatchSampler):
     def set_epoch(self, epoch: int) -> None:
         if isinstance(self.sampler, EpochSampler):
             self.sampler.set_epoch(epoch)
+
+
+@contextmanager
+def _frozen(model: ImageClassificationModel, parts: Sequence[str]) -> Iterator[None]:
+    """Parts without gradients, and without batch statistics that move."""
+    parameters = [parameter for part in parts for parameter in model.get_submodule(part).parameters()]
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    for part in parts:
+        model.get_submodule(part).eval()
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.training.losses import structural_losses
+from grapheme_pyg.training.muon import MuonAdamW
 from grapheme_pyg.training.settings import TrainingSettings
 
 EpochMetrics = dict[str, float]
@@ -30,6 +32,9 @@ class ClassifierTraining(pl.LightningModule):
         self.save_hyperparameters({"settings": asdict(settings), "model": model.config, "vision": model.vision.config})
         self._train_loss = _Mean()
         self._val_loss, self._val_accuracy = _Mean(), _Mean()
+        # Embeddings since the last step of the optimiser, which templates that learn by momentum move towards.
+        self._embeddings: list[Tensor] = []
+        self._labels: list[Tensor] = []
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
         """Graphs are made on the CPU, before anything moves to a device."""
@@ -37,16 +42,38 @@ class ClassifierTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""
-        smoothing = self.settings.label_smoothing
-        losses = F.cross_entropy(self.model(batch), batch.y, label_smoothing=smoothing, reduction="sum")
+        classifier = self.model.classifier
+        pooled = self.model.pool(batch)
+        if classifier.template_update == "momentum" and "classifier" not in self.settings.freeze:
+            with torch.no_grad():
+                self._embeddings.append(classifier.embed(pooled))
+            self._labels.append(batch.y)
+        losses = self._losses(classifier.similarities(pooled), batch.y).sum()
         self._train_loss.add(losses.detach(), batch.num_graphs)
         return losses / self.settings.batch_size
 
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Templates that learn by momentum move once for each step of the optimiser."""
+        super().optimizer_step(*args, **kwargs)
+        if self._embeddings:
+            self.model.classifier.update_templates(torch.cat(self._embeddings), torch.cat(self._labels))
+            self._embeddings.clear()
+            self._labels.clear()
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Adds up loss and hits."""
-        logits = self.model(batch)
-        self._val_loss.add(F.cross_entropy(logits, batch.y, reduction="sum"), batch.num_graphs)
-        self._val_accuracy.add((logits.argmax(dim=-1) == batch.y).sum(), batch.num_graphs)
+        similarities = self.model.classifier.similarities(self.model.pool(batch))
+        hits = similarities.argmax(dim=-1) == batch.y
+        self._val_loss.add(self._losses(similarities, batch.y).sum(), batch.num_graphs)
+        self._val_accuracy.add(hits.sum(), batch.num_graphs)
+
+    def _losses(self, similarities: Tensor, labels: Tensor) -> Tensor:
+        """The loss of each sample, ``[batch_size]``."""
+        if self.settings.loss == "structural":
+            return structural_losses(similarities, labels)
+        logits = self.model.classifier.log_temperature.exp() * similarities
+        smoothing = self.settings.label_smoothing if self.training else 0.0
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
 
     def epoch_metrics(self) -> EpochMetrics:
         """Means since the last call."""
@@ -61,17 +88,31 @@ class ClassifierTraining(pl.LightningModule):
         return self._train_loss.value()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """AdamW with decay on matrices only, and one cycle of the learning rate over the whole training."""
+        """Decay on matrices only, and one cycle of the learning rates over the whole training."""
+        settings = self.settings
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": self.settings.weight_decay},
+        kernels = [p for p in self.model.dag.parameters() if p.requires_grad and p.dim() >= 2]
+        if settings.optimizer == "adamw":
+            kernels = []
+        apart = {id(p) for p in kernels}
+        others = [
+            {
+                "params": [p for p in parameters if p.dim() >= 2 and id(p) not in apart],
+                "weight_decay": settings.weight_decay,
+            },
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=self.settings.lr)
+        optimizer = MuonAdamW(
+            kernels, others, lr=settings.lr, kernel_lr=settings.kernel_lr, kernel_decay=settings.weight_decay
+        )
         total_steps = int(self.trainer.estimated_stepping_batches)
-        # A schedule of one or two steps has no rise and fall.
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.settings.lr, total_steps=max(total_steps, 3), pct_start=0.2
+            optimizer,
+            [group["lr"] for group in optimizer.param_groups],
+            # A schedule of one or two steps has no rise and fall.
+            total_steps=max(total_steps, 3),
+            pct_start=0.2,
+            cycle_momentum=False,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

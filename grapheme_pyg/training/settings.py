@@ -6,7 +6,11 @@ from typing import Literal, get_args
 Precision = Literal["32-true", "bf16-mixed", "64-true"]
 Loader = Literal["images", "pyg"]
 Device = Literal["auto", "cpu", "cuda"]
+Optimizer = Literal["muon", "adamw"]
+Loss = Literal["cross_entropy", "structural"]
+Part = Literal["dag", "classifier"]
 PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
+OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 
 
 @dataclass(frozen=True)
@@ -17,9 +21,14 @@ class TrainingSettings:
         epochs: Passes over the training images.
         batch_size: Images in a mini-batch.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
-        lr: Peak of the one-cycle learning-rate schedule.
-        weight_decay: Of AdamW, on weights of two or more dimensions: not on biases, norms, temperature.
+        loss: ``"cross_entropy"`` of the tempered similarities, or ``"structural"``, which has no softmax; see
+            :func:`grapheme_pyg.training.losses.structural_losses`.
+        optimizer: ``"muon"`` for the weights of the DAG, with AdamW for the rest; or ``"adamw"`` for all.
+        lr: Peak of AdamW's learning rate in the one-cycle schedule.
+        kernel_lr: Peak of Muon's.
+        weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
         label_smoothing: Of the cross-entropy, in [0, 1).
+        freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared and shifted.
         precision: ``"32-true"``, ``"bf16-mixed"`` (autocast) or ``"64-true"``.
@@ -36,9 +45,13 @@ class TrainingSettings:
     epochs: int = 12
     batch_size: int = 128
     accumulate: int = 1
+    loss: Loss = "cross_entropy"
+    optimizer: Optimizer = "muon"
     lr: float = 8e-3
+    kernel_lr: float = 0.02
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
+    freeze: tuple[Part, ...] = ()
     clip: float = 1.0
     augment: bool = True
     precision: Precision = "32-true"
@@ -57,8 +70,9 @@ class TrainingSettings:
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name}: expected a non-negative integer, got {value!r}")
         # Written so that NaN is out of range.
-        if not self.lr > 0:
-            raise ValueError(f"lr: expected a positive number, got {self.lr!r}")
+        for name in ("lr", "kernel_lr"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
         for name in ("weight_decay", "clip"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: expected a non-negative number, got {getattr(self, name)!r}")
@@ -68,6 +82,10 @@ class TrainingSettings:
             ("precision", PRECISIONS),
             ("loader", LOADERS),
             ("device", DEVICES),
+            ("optimizer", OPTIMIZERS),
+            ("loss", LOSSES),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        if not isinstance(self.freeze, tuple) or not set(self.freeze) < set(PARTS):
+            raise ValueError(f"freeze: expected a tuple of some of {PARTS}, not all, got {self.freeze!r}")

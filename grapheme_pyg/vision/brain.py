@@ -43,6 +43,8 @@ class VisionBrain(BaseTransform):
         margin: How many pixels around a cell count as its own in that comparison.
         rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
             Levels are added until the grid is at most 4×4; those beyond share the last one's types.
+        extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is
+            larger than 4×4, and a model has no weights that small images would leave untrained.
         edge_attr: Whether graphs carry ``edge_attr``, the offsets from target to source.
         seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest level.
 
@@ -69,6 +71,7 @@ class VisionBrain(BaseTransform):
         threshold: int = 32,
         margin: int = 1,
         rounds: Sequence[int] = (3, 2, 1),
+        extend: bool = True,
         edge_attr: bool = False,
         seg: bool = False,
     ) -> None:
@@ -83,19 +86,19 @@ class VisionBrain(BaseTransform):
         several = isinstance(rounds, Sequence) and len(rounds) >= 2
         positive = several and all(_is_int(count, 1) for count in rounds)
         _check("rounds", rounds, positive, "at least two positive integers")
-        _check("edge_attr", edge_attr, isinstance(edge_attr, bool), "True or False")
-        _check("seg", seg, isinstance(seg, bool), "True or False")
+        for name, value in (("extend", extend), ("edge_attr", edge_attr), ("seg", seg)):
+            _check(name, value, isinstance(value, bool), "True or False")
         self.mode, self.in_channels, self.patch_size = mode, in_channels, patch_size
         self.threshold, self.margin, self.rounds = threshold, margin, tuple(rounds)
-        self.edge_attr, self.seg = edge_attr, seg
-        self._finder = GridFinder(patch_size, in_channels, threshold, margin)
-        self._vocabulary = Vocabulary(self._finder.levels(len(rounds)), rounds)
+        self.extend, self.edge_attr, self.seg = extend, edge_attr, seg
+        self._finder = GridFinder(patch_size, in_channels, threshold, margin, None if extend else len(rounds))
+        self._vocabulary = Vocabulary(self._finder.levels(len(rounds)), rounds, extend=extend)
         self._lattices: dict[tuple[int, int], Lattice] = {}
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, in types that JSON has."""
-        names = ("mode", "in_channels", "patch_size", "threshold", "margin", "edge_attr", "seg")
+        names = ("mode", "in_channels", "patch_size", "threshold", "margin", "extend", "edge_attr", "seg")
         return {name: getattr(self, name) for name in names} | {"rounds": list(self.rounds)}
 
     @property

@@ -26,12 +26,14 @@ class GridFinder:
         in_channels: Of the image, 1 or 3.
         threshold: A fine cell exists if max − min over its pixels exceeds this, in 0…255.
         margin: Pixels around a cell that count as its own in that comparison.
+        max_levels: Where to stop, if the grid has not become small by then; None for no limit.
     """
 
     patch_size: int
     in_channels: int
     threshold: int
     margin: int
+    max_levels: int | None = None
 
     def levels(self, num_levels: int) -> tuple[LevelSpec, ...]:
         """The words for ``num_levels`` levels: eight neighbours and ``self``, nine parts of a whole."""
@@ -121,7 +123,7 @@ class GridFinder:
     def _grids(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of each level; at least one coarse level."""
         grids = [(-(-height // self.patch_size), -(-width // self.patch_size))]
-        while len(grids) == 1 or max(grids[-1]) > TOP_CELLS:
+        while len(grids) == 1 or (max(grids[-1]) > TOP_CELLS and len(grids) != self.max_levels):
             grids.append((-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))
         return grids
 

@@ -20,9 +20,10 @@ class Vocabulary:
     Args:
         levels: The words for each configured level, fine to coarse; at least two.
         rounds: How many nodes each entity of a level has, at least one.
+        extend: Whether there may be levels beyond.
     """
 
-    def __init__(self, levels: Sequence[LevelSpec], rounds: Sequence[int]) -> None:
+    def __init__(self, levels: Sequence[LevelSpec], rounds: Sequence[int], *, extend: bool = True) -> None:
         self.levels, self.rounds = tuple(levels), tuple(rounds)
         self.node_types: list[str] = []
         self.node_levels: list[int] = []
@@ -43,6 +44,8 @@ class Vocabulary:
             last = first + self.rounds[i] - 1
             pairs = [(t, t + 1) for t in range(first, last)]
             self.first_lateral.append([self._add(*pair, level.lateral) for pair in pairs])
+            if i + 1 == len(self.levels) and not extend:
+                break
             above = self.first_node_type[min(i + 1, len(self.levels) - 1)]
             self.first_part_of.append(self._add(last, above, level.part_of))
 

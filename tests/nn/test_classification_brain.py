@@ -20,17 +20,16 @@ def by_hand() -> ClassificationBrain:
 def test_pools_mean_and_maximum_of_each_graph() -> None:
     states, index = torch.tensor([[1.0], [3.0], [-2.0]]), torch.tensor([0, 0, 1])
     # Graph 0: mean 2, maximum 3. Graph 1: −2 and −2.
-    assert by_hand().embed(states, index, 2).tolist() == [[2, 3], [-2, -2]]
+    assert by_hand().pool(states, index, 2).tolist() == [[2, 3], [-2, -2]]
 
 
 def test_similarity_with_the_nearest_template() -> None:
     brain = by_hand()
     # (3, 4) has length 5: cosines −3/5 and 4/5 with "left", 3/5 and (9 − 16) / 25 with "right".
-    cosines = brain.similarities(torch.tensor([[3.0, 4.0]]))
+    cosines = brain.template_similarities(torch.tensor([[3.0, 4.0]]))
     torch.testing.assert_close(cosines, torch.tensor([[[-0.6, 0.8], [0.6, -0.28]]]))
+    torch.testing.assert_close(brain.similarities(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.8, 0.6]]))
     torch.testing.assert_close(brain.logits(torch.tensor([[3.0, 4.0]])), torch.tensor([[1.6, 1.2]]))
-    confidence = brain.confidences(torch.tensor([[1.6, 1.2]]))[0, 0].item()
-    assert confidence == pytest.approx(1 / (1 + math.exp(-0.4)))
 
 
 def test_only_the_nearest_template_of_a_class_learns() -> None:
@@ -53,8 +52,9 @@ def test_autocast_leaves_cosines_precise() -> None:
     brain = ClassificationBrain(8, 3)
     embedding = torch.randn(4, 64)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(brain.similarities(embedding), brain.similarities(embedding.float()))
-        assert brain.similarities(embedding).dtype == torch.float32
+        cosines = brain.template_similarities(embedding.bfloat16())
+        assert cosines.dtype == torch.float32
+        assert torch.equal(cosines, brain.template_similarities(embedding.bfloat16().float()))
 
 
 def test_learns() -> None:
@@ -69,6 +69,19 @@ def test_learns() -> None:
     assert loss.item() < 0.05
 
 
+def test_the_temperature_of_least_loss() -> None:
+    # Two classes with cosines 1 and 0: right three times of four, the odds are 3 at temperature ln 3.
+    brain = ClassificationBrain(1, 2, embedding_channels=2, templates_per_class=1)
+    with torch.no_grad():
+        brain.project.weight.copy_(torch.eye(2))
+        brain.templates.copy_(torch.eye(2)[:, None])
+    brain.calibrate(torch.eye(2)[[0, 0, 0, 0]], torch.tensor([0, 0, 0, 1]))
+    assert brain.log_temperature.exp().item() == pytest.approx(math.log(3), abs=1e-4)
+    # Always right: as sure as it gets, and finite.
+    brain.calibrate(torch.eye(2), torch.tensor([0, 1]))
+    assert 20 < brain.log_temperature.exp().item() < 1001
+
+
 def test_names_of_classes() -> None:
     assert ClassificationBrain(1, 3).classes == ["0", "1", "2"]
     assert ClassificationBrain(1, ["cat", "dog"]).num_classes == 2
@@ -78,6 +91,13 @@ def test_names_of_classes() -> None:
 def test_refuses_no_class_and_equal_names(classes: object) -> None:
     with pytest.raises(ValueError, match="classes: expected a positive integer or distinct names"):
         ClassificationBrain(1, classes)
+
+
+def test_refuses_other_updates() -> None:
+    with pytest.raises(ValueError, match=r"template_update: expected one of \('gradient', 'momentum'\), got 'hebb'"):
+        ClassificationBrain(1, 2, template_update="hebb")
+    with pytest.raises(ValueError, match=r"template_momentum: expected a number in \[0, 1\), got 1"):
+        ClassificationBrain(1, 2, template_momentum=1)
 
 
 @pytest.mark.parametrize("name", ["embedding_channels", "templates_per_class"])

@@ -1,0 +1,133 @@
+"""What templates do that a softmax cannot: refuse a class that was never seen, and learn it from a few examples.
+
+    python benchmarks/held_out_classes.py
+    python benchmarks/held_out_classes.py --classes 3 9 --epochs 1 --limit 10000
+
+For each class of MNIST, a model is trained without it. Then, on the test set: how well familiarity tells the unknown class
+from the known ones (area under the ROC curve); and, after `add_class` with 5, 10 and 50 training images and no
+gradient step, the accuracy on the new class and what the old ones lose. Finished classes are kept and not done again.
+"""
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg.datasets import ImageData, load_mnist
+
+VALIDATION = 5000
+SHOTS = (5, 10, 50)
+# Few examples differ a lot: means over several draws.
+DRAWS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classes", type=int, nargs="+", default=list(range(10)), metavar="C")
+    parser.add_argument("--preset", default="base")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, metavar="N", help="use only the first N training and N test images")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("runs/held_out_classes"), help="what is finished is kept here"
+    )
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/held_out_classes.json"))
+    arguments = parser.parse_args()
+    data = load_mnist()
+    rows = []
+    for held_out in arguments.classes:
+        path = arguments.runs / f"{arguments.preset}-{arguments.epochs}-seed{arguments.seed}" / f"{held_out}.json"
+        if not path.exists():
+            row = measure(data, held_out, arguments)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(row, indent=2) + "\n")
+        rows.append(json.loads(path.read_text()))
+        print(line(rows[-1]), flush=True)
+    mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0] if key != "class"}
+    print(line({"class": "mean"} | mean))
+    settings = {"preset": arguments.preset, "epochs": arguments.epochs, "seed": arguments.seed, "draws": DRAWS}
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    arguments.results.write_text(json.dumps({"settings": settings, "mean": mean, "classes": rows}, indent=2) + "\n")
+
+
+def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Trains without a class, then meets it."""
+    started = time.perf_counter()
+    images, labels = data.train.images[:-VALIDATION], data.train.labels[:-VALIDATION]
+    images, labels = images[: arguments.limit], labels[: arguments.limit]
+    known = labels != held_out
+    torch.manual_seed(arguments.seed)
+    names = [name for i, name in enumerate(data.classes) if i != held_out]
+    model = ImageClassificationModel.from_preset(arguments.preset, names)
+    settings = TrainingSettings(epochs=arguments.epochs, seed=arguments.seed)
+    training = images[known], without(labels[known], held_out)
+    fit(model, *training, settings=settings, verbose=False)
+
+    validation = data.train.images[-VALIDATION:], data.train.labels[-VALIDATION:]
+    familiar = validation[1] != held_out
+    model.remember(*training)
+    model.calibrate(validation[0][familiar], without(validation[1][familiar], held_out))
+
+    test, truth = data.test.images[: arguments.limit], data.test.labels[: arguments.limit]
+    old, new = test[truth != held_out], test[truth == held_out]
+    old_labels = without(truth[truth != held_out], held_out)
+    on_old, on_new = model.predict(old), model.predict(new)
+    assert on_old.familiarity is not None
+    assert on_new.familiarity is not None
+    before = accuracy(on_old.probabilities, old_labels)
+    row = {
+        "class": held_out,
+        "old_accuracy": before,
+        "auroc": auroc(on_old.familiarity, on_new.familiarity),
+    }
+    examples = images[~known]
+    generator = torch.Generator().manual_seed(arguments.seed)
+    for shots in SHOTS:
+        learned, lost = 0.0, 0.0
+        for _ in range(DRAWS):
+            few = examples[torch.randperm(len(examples), generator=generator)[:shots]]
+            extended = copy.deepcopy(model)
+            extended.add_class(data.classes[held_out], few)
+            truth_of_new = torch.full((len(new),), len(extended.classes) - 1)
+            learned += accuracy(extended.predict(new).probabilities, truth_of_new) / DRAWS
+            lost += (before - accuracy(extended.predict(old).probabilities, old_labels)) / DRAWS
+        row |= {f"new_accuracy_{shots}": learned, f"old_loss_{shots}": lost}
+    return row | {"seconds": time.perf_counter() - started}
+
+
+def without(labels: Tensor, held_out: int) -> Tensor:
+    """Labels of the classes that are left, counted anew."""
+    return labels - (labels > held_out).long()
+
+
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """Share of images whose likeliest class is the true one."""
+    return (probabilities.argmax(dim=1) == labels).double().mean().item()
+
+
+def auroc(known: Tensor, unknown: Tensor) -> float:
+    """Probability that a known image is more familiar than an unknown one."""
+    scores = torch.cat([known, unknown])
+    # By rank: torchmetrics takes scores outside [0, 1] for logits, and a sigmoid would round some to ties.
+    ranks = torch.unique(scores, return_inverse=True)[1].double() / len(scores)
+    return binary_auroc(ranks, (torch.arange(len(scores)) < len(known)).long()).item()
+
+
+def line(row: dict[str, Any]) -> str:
+    """One row of the table, in percent."""
+    shots = "  ".join(
+        f"{n} examples: new {100 * row[f'new_accuracy_{n}']:.1f} %, old −{100 * row[f'old_loss_{n}']:.2f}"
+        for n in SHOTS
+    )
+    return f"without {row['class']}: old {100 * row['old_accuracy']:.2f} %  AUROC {row['auroc']:.4f}  {shots}"
+
+
+if __name__ == "__main__":
+    main()

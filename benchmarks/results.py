@@ -1,0 +1,249 @@
+"""Makes README's table of accuracies: runs what has no result yet, collects, writes.
+
+    make results
+    make results ARGS="--only tiny linear --seeds 0 1 2"
+    make results ARGS="--table-only"
+
+Each system and seed is a process of its own, with a folder in `runs/results`. Finished ones are not run again, so what
+was interrupted goes on with the run that it was at; to have one anew, delete its folder. What was measured is kept in
+`benchmarks/results/accuracy.json`, from which the table is written; a row's entry is replaced once all its runs are
+done. Two of these may run at the same time if they have no row in common.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A system that we run: a script with its options; no seeds if it draws nothing, and runs once."""
+
+    name: str
+    system: str
+    command: str
+    seeds: tuple[int, ...] = (0, 1, 2)
+    dataset: str = "mnist"
+
+
+@dataclass(frozen=True)
+class Quoted:
+    """A result that others report, in their own digits."""
+
+    system: str
+    accuracy: str
+    source: str
+    weights: str = ""
+
+
+OURS = "examples/train_mnist.py"
+MEASURED = (
+    Measured("linear", "logistic regression on pixels", "benchmarks/linear_model.py", seeds=()),
+    Measured("example-cnn", "the CNN of PyTorch's MNIST example", "benchmarks/example_cnn.py"),
+    Measured("tiny", "ours, tiny", f"{OURS} --preset tiny"),
+    Measured("small", "ours, small", f"{OURS} --preset small"),
+    Measured("base", "ours, base", f"{OURS} --preset base"),
+    Measured("momentum", "ours, base, templates by momentum", f"{OURS} --preset base --template-update momentum"),
+    Measured("structural", "ours, base, structural loss", f"{OURS} --preset base --loss structural"),
+    Measured(
+        "mnist5k",
+        "ours, base, on `mnist5k`: 4,000 of MNIST's digits, tested on 1,000 others",
+        f"{OURS} --preset base --dataset mnist5k",
+        dataset="mnist5k",
+    ),
+)
+ORIGINAL = "[GRAPHEME](https://github.com/Eliran79/grapheme-nn), commit 56c6154"
+BOARD = "[leaderboard](https://github.com/graphdeeplearning/benchmarking-gnns/blob/master/docs/07_leaderboards.md)"
+DROPOUT = "[Luo et al., ICLR 2025](https://openreview.net/forum?id=PwxYoMvmvy)"
+OPERATORS = "[Potter et al., submitted to ICLR 2021](https://openreview.net/forum?id=Y45i-hDynr)"
+QUOTED = (
+    Quoted("GRAPHEME, the original in Rust", "78.85", ORIGINAL, "0.7 k"),
+    Quoted("GRAPHEME, its goal", "90", ORIGINAL),
+    Quoted("GatedGCN on superpixels", "97.34", f"benchmarking-gnns, {BOARD}", "104 k"),
+    Quoted("GatedGCN with dropout, on superpixels", "98.68", DROPOUT),
+    Quoted("pseudo-differential operators: the best on 75 superpixels that we know of", "99.20", OPERATORS),
+)
+
+ROOT = Path(__file__).resolve().parents[1]
+README, ACCURACY, RUNS = ROOT / "README.md", ROOT / "benchmarks/results/accuracy.json", ROOT / "runs/results"
+START, END = "<!-- results -->", "<!-- /results -->"
+REMARK = (
+    "Mean ± sample standard deviation over seeds, and mean minutes of training; what is quoted was not run here. A "
+    "grid of cells keeps the image's full detail, superpixels do not. Ours, and the others that were run here, never "
+    "trained on the last twelfth of the training images, which is for validation; each run used the test set once, "
+    "on its final weights."
+)
+TAIL = 20  # lines of a failed run's stderr
+
+
+class Run(TypedDict):
+    """One run, as accuracy.json has it."""
+
+    command: str
+    seed: int | None
+    dataset: str
+    num_weights: int
+    test_accuracy: float
+    seconds: float
+    machine: dict[str, Any]
+
+
+def this_machine() -> dict[str, Any]:
+    """Facts that times depend on; `threads` is how many cores PyTorch uses."""
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    return {
+        "cpu": model[1].strip() if model else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "torch_geometric": version("torch_geometric"),
+    }
+
+
+def measure(row: Measured, seed: int | None, runs: Path = RUNS) -> Run:
+    """The result of one run, which is made now unless it is there.
+
+    Raises:
+        ChildProcessError: It failed; the message ends with what it said.
+        ValueError: What is there is the result of something else.
+    """
+    folder = runs / (row.name if seed is None else f"{row.name}-seed{seed}")
+    options = ["--run-dir", str(folder), *([] if seed is None else ["--seed", str(seed)])]
+    if not (folder / "test.json").exists():
+        # What an interrupted run has left would be in the way of a new one.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"command": row.command, "machine": this_machine()}) + "\n")
+        print(f"== {folder.name}: {row.command}", flush=True)
+        command = [sys.executable, *shlex.split(row.command), *options]
+        ended = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace", check=False)  # noqa: S603
+        if ended.returncode != 0:
+            tail = "\n".join(ended.stderr.splitlines()[-TAIL:])
+            raise ChildProcessError(f"{folder.name}: {row.command} ended with status {ended.returncode}\n{tail}")
+    return read_run(folder, row, seed)
+
+
+def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
+    """A finished run; a result that is not of this row's command and data set and of this seed is refused."""
+    how, result = (json.loads((folder / name).read_text()) for name in ("run.json", "test.json"))
+    expected = {"command": row.command, "dataset": row.dataset, "seed": seed}
+    found = {key: (how | result).get(key) for key in expected}
+    if found != expected:
+        raise ValueError(f"{folder}: expected a run of {expected}, got one of {found}; delete it to run it anew")
+    missing = {"num_weights", "test_accuracy", "seconds"} - set(result)
+    if missing:
+        raise ValueError(f"{folder / 'test.json'}: expected also {', '.join(sorted(missing))}, got {sorted(result)}")
+    return Run(
+        command=row.command,
+        seed=seed,
+        dataset=row.dataset,
+        num_weights=result["num_weights"],
+        test_accuracy=result["test_accuracy"],
+        seconds=result["seconds"],
+        machine=how["machine"],
+    )
+
+
+def read_accuracy(path: Path = ACCURACY) -> dict[str, list[Run]]:
+    """What was measured so far, by name of the system."""
+    measured: dict[str, list[Run]] = json.loads(path.read_text()) if path.exists() else {}
+    return measured
+
+
+def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY) -> None:
+    """Keeps what was measured, in the order of the rows; systems that are no more are left out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {row.name: measured[row.name] for row in MEASURED if row.name in measured}
+    path.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def percent(accuracies: Sequence[float]) -> str:
+    """Mean and, of two or more, sample standard deviation."""
+    mean = f"{100 * statistics.mean(accuracies):.2f}"
+    return f"{mean} ± {100 * statistics.stdev(accuracies):.2f} %" if len(accuracies) > 1 else f"{mean} %"
+
+
+def cores(machine: Mapping[str, Any]) -> str:
+    """How many cores PyTorch used, in words."""
+    return "1 core" if machine["threads"] == 1 else f"{machine['threads']} cores"
+
+
+def table(measured: Mapping[str, Sequence[Run]]) -> str:
+    """The table and what has to be known to read it, worst system first."""
+    rows = [
+        (float(row.accuracy), [row.system, row.weights, "", f"{row.accuracy} %", "", f"quoted: {row.source}"])
+        for row in QUOTED
+    ]
+    machines = {str(run["machine"]): run["machine"] for runs in measured.values() for run in runs}.values()
+    for row in MEASURED:
+        if row.name not in measured:
+            continue
+        runs = measured[row.name]
+        accuracies = [run["test_accuracy"] for run in runs]
+        shown = f"**{percent(accuracies)}**" if OURS in row.command else percent(accuracies)
+        seeds = ", ".join(str(run["seed"]) for run in runs if run["seed"] is not None)
+        minutes = f"{statistics.mean(run['seconds'] for run in runs) / 60:.1f}"
+        cells = [row.system, f"{runs[0]['num_weights']:,}", seeds, shown, minutes, f"`python {runs[0]['command']}`"]
+        rows.append((100 * statistics.mean(accuracies), cells))
+    used = "/".join(sorted({cores(machine) for machine in machines})) or "none"
+    header = ["", "weights", "seeds", "test accuracy", f"minutes ({used})", "command or source"]
+    lines = [header, ["---"] * len(header), *(cells for _, cells in sorted(rows, key=lambda row: row[0]))]
+    places = "; ".join(
+        f"{cores(machine)} of {machine['cpu']} with Python {machine['python']}, PyTorch {machine['torch']} "
+        f"and PyG {machine['torch_geometric']}"
+        for machine in machines
+    )
+    remark = f"{REMARK} Measured on {places or 'nothing yet'}. (`make results`)"
+    return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", textwrap.fill(remark, 120)])
+
+
+def replace_table(text: str, new: str) -> str:
+    """The text with something new between the two markers, and all else as it was."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end) or START in rest or END in before + after:
+        raise ValueError(f"README.md: expected {START} and then {END}, once each, got other markers")
+    return f"{before}{START}\n{new}\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [row.name for row in MEASURED]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="K", help="instead of each row's own")
+    parser.add_argument("--table-only", action="store_true", help="run nothing, write the table from accuracy.json")
+    arguments = parser.parse_args()
+    # A README without markers is better known before hours of training than after.
+    replace_table(README.read_text(), "")
+    for row in () if arguments.table_only else MEASURED:
+        if row.name in arguments.only:
+            seeds = (arguments.seeds or row.seeds) if row.seeds else [None]
+            runs = [measure(row, seed) for seed in seeds]
+            print(f"{row.name}: {percent([run['test_accuracy'] for run in runs])}", flush=True)
+            # Read again: another of these may have written its rows.
+            write_accuracy(read_accuracy() | {row.name: runs})
+    README.write_text(replace_table(README.read_text(), table(read_accuracy())))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"results.py: {error}")

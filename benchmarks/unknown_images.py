@@ -1,0 +1,111 @@
+"""Does the model refuse what is no digit? Area under the ROC curve of familiarity, and what `predict(reject=…)` refuses.
+
+    python examples/train_mnist.py --remember --run-dir runs/mnist
+    python benchmarks/unknown_images.py --model runs/mnist/model --pictures FOLDER_OR_ZIP
+
+Known images are MNIST's test digits. Unknown ones: noise; the halves of two different digits pasted together, left and
+right or top and bottom; grey versions of pictures, for which CIFAR-10's training images were taken.
+"""
+
+import argparse
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from held_out_classes import auroc
+from PIL import Image
+from torch import Tensor
+
+from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg.datasets import load_mnist
+
+NUMBER = 2000
+REJECT = 0.02
+
+
+def noise(number: int, generator: torch.Generator) -> Tensor:
+    """Uniform noise, uint8 ``[number, 28, 28]``."""
+    return torch.randint(0, 256, (number, 28, 28), generator=generator, dtype=torch.uint8)
+
+
+def halves(images: Tensor, labels: Tensor, number: int, generator: torch.Generator, *, vertical: bool) -> Tensor:
+    """One half of a digit and the other half of a digit of another class, uint8 ``[number, 28, 28]``.
+
+    Args:
+        images: uint8 ``[N, 28, 28]``.
+        labels: ``[N]`` int64.
+        number: How many to make.
+        generator: Chooses the digits.
+        vertical: Whether the cut is vertical: a left half and a right half.
+    """
+    first, second = (torch.randint(len(images), (4 * number,), generator=generator) for _ in range(2))
+    differ = (labels[first] != labels[second]).nonzero().flatten()[:number]
+    pasted, other = images[first[differ]].clone(), images[second[differ]]
+    if vertical:
+        pasted[..., 14:] = other[..., 14:]
+    else:
+        pasted[:, 14:] = other[:, 14:]
+    return pasted
+
+
+def grey_pictures(path: Path, number: int) -> list[Image.Image]:
+    """Pictures from a folder or a zip file, evenly chosen, in grey and in their own size."""
+    suffixes = (".jpg", ".jpeg", ".png")
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+        opened = [Image.open(file).convert("L") for file in files[:: max(1, len(files) // number)][:number]]
+    else:
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(name for name in archive.namelist() if name.lower().endswith(suffixes))
+            chosen = names[:: max(1, len(names) // number)][:number]
+            opened = [Image.open(io.BytesIO(archive.read(name))).convert("L") for name in chosen]
+    if not opened:
+        raise ValueError(f"--pictures: expected a folder or a zip file with JPEG or PNG files, got {path}")
+    return opened
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="that remembers its training images")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="PATH", help="folder or zip file of pictures that are no digits"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, default=NUMBER, metavar="N", help="images of each kind (default: 2,000)")
+    parser.add_argument("--results", type=Path, default=Path("benchmarks/results/unknown_images.json"))
+    arguments = parser.parse_args()
+    model = ImageClassificationModel.from_pretrained(arguments.model)
+    test = load_mnist().test
+    generator = torch.Generator().manual_seed(arguments.seed)
+    number = arguments.limit
+    unknown: dict[str, Tensor | list[Image.Image]] = {
+        "noise": noise(number, generator),
+        "halves, left and right": halves(*test, number, generator, vertical=True),
+        "halves, top and bottom": halves(*test, number, generator, vertical=False),
+    }
+    if arguments.pictures:
+        unknown["grey pictures"] = grey_pictures(arguments.pictures, number)
+
+    known = model.predict(test.images, reject=REJECT)
+    assert known.familiarity is not None
+    refused = np.mean([label is None for label in known.labels])
+    print(f"known digits: {100 * refused:.2f} % refused at reject={REJECT}, calibrated on validation images")
+    rows = {"known digits": {"refused": float(refused)}}
+    for name, images in unknown.items():
+        prediction = model.predict(images, reject=REJECT)
+        assert prediction.familiarity is not None
+        refused = np.mean([label is None for label in prediction.labels])
+        rows[name] = {"auroc": auroc(known.familiarity, prediction.familiarity), "refused": float(refused)}
+        print(f"{name}: AUROC {rows[name]['auroc']:.4f}, {100 * refused:.1f} % refused", flush=True)
+    both = [rows[name]["auroc"] for name in unknown if name.startswith("halves")]
+    print(f"halves, both ways: AUROC {np.mean(both):.4f}")
+    settings = {"reject": REJECT, "images": number, "seed": arguments.seed}
+    arguments.results.parent.mkdir(parents=True, exist_ok=True)
+    arguments.results.write_text(json.dumps({"settings": settings, "kinds": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Sizes of models, by name."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A size of model.
+
+    Attributes:
+        vision: Arguments of :class:`grapheme_pyg.VisionBrain`.
+        model: Arguments of :class:`grapheme_pyg.ImageClassificationModel`.
+    """
+
+    vision: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+# Numbers of weights are for ten classes of grey images. The small ones have no levels beyond the third, whose weights
+# small images would not train.
+PRESETS = {
+    # 4,837 weights
+    "tiny": Preset(
+        {"extend": False}, {"hidden_channels": (8, 10, 14), "embedding_channels": 16, "templates_per_class": 1}
+    ),
+    # 19,977 weights
+    "small": Preset(
+        {"extend": False}, {"hidden_channels": (15, 24, 26), "embedding_channels": 24, "templates_per_class": 1}
+    ),
+    # 227,905 weights
+    "base": Preset(),
+}

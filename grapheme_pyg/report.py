@@ -1,0 +1,116 @@
+"""A report on how good a model is: numbers and pictures, in a folder."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from grapheme_pyg.evaluation import BINS, Evaluation, evaluate
+from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.visualization import draw_calibration, draw_confusion, draw_hardest
+
+if TYPE_CHECKING:
+    from grapheme_pyg.vision.pixels import Images
+
+LISTED_CONFUSIONS = 5
+DPI = 130
+
+
+def write_report(
+    folder: str | Path,
+    *,
+    name: str,
+    probabilities: Tensor,
+    images: "Images",
+    labels: Tensor,
+    vision: VisionBrain,
+    classes: Sequence[str],
+    hardest: int = 20,
+) -> Evaluation:
+    """Evaluates probabilities and writes what was found.
+
+    The files are ``evaluation.json`` (all numbers), ``confusion.png``, ``calibration.png``, ``hardest.png``, and
+    ``report.md``, which shows them. Those of an earlier report are overwritten; other files are left alone.
+
+    Args:
+        folder: Where to write; made if missing.
+        name: What was evaluated, such as ``"mnist, test images"``, for the heading.
+        probabilities: ``[N, num_classes]``, as :func:`grapheme_pyg.evaluation.evaluate` takes them.
+        images: The images, N, as :meth:`VisionBrain.batch` takes them.
+        labels: ``[N]`` int64, true classes, in [0, num_classes).
+        vision: Makes the graphs that are drawn over the hardest images.
+        classes: Names of the classes.
+        hardest: How many of the hardest images to draw; all of them if there are fewer.
+
+    Returns:
+        What was found.
+
+    Raises:
+        ValueError: An argument is not as above. Nothing has been written then.
+        ImportError: torchmetrics is missing, which the extra ``[train]`` brings.
+    """
+    if hardest < 1:
+        raise ValueError(f"hardest: expected a positive integer, got {hardest}")
+    evaluation = evaluate(probabilities, labels, hardest=hardest)
+    if len(images) != len(labels):
+        raise ValueError(f"images: expected {len(labels)}, as many as labels, got {len(images)}")
+    if len(classes) != probabilities.shape[1]:
+        expected = f"{probabilities.shape[1]} names, one for each column of probabilities"
+        raise ValueError(f"classes: expected {expected}, got {len(classes)}")
+    chosen = evaluation.hardest.tolist()
+    shown = [images[i] for i in chosen]
+    graphs = [vision(image) for image in shown]
+    pictures: dict[str, Any] = {
+        "confusion": draw_confusion(evaluation.confusion, classes).figure,
+        "calibration": draw_calibration(evaluation).figure,
+        "hardest": draw_hardest(shown, graphs, probabilities[chosen].cpu(), labels[chosen].cpu(), classes),
+    }
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, figure in pictures.items():
+        figure.savefig(folder / f"{title}.png", dpi=DPI)
+    described = {"name": name, "classes": list(classes)} | evaluation.summary()
+    # JSON has no NaN: better no file than one that others cannot read.
+    (folder / "evaluation.json").write_text(json.dumps(described, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(name, evaluation, classes), encoding="utf-8")
+    return evaluation
+
+
+def _markdown(name: str, evaluation: Evaluation, classes: Sequence[str]) -> str:
+    mistakes = evaluation.confusion.clone().fill_diagonal_(0)
+    most = mistakes.flatten().sort(descending=True, stable=True)
+    cells = list(zip(most.values.tolist(), most.indices.tolist(), strict=True))[:LISTED_CONFUSIONS]
+    pairs = [(count, *divmod(cell, len(classes))) for count, cell in cells if count]
+    confused = ", ".join(f"{classes[truth]} → {classes[guess]} ({count:,})" for count, truth, guess in pairs)
+    return f"""# {name}
+
+| | |
+|---|---|
+| images | {evaluation.num_images:,} |
+| accuracy | {100 * evaluation.accuracy:.2f} % |
+| mistakes | {evaluation.num_mistakes:,} |
+| mean negative log-likelihood | {evaluation.loss:.4f} nats |
+| expected calibration error ({BINS} bins) | {100 * evaluation.calibration_error:.2f} % |
+
+All numbers are in [evaluation.json](evaluation.json).
+
+## Confusions
+
+Truth → predicted, the most frequent first: {confused or "none"}.
+
+![Images by true and predicted class](confusion.png)
+
+## Calibration
+
+![Accuracy by confidence](calibration.png)
+
+## The hardest images
+
+Those with the highest loss, hardest first: truth → predicted, confidence; over each the finest cells of its graph.
+Their positions in the data set, from 0: {", ".join(str(i) for i in evaluation.hardest.tolist())}.
+
+![The hardest images with their graphs](hardest.png)
+"""
