@@ -3,8 +3,8 @@
     python benchmarks/held_out_classes.py
     python benchmarks/held_out_classes.py --classes 3 9 --epochs 1 --limit 10000
 
-For each class of MNIST, a model is trained without it. Then, on the test set: how well familiarity tells the unknown class
-from the known ones (area under the ROC curve); and, after `add_class` with 5, 10 and 50 training images and no
+For each class of MNIST, a model is trained without it. Then, on the test set: how well familiarity tells the unknown
+class from the known ones (area under the ROC curve); and, after `add_class` with 5, 10 and 50 training images and no
 gradient step, the accuracy on the new class and what the old ones lose. Finished classes are kept and not done again.
 """
 
@@ -123,7 +123,7 @@ def auroc(known: Tensor, unknown: Tensor) -> float:
 def line(row: dict[str, Any]) -> str:
     """One row of the table, in percent."""
     shots = "  ".join(
-        f"{n} examples: new {100 * row[f'new_accuracy_{n}']:.1f} %, old −{100 * row[f'old_loss_{n}']:.2f}"
+        f"{n} examples: new {100 * row[f'new_accuracy_{n}']:.1f} %, old {-100 * row[f'old_loss_{n}']:+.2f}"
         for n in SHOTS
     )
     return f"without {row['class']}: old {100 * row['old_accuracy']:.2f} %  AUROC {row['auroc']:.4f}  {shots}"

@@ -18,8 +18,8 @@ A removed relation has no edges in the graphs and no weights in the model, whose
 the edges alone saves little: the matrix product of a step still has a zero for each. Both are timed against the
 full model, in turn; a step is making graphs, forward, backward, and AdamW.
 
-The readout stays as it was before pruning: the nodes of the highest level, which are the sinks of the full graphs. A
-node that has lost its way up would be one more sink; it is computed still, but not read out. So any relation can go.
+The readout stays as it was before pruning. A node that has lost its way up would be one more sink; it is computed
+still, but not read out, unless it is of its level's last round. So any relation can go.
 
 Accuracy is on the last 5,000 training images of MNIST; the test set is not used. They decide here how many relations
 can go, so the accuracy at that number is a little too good, and one image is 0.02 %.

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from plain_training import mean_loss_and_accuracy
 from torch import Tensor
-from torch_geometric.data import Batch, Data
 from torch_geometric.typing import EdgeType
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
@@ -52,14 +51,21 @@ class PrunedBrain(VisionBrain):
 
 
 class PrunedModel(ImageClassificationModel):
-    """Reads out the nodes of the highest level. Images must be of one size."""
+    """Reads out the nodes that it would without pruning: not those that pruning has made sinks."""
 
-    def forward(self, batch: Data | Batch) -> Tensor:
-        nodes = (batch.level == batch.level.max()).nonzero().squeeze(1)
-        fields = (batch.x, batch.edge_index, batch.edge_type, batch.node_type, batch.level, batch.get("edge_attr"))
-        states = self.dag(*fields, nodes)
-        logits: Tensor = self.classifier(states, batch.batch[nodes], batch.num_graphs)
-        return logits
+    def readout_nodes(
+        self,
+        edge_index: Tensor,  # noqa: ARG002
+        node_type: Tensor | None,
+        num_nodes: int,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor | None]:
+        assert node_type is not None
+        read = self._last_round[node_type]
+        if self.readout == "levels":
+            nodes = read.nonzero().squeeze(1)
+            return nodes, self._configured_level[node_type[nodes]]
+        highest = self._configured_level[node_type] == self._configured_level.max()
+        return (read & highest).nonzero().squeeze(1), None
 
 
 def prune(model: ImageClassificationModel, removed: Iterable[int], *, renumber: bool = True) -> PrunedModel:

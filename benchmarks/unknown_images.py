@@ -1,4 +1,4 @@
-"""Does the model refuse what is no digit? Area under the ROC curve of familiarity, and what `predict(reject=…)` refuses.
+"""Does the model refuse what is no digit? Area under the ROC curve of familiarity, and what `predict` refuses.
 
     python examples/train_mnist.py --remember --run-dir runs/mnist
     python benchmarks/unknown_images.py --model runs/mnist/model --pictures FOLDER_OR_ZIP

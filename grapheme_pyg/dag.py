@@ -114,10 +114,7 @@ def check_typed_dag(
     if level is not None:
         shapes["level"] = (level, (num_nodes,))
     for name, (tensor, shape) in shapes.items():
-        if tensor.dtype != torch.int64:
-            raise ValueError(f"{name}: expected dtype torch.int64, got {tensor.dtype}")
-        if tuple(tensor.shape) != shape:
-            raise ValueError(f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}")
+        check_integers(name, tensor, shape)
     num_edge_types = endpoints.shape[1]
     check_range("edge_index", "edge", edge_index, num_nodes)
     check_range("edge_type", "edge", edge_type, num_edge_types)
@@ -148,6 +145,14 @@ def check_typed_dag(
             f"level: expected level[source] < level[target], "
             f"got {before} and {after} at edge {edge} ({source} → {target})"
         )
+
+
+def check_integers(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuses what is not int64 or of another shape."""
+    if values.dtype != torch.int64:
+        raise ValueError(f"{name}: expected dtype torch.int64, got {values.dtype}")
+    if tuple(values.shape) != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, got {list(values.shape)}")
 
 
 def check_range(name: str, what: str, values: Tensor, size: int) -> None:

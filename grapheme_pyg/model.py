@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.dag import sinks
+from grapheme_pyg.dag import check_integers, check_range, sinks
 from grapheme_pyg.model_files import CONFIG, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.on_images import OnImages
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.vision import VisionBrain
+
+READOUTS = ("levels", "sinks")
 
 
 class ImageClassificationModel(OnImages):
@@ -29,6 +31,8 @@ class ImageClassificationModel(OnImages):
         templates_per_class: Templates of each class.
         template_update: How templates learn, by ``"gradient"`` or ``"momentum"``; see
             :class:`grapheme_pyg.nn.ClassificationBrain`.
+        readout: Which nodes are pooled: ``"levels"``, those of the last round of each level, level by level; or
+            ``"sinks"``, those without outgoing edges, which takes fewer weights. A sink is pooled in both.
 
     Raises:
         ValueError: ``hidden_channels`` has not one number for each level; see the parts for the rest.
@@ -38,6 +42,9 @@ class ImageClassificationModel(OnImages):
         >>> model.predict(torch.zeros(3, 28, 28)).similarities.shape
         torch.Size([3, 2])
     """
+
+    _last_round: Tensor
+    _configured_level: Tensor
 
     def __init__(
         self,
@@ -49,8 +56,11 @@ class ImageClassificationModel(OnImages):
         embedding_channels: int = 64,
         templates_per_class: int = 4,
         template_update: str = "gradient",
+        readout: str = "levels",
     ) -> None:
         super().__init__()
+        if readout not in READOUTS:
+            raise ValueError(f"readout: expected one of {READOUTS}, got {readout!r}")
         num_levels = max(vision.node_levels) + 1
         several = isinstance(hidden_channels, Sequence) and len(hidden_channels) == num_levels
         if not several or min(hidden_channels) < 1:
@@ -67,8 +77,15 @@ class ImageClassificationModel(OnImages):
             edge_dim=3 if vision.edge_attr else 0,
             norm=norm,
         )
+        self.readout = readout
+        last_rounds = [
+            number + 1 == vision.rounds[level]
+            for level, number in zip(vision.node_levels, vision.node_rounds, strict=True)
+        ]
+        self.register_buffer("_last_round", torch.tensor(last_rounds), persistent=False)
+        self.register_buffer("_configured_level", torch.tensor(vision.node_levels), persistent=False)
         self.classifier = ClassificationBrain(
-            self.dag.out_channels,
+            hidden_channels if readout == "levels" else self.dag.out_channels,
             classes,
             embedding_channels=embedding_channels,
             templates_per_class=templates_per_class,
@@ -81,6 +98,7 @@ class ImageClassificationModel(OnImages):
             "embedding_channels": embedding_channels,
             "templates_per_class": templates_per_class,
             "template_update": template_update,
+            "readout": readout,
         }
 
     @classmethod
@@ -167,10 +185,30 @@ class ImageClassificationModel(OnImages):
         # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
         dtype = self.classifier.templates.dtype
         x, edge_attr = x.to(dtype), None if edge_attr is None else edge_attr.to(dtype)
-        nodes = sinks(edge_index, x.shape[0])
+        nodes, kind = self.readout_nodes(edge_index, node_type, x.shape[0])
         states = self.dag(x, edge_index, edge_type, node_type, level, edge_attr, nodes)
         index = torch.zeros_like(nodes) if batch is None else batch[nodes]
-        return self.classifier.pool(states, index, batch_size)
+        return self.classifier.pool(states, index, batch_size, kind)
+
+    def readout_nodes(
+        self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """The nodes whose states are pooled, and the level of each if they are pooled level by level.
+
+        Args:
+            edge_index: ``[2, num_edges]`` int64.
+            node_type: ``[num_nodes]`` int64.
+            num_nodes: Number of nodes.
+        """
+        nodes = sinks(edge_index, num_nodes)
+        if self.readout == "sinks" or node_type is None:
+            return nodes, None
+        check_integers("node_type", node_type, (num_nodes,))
+        check_range("node_type", "node", node_type, self._last_round.numel())
+        read = self._last_round[node_type]
+        read[nodes] = True
+        nodes = read.nonzero().squeeze(1)
+        return nodes, self._configured_level[node_type[nodes]]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing."""
@@ -205,9 +243,11 @@ class ImageClassificationModel(OnImages):
         try:
             model = cls(VisionBrain(**config["vision"]), **config["model"])
             model.to(tensors["classifier.templates"].dtype)
-            if config["memory"] is not None:
+            if config.get("memory") is not None:
                 added = config["memory"]["added_classes"]
-                model.classifier.memory = Memory(2 * model.dag.out_channels, config["memory"]["num_keys"], len(added))
+                model.classifier.memory = Memory(
+                    model.classifier.pooled_channels, config["memory"]["num_keys"], len(added)
+                )
                 model.classifier.classes = [*model.classes, *added]
             model.load_state_dict(tensors | {"dag._extra_state": config["relations"]})
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:

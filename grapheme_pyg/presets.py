@@ -22,12 +22,14 @@ class Preset:
 PRESETS = {
     # 4,837 weights
     "tiny": Preset(
-        {"extend": False}, {"hidden_channels": (8, 10, 14), "embedding_channels": 16, "templates_per_class": 1}
+        {"extend": False},
+        {"hidden_channels": (8, 10, 14), "embedding_channels": 16, "templates_per_class": 1, "readout": "sinks"},
     ),
     # 19,977 weights
     "small": Preset(
-        {"extend": False}, {"hidden_channels": (15, 24, 26), "embedding_channels": 24, "templates_per_class": 1}
+        {"extend": False},
+        {"hidden_channels": (15, 24, 26), "embedding_channels": 24, "templates_per_class": 1, "readout": "sinks"},
     ),
-    # 227,905 weights
+    # 240,193 weights
     "base": Preset(),
 }

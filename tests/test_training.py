@@ -130,7 +130,7 @@ def test_a_checkpoint_goes_on(loader: str, num_workers: int, few: Split, tmp_pat
         if steps > 10:
             raise Interrupted
 
-    model.register_forward_pre_hook(interrupt)
+    model.dag.register_forward_pre_hook(interrupt)
     with pytest.raises(Interrupted):
         fit(model, *few, settings=settings, run_dir=tmp_path, verbose=False)
     resumed = ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16))

@@ -17,8 +17,9 @@ TEMPLATE_UPDATES = ("gradient", "momentum")
 class ClassificationBrain(nn.Module):
     r"""Classifies graphs by their nearest class template.
 
-    The states of a graph's chosen nodes are pooled by mean and maximum and projected to an embedding
-    :math:`z`. Each class has several templates :math:`t`; its similarity is the cosine with the nearest one,
+    The states of a graph's chosen nodes are pooled by mean and maximum, each kind of node for itself, and projected
+    to an embedding :math:`z`. Each class has several templates :math:`t`; its similarity is the cosine with the
+    nearest one,
 
     .. math:: s_c = \max_k \cos(z, t_{ck}), \qquad \mathrm{logit}_c = \exp(\lambda) \, s_c
 
@@ -31,7 +32,7 @@ class ClassificationBrain(nn.Module):
     are zero, and similar to nothing.
 
     Args:
-        in_channels: Width of the states.
+        in_channels: Width of the states; one number for each kind of chosen nodes, if there are several.
         classes: Number of classes, or their names.
         embedding_channels: Width of the embedding.
         templates_per_class: Templates of each class.
@@ -39,8 +40,9 @@ class ClassificationBrain(nn.Module):
         template_momentum: How much of a template stays when one embedding moves it, in [0, 1).
 
     Shapes:
-        - **states**: ``[num_chosen, in_channels]``
+        - **states**: ``[num_chosen, in_channels]``, zero-padded to the largest width
         - **index**: ``[num_chosen]`` int64, ascending, the graph of each chosen node
+        - **kind**: ``[num_chosen]`` int64, in [0, number of kinds); None if there is one kind
         - **batch_size**: number of graphs
         - **output**: logits ``[batch_size, num_classes]``
 
@@ -50,7 +52,7 @@ class ClassificationBrain(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         classes: int | Sequence[str],
         *,
         embedding_channels: int = 64,
@@ -72,8 +74,9 @@ class ClassificationBrain(nn.Module):
         if not 0 <= template_momentum < 1:
             raise ValueError(f"template_momentum: expected a number in [0, 1), got {template_momentum!r}")
         self.classes = names
+        self.in_channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
         self.template_update, self.template_momentum = template_update, template_momentum
-        self.project = nn.Linear(2 * in_channels, embedding_channels, bias=False)
+        self.project = nn.Linear(self.pooled_channels, embedding_channels, bias=False)
         # A parameter in both cases: buffers are broadcast from one process to the others when several train.
         by_gradient = template_update == "gradient"
         templates = torch.zeros(len(names), templates_per_class, embedding_channels)
@@ -89,9 +92,20 @@ class ClassificationBrain(nn.Module):
         """Number of classes, added ones included."""
         return len(self.classes)
 
-    def pool(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
-        """Mean and maximum of the states of each graph, ``[batch_size, 2 · in_channels]``."""
-        return torch.cat([pool(states, index, batch_size) for pool in (global_mean_pool, global_max_pool)], dim=-1)
+    @property
+    def pooled_channels(self) -> int:
+        """Width of pooled states: mean and maximum for each kind of nodes."""
+        return 2 * sum(self.in_channels)
+
+    def pool(self, states: Tensor, index: Tensor, batch_size: int, kind: Tensor | None = None) -> Tensor:
+        """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
+        if kind is None:
+            return _mean_and_max(states, index, batch_size)
+        parts = []
+        for number, width in enumerate(self.in_channels):
+            rows = (kind == number).nonzero().squeeze(1)
+            parts.append(_mean_and_max(states.index_select(0, rows)[:, :width], index[rows], batch_size))
+        return torch.cat(parts, dim=-1)
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
@@ -140,7 +154,7 @@ class ClassificationBrain(nn.Module):
 
         Args:
             name: Of the new class.
-            pooled: ``[num_examples, 2 · in_channels]``, their pooled states.
+            pooled: ``[num_examples, pooled_channels]``, their pooled states.
 
         Raises:
             ValueError: The name is taken, or nothing is remembered yet.
@@ -157,7 +171,7 @@ class ClassificationBrain(nn.Module):
         """Sets the temperature to the one of least loss (Guo et al., "On Calibration of Modern Neural Networks", 2017).
 
         Args:
-            pooled: ``[num_images, 2 · in_channels]``, of images that were not trained on.
+            pooled: ``[num_images, pooled_channels]``, of images that were not trained on.
             labels: ``[num_images]`` int64.
         """
         similarities = self.similarities(pooled).double()
@@ -175,6 +189,10 @@ class ClassificationBrain(nn.Module):
         # Where no image is wrong the best temperature is infinite; where most are, it is zero, which has no best class.
         self.log_temperature.copy_(log_temperature.clamp(math.log(0.1), math.log(1000.0)))
 
-    def forward(self, states: Tensor, index: Tensor, batch_size: int) -> Tensor:
+    def forward(self, states: Tensor, index: Tensor, batch_size: int, kind: Tensor | None = None) -> Tensor:
         """Logits; see the class for arguments and shapes."""
-        return self.logits(self.pool(states, index, batch_size))
+        return self.logits(self.pool(states, index, batch_size, kind))
+
+
+def _mean_and_max(states: Tensor, index: Tensor, batch_size: int) -> Tensor:
+    return torch.cat([pool(states, index, batch_size) for pool in (global_mean_pool, global_max_pool)], dim=-1)

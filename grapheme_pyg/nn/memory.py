@@ -80,7 +80,7 @@ class Memory(nn.Module):
         # The least variance keeps keys finite where each class has one example.
         spread = variances.clamp_min(0) + SHRINKAGE * variances.mean() + 1e-12
         memory.center = means[counts > 0].mean(dim=0).float()
-        memory.whitening = (axes / spread.sqrt()).float()
+        memory.whitening = (axes / spread.sqrt()).float().contiguous()  # as it is loaded, to the last bit
         memory.keys = memory.keys_of(pooled.float()).half()
         memory.added.fill_(-1)
         return memory
@@ -103,7 +103,9 @@ class Memory(nn.Module):
         """
         keys, memory = self.keys_of(pooled), self.keys.float()
         found = [(rows @ memory.t()).topk(number, dim=1) for rows in keys.split(ROWS_AT_ONCE)]
-        return torch.cat([values for values, _ in found]), torch.cat([places for _, places in found])
+        # Rounded keys are a little longer or shorter than 1.
+        cosines = torch.cat([values for values, _ in found]).clamp(-1, 1)
+        return cosines, torch.cat([places for _, places in found])
 
     def familiarity(self, pooled: Tensor) -> Tensor:
         """Cosine with the nearest remembered example of any class, ``[num_images]``."""
