@@ -17,7 +17,7 @@ def test_names() -> None:
     assert list(PRESETS) == ["tiny", "small", "base"]
 
 
-@pytest.mark.parametrize(("preset", "weights"), [("tiny", 4_837), ("small", 19_977), ("base", 227_905)])
+@pytest.mark.parametrize(("preset", "weights"), [("tiny", 4_837), ("small", 19_977), ("base", 240_193)])
 def test_weights(preset: str, weights: int) -> None:
     assert count(ImageClassificationModel.from_preset(preset)) == weights
 

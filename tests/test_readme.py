@@ -18,7 +18,7 @@ def test_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = replace(data, train=Split(*(t[:200] for t in data.train)), test=Split(*(t[:20] for t in data.test)))
     monkeypatch.setattr(datasets, "load_mnist", lambda: few)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names: dict[str, object] = {}
     for block in blocks:
         exec(block, names)
