@@ -47,7 +47,7 @@ from plain_training import RESULTS, batches, mean_loss_and_accuracy, part, split
 from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
-from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.datasets.image_graphs import ImageDataset
 from grapheme_pyg.nn import DagNN
@@ -163,7 +163,7 @@ def learn(
 
     train(
         model,
-        ImageDataset(*labelled, augment=RandomAffine(), seed=seed),
+        ImageDataset(*labelled, augment=RandomWarp(), seed=seed),
         epochs=arguments.epochs,
         batch_size=size,
         seed=seed,
@@ -174,7 +174,7 @@ def learn(
 
 
 def _endless(split: Split, batch_size: int, seed: int) -> Iterator[Tensor]:
-    digits = ImageDataset(*split, augment=RandomAffine(), seed=seed)
+    digits = ImageDataset(*split, augment=RandomWarp(), seed=seed)
     for epoch in itertools.count():
         for images, _ in batches(digits, batch_size, seed=seed, epoch=epoch):
             yield images

@@ -40,7 +40,7 @@ from plain_training import RESULTS, mean_loss_and_accuracy, part, split_mnist, s
 from pruning import SCORES, count_and_rms, prune, rank, shuffle
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
-from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.datasets.image_graphs import ImageDataset
 
@@ -91,7 +91,7 @@ def measure(
     for seed, removed in orders.items():
         pruned = prune(model, removed)
         before.append(mean_loss_and_accuracy(pruned, validation)[1])
-        digits = ImageDataset(*training, augment=RandomAffine(), seed=seed)
+        digits = ImageDataset(*training, augment=RandomWarp(), seed=seed)
         train(pruned, digits, epochs=epochs, batch_size=128, seed=seed, lr=lr)
         after.append(mean_loss_and_accuracy(pruned, validation)[1])
     return before, after

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.prediction import Prediction
@@ -19,7 +19,7 @@ __all__ = [
     "ImageClassificationModel",
     "ImageGraph",
     "Prediction",
-    "RandomAffine",
+    "RandomWarp",
     "TrainingSettings",
     "VisionBrain",
     "fit",

@@ -1,4 +1,4 @@
-"""Random affine maps of images, drawn apart from their use so that every way of loading sees the same ones."""
+"""Random affine and elastic maps of images, drawn apart from their use: every way of loading sees the same ones."""
 
 import math
 from dataclasses import dataclass
@@ -9,25 +9,36 @@ from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
-class RandomAffine:
-    """Rotates, scales, shears and shifts images, each by an amount of its own.
+class RandomWarp:
+    """Rotates, scales, shears, shifts and bends images, each by an amount of its own.
 
-    All amounts are uniform and symmetric around no change. Pixels from beyond the border repeat it.
+    All amounts but the bending are uniform and symmetric around no change. Bending moves the points of a coarse grid by
+    normally distributed amounts, and what lies between by cubic interpolation: elastic distortion as in Simard et al.,
+    "Best Practices for Convolutional Neural Networks", 2003, with a grid for the smoothing. Pixels from beyond the
+    border repeat it.
 
     Attributes:
         degrees: Largest rotation.
         scale: Largest change of size; 0.1 means from 1 / 1.1 to 1.1, height and width each by half as much more.
         shear: Largest shear angle in degrees.
         shift: Largest shift, as a fraction of height and width.
+        bend: Standard deviation of the bending, as a fraction of height and width.
+        points: Of the bending's grid, in a row and in a column.
     """
 
     degrees: float = 10.0
     scale: float = 0.1
     shear: float = 10.0
     shift: float = 0.07
+    bend: float = 0.018
+    points: int = 7
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
-        """Maps from output to input coordinates, ``[num_images, 2, 3]``, in units of half the image."""
+        """Maps from output to input coordinates, in units of half the image.
+
+        Returns:
+            ``[num_images, 2, 3 + points²]``: an affine map, then how far each point of the grid is moved, row by row.
+        """
         angle, common, aspect, shear, *shifts = 2 * torch.rand(6, num_images, generator=generator) - 1
         angle, shear = angle * math.radians(self.degrees), torch.tan(shear * math.radians(self.shear))
         size = torch.exp(common * math.log1p(self.scale))
@@ -35,14 +46,16 @@ class RandomAffine:
         cos, sin = torch.cos(angle), torch.sin(angle)
         x = torch.stack([cos * wide, (shear * cos - sin) * size, 2 * self.shift * shifts[0]], dim=1)
         y = torch.stack([sin * wide, (shear * sin + cos) * size, 2 * self.shift * shifts[1]], dim=1)
-        return torch.stack([x, y], dim=1)
+        affine = torch.stack([x, y], dim=1)
+        bending = torch.randn(num_images, 2, self.points**2, generator=generator)
+        return torch.cat([affine, 2 * self.bend * bending], dim=2)
 
     def __call__(self, images: Tensor, maps: Tensor) -> Tensor:
         """Applies one map to each image.
 
         Args:
             images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
-            maps: ``[N, 2, 3]``, from :meth:`draw`.
+            maps: ``[N, 2, 3 + points²]``, from :meth:`draw`; or ``[N, 2, 3]``, affine maps alone.
 
         Returns:
             uint8 of the same shape. An image's result does not depend on the others.
@@ -53,8 +66,12 @@ class RandomAffine:
         x = (2 * torch.arange(width) + 1) / width - 1
         # Angles are kept on images that are not square. Sums, not a matrix product, whose rounding would
         # depend on the size of the batch.
-        (a, b, c), (d, e, f) = maps.permute(1, 2, 0)[..., None, None]
+        (a, b, c), (d, e, f) = maps[..., :3].permute(1, 2, 0)[..., None, None]
         ratio = height / width
         grid = torch.stack([a * x + (b * ratio) * y + c, (d / ratio) * x + e * y + f], dim=-1)
+        if maps.shape[2] > 3 and self.bend > 0:
+            points = maps[..., 3:].unflatten(2, (self.points, self.points))
+            bent = F.interpolate(points, size=(height, width), mode="bicubic", align_corners=True)
+            grid += bent.permute(0, 2, 3, 1)
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return warped.round_().to(torch.uint8).view_as(images)

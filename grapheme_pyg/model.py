@@ -31,6 +31,7 @@ class ImageClassificationModel(OnImages):
         templates_per_class: Templates of each class.
         template_update: How templates learn, by ``"gradient"`` or ``"momentum"``; see
             :class:`grapheme_pyg.nn.ClassificationBrain`.
+        dropout: Share of pooled states that are zeroed in training, in [0, 1).
         readout: Which nodes are pooled: ``"levels"``, those of the last round of each level, level by level; or
             ``"sinks"``, those without outgoing edges, which takes fewer weights. A sink is pooled in both.
 
@@ -56,6 +57,7 @@ class ImageClassificationModel(OnImages):
         embedding_channels: int = 64,
         templates_per_class: int = 4,
         template_update: str = "gradient",
+        dropout: float = 0.3,
         readout: str = "levels",
     ) -> None:
         super().__init__()
@@ -90,6 +92,7 @@ class ImageClassificationModel(OnImages):
             embedding_channels=embedding_channels,
             templates_per_class=templates_per_class,
             template_update=template_update,
+            dropout=dropout,
         )
         self.config: dict[str, Any] = {
             "classes": self.classes,
@@ -98,6 +101,7 @@ class ImageClassificationModel(OnImages):
             "embedding_channels": embedding_channels,
             "templates_per_class": templates_per_class,
             "template_update": template_update,
+            "dropout": dropout,
             "readout": readout,
         }
 

@@ -1,6 +1,8 @@
 """What a trained model does with images: says what they are, compares them, remembers them."""
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,29 @@ from grapheme_pyg.vision.pixels import to_pixel_batch
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _evaluating(method: Callable[P, R]) -> Callable[P, R]:
+    """Runs a method of a module without gradients and in evaluation mode, whatever mode the module is in."""
+
+    @functools.wraps(method)
+    @torch.no_grad()
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        module = args[0]
+        assert isinstance(module, nn.Module)
+        modes = {part: part.training for part in module.modules()}
+        module.eval()
+        try:
+            return method(*args, **kwargs)
+        finally:
+            for part, training in modes.items():
+                part.training = training
+
+    return run
 
 
 class OnImages(nn.Module):
@@ -31,7 +56,7 @@ class OnImages(nn.Module):
         """Pooled states ``[batch_size, channels]`` of graphs."""
         raise NotImplementedError
 
-    @torch.no_grad()
+    @_evaluating
     def predict(
         self, images: "Images", batch_size: int = 256, *, views: int = 1, reject: float | None = None
     ) -> Prediction:
@@ -76,12 +101,12 @@ class OnImages(nn.Module):
             None if familiarity is None else familiarity.cpu(),
         )
 
-    @torch.no_grad()
+    @_evaluating
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; arguments and errors as :meth:`predict`."""
         return self.classifier.embed(self._pool_images(images, batch_size)).cpu()
 
-    @torch.no_grad()
+    @_evaluating
     def remember(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
 
@@ -98,7 +123,7 @@ class OnImages(nn.Module):
         pooled = self._pool_images(images, batch_size)
         self.classifier.memory = Memory.of(pooled, self._check_labels(labels, len(pooled)).to(pooled.device))
 
-    @torch.no_grad()
+    @_evaluating
     def calibrate(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
@@ -109,7 +134,7 @@ class OnImages(nn.Module):
         if self.classifier.memory is not None:
             self.classifier.memory.calibrate(pooled)
 
-    @torch.no_grad()
+    @_evaluating
     def nearest(self, images: "Images", number: int = 5, batch_size: int = 256) -> tuple[Tensor, Tensor]:
         """The remembered images that are most similar to images.
 
@@ -132,7 +157,7 @@ class OnImages(nn.Module):
         cosines, positions = memory.nearest(self._pool_images(images, batch_size), number)
         return cosines.cpu(), positions.cpu()
 
-    @torch.no_grad()
+    @_evaluating
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Adds a class from a few examples, without training; asks for :meth:`remember` before.
 
@@ -147,7 +172,7 @@ class OnImages(nn.Module):
         self.classifier.add_class(name, self._pool_images(images, batch_size))
 
     def _pool_images(self, images: "Images", batch_size: int, view: tuple[int, int] = (0, 0)) -> Tensor:
-        """Pooled states of images, ``[N, channels]``, in evaluation mode."""
+        """Pooled states of images, ``[N, channels]``."""
         if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
             expected = "a tensor, a NumPy array or a sequence of images"
             raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
@@ -155,21 +180,15 @@ class OnImages(nn.Module):
             raise ValueError("images: expected at least one image, got none")
         if batch_size < 1:
             raise ValueError(f"batch_size: expected a positive integer, got {batch_size}")
-        modes = {module: module.training for module in self.modules()}
         device = self.classifier.templates.device
-        self.eval()
-        try:
-            pooled = []
-            for start in range(0, len(images), batch_size):
-                part = images[start : start + batch_size]
-                if view != (0, 0):
-                    runs = [shifted(run, *view) for run in to_pixel_batch(part, self.vision.in_channels)]
-                    part = runs[0] if len(runs) == 1 else [image for run in runs for image in run]
-                pooled.append(self.pool(self.vision.batch(part).to(device)))
-            return torch.cat(pooled)
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        pooled = []
+        for start in range(0, len(images), batch_size):
+            part = images[start : start + batch_size]
+            if view != (0, 0):
+                runs = [shifted(run, *view) for run in to_pixel_batch(part, self.vision.in_channels)]
+                part = runs[0] if len(runs) == 1 else [image for run in runs for image in run]
+            pooled.append(self.pool(self.vision.batch(part).to(device)))
+        return torch.cat(pooled)
 
     def _check_labels(self, labels: Tensor, number: int) -> Tensor:
         num_classes = len(self.classifier.classes)

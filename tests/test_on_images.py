@@ -248,6 +248,23 @@ class TestRemember:
         model.remember(known.images[:200], known.labels[:200], batch_size=7)
         torch.testing.assert_close(model.predict(known.images[300:]).familiarity, expected, rtol=0, atol=2e-3)
 
+    def test_dropout_is_for_training(self, untouched: ImageClassificationModel, known: Split) -> None:
+        # In training mode too, what is said of images is not random.
+        model, some = copy.deepcopy(untouched), Split(known.images[:50], known.labels[:50])
+        model.classifier.dropout = 0.5
+        said = []
+        for training in (False, True, True):
+            model.train(training)
+            with torch.no_grad():
+                model.classifier.log_temperature.fill_(1.0)
+            model.calibrate(*some)
+            temperature = model.classifier.log_temperature.item()
+            said.append((temperature, model.embed_images(some.images), model.predict(some.images).probabilities))
+        for temperature, embedding, probabilities in said[1:]:
+            assert temperature == said[0][0]
+            assert torch.equal(embedding, said[0][1])
+            assert torch.equal(probabilities, said[0][2])
+
     def test_modes_stay(self, model: ImageClassificationModel, known: Split) -> None:
         model.train().classifier.eval()
         before = {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}

@@ -20,7 +20,7 @@ def few(digits: tuple[Split, Split]) -> Split:
 
 def make(**kwargs: object) -> ImageClassificationModel:
     torch.manual_seed(0)
-    arguments = {"hidden_channels": (6, 8, 10), "embedding_channels": 12} | kwargs
+    arguments = {"hidden_channels": (6, 8, 10), "embedding_channels": 12, "dropout": 0.0} | kwargs
     return ImageClassificationModel(VisionBrain(extend=False), **arguments)
 
 
@@ -216,7 +216,7 @@ class TestResume:
         [
             ({"template_update": "momentum"}, {"accumulate": 2, "batch_size": 25}),
             ({"template_update": "momentum"}, {"optimizer": "adamw", "freeze": ("dag",)}),
-            ({}, {"loss": "structural", "freeze": ("classifier",)}),
+            ({"dropout": 0.3}, {"loss": "structural", "freeze": ("classifier",)}),
         ],
         ids=str,
     )

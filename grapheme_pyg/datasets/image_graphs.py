@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset, Sampler
 from torch_geometric.data import Dataset as GraphDataset
 
-from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 
@@ -27,7 +27,7 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         ValueError: Images or labels are of another shape or dtype, or not of equal number.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, *, augment: RandomAffine | None = None, seed: int = 0) -> None:
+    def __init__(self, images: Tensor, labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0) -> None:
         if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() not in (3, 4):
             expected = "a tensor of torch.uint8 and shape [N, H, W] or [N, C, H, W]"
             raise ValueError(f"images: expected {expected}, got {_describe(images)}")

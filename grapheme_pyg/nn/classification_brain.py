@@ -37,6 +37,7 @@ class ClassificationBrain(nn.Module):
         embedding_channels: Width of the embedding.
         templates_per_class: Templates of each class.
         template_update: ``"gradient"`` or ``"momentum"``.
+        dropout: Share of pooled states that are zeroed in training, in [0, 1).
         template_momentum: How much of a template stays when one embedding moves it, in [0, 1).
 
     Shapes:
@@ -58,6 +59,7 @@ class ClassificationBrain(nn.Module):
         embedding_channels: int = 64,
         templates_per_class: int = 4,
         template_update: str = "gradient",
+        dropout: float = 0.0,
         template_momentum: float = 0.99,
     ) -> None:
         super().__init__()
@@ -71,11 +73,13 @@ class ClassificationBrain(nn.Module):
                 raise ValueError(f"{name}: expected a positive integer, got {value}")
         if template_update not in TEMPLATE_UPDATES:
             raise ValueError(f"template_update: expected one of {TEMPLATE_UPDATES}, got {template_update!r}")
-        if not 0 <= template_momentum < 1:
-            raise ValueError(f"template_momentum: expected a number in [0, 1), got {template_momentum!r}")
+        for name, share in (("dropout", dropout), ("template_momentum", template_momentum)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}: expected a number in [0, 1), got {share!r}")
         self.classes = names
         self.in_channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
         self.template_update, self.template_momentum = template_update, template_momentum
+        self.dropout = dropout
         self.project = nn.Linear(self.pooled_channels, embedding_channels, bias=False)
         # A parameter in both cases: buffers are broadcast from one process to the others when several train.
         by_gradient = template_update == "gradient"
@@ -109,7 +113,7 @@ class ClassificationBrain(nn.Module):
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
-        embedding: Tensor = self.project(pooled)
+        embedding: Tensor = self.project(F.dropout(pooled, self.dropout, self.training))
         return embedding
 
     def template_similarities(self, embedding: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 from torch_geometric.loader import DataLoader as GraphDataLoader
 
-from grapheme_pyg.augmentation import RandomAffine
+from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets.image_data import Split
 from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset
 from grapheme_pyg.model import ImageClassificationModel
@@ -63,7 +63,7 @@ def fit(
     settings = settings or TrainingSettings()
     if added := model.classes[len(model.config["classes"]) :]:
         raise ValueError(f"model: expected no classes added from examples, which training would forget, got {added}")
-    augment = RandomAffine() if settings.augment else None
+    augment = RandomWarp() if settings.augment else None
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
     held_out = ImageDataset(*validation) if validation else None
     for name, dataset in (("labels", training), ("validation", held_out or training)):
@@ -109,7 +109,7 @@ def fit(
         dtype = model.classifier.templates.dtype
         model.classifier.memory = None
         model.train()  # Lightning leaves modes as they are
-        with _frozen(model, settings.freeze):
+        with _frozen(model, settings.freeze), torch.random.fork_rng():
             trainer.fit(
                 ClassifierTraining(model, settings),
                 loader,

@@ -40,13 +40,18 @@ class ClassifierTraining(pl.LightningModule):
         """Graphs are made on the CPU, before anything moves to a device."""
         return batch if isinstance(batch, Batch) else self.model.vision.batch(*batch)
 
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Makes what is random in a step depend on its number alone, so that a resumed run does the same."""
+        number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        torch.manual_seed((self.settings.seed << 31) + number)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""
         classifier = self.model.classifier
         pooled = self.model.pool(batch)
         if classifier.template_update == "momentum" and "classifier" not in self.settings.freeze:
             with torch.no_grad():
-                self._embeddings.append(classifier.embed(pooled))
+                self._embeddings.append(classifier.project(pooled))
             self._labels.append(batch.y)
         losses = self._losses(classifier.similarities(pooled), batch.y).sum()
         self._train_loss.add(losses.detach(), batch.num_graphs)

@@ -30,7 +30,7 @@ class TrainingSettings:
         label_smoothing: Of the cross-entropy, in [0, 1).
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient; 0 for no limit.
-        augment: Whether training images are rotated, scaled, sheared and shifted.
+        augment: Whether training images are rotated, scaled, sheared, shifted and bent.
         precision: ``"32-true"``, ``"bf16-mixed"`` (autocast) or ``"64-true"``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         loader: ``"images"`` makes the graphs of a whole batch at once; ``"pyg"`` makes them one by one in PyG's

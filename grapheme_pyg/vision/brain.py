@@ -40,7 +40,7 @@ class VisionBrain(BaseTransform):
         patch_size: Side of the finest cells in pixels.
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In
             levels of 0…255, so that uint8, float and inverted images agree.
-        margin: How many pixels around a cell count as its own in that comparison.
+        margin: How many pixels around a finest cell count as its own, in that comparison and in its features.
         rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
             Levels are added until the grid is at most 4×4; those beyond share the last one's types.
         extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is

@@ -25,7 +25,7 @@ class GridFinder:
         patch_size: Side of a fine cell in pixels.
         in_channels: Of the image, 1 or 3.
         threshold: A fine cell exists if max − min over its pixels exceeds this, in 0…255.
-        margin: Pixels around a cell that count as its own in that comparison.
+        margin: Pixels around a fine cell that count as its own, in that comparison and in its features.
         max_levels: Where to stop, if the grid has not become small by then; None for no limit.
     """
 
@@ -35,6 +35,11 @@ class GridFinder:
     margin: int
     max_levels: int | None = None
 
+    @property
+    def _window(self) -> int:
+        """Side of a fine cell with the pixels around it that count as its own."""
+        return self.patch_size + 2 * self.margin
+
     def levels(self, num_levels: int) -> tuple[LevelSpec, ...]:
         """The words for ``num_levels`` levels: eight neighbours and ``self``, nine parts of a whole."""
         lateral = tuple("self" if name == "centre" else f"{name}_of" for name in NAMES)
@@ -42,7 +47,7 @@ class GridFinder:
         return tuple(LevelSpec(f"cell{i}", lateral, part_of, self._num_features(i)) for i in range(num_levels))
 
     def _num_features(self, level: int) -> int:
-        per_channel = self.patch_size**2 if level == 0 else 2
+        per_channel = self._window**2 if level == 0 else 2
         return per_channel * self.in_channels
 
     def lattice(self, height: int, width: int) -> Hierarchy:
@@ -101,12 +106,13 @@ class GridFinder:
         return torch.cat(present, dim=1)
 
     def _features(self, pixels: Tensor, grids: list[tuple[int, int]]) -> Tensor:
-        num_images, channels, height, width = pixels.shape
+        num_images, _, height, width = pixels.shape
         (rows, columns), patch = grids[0], self.patch_size
         padding = (0, columns * patch - width, 0, rows * patch - height)
         padded = F.pad(pixels, padding) if any(padding) else pixels
-        cells = padded.view(num_images, channels, rows, patch, columns, patch).permute(0, 2, 4, 1, 3, 5)
-        features = [cells.reshape(num_images, rows * columns, -1).float().div_(255)]
+        around = F.pad(padded, (self.margin,) * 4) if self.margin else padded
+        windows = around.unfold(2, self._window, patch).unfold(3, self._window, patch).permute(0, 2, 3, 1, 4, 5)
+        features = [windows.reshape(num_images, rows * columns, -1).float().div_(255)]
 
         # Sums of squares over one cell fit into int32 up to a side of 181, those over coarse cells may not.
         values = padded.to(torch.int32 if patch <= 181 else torch.int64)

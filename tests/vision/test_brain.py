@@ -105,7 +105,7 @@ def test_fields_shapes_and_dtypes(in_channels, with_y, options):
         batch = brain.batch([image], [7] if with_y else None)
         nodes, edges, (height, width) = batch.num_nodes, batch.num_edges, image.shape[1:]
         expected = {
-            "x": ((nodes, 4 * in_channels), torch.float32),
+            "x": ((nodes, brain.num_features), torch.float32),
             "pos": ((nodes, 2), torch.float32),
             "node_type": ((nodes,), torch.int64),
             "edge_index": ((2, edges), torch.int64),

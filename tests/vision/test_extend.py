@@ -128,7 +128,8 @@ def test_a_blank_image_is_one_node(size):
     # Of the first type of the top level that the lattice has: 1×1 pixels have two levels.
     top = 1 if size == (1, 1) else 2
     assert brain.metadata[0][int(graph.node_type)] == f"cell{top}_round0"
-    torch.testing.assert_close(graph.x, torch.tensor([[0.2, 0, 0, 0]]))
+    torch.testing.assert_close(graph.x[:, :2], torch.tensor([[0.2, 0]]))
+    assert not graph.x[:, 2:].any()
     torch.testing.assert_close(graph.pos, torch.tensor([[0.5, 0.5]]))
     assert (graph.seg == -1).all()
 

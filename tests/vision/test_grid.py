@@ -127,10 +127,12 @@ def reference(image, brain):
                 y = (row * side + min((row + 1) * side, height)) / 2 / height
                 x = (column * side + min((column + 1) * side, width)) / 2 / width
                 if level == 0:
-                    whole = np.zeros((channels, patch, patch))
-                    pixels = cut(row, column, side)
-                    whole[:, : pixels.shape[1], : pixels.shape[2]] = pixels / 255
-                    features = whole.flatten().tolist()
+                    features = [
+                        image[channel, j, i] / 255 if 0 <= j < height and 0 <= i < width else 0
+                        for channel in range(channels)
+                        for j in range(row * side - brain.margin, (row + 1) * side + brain.margin)
+                        for i in range(column * side - brain.margin, (column + 1) * side + brain.margin)
+                    ]
                 else:
                     features = mean_and_spread(cut(row, column, side))
                 nodes[stage, row, column] = own, (x, y), features
