@@ -58,14 +58,11 @@ class PrunedModel(ImageClassificationModel):
         edge_index: Tensor,  # noqa: ARG002
         node_type: Tensor | None,
         num_nodes: int,  # noqa: ARG002
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> list[Tensor]:
         assert node_type is not None
-        read = self._last_round[node_type]
-        if self.readout == "levels":
-            nodes = read.nonzero().squeeze(1)
-            return nodes, self._configured_level[node_type[nodes]]
-        highest = self._configured_level[node_type] == self._configured_level.max()
-        return (read & highest).nonzero().squeeze(1), None
+        level = self._level_of_read[node_type]
+        levels = range(len(self.vision.rounds)) if self.readout == "levels" else [len(self.vision.rounds) - 1]
+        return [(level == number).nonzero().squeeze(1) for number in levels]
 
 
 def prune(model: ImageClassificationModel, removed: Iterable[int], *, renumber: bool = True) -> PrunedModel:

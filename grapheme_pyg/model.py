@@ -44,8 +44,8 @@ class ImageClassificationModel(OnImages):
         torch.Size([3, 2])
     """
 
-    _last_round: Tensor
     _configured_level: Tensor
+    _level_of_read: Tensor
 
     def __init__(
         self,
@@ -80,12 +80,11 @@ class ImageClassificationModel(OnImages):
             norm=norm,
         )
         self.readout = readout
-        last_rounds = [
-            number + 1 == vision.rounds[level]
-            for level, number in zip(vision.node_levels, vision.node_rounds, strict=True)
-        ]
-        self.register_buffer("_last_round", torch.tensor(last_rounds), persistent=False)
-        self.register_buffer("_configured_level", torch.tensor(vision.node_levels), persistent=False)
+        levels, rounds = torch.tensor(vision.node_levels), torch.tensor(vision.node_rounds)
+        last_round = rounds + 1 == torch.tensor(vision.rounds)[levels]
+        self.register_buffer("_configured_level", levels, persistent=False)
+        # The level of node types that are read out, −1 for others.
+        self.register_buffer("_level_of_read", torch.where(last_round, levels, -1), persistent=False)
         self.classifier = ClassificationBrain(
             hidden_channels if readout == "levels" else self.dag.out_channels,
             classes,
@@ -189,30 +188,30 @@ class ImageClassificationModel(OnImages):
         # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
         dtype = self.classifier.templates.dtype
         x, edge_attr = x.to(dtype), None if edge_attr is None else edge_attr.to(dtype)
-        nodes, kind = self.readout_nodes(edge_index, node_type, x.shape[0])
+        nodes = self.readout_nodes(edge_index, node_type, x.shape[0])
         states = self.dag(x, edge_index, edge_type, node_type, level, edge_attr, nodes)
-        index = torch.zeros_like(nodes) if batch is None else batch[nodes]
-        return self.classifier.pool(states, index, batch_size, kind)
+        index = [torch.zeros_like(some) if batch is None else batch[some] for some in nodes]
+        return self.classifier.pool(states, index, batch_size)
 
-    def readout_nodes(
-        self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """The nodes whose states are pooled, and the level of each if they are pooled level by level.
+    def readout_nodes(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:
+        """The nodes whose states are pooled: those of each level, or all together.
 
         Args:
             edge_index: ``[2, num_edges]`` int64.
             node_type: ``[num_nodes]`` int64.
             num_nodes: Number of nodes.
+
+        Returns:
+            For each kind of nodes that is pooled for itself, ``[num_chosen]`` int64, ascending.
         """
         nodes = sinks(edge_index, num_nodes)
         if self.readout == "sinks" or node_type is None:
-            return nodes, None
+            return [nodes]
         check_integers("node_type", node_type, (num_nodes,))
-        check_range("node_type", "node", node_type, self._last_round.numel())
-        read = self._last_round[node_type]
-        read[nodes] = True
-        nodes = read.nonzero().squeeze(1)
-        return nodes, self._configured_level[node_type[nodes]]
+        check_range("node_type", "node", node_type, self._level_of_read.numel())
+        level = self._level_of_read[node_type]
+        level[nodes] = self._configured_level[node_type[nodes]]
+        return [(level == number).nonzero().squeeze(1) for number in range(len(self.vision.rounds))]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing."""

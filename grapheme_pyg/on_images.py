@@ -127,7 +127,7 @@ class OnImages(nn.Module):
     def calibrate(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
-        Predicted labels stay the same. Arguments and errors as :meth:`remember`.
+        Labels that are predicted from one view stay the same. Arguments and errors as :meth:`remember`.
         """
         pooled = self._pool_images(images, batch_size)
         self.classifier.calibrate(pooled, self._check_labels(labels, len(pooled)).to(pooled.device))

@@ -28,7 +28,7 @@ def split() -> Split:
 
 @pytest.fixture
 def model() -> ImageClassificationModel:
-    return ImageClassificationModel(VisionBrain(edge_attr=True), hidden_channels=(4, 5, 6)).eval()
+    return ImageClassificationModel(VisionBrain(edge_attr=True), hidden_channels=(4, 5, 6), dropout=0).eval()
 
 
 @pytest.mark.parametrize(

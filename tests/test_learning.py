@@ -50,12 +50,12 @@ def test_permuted_edge_types_cost_accuracy(trained: ImageClassificationModel, te
 
 def test_removed_edges_cost_accuracy(trained: ImageClassificationModel, test_graphs: Batch) -> None:
     # The readout still sees the nodes that were sinks, not every node that has lost its edges.
-    nodes, kind = trained.readout_nodes(test_graphs.edge_index, test_graphs.node_type, test_graphs.num_nodes)
+    nodes = trained.readout_nodes(test_graphs.edge_index, test_graphs.node_type, test_graphs.num_nodes)
     with torch.no_grad():
         empty = torch.zeros(2, 0, dtype=torch.int64)
         fields = (test_graphs.x, empty, empty[0], test_graphs.node_type, test_graphs.level)
         states = trained.dag(*fields, nodes=nodes)
-        logits = trained.classifier(states, test_graphs.batch[nodes], test_graphs.num_graphs, kind)
+        logits = trained.classifier(states, [test_graphs.batch[some] for some in nodes], test_graphs.num_graphs)
     without = (logits.argmax(dim=1) == test_graphs.y).float().mean().item()
     assert without <= accuracy(trained, test_graphs) - 0.2
 

@@ -23,7 +23,7 @@ def pooled(batch: Batch, values: Tensor) -> Tensor:
 
 def test_right_models_pass(graphs: list[ImageGraph]) -> None:
     ours = ImageClassificationModel(VisionBrain(edge_attr=True), hidden_channels=(4, 5, 6)).eval()
-    conv = RGCNConv(4, 3, len(ours.vision.metadata[1]))
+    conv = RGCNConv(ours.vision.num_features, 3, len(ours.vision.metadata[1]))
 
     def rgcn(batch: Batch) -> Tensor:
         return pooled(batch, conv(batch.x, batch.edge_index, batch.edge_type))

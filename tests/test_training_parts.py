@@ -359,3 +359,15 @@ def loss_of(model: ImageClassificationModel, few: Split, loss: str) -> float:
         else:
             total -= math.log(math.exp(temperature * row[label]) / sum(math.exp(temperature * value) for value in row))
     return total / len(few.labels)
+
+
+def test_structural_loss_asks_for_two_classes(few: Split) -> None:
+    model = ImageClassificationModel(VisionBrain(), classes=["one"], hidden_channels=(4, 4, 4))
+    with pytest.raises(ValueError, match="loss: expected at least two classes for 'structural', got"):
+        fit(model, few.images, torch.zeros_like(few.labels), settings=TrainingSettings(loss="structural"))
+
+
+def test_large_seeds(few: Split) -> None:
+    model = ImageClassificationModel(VisionBrain(), hidden_channels=(4, 4, 4))
+    settings = TrainingSettings(epochs=1, seed=2**31, device="cpu")
+    assert len(fit(model, few.images[:20], few.labels[:20], settings=settings, verbose=False)) == 1

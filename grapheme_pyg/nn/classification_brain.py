@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.nn import global_max_pool, global_mean_pool
+from torch_geometric.utils import segment
 
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.templates import move_templates
@@ -41,9 +41,8 @@ class ClassificationBrain(nn.Module):
         template_momentum: How much of a template stays when one embedding moves it, in [0, 1).
 
     Shapes:
-        - **states**: ``[num_chosen, in_channels]``, zero-padded to the largest width
-        - **index**: ``[num_chosen]`` int64, ascending, the graph of each chosen node
-        - **kind**: ``[num_chosen]`` int64, in [0, number of kinds); None if there is one kind
+        - **states**: for each kind of nodes, ``[num_chosen, in_channels]``
+        - **index**: for each kind of nodes, ``[num_chosen]`` int64, ascending, the graph of each chosen node
         - **batch_size**: number of graphs
         - **output**: logits ``[batch_size, num_classes]``
 
@@ -101,14 +100,15 @@ class ClassificationBrain(nn.Module):
         """Width of pooled states: mean and maximum for each kind of nodes."""
         return 2 * sum(self.in_channels)
 
-    def pool(self, states: Tensor, index: Tensor, batch_size: int, kind: Tensor | None = None) -> Tensor:
+    def pool(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
         """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
-        if kind is None:
-            return _mean_and_max(states, index, batch_size)
         parts = []
-        for number, width in enumerate(self.in_channels):
-            rows = (kind == number).nonzero().squeeze(1)
-            parts.append(_mean_and_max(states.index_select(0, rows)[:, :width], index[rows], batch_size))
+        for width, rows, graph in zip(self.in_channels, states, index, strict=True):
+            # States of a batch without the widest nodes, or without any, come narrower.
+            rows = F.pad(rows, (0, width - rows.shape[1]))
+            count = torch.bincount(graph, minlength=batch_size)
+            pointer = F.pad(count.cumsum(0), (1, 0))
+            parts += [segment(rows, pointer, reduce=reduce) for reduce in ("mean", "max")]
         return torch.cat(parts, dim=-1)
 
     def embed(self, pooled: Tensor) -> Tensor:
@@ -163,6 +163,7 @@ class ClassificationBrain(nn.Module):
         Raises:
             ValueError: The name is taken, or nothing is remembered yet.
         """
+        name = str(name)
         if name in self.classes:
             raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
         if self.memory is None:
@@ -193,10 +194,6 @@ class ClassificationBrain(nn.Module):
         # Where no image is wrong the best temperature is infinite; where most are, it is zero, which has no best class.
         self.log_temperature.copy_(log_temperature.clamp(math.log(0.1), math.log(1000.0)))
 
-    def forward(self, states: Tensor, index: Tensor, batch_size: int, kind: Tensor | None = None) -> Tensor:
+    def forward(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
         """Logits; see the class for arguments and shapes."""
-        return self.logits(self.pool(states, index, batch_size, kind))
-
-
-def _mean_and_max(states: Tensor, index: Tensor, batch_size: int) -> Tensor:
-    return torch.cat([pool(states, index, batch_size) for pool in (global_mean_pool, global_max_pool)], dim=-1)
+        return self.logits(self.pool(states, index, batch_size))

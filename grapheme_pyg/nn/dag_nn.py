@@ -54,8 +54,9 @@ class DagNN(MessagePassing):
         - **node_type**: ``[num_nodes]`` int64; optional if there is one node type
         - **level**: ``[num_nodes]`` int64, rising along every edge; computed if None
         - **edge_attr**: ``[num_edges, edge_dim]``, if ``edge_dim`` is not 0
-        - **nodes**: ``[num_chosen]`` int64, the nodes whose states to return; all if None
-        - **output**: ``[num_chosen, out_channels]``, narrower states zero-padded
+        - **nodes**: ``[num_chosen]`` int64, the nodes whose states to return; all if None; or a list of such choices
+        - **output**: ``[num_chosen, out_channels]``, narrower states zero-padded; or a list, of which each is as wide
+          as the widest state in it
 
     Raises:
         ValueError: The metadata, the graph or its dtypes are not as above; :class:`grapheme_pyg.dag.CycleError`,
@@ -126,12 +127,12 @@ class DagNN(MessagePassing):
         node_type: Tensor | None = None,
         level: Tensor | None = None,
         edge_attr: Tensor | None = None,
-        nodes: Tensor | None = None,
-    ) -> Tensor:
+        nodes: Tensor | Sequence[Tensor] | None = None,
+    ) -> Tensor | list[Tensor]:
         """Computes states; see the class for arguments and shapes."""
         self._check_features(x, edge_type, edge_attr)
-        if nodes is not None:
-            check_range("nodes", "position", nodes, x.shape[0])
+        for choice in [nodes] if isinstance(nodes, Tensor) else nodes or []:
+            check_range("nodes", "position", choice, x.shape[0])
         num_node_types = len(self.vocabulary.node_types)
         if node_type is None:
             if num_node_types > 1:
@@ -172,7 +173,9 @@ class DagNN(MessagePassing):
             states.append(F.relu(self.norm[name](state) if name in self.norm else state + self.bias[name]))
         for norm in batch_norms:
             norm.update()
-        return states_of_nodes(states, sweep, nodes, like=x, width=self.out_channels)
+        if nodes is None or isinstance(nodes, Tensor):
+            return states_of_nodes(states, sweep, nodes, like=x, width=self.out_channels)
+        return [states_of_nodes(states, sweep, choice, like=x) for choice in nodes]
 
     def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
         """What the targets of a block receive, ``[num_targets, out_channels]``."""

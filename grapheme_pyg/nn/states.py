@@ -13,7 +13,9 @@ def source_states(states: list[Tensor], block: EdgeBlock) -> Tensor:
     return groups[0] if len(groups) == 1 else torch.cat(groups)
 
 
-def states_of_nodes(states: list[Tensor], sweep: Sweep, nodes: Tensor | None, *, like: Tensor, width: int) -> Tensor:
+def states_of_nodes(
+    states: list[Tensor], sweep: Sweep, nodes: Tensor | None, *, like: Tensor, width: int = 0
+) -> Tensor:
     """States of chosen nodes, or of all, zero-padded to one width.
 
     Args:
@@ -21,7 +23,7 @@ def states_of_nodes(states: list[Tensor], sweep: Sweep, nodes: Tensor | None, *,
         sweep: Which nodes the groups have.
         nodes: ``[num_chosen]`` int64, or None.
         like: A tensor of the dtype and device of an answer without nodes.
-        width: Of the answer.
+        width: Of the answer, at least; the width of the widest chosen state if that is more.
 
     Returns:
         ``[num_chosen, width]``.
@@ -31,6 +33,7 @@ def states_of_nodes(states: list[Tensor], sweep: Sweep, nodes: Tensor | None, *,
     wanted: list[int] = group.unique().tolist()
     if not wanted:
         return like.new_zeros(0, width)
+    width = max(width, *(states[number].shape[1] for number in wanted))
     if len(wanted) == 1:
         # The sinks of images of one size: no copying into a wider tensor.
         return _pad(states[wanted[0]].index_select(0, row), width)

@@ -64,6 +64,8 @@ def fit(
     if added := model.classes[len(model.config["classes"]) :]:
         raise ValueError(f"model: expected no classes added from examples, which training would forget, got {added}")
     augment = RandomWarp() if settings.augment else None
+    if settings.loss == "structural" and len(model.classes) < 2:
+        raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
     held_out = ImageDataset(*validation) if validation else None
     for name, dataset in (("labels", training), ("validation", held_out or training)):

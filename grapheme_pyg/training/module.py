@@ -43,7 +43,7 @@ class ClassifierTraining(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Makes what is random in a step depend on its number alone, so that a resumed run does the same."""
         number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
-        torch.manual_seed((self.settings.seed << 31) + number)
+        torch.manual_seed(((self.settings.seed << 31) + number) % (1 << 63))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""

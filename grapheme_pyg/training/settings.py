@@ -22,7 +22,8 @@ class TrainingSettings:
         batch_size: Images in a mini-batch.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
         loss: ``"cross_entropy"`` of the tempered similarities, or ``"structural"``, which has no softmax; see
-            :func:`grapheme_pyg.training.losses.structural_losses`.
+            :func:`grapheme_pyg.training.losses.structural_losses`. With templates that learn by momentum it learns
+            badly: nothing then drives the templates of different classes apart.
         optimizer: ``"muon"`` for the weights of the DAG, with AdamW for the rest; or ``"adamw"`` for all.
         lr: Peak of AdamW's learning rate in the one-cycle schedule.
         kernel_lr: Peak of Muon's.

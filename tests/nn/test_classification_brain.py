@@ -20,7 +20,7 @@ def by_hand() -> ClassificationBrain:
 def test_pools_mean_and_maximum_of_each_graph() -> None:
     states, index = torch.tensor([[1.0], [3.0], [-2.0]]), torch.tensor([0, 0, 1])
     # Graph 0: mean 2, maximum 3. Graph 1: −2 and −2.
-    assert by_hand().pool(states, index, 2).tolist() == [[2, 3], [-2, -2]]
+    assert by_hand().pool([states], [index], 2).tolist() == [[2, 3], [-2, -2]]
 
 
 def test_similarity_with_the_nearest_template() -> None:
@@ -62,7 +62,7 @@ def test_learns() -> None:
     states, classes = torch.eye(4)[:3].repeat(5, 1), torch.arange(3).repeat(5)
     optimizer = torch.optim.Adam(brain.parameters(), lr=0.05)
     for _ in range(30):
-        loss = nn.functional.cross_entropy(brain(states, torch.arange(15), 15), classes)
+        loss = nn.functional.cross_entropy(brain([states], [torch.arange(15)], 15), classes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
