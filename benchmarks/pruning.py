@@ -11,6 +11,7 @@ from torch_geometric.typing import EdgeType
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.vision.lattice import Lattice
 
 SCORES = ("norm", "norm_rms", "loss", "random")
@@ -50,25 +51,23 @@ class PrunedBrain(VisionBrain):
         )
 
 
-class PrunedModel(ImageClassificationModel):
-    """Reads out the nodes that it would without pruning: not those that pruning has made sinks."""
+class ReadoutBeforePruning(Readout):
+    """Chooses the nodes that would be read out without pruning: not those that pruning has made sinks."""
 
-    def readout_nodes(
-        self,
-        edge_index: Tensor,  # noqa: ARG002
-        node_type: Tensor | None,
-        num_nodes: int,  # noqa: ARG002
-    ) -> list[Tensor]:
+    def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:  # noqa: ARG002
         assert node_type is not None
-        level = self._level_of_read[node_type]
-        levels = range(len(self.vision.rounds)) if self.readout == "levels" else [len(self.vision.rounds) - 1]
+        level = torch.where(self.read, self.level, -1)[node_type]
+        levels = range(self.num_levels) if self.method == "levels" else [self.num_levels - 1]
         return [(level == number).nonzero().squeeze(1) for number in levels]
 
 
-def prune(model: ImageClassificationModel, removed: Iterable[int], *, renumber: bool = True) -> PrunedModel:
+def prune(
+    model: ImageClassificationModel, removed: Iterable[int], *, renumber: bool = True
+) -> ImageClassificationModel:
     """A copy of a model, with the weights of the relations that it keeps."""
     vision = PrunedBrain(removed, renumber=renumber, **model.vision.config)
-    pruned = PrunedModel(vision, **model.config)
+    pruned = ImageClassificationModel(vision, **model.config)
+    pruned.readout = ReadoutBeforePruning(vision.node_levels, vision.node_rounds, model.readout.method)
     # Matched by name; the removed ones are left over.
     missing, _ = pruned.load_state_dict(model.state_dict(), strict=False)
     assert not missing, missing

@@ -8,15 +8,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.dag import check_integers, check_range, sinks
 from grapheme_pyg.model_files import CONFIG, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.on_images import OnImages
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.vision import VisionBrain
-
-READOUTS = ("levels", "sinks")
 
 
 class ImageClassificationModel(OnImages):
@@ -32,8 +30,8 @@ class ImageClassificationModel(OnImages):
         template_update: How templates learn, by ``"gradient"`` or ``"momentum"``; see
             :class:`grapheme_pyg.nn.ClassificationBrain`.
         dropout: Share of pooled states that are zeroed in training, in [0, 1).
-        readout: Which nodes are pooled: ``"levels"``, those of the last round of each level, level by level; or
-            ``"sinks"``, those without outgoing edges, which takes fewer weights. A sink is pooled in both.
+        readout: Which nodes are pooled, those of all ``"levels"`` or just the ``"sinks"``, which takes fewer weights;
+            see :class:`grapheme_pyg.nn.readout.Readout`.
 
     Raises:
         ValueError: ``hidden_channels`` has not one number for each level; see the parts for the rest.
@@ -43,9 +41,6 @@ class ImageClassificationModel(OnImages):
         >>> model.predict(torch.zeros(3, 28, 28)).similarities.shape
         torch.Size([3, 2])
     """
-
-    _configured_level: Tensor
-    _level_of_read: Tensor
 
     def __init__(
         self,
@@ -61,8 +56,6 @@ class ImageClassificationModel(OnImages):
         readout: str = "levels",
     ) -> None:
         super().__init__()
-        if readout not in READOUTS:
-            raise ValueError(f"readout: expected one of {READOUTS}, got {readout!r}")
         num_levels = max(vision.node_levels) + 1
         several = isinstance(hidden_channels, Sequence) and len(hidden_channels) == num_levels
         if not several or min(hidden_channels) < 1:
@@ -79,12 +72,7 @@ class ImageClassificationModel(OnImages):
             edge_dim=3 if vision.edge_attr else 0,
             norm=norm,
         )
-        self.readout = readout
-        levels, rounds = torch.tensor(vision.node_levels), torch.tensor(vision.node_rounds)
-        last_round = rounds + 1 == torch.tensor(vision.rounds)[levels]
-        self.register_buffer("_configured_level", levels, persistent=False)
-        # The level of node types that are read out, −1 for others.
-        self.register_buffer("_level_of_read", torch.where(last_round, levels, -1), persistent=False)
+        self.readout = Readout(vision.node_levels, vision.node_rounds, readout)
         self.classifier = ClassificationBrain(
             hidden_channels if readout == "levels" else self.dag.out_channels,
             classes,
@@ -188,30 +176,10 @@ class ImageClassificationModel(OnImages):
         # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
         dtype = self.classifier.templates.dtype
         x, edge_attr = x.to(dtype), None if edge_attr is None else edge_attr.to(dtype)
-        nodes = self.readout_nodes(edge_index, node_type, x.shape[0])
+        nodes = self.readout(edge_index, node_type, x.shape[0])
         states = self.dag(x, edge_index, edge_type, node_type, level, edge_attr, nodes)
         index = [torch.zeros_like(some) if batch is None else batch[some] for some in nodes]
         return self.classifier.pool(states, index, batch_size)
-
-    def readout_nodes(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:
-        """The nodes whose states are pooled: those of each level, or all together.
-
-        Args:
-            edge_index: ``[2, num_edges]`` int64.
-            node_type: ``[num_nodes]`` int64.
-            num_nodes: Number of nodes.
-
-        Returns:
-            For each kind of nodes that is pooled for itself, ``[num_chosen]`` int64, ascending.
-        """
-        nodes = sinks(edge_index, num_nodes)
-        if self.readout == "sinks" or node_type is None:
-            return [nodes]
-        check_integers("node_type", node_type, (num_nodes,))
-        check_range("node_type", "node", node_type, self._level_of_read.numel())
-        level = self._level_of_read[node_type]
-        level[nodes] = self._configured_level[node_type[nodes]]
-        return [(level == number).nonzero().squeeze(1) for number in range(len(self.vision.rounds))]
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing."""

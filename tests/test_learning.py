@@ -50,7 +50,7 @@ def test_permuted_edge_types_cost_accuracy(trained: ImageClassificationModel, te
 
 def test_removed_edges_cost_accuracy(trained: ImageClassificationModel, test_graphs: Batch) -> None:
     # The readout still sees the nodes that were sinks, not every node that has lost its edges.
-    nodes = trained.readout_nodes(test_graphs.edge_index, test_graphs.node_type, test_graphs.num_nodes)
+    nodes = trained.readout(test_graphs.edge_index, test_graphs.node_type, test_graphs.num_nodes)
     with torch.no_grad():
         empty = torch.zeros(2, 0, dtype=torch.int64)
         fields = (test_graphs.x, empty, empty[0], test_graphs.node_type, test_graphs.level)

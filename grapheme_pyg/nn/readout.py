@@ -1,0 +1,54 @@
+"""Readout: which nodes of a graph are pooled."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from grapheme_pyg.dag import check_integers, check_range, sinks
+
+READOUTS = ("levels", "sinks")
+
+
+class Readout(nn.Module):
+    """Chooses the nodes whose states say what a graph shows.
+
+    Args:
+        node_levels: For each node type, its level.
+        node_rounds: For each node type, its round of computation within the level.
+        method: ``"levels"`` chooses the nodes of the last round of each level, level by level; ``"sinks"`` the nodes
+            without outgoing edges, together. Sinks are chosen in both.
+
+    Shapes:
+        - **edge_index**: ``[2, num_edges]`` int64
+        - **node_type**: ``[num_nodes]`` int64
+        - **output**: for each level, or for all together, ``[num_chosen]`` int64, ascending
+
+    Raises:
+        ValueError: The method is another, or node types are not as above.
+    """
+
+    level: Tensor
+    read: Tensor
+
+    def __init__(self, node_levels: Sequence[int], node_rounds: Sequence[int], method: str = "levels") -> None:
+        super().__init__()
+        if method not in READOUTS:
+            raise ValueError(f"readout: expected one of {READOUTS}, got {method!r}")
+        self.method, self.num_levels = method, max(node_levels) + 1
+        types = list(zip(node_levels, node_rounds, strict=True))
+        read = [(level, number + 1) not in types for level, number in types]
+        self.register_buffer("level", torch.tensor(node_levels), persistent=False)
+        self.register_buffer("read", torch.tensor(read), persistent=False)
+
+    def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:
+        """The nodes to pool; see the class for shapes."""
+        nodes = sinks(edge_index, num_nodes)
+        if self.method == "sinks" or node_type is None:
+            return [nodes]
+        check_integers("node_type", node_type, (num_nodes,))
+        check_range("node_type", "node", node_type, self.read.numel())
+        read = self.read[node_type]
+        read[nodes] = True
+        level = torch.where(read, self.level[node_type], -1)
+        return [(level == number).nonzero().squeeze(1) for number in range(self.num_levels)]
