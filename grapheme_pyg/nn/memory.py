@@ -131,11 +131,12 @@ class Memory(nn.Module):
         number = self.offsets.numel()
         # Old examples, each compared with all others: the nearest to each is itself.
         old = (self.added < 0).nonzero().flatten()
+        old_keys = self.keys[old].float()
         some = old[torch.linspace(0, old.numel() - 1, min(old.numel(), MEASURED), device=old.device).long()]
         gains = []
         for rows in some.split(ROWS_AT_ONCE):
             keys = self.keys[rows].float()
-            others = keys @ self.keys[old].float().t()
+            others = keys @ old_keys.t()
             others[old[None] == rows[:, None]] = -1
             gains.append((keys @ new.t()).amax(dim=1) - others.amax(dim=1))
         self.offsets = torch.cat([self.offsets, -torch.quantile(torch.cat(gains), 1 - CLAIMED)[None]])
@@ -145,9 +146,9 @@ class Memory(nn.Module):
     @torch.no_grad()
     def claims(self, pooled: Tensor) -> Tensor:
         """How much each added class claims images: positive where it does, ``[num_images, num_added]``."""
+        classes = [self.keys[self.added == number].float().t() for number in range(-1, self.offsets.numel())]
         claims = []
         for rows in self.keys_of(pooled).split(ROWS_AT_ONCE):
-            similarity = rows @ self.keys.float().t()
-            nearest = [similarity[:, self.added == i].amax(dim=1) for i in range(-1, self.offsets.numel())]
-            claims.append(torch.stack(nearest[1:], dim=1) + self.offsets - nearest[0][:, None])
+            old, *new = [(rows @ keys).amax(dim=1) for keys in classes]
+            claims.append(torch.stack(new, dim=1) + self.offsets - old[:, None])
         return torch.cat(claims)
