@@ -19,7 +19,7 @@ class RandomWarp:
 
     Attributes:
         degrees: Largest rotation.
-        scale: Largest change of size; 0.1 means from 1 / 1.1 to 1.1, height and width each by half as much more.
+        scale: Largest change of size; 0.1 means from 1 / 1.1 to 1.1, and of the width by half as much more.
         shear: Largest shear angle in degrees.
         shift: Largest shift, as a fraction of height and width.
         bend: Standard deviation of the bending, as a fraction of height and width.

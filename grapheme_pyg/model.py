@@ -198,8 +198,7 @@ class ImageClassificationModel(OnImages):
     def _describe_memory(self) -> dict[str, Any] | None:
         if self.classifier.memory is None:
             return None
-        known = len(self.config["classes"])
-        return {"num_keys": len(self.classifier.memory.keys), "added_classes": self.classes[known:]}
+        return {"num_keys": len(self.classifier.memory.keys), "added_classes": self.classifier.added_classes}
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:

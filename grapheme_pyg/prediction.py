@@ -15,10 +15,11 @@ class Prediction(NamedTuple):
     Shapes:
         - **labels**: names of the predicted classes, N; None for images that are refused
         - **confidences**: ``[N]`` float32, probability of the predicted class
-        - **similarities**: ``[N, num_classes]`` float32, cosine with the nearest template of each class
+        - **similarities**: ``[N, num_classes]`` float32, cosine with the nearest template of each class; for a class
+          that was added from examples, the best of those plus what it claims beyond it
         - **probabilities**: ``[N, num_classes]`` float32
-        - **familiarity**: ``[N]`` float32 in [−1, 1], cosine with the nearest remembered example; None for a model
-          that remembers none
+        - **familiarity**: ``[N]`` float32 in [−1, 1], cosine with the nearest remembered example (the nearest-neighbour
+          score of out-of-distribution detection); None for a model that remembers none
     """
 
     labels: list[str | None]

@@ -221,11 +221,11 @@ class TestNearest:
 
     @pytest.mark.parametrize("number", [0, -1, 201])
     def test_bad_numbers(self, model: ImageClassificationModel, known: Split, number: int) -> None:
-        with pytest.raises(ValueError, match=f"number: expected one in 1…200, the images .*, got {number}"):
+        with pytest.raises(ValueError, match=f"number: expected one in 1…200, the number of remembered images, got {number}"):
             model.nearest(known.images[:2], number=number)
 
     def test_without_memory(self, untouched: ImageClassificationModel, known: Split) -> None:
-        with pytest.raises(ValueError, match="number: expected one in 1…0, the images that are remembered, got 5"):
+        with pytest.raises(ValueError, match="number: expected one in 1…0, the number of remembered images, got 5"):
             untouched.nearest(known.images[:2])
 
 
@@ -290,14 +290,14 @@ class TestRemember:
     )
     def test_bad_labels(self, model: ImageClassificationModel, known: Split, labels: object) -> None:
         for method in (model.remember, model.calibrate):
-            with pytest.raises(ValueError, match=r"labels: expected 3 int64 classes in \[0, 8\), got"):
+            with pytest.raises(ValueError, match=r"labels: expected (torch.int64 of shape \[3\]|values in \[0, 8\)).*, got"):
                 method(known.images[:3], labels)
 
     def test_added_classes_are_not_forgotten(
         self, model: ImageClassificationModel, known: Split, eights: Tensor
     ) -> None:
         model.add_class("eight", eights[:3])
-        with pytest.raises(ValueError, match="remember: expected a model without added classes"):
+        with pytest.raises(ValueError, match=r"classes: expected none added from examples, got \['eight'\]"):
             model.remember(known.images[:20], known.labels[:20])
 
     def test_nothing_is_refused(self, model: ImageClassificationModel, known: Split) -> None:
@@ -373,7 +373,7 @@ class TestAddClass:
         assert len(model.classifier.memory.offsets) == 1
 
     def test_without_memory(self, untouched: ImageClassificationModel, eights: Tensor) -> None:
-        with pytest.raises(ValueError, match="add_class: expected a model that remembers its training images"):
+        with pytest.raises(ValueError, match="memory: expected remembered training images, got none"):
             untouched.add_class("eight", eights[:2])
 
 

@@ -47,7 +47,7 @@ class ClassificationBrain(nn.Module):
         - **output**: logits ``[batch_size, num_classes]``
 
     Raises:
-        ValueError: There is no class, one name occurs twice, or a number is not positive.
+        ValueError: There is no class, one name occurs twice, or an argument is out of its range.
     """
 
     def __init__(
@@ -67,8 +67,10 @@ class ClassificationBrain(nn.Module):
         names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"classes: expected a positive integer or distinct names, got {classes!r}")
-        for name, value in (("embedding_channels", embedding_channels), ("templates_per_class", templates_per_class)):
-            if value < 1:
+        self.in_channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
+        sizes = {"embedding_channels": embedding_channels, "templates_per_class": templates_per_class}
+        for name, value in (sizes | {"in_channels": min(self.in_channels, default=0)}).items():
+            if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value}")
         if template_update not in TEMPLATE_UPDATES:
             raise ValueError(f"template_update: expected one of {TEMPLATE_UPDATES}, got {template_update!r}")
@@ -76,7 +78,6 @@ class ClassificationBrain(nn.Module):
             if not 0 <= share < 1:
                 raise ValueError(f"{name}: expected a number in [0, 1), got {share!r}")
         self.classes = names
-        self.in_channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
         self.template_update, self.template_momentum = template_update, template_momentum
         self.dropout = dropout
         self.project = nn.Linear(self.pooled_channels, embedding_channels, bias=False)
@@ -163,36 +164,27 @@ class ClassificationBrain(nn.Module):
         Raises:
             ValueError: The name is taken, or nothing is remembered yet.
         """
-        name = str(name)
-        if name in self.classes:
+        memory = self.check_new_class(name)
+        memory.add(pooled)
+        self.classes = [*self.classes, str(name)]
+
+    def check_new_class(self, name: str) -> Memory:
+        """Refuses a name that is taken; returns the memory that new classes need."""
+        if str(name) in self.classes:
             raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
         if self.memory is None:
-            raise ValueError("add_class: expected a model that remembers its training images; call remember first")
-        self.memory.add(pooled)
-        self.classes = [*self.classes, name]
+            raise ValueError("memory: expected remembered training images, got none; call remember first")
+        return self.memory
 
-    @torch.no_grad()
-    def calibrate(self, pooled: Tensor, labels: Tensor) -> None:
-        """Sets the temperature to the one of least loss (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+    @property
+    def added_classes(self) -> list[str]:
+        """Names of the classes that were added from examples."""
+        return self.classes[self.templates.shape[0] :]
 
-        Args:
-            pooled: ``[num_images, pooled_channels]``, of images that were not trained on.
-            labels: ``[num_images]`` int64.
-        """
-        similarities = self.similarities(pooled).double()
-        log_temperature = self.log_temperature.detach().double().clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([log_temperature], max_iter=50, line_search_fn="strong_wolfe")
-
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            value = F.cross_entropy(log_temperature.exp() * similarities, labels)
-            value.backward()
-            return value
-
-        with torch.enable_grad():
-            optimizer.step(loss)
-        # Where no image is wrong the best temperature is infinite; where most are, it is zero, which has no best class.
-        self.log_temperature.copy_(log_temperature.clamp(math.log(0.1), math.log(1000.0)))
+    def forget(self) -> None:
+        """Forgets the memory, and with it the classes that were added from examples."""
+        self.classes = self.classes[: self.templates.shape[0]]
+        self.memory = None
 
     def forward(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
         """Logits; see the class for arguments and shapes."""

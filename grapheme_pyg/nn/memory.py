@@ -1,5 +1,6 @@
 """Memory: the training examples of a finished model, to compare new images with."""
 
+from collections.abc import Callable
 from typing import Self
 
 import torch
@@ -31,6 +32,8 @@ class Memory(nn.Module):
     than the nearest key of the classes from training. The offset is such that it would claim a small share of the
     remembered examples: few examples lie further from their class than many, and would claim too little without it.
 
+    Its tensors keep their precision whatever that of the model.
+
     Args:
         channels: Width of pooled states.
         num_keys: Remembered examples.
@@ -60,6 +63,10 @@ class Memory(nn.Module):
         self.register_buffer("added", torch.zeros(num_keys, dtype=torch.int64))
         self.register_buffer("offsets", torch.zeros(num_added))
         self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @classmethod
     @torch.no_grad()

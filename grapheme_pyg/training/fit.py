@@ -53,23 +53,25 @@ def fit(
 
     Returns:
         For each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
-        ``learning_rate``, ``graphs_per_second`` and ``seconds``; for a resumed run with the same ``run_dir``, from
-        its first epoch.
+        ``learning_rate`` (of AdamW), ``kernel_learning_rate`` (of Muon, if used), ``graphs_per_second`` and
+        ``seconds``; for a resumed run with the same ``run_dir``, from its first epoch.
 
     Raises:
         ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run that is not resumed, or the
             model has classes that were added from examples.
     """
     settings = settings or TrainingSettings()
-    if added := model.classes[len(model.config["classes"]) :]:
-        raise ValueError(f"model: expected no classes added from examples, which training would forget, got {added}")
+    if added := model.classifier.added_classes:
+        raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
     augment = RandomWarp() if settings.augment else None
     if settings.loss == "structural" and len(model.classes) < 2:
         raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
+    if "classifier" in settings.freeze and not bool(model.classifier.templates.any()):
+        raise ValueError("freeze: expected a classifier with templates, got one whose templates are unset")
     training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
     held_out = ImageDataset(*validation) if validation else None
     for name, dataset in (("labels", training), ("validation", held_out or training)):
-        low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), len(model.config["classes"])
+        low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), model.classifier.num_classes
         if low < 0 or high >= num_classes:
             raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {low}…{high}")
     folder = None if run_dir is None else Path(run_dir)
@@ -109,7 +111,7 @@ def fit(
         sampler: Any = loader.sampler
         sampler.set_epoch(done)
         dtype = model.classifier.templates.dtype
-        model.classifier.memory = None
+        model.forget()
         model.train()  # Lightning leaves modes as they are
         with _frozen(model, settings.freeze), torch.random.fork_rng():
             trainer.fit(

@@ -1,4 +1,4 @@
-"""Muon for the kernels of edge types, AdamW for everything else, as one optimiser."""
+"""Muon for the matrices of the DAG, AdamW for everything else, as one optimiser."""
 
 from collections.abc import Callable, Iterable
 from typing import Any

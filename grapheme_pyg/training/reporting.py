@@ -62,7 +62,11 @@ class EpochReport(Callback):
         assert isinstance(pl_module, ClassifierTraining)
         self._bar.close()
         metrics = {"epoch": trainer.current_epoch + 1} | pl_module.epoch_metrics()
-        metrics["learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        # Of Muon, if it is used, and of AdamW.
+        rates = {group["orthogonal"]: group["lr"] for group in trainer.optimizers[0].param_groups}
+        metrics["learning_rate"] = rates[False]
+        if True in rates:
+            metrics["kernel_learning_rate"] = rates[True]
         metrics["graphs_per_second"] = self._graphs / (self._trained - self._started)
         metrics["seconds"] = time.perf_counter() - self._started
         self.metrics.append(metrics)

@@ -79,6 +79,8 @@ class TrainingSettings:
                 raise ValueError(f"{name}: expected a non-negative number, got {getattr(self, name)!r}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected a number in [0, 1), got {self.label_smoothing!r}")
+        if self.loss == "structural" and self.label_smoothing > 0:
+            raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         for name, choices in (
             ("precision", PRECISIONS),
             ("loader", LOADERS),

@@ -109,7 +109,7 @@ def draw_learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
             epoch, last = points[-1]
             ax.set_title(f"{last:.2f} % after epoch {epoch}", fontsize="medium")
             ax.set_ylim(top=min(100, ax.get_ylim()[1]))
-    losses.set(yscale="log", ylabel="cross-entropy (nats)")
+    losses.set(yscale="log", ylabel="loss")
     losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     losses.yaxis.set_major_formatter("{x:g}")
     losses.yaxis.set_minor_formatter(NullFormatter())

@@ -69,19 +69,6 @@ def test_learns() -> None:
     assert loss.item() < 0.05
 
 
-def test_the_temperature_of_least_loss() -> None:
-    # Two classes with cosines 1 and 0: right three times of four, the odds are 3 at temperature ln 3.
-    brain = ClassificationBrain(1, 2, embedding_channels=2, templates_per_class=1)
-    with torch.no_grad():
-        brain.project.weight.copy_(torch.eye(2))
-        brain.templates.copy_(torch.eye(2)[:, None])
-    brain.calibrate(torch.eye(2)[[0, 0, 0, 0]], torch.tensor([0, 0, 0, 1]))
-    assert brain.log_temperature.exp().item() == pytest.approx(math.log(3), abs=1e-4)
-    # Always right: as sure as it gets, and finite.
-    brain.calibrate(torch.eye(2), torch.tensor([0, 1]))
-    assert 10 < brain.log_temperature.exp().item() < 1001
-
-
 def test_names_of_classes() -> None:
     assert ClassificationBrain(1, 3).classes == ["0", "1", "2"]
     assert ClassificationBrain(1, ["cat", "dog"]).num_classes == 2
