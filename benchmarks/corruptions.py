@@ -173,7 +173,7 @@ def drop_nodes(batch: Batch, p: float, vision: VisionBrain, generator: Generator
 
     What is left is the induced subgraph. Coarser cells stay, with their features, even where no finer cell is left
     that is part of them, so that p = 1 leaves what coarse cells alone can tell. A cell goes with all its rounds, and
-    thus nothing that stays loses its last outgoing edge: the readout is of the same sinks as before.
+    thus nothing that stays loses its last outgoing edge: no node becomes a sink.
 
     Args:
         batch: Graphs that ``vision`` made.
@@ -193,25 +193,26 @@ def drop_nodes(batch: Batch, p: float, vision: VisionBrain, generator: Generator
     return _subgraph(batch, nodes, torch.ones(batch.num_edges, dtype=torch.bool))
 
 
-def drop_edges(batch: Batch, p: float, generator: Generator | None = None) -> Batch:
+def drop_edges(batch: Batch, p: float, generator: Generator | None = None, *, read: Tensor | None = None) -> Batch:
     """Removes edges with probability p, and then whatever nobody hears any more.
 
     A node that has lost all its outgoing edges would be a sink and enter the readout, next to states of another kind
-    that were trained for it. So nodes from which no path leads to a sink of the original graph go too, with their
-    edges. Nobody reads them: the result is that of the original sinks in the graph with just the drawn edges removed.
-    Original sinks stay, with or without edges into them; p = 1 leaves them alone, with their features.
+    that were trained for it. So nodes from which no path leads to a node that is read out of the original graph go
+    too, with their edges. Nobody reads them: the result is that of the nodes that were read, in the graph with just
+    the drawn edges removed. Those stay, with or without edges into them; p = 1 leaves them alone, with their features.
 
     Args:
         batch: Graphs.
         p: Probability; ValueError if it is none.
         generator: Of the draw, one number for each edge; PyTorch's own if None.
+        read: ``[num_read]`` int64, the nodes that a model reads out; the sinks if None.
     """
     _check_probability(p)
     num_nodes = int(batch.num_nodes or 0)
     edges = torch.rand(batch.num_edges, generator=generator) >= p
     source, target = batch.edge_index[:, edges]
     heard = torch.zeros(num_nodes, dtype=torch.bool)
-    heard[sinks(batch.edge_index, num_nodes)] = True
+    heard[sinks(batch.edge_index, num_nodes) if read is None else read] = True
     while not bool(heard[source[heard[target]]].all()):
         heard[source[heard[target]]] = True
     return _subgraph(batch, heard, edges)

@@ -1,4 +1,4 @@
-"""What templates do that a softmax cannot: refuse a class that was never seen, and learn it from a few examples.
+"""What the memory can do: refuse a class that was never seen, and learn it from a few examples.
 
     python benchmarks/held_out_classes.py
     python benchmarks/held_out_classes.py --classes 3 9 --epochs 1 --limit 10000
@@ -40,10 +40,13 @@ def main() -> None:
     )
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/held_out_classes.json"))
     arguments = parser.parse_args()
+    limited = f"-limit{arguments.limit}" if arguments.limit else ""
     data = load_mnist()
     rows = []
     for held_out in arguments.classes:
-        path = arguments.runs / f"{arguments.preset}-{arguments.epochs}-seed{arguments.seed}" / f"{held_out}.json"
+        path = (
+            arguments.runs / f"{arguments.preset}-{arguments.epochs}-seed{arguments.seed}{limited}" / f"{held_out}.json"
+        )
         if not path.exists():
             row = measure(data, held_out, arguments)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +55,8 @@ def main() -> None:
         print(line(rows[-1]), flush=True)
     mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0] if key != "class"}
     print(line({"class": "mean"} | mean))
-    settings = {"preset": arguments.preset, "epochs": arguments.epochs, "seed": arguments.seed, "draws": DRAWS}
+    names = ("preset", "epochs", "seed", "limit")
+    settings = {name: getattr(arguments, name) for name in names} | {"draws": DRAWS}
     arguments.results.parent.mkdir(parents=True, exist_ok=True)
     arguments.results.write_text(json.dumps({"settings": settings, "mean": mean, "classes": rows}, indent=2) + "\n")
 
@@ -85,6 +89,8 @@ def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> di
         "class": held_out,
         "old_accuracy": before,
         "auroc": auroc(memory.familiarity(old), memory.familiarity(new)),
+        # The usual score, for comparison: the largest probability (Hendrycks and Gimpel, 2017).
+        "auroc_of_confidence": auroc(confidence(model, old), confidence(model, new)),
     }
     examples = images[~known]
     generator = torch.Generator().manual_seed(arguments.seed)
@@ -113,6 +119,12 @@ def accuracy(model: ImageClassificationModel, pooled: Tensor, labels: Tensor) ->
     return (model.classifier.similarities(pooled).argmax(dim=1) == labels).double().mean().item()
 
 
+@torch.no_grad()
+def confidence(model: ImageClassificationModel, pooled: Tensor) -> Tensor:
+    """Probability of the likeliest class of images."""
+    return model.classifier.logits(pooled).softmax(dim=1).amax(dim=1)
+
+
 def without(labels: Tensor, held_out: int) -> Tensor:
     """Labels of the classes that are left, counted anew."""
     return labels - (labels > held_out).long()
@@ -132,7 +144,8 @@ def line(row: dict[str, Any]) -> str:
         f"{n} examples: new {100 * row[f'new_accuracy_{n}']:.1f} %, old {-100 * row[f'old_loss_{n}']:+.2f}"
         for n in SHOTS
     )
-    return f"without {row['class']}: old {100 * row['old_accuracy']:.2f} %  AUROC {row['auroc']:.4f}  {shots}"
+    scores = f"AUROC {row['auroc']:.4f} (of confidence {row['auroc_of_confidence']:.4f})"
+    return f"without {row['class']}: old {100 * row['old_accuracy']:.2f} %  {scores}  {shots}"
 
 
 if __name__ == "__main__":

@@ -98,8 +98,14 @@ def main() -> None:
         prediction = model.predict(images, reject=REJECT)
         assert prediction.familiarity is not None
         refused = np.mean([label is None for label in prediction.labels])
-        rows[name] = {"auroc": auroc(known.familiarity, prediction.familiarity), "refused": float(refused)}
-        print(f"{name}: AUROC {rows[name]['auroc']:.4f}, {100 * refused:.1f} % refused", flush=True)
+        rows[name] = {
+            "auroc": auroc(known.familiarity, prediction.familiarity),
+            # The usual score, for comparison: the largest probability (Hendrycks and Gimpel, 2017).
+            "auroc_of_confidence": auroc(known.confidences, prediction.confidences),
+            "refused": float(refused),
+        }
+        scores = f"{rows[name]['auroc']:.4f} (of confidence {rows[name]['auroc_of_confidence']:.4f})"
+        print(f"{name}: AUROC {scores}, {100 * refused:.1f} % refused", flush=True)
     both = [rows[name]["auroc"] for name in unknown if name.startswith("halves")]
     print(f"halves, both ways: AUROC {np.mean(both):.4f}")
     settings = {"reject": REJECT, "images": number, "seed": arguments.seed}

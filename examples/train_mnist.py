@@ -100,7 +100,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     run.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that load (default: 0)")
     run.add_argument("--validate-only", action="store_true", help="leave the test set alone: for choosing settings")
-    run.add_argument("--views", type=int, default=1, metavar="N", help="shifted views of a test image, 1…9 (1)")
+    run.add_argument(
+        "--views", type=int, choices=range(1, 10), default=1, metavar="N", help="shifted views of a test image, 1…9 (1)"
+    )
     run.add_argument(
         "--remember",
         action="store_true",
@@ -211,7 +213,6 @@ def main() -> None:
         "seed": settings.seed,
         "seconds": seconds,
     }
-    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
     write_report(
         run_dir / "report",
         name=f"{data.name}, test images",
@@ -236,6 +237,8 @@ def main() -> None:
     )
     digits.suptitle(f"{data.name}, test images")
     digits.savefig(run_dir / "digits.png")
+    # Last, so that it says that the run is complete.
+    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
     print(f"test accuracy {100 * accuracy:.2f} % on {data.name}")
 
 

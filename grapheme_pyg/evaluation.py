@@ -99,7 +99,6 @@ def evaluate(probabilities: Tensor, labels: Tensor, *, hardest: int = 20) -> Eva
 
     Raises:
         ValueError: An argument is not as above, or there are no images.
-        ImportError: torchmetrics is missing, which the extra ``[train]`` brings.
 
     Example:
         >>> result = evaluate(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 1]), hardest=1)
@@ -109,15 +108,9 @@ def evaluate(probabilities: Tensor, labels: Tensor, *, hardest: int = 20) -> Eva
     if hardest < 0:
         raise ValueError(f"hardest: expected a non-negative integer, got {hardest}")
     check_probabilities(probabilities, labels)
-    try:
-        from torchmetrics.functional.classification import multiclass_confusion_matrix
-    except ModuleNotFoundError as error:
-        if not str(error.name).startswith("torchmetrics"):
-            raise
-        raise ImportError('evaluate needs torchmetrics: pip install "grapheme-pyg[train]"') from error
     probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     confidences, predicted = probabilities.max(dim=1)
-    hits = predicted == labels
+    hits, num_classes = predicted == labels, probabilities.shape[1]
     # ln(1 / p) and not −ln(p), which of certainties makes −0.
     losses = probabilities.gather(1, labels[:, None]).squeeze(1).clamp(SMALLEST_PROBABILITY, 1).reciprocal().log()
     counts, bin_confidences, bin_accuracies = _bins(confidences.clamp(max=1), hits)
@@ -126,7 +119,7 @@ def evaluate(probabilities: Tensor, labels: Tensor, *, hardest: int = 20) -> Eva
         loss=losses.mean().item(),
         accuracy=hits.double().mean().item(),
         calibration_error=(gaps * counts).sum().item() / len(labels),
-        confusion=multiclass_confusion_matrix(predicted, labels, probabilities.shape[1]),
+        confusion=torch.bincount(labels * num_classes + predicted, minlength=num_classes**2).view(num_classes, -1),
         bin_counts=counts,
         bin_confidences=bin_confidences,
         bin_accuracies=bin_accuracies,

@@ -49,7 +49,6 @@ def write_report(
 
     Raises:
         ValueError: An argument is not as above. Nothing has been written then.
-        ImportError: torchmetrics is missing, which the extra ``[train]`` brings.
     """
     if hardest < 1:
         raise ValueError(f"hardest: expected a positive integer, got {hardest}")

@@ -253,6 +253,15 @@ def test_cells_go_with_all_their_rounds(batch: Batch, vision: VisionBrain) -> No
     assert cells[0] / cells[1] == pytest.approx(0.6, abs=0.1)
 
 
+@pytest.mark.parametrize("p", [0.3, 1.0])
+def test_dropped_edges_leave_the_readout_as_it_was(p: float, batch: Batch, vision: VisionBrain) -> None:
+    model = ImageClassificationModel(vision).eval()
+    read = model.readout(batch.edge_index, batch.node_type, batch.num_nodes)
+    out = drop_edges(batch, p, torch.Generator().manual_seed(5), read=torch.cat(read))
+    still = model.readout(out.edge_index, out.node_type, out.num_nodes)
+    assert [len(nodes) for nodes in still] == [len(nodes) for nodes in read]
+
+
 @pytest.mark.parametrize("p", [0.3, 0.7, 1.0])
 def test_dropped_edges_are_as_if_the_first_sinks_alone_were_read(p: float, batch: Batch, vision: VisionBrain) -> None:
     dag = ImageClassificationModel(vision).eval().dag

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import math
-import sys
 
 import pytest
 import torch
@@ -186,9 +185,3 @@ def test_wrong_arguments(probabilities, labels, message):
 def test_a_negative_number_of_the_hardest():
     with pytest.raises(ValueError, match="hardest: expected a non-negative integer, got -1"):
         evaluate(PROBABILITIES, LABELS, hardest=-1)
-
-
-def test_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchmetrics.functional.classification", None)
-    with pytest.raises(ImportError, match=r'evaluate needs torchmetrics: pip install "grapheme-pyg\[train\]"'):
-        evaluate(PROBABILITIES, LABELS)

@@ -52,7 +52,7 @@ def test_train_mnist(loader: str, tmp_path: Path, offline: dict[str, str]) -> No
     with (tmp_path / "run" / "metrics.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
-    for picture in ("learning_curves.png", "digits.png"):
+    for picture in ("learning_curves.png", "digits.png", "report/confusion.png", "report/hardest.png"):
         assert (tmp_path / "run" / picture).stat().st_size > 10_000
 
 
@@ -77,3 +77,14 @@ def test_plain_pyg_loop() -> None:
     accuracy = re.search(r"test accuracy (\S+) %", out)
     assert accuracy is not None
     assert float(accuracy[1]) > 50
+
+
+@pytest.mark.slow
+def test_new_class() -> None:
+    out = run(EXAMPLES / "new_class.py", "--limit", 3000, "--epochs", 6, "--examples", 20)
+    refused = re.search(r"^refused: (\S+)% of the unknown digit, (\S+)% of the others$", out, re.MULTILINE)
+    learned = re.search(r"^after 20 examples: (\S+)% of the new digit recognised, (\S+)% of others", out, re.MULTILINE)
+    assert refused is not None
+    assert learned is not None
+    assert float(refused[1]) > float(refused[2]) + 20
+    assert float(learned[1]) > 50 > 10 > float(learned[2])

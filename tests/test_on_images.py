@@ -221,7 +221,9 @@ class TestNearest:
 
     @pytest.mark.parametrize("number", [0, -1, 201])
     def test_bad_numbers(self, model: ImageClassificationModel, known: Split, number: int) -> None:
-        with pytest.raises(ValueError, match=f"number: expected one in 1…200, the number of remembered images, got {number}"):
+        with pytest.raises(
+            ValueError, match=f"number: expected one in 1…200, the number of remembered images, got {number}"
+        ):
             model.nearest(known.images[:2], number=number)
 
     def test_without_memory(self, untouched: ImageClassificationModel, known: Split) -> None:
@@ -290,7 +292,9 @@ class TestRemember:
     )
     def test_bad_labels(self, model: ImageClassificationModel, known: Split, labels: object) -> None:
         for method in (model.remember, model.calibrate):
-            with pytest.raises(ValueError, match=r"labels: expected (torch.int64 of shape \[3\]|values in \[0, 8\)).*, got"):
+            with pytest.raises(
+                ValueError, match=r"labels: expected (torch.int64 of shape \[3\]|values in \[0, 8\)).*, got"
+            ):
                 method(known.images[:3], labels)
 
     def test_added_classes_are_not_forgotten(
