@@ -88,15 +88,23 @@ class GridFinder:
         Returns:
             ``present`` bool ``[B, num_entities + 1]``, the last column for images without any active cell, and
             ``features`` float32 ``[B, num_entities + 1, num_features]`` in [0, 1], the last row for the image as a
-            whole. Fine cells have their pixels, channel by channel and row by row, 0 beyond the border; coarse
-            cells and the whole have means, then standard deviations of the channels. All come from integers
-            and correctly rounded operations, and so do not depend on the batch.
+            whole. Fine cells have their pixels and those of the margin, channel by channel and row by row, the border
+            repeated; coarse cells and the whole have means, then standard deviations of the channels. All come from
+            integers and correctly rounded operations, and so do not depend on the batch.
         """
         grids = self._grids(*pixels.shape[-2:])
-        return self._present(pixels, grids), self._features(pixels, grids)
+        extended = self._extend(pixels, *grids[0])
+        return self._present(extended, grids), self._features(pixels, extended, grids)
 
-    def _present(self, pixels: Tensor, grids: list[tuple[int, int]]) -> Tensor:
-        active = self._active(pixels)
+    def _extend(self, pixels: Tensor, rows: int, columns: int) -> Tensor:
+        """Whole cells with a margin: the border is repeated, which adds no contrast."""
+        height, width = pixels.shape[-2:]
+        y = torch.arange(-self.margin, rows * self.patch_size + self.margin).clamp(0, height - 1)
+        x = torch.arange(-self.margin, columns * self.patch_size + self.margin).clamp(0, width - 1)
+        return pixels if (y.numel(), x.numel()) == (height, width) else pixels[:, :, y][:, :, :, x]
+
+    def _present(self, extended: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+        active = self._active(extended, *grids[0])
         present = [active.flatten(1)]
         for _ in grids[1:]:
             # A coarse cell exists if one of the 3×3 cells that are part of it does.
@@ -105,15 +113,14 @@ class GridFinder:
         present.append(~present[0].any(dim=1, keepdim=True))
         return torch.cat(present, dim=1)
 
-    def _features(self, pixels: Tensor, grids: list[tuple[int, int]]) -> Tensor:
+    def _features(self, pixels: Tensor, extended: Tensor, grids: list[tuple[int, int]]) -> Tensor:
         num_images, _, height, width = pixels.shape
         (rows, columns), patch = grids[0], self.patch_size
-        padding = (0, columns * patch - width, 0, rows * patch - height)
-        padded = F.pad(pixels, padding) if any(padding) else pixels
-        around = F.pad(padded, (self.margin,) * 4) if self.margin else padded
-        windows = around.unfold(2, self._window, patch).unfold(3, self._window, patch).permute(0, 2, 3, 1, 4, 5)
+        windows = extended.unfold(2, self._window, patch).unfold(3, self._window, patch).permute(0, 2, 3, 1, 4, 5)
         features = [windows.reshape(num_images, rows * columns, -1).float().div_(255)]
 
+        padding = (0, columns * patch - width, 0, rows * patch - height)
+        padded = F.pad(pixels, padding) if any(padding) else pixels
         # Sums of squares over one cell fit into int32 up to a side of 181, those over coarse cells may not.
         values = padded.to(torch.int32 if patch <= 181 else torch.int64)
         total = _block_sum(values, patch).long(), _block_sum(values.square(), patch).long()
@@ -133,22 +140,14 @@ class GridFinder:
             grids.append((-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))
         return grids
 
-    def _active(self, pixels: Tensor) -> Tensor:
+    def _active(self, extended: Tensor, rows: int, columns: int) -> Tensor:
         """Fine cells with contrast in any channel, bool ``[B, rows, columns]``."""
-        patch, margin = self.patch_size, self.margin
-        height, width = pixels.shape[-2:]
-        rows, columns = -(-height // patch), -(-width // patch)
-        # Repeating the border adds no new value to a cell that the border cuts.
-        y = torch.arange(-margin, rows * patch + margin).clamp(0, height - 1)
-        x = torch.arange(-margin, columns * patch + margin).clamp(0, width - 1)
-        if y.numel() != height or x.numel() != width:
-            pixels = pixels[:, :, y][:, :, :, x]
-        high = low = pixels
+        patch = self.patch_size
+        high = low = extended
         for dim, count in ((2, rows), (3, columns)):
             # The k-th pixel of every window along this axis.
             strided = [
-                (slice(None),) * dim + (slice(k, k + (count - 1) * patch + 1, patch),)
-                for k in range(patch + 2 * margin)
+                (slice(None),) * dim + (slice(k, k + (count - 1) * patch + 1, patch),) for k in range(self._window)
             ]
             high = reduce(torch.maximum, [high[at] for at in strided])
             low = reduce(torch.minimum, [low[at] for at in strided])

@@ -128,7 +128,7 @@ def reference(image, brain):
                 x = (column * side + min((column + 1) * side, width)) / 2 / width
                 if level == 0:
                     features = [
-                        image[channel, j, i] / 255 if 0 <= j < height and 0 <= i < width else 0
+                        image[channel, min(max(j, 0), height - 1), min(max(i, 0), width - 1)] / 255
                         for channel in range(channels)
                         for j in range(row * side - brain.margin, (row + 1) * side + brain.margin)
                         for i in range(column * side - brain.margin, (column + 1) * side + brain.margin)
