@@ -2,12 +2,11 @@
 
     make results
     make results ARGS="--only tiny linear --seeds 0 1 2"
-    make results ARGS="--table-only"
 
 Each system and seed is a process of its own, with a folder in `runs/results`. Finished ones are not run again, so what
 was interrupted goes on with the run that it was at; to have one anew, delete its folder. What was measured is kept in
 `benchmarks/results/accuracy.json`, from which the table is written; a row's entry is replaced once all its runs are
-done. Minutes are for a machine that does nothing else.
+done. Minutes are for an idle machine.
 """
 
 import argparse
@@ -52,24 +51,20 @@ class Quoted:
 
 
 OURS = "examples/train_mnist.py"
+BASE = f"{OURS} --preset base"
 MEASURED = (
     Measured("linear", "logistic regression on pixels", "benchmarks/linear_model.py", seeds=()),
     Measured("example-cnn", "the CNN of PyTorch's MNIST example", "benchmarks/example_cnn.py"),
     Measured("augmented-cnn", "the same CNN, our augmentation", "benchmarks/example_cnn.py --augment", seeds=(0,)),
     Measured("tiny", "ours, tiny", f"{OURS} --preset tiny"),
     Measured("small", "ours, small", f"{OURS} --preset small"),
-    Measured("base", "ours, base", f"{OURS} --preset base"),
-    Measured(
-        "momentum",
-        "ours, base, templates by momentum",
-        f"{OURS} --preset base --template-update momentum",
-        seeds=(0,),
-    ),
-    Measured("structural", "ours, base, structural loss", f"{OURS} --preset base --loss structural", seeds=(0,)),
+    Measured("base", "ours, base", BASE),
+    Measured("momentum", "ours, base, templates by momentum", f"{BASE} --template-update momentum", seeds=(0,)),
+    Measured("structural", "ours, base, structural loss", f"{BASE} --loss structural", seeds=(0,)),
     Measured(
         "mnist5k",
         "ours, base, on `mnist5k`: 4,000 of MNIST's training digits, tested on 1,000 others of them",
-        f"{OURS} --preset base --dataset mnist5k",
+        f"{BASE} --dataset mnist5k",
         dataset="mnist5k",
     ),
 )

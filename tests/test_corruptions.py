@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import robustness
 import torch
-from corruptions import CORRUPTIONS, PROBABILITIES, Corruption, drop_edges, drop_nodes
+from corruptions import CORRUPTIONS, PROBABILITIES, Corruption
 from example_cnn import ExampleCNN
+from graph_corruptions import drop_edges, drop_nodes
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch_geometric.data import Batch
