@@ -99,9 +99,8 @@ def print_row(title: str, accuracies: dict[str, list[float]], names: list[str]) 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    several = {"action": "extend", "nargs": "+", "default": [], "metavar": "[NAME=]FOLDER"}
-    parser.add_argument("--model", **several, help="folders that save_pretrained wrote")  # type: ignore[arg-type]
-    parser.add_argument("--cnn", **several, help="run folders of example_cnn.py")  # type: ignore[arg-type]
+    for option, text in (("--model", "folders that save_pretrained wrote"), ("--cnn", "run folders of example_cnn.py")):
+        parser.add_argument(option, action="extend", nargs="+", default=[], metavar="[NAME=]FOLDER", help=text)
     parser.add_argument("--limit", type=int, default=2000, metavar="N", help="use the first N test images (2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (0)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's four files (default: $GRAPHEME_DATA)")
