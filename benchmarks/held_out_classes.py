@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_training import split_mnist
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.datasets import ImageData, load_mnist
 
-VALIDATION = 5000
 SHOTS = (5, 10, 50)
 # Few examples differ a lot: means over several draws.
 DRAWS = 3
@@ -64,7 +64,7 @@ def main() -> None:
 def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Trains without a class, then meets it."""
     started = time.perf_counter()
-    images, labels = data.train.images[:-VALIDATION], data.train.labels[:-VALIDATION]
+    (images, labels), validation = split_mnist()
     images, labels = images[: arguments.limit], labels[: arguments.limit]
     known = labels != held_out
     torch.manual_seed(arguments.seed)
@@ -74,7 +74,6 @@ def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> di
     training = images[known], without(labels[known], held_out)
     fit(model, *training, settings=settings, verbose=False)
 
-    validation = data.train.images[-VALIDATION:], data.train.labels[-VALIDATION:]
     familiar = validation[1] != held_out
     model.remember(*training)
     model.calibrate(validation[0][familiar], without(validation[1][familiar], held_out))

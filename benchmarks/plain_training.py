@@ -1,8 +1,8 @@
-"""What `learning_rules.py` and `prune_relations.py` share: MNIST without its test set, a plain loop, results."""
+"""What several benchmarks share: MNIST's training and validation images, a plain training loop, results."""
 
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def mean_loss_and_accuracy(model: ImageClassificationModel, split: Split, batch_
     return loss / len(split.labels), hits / len(split.labels)
 
 
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     """Mean and, of several values, standard deviation, in per cent."""
     mean = f"{100 * statistics.mean(values):.2f}"
     return f"{mean} ± {100 * statistics.stdev(values):.2f} %" if len(values) > 1 else f"{mean} %"

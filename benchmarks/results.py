@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
+from plain_training import spread
 
 
 @dataclass(frozen=True)
@@ -175,12 +176,6 @@ def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY)
     path.write_text(json.dumps(kept, indent=2) + "\n")
 
 
-def percent(accuracies: Sequence[float]) -> str:
-    """Mean and, of two or more, sample standard deviation."""
-    mean = f"{100 * statistics.mean(accuracies):.2f}"
-    return f"{mean} ± {100 * statistics.stdev(accuracies):.2f} %" if len(accuracies) > 1 else f"{mean} %"
-
-
 def cores(machine: Mapping[str, Any]) -> str:
     """How many cores PyTorch used, in words."""
     return "1 core" if machine["threads"] == 1 else f"{machine['threads']} cores"
@@ -198,7 +193,7 @@ def table(measured: Mapping[str, Sequence[Run]]) -> str:
             continue
         runs = measured[row.name]
         accuracies = [run["test_accuracy"] for run in runs]
-        shown = f"**{percent(accuracies)}**" if OURS in row.command else percent(accuracies)
+        shown = f"**{spread(accuracies)}**" if OURS in row.command else spread(accuracies)
         seeds = ", ".join(str(run["seed"]) for run in runs if run["seed"] is not None)
         minutes = f"{statistics.mean(run['seconds'] for run in runs) / 60:.1f}"
         cells = [row.system, f"{runs[0]['num_weights']:,}", seeds, shown, minutes, f"`python {runs[0]['command']}`"]
@@ -237,7 +232,7 @@ def main() -> None:
         if row.name in arguments.only:
             seeds = (arguments.seeds or row.seeds) if row.seeds else [None]
             runs = [measure(row, seed) for seed in seeds]
-            print(f"{row.name}: {percent([run['test_accuracy'] for run in runs])}", flush=True)
+            print(f"{row.name}: {spread([run['test_accuracy'] for run in runs])}", flush=True)
             # Read again: another of these may have written its rows.
             write_accuracy(read_accuracy() | {row.name: runs})
     README.write_text(replace_table(README.read_text(), table(read_accuracy())))

@@ -1,4 +1,4 @@
-"""Random affine and elastic maps of images, drawn apart from their use: every way of loading sees the same ones."""
+"""Images moved and bent: at random for training, drawn apart from their use; and by a pixel, as views of one image."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+# Of an image: as it is, and shifted by one pixel: (down, right).
+VIEWS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,20 @@ class RandomWarp:
             grid += bent.permute(0, 2, 3, 1)
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return warped.round_().to(torch.uint8).view_as(images)
+
+
+def shifted(pixels: Tensor, down: int, right: int) -> Tensor:
+    """Images moved by a few pixels, their border repeated.
+
+    Args:
+        pixels: uint8 ``[N, C, H, W]``.
+        down: By how many pixels, upwards if negative.
+        right: By how many pixels, to the left if negative.
+    """
+    if down == right == 0:
+        return pixels
+    padding = (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0))
+    height, width = pixels.shape[-2:]
+    padded = F.pad(pixels.float(), padding, mode="replicate").to(pixels.dtype)
+    top, left = max(-down, 0), max(-right, 0)
+    return padded[..., top : top + height, left : left + width]

@@ -1,6 +1,7 @@
 """What a trained model does with images: says what they are, compares them, remembers them."""
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -8,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.dag import check_range
 from grapheme_pyg.nn import ClassificationBrain
 from grapheme_pyg.nn.memory import Memory
-from grapheme_pyg.prediction import VIEWS, Prediction, shifted
+from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.pixels import to_pixel_batch
 
@@ -43,7 +45,7 @@ def _evaluating(method: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-class OnImages(nn.Module):
+class OnImages(nn.Module, ABC):
     """The part of :class:`grapheme_pyg.ImageClassificationModel` that takes images, not graphs.
 
     Attributes:
@@ -54,9 +56,9 @@ class OnImages(nn.Module):
     vision: VisionBrain
     classifier: ClassificationBrain
 
+    @abstractmethod
     def pool(self, batch: Data | Batch) -> Tensor:
         """Pooled states ``[batch_size, channels]`` of graphs."""
-        raise NotImplementedError
 
     @_evaluating
     def predict(

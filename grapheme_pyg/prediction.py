@@ -2,11 +2,7 @@
 
 from typing import NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor
-
-# Shifts by one pixel: (down, right).
-VIEWS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 class Prediction(NamedTuple):
@@ -27,20 +23,3 @@ class Prediction(NamedTuple):
     similarities: Tensor
     probabilities: Tensor
     familiarity: Tensor | None
-
-
-def shifted(pixels: Tensor, down: int, right: int) -> Tensor:
-    """Images moved by a few pixels, their border repeated.
-
-    Args:
-        pixels: uint8 ``[N, C, H, W]``.
-        down: By how many pixels, upwards if negative.
-        right: By how many pixels, to the left if negative.
-    """
-    if down == right == 0:
-        return pixels
-    padding = (max(right, 0), max(-right, 0), max(down, 0), max(-down, 0))
-    height, width = pixels.shape[-2:]
-    padded = F.pad(pixels.float(), padding, mode="replicate").to(pixels.dtype)
-    top, left = max(-down, 0), max(-right, 0)
-    return padded[..., top : top + height, left : left + width]

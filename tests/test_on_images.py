@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel, Prediction
+from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.datasets import Split
-from grapheme_pyg.prediction import VIEWS, shifted
 
 NAMES = [f"digit {i}" for i in range(8)]
 

@@ -11,7 +11,7 @@ import pytest
 import results
 import torch
 from example_cnn import ExampleCNN, accuracy, classify, load_cnn, load_splits, to_input
-from results import END, START, Measured, Quoted, Run, measure, percent, replace_table, table
+from results import END, START, Measured, Quoted, Run, measure, replace_table, spread, table
 
 BENCHMARKS = Path(results.__file__).parent
 MACHINE = {"cpu": "A", "cores": 4, "threads": 2, "python": "3", "torch": "2", "torch_geometric": "1"}
@@ -47,10 +47,10 @@ def script(tmp_path: Path) -> Path:
 
 def test_mean_and_sample_standard_deviation() -> None:
     # Mean 90; deviations -1, 0 and 1; their squares add up to 2, and 2 / (3 - 1) is 1.
-    assert percent([0.89, 0.90, 0.91]) == "90.00 ± 1.00 %"
+    assert spread([0.89, 0.90, 0.91]) == "90.00 ± 1.00 %"
     # Mean 99.5; ±0.5; 0.5 / (2 - 1) = 0.5, whose root is 0.7071.
-    assert percent([0.99, 1.0]) == "99.50 ± 0.71 %"
-    assert percent([0.9259]) == "92.59 %"
+    assert spread([0.99, 1.0]) == "99.50 ± 0.71 %"
+    assert spread([0.9259]) == "92.59 %"
 
 
 def test_table(monkeypatch: pytest.MonkeyPatch) -> None:

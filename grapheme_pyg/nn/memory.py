@@ -64,6 +64,8 @@ class Memory(nn.Module):
         self.register_buffer("offsets", torch.zeros(num_added))
         self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan))
 
+    # Half precision, which a model may be put into, would blur what is compared; double would quadruple the keys.
+    # PyTorch does not annotate the method that all of `to`, `half`, `double` and `cuda` go through.
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)  # type: ignore[no-untyped-call]
         return self
@@ -94,8 +96,7 @@ class Memory(nn.Module):
 
     def keys_of(self, pooled: Tensor) -> Tensor:
         """Keys of pooled states, ``[num_images, channels]`` of length 1."""
-        # In float32 whatever the precision of the model.
-        return F.normalize((pooled.float() - self.center.float()) @ self.whitening.float(), dim=-1)
+        return F.normalize((pooled.float() - self.center) @ self.whitening, dim=-1)
 
     @torch.no_grad()
     def nearest(self, pooled: Tensor, number: int = 1) -> tuple[Tensor, Tensor]:
@@ -126,10 +127,7 @@ class Memory(nn.Module):
 
     def threshold(self, reject: float) -> Tensor:
         """The familiarity that a share ``reject`` of known images does not reach."""
-        place = reject * (QUANTILES - 1)
-        low = int(place)
-        high = min(low + 1, QUANTILES - 1)
-        return self.quantiles[low].lerp(self.quantiles[high], place - low)
+        return torch.quantile(self.quantiles, reject)
 
     @torch.no_grad()
     def add(self, pooled: Tensor) -> None:
