@@ -107,7 +107,7 @@ class OnImages(nn.Module, ABC):
 
     @_evaluating
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
-        """Embeddings of images, ``[N, embedding_channels]`` on the CPU; arguments and errors as :meth:`predict`."""
+        """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
         return self.classifier.embed(self._pool_images(images, batch_size)).cpu()
 
     @_evaluating
