@@ -1,5 +1,6 @@
 """One step of the sweep: what a group of nodes receives from the nodes of one type."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +9,9 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.utils import segment
 
 from grapheme_pyg.nn.sweep import EdgeBlock
+
+# Bytes that are gathered at once on a CPU: they stay in its second-level cache until they are multiplied.
+PIECE = 500_000
 
 
 def typed_conv(x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
@@ -62,29 +66,34 @@ class _GatherMatmul(torch.autograd.Function):
         grad_x[u] = Σ_r grad_out[t(u, r)] W_rᵀ,
 
     with ``t(u, r)`` the one target of relation r out of u: gathers and matrix products in both directions. If
-    some source has two such targets, products come first and are then added up for each source.
+    some source has two such targets, products come first and are then added up for each source. What is gathered
+    is nine times the states on a lattice: it is made piece by piece, never whole, and anew for the backward pass.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
         assert block.sources_of_slots is not None
-        received = _gather(x, block.sources_of_slots, block.num_targets)
-        ctx.save_for_backward(received, weight)
+        ctx.save_for_backward(x, weight)
         ctx.block = block
-        return received @ weight.flatten(0, 1)
+        return _gather_matmul(x, block.sources_of_slots, weight)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        received, weight = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
         block: EdgeBlock = ctx.block
         grad_x = grad_weight = None
         if ctx.needs_input_grad[1]:
-            grad_weight = (received.t() @ grad_out).view_as(weight)
+            assert block.sources_of_slots is not None
+            # Pieces are added up in single precision at least.
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            total = weight.new_zeros(weight.shape[0] * weight.shape[1], weight.shape[2], dtype=dtype)
+            for piece, received in _gather_pieces(x, block.sources_of_slots, weight.shape[0]):
+                total += received.t() @ grad_out[piece]
+            grad_weight = total.view_as(weight).to(weight.dtype)
         if ctx.needs_input_grad[0]:
             if block.targets_of_slots is not None:
-                sent = _gather(grad_out, block.targets_of_slots, block.num_sources)
-                grad_x = sent @ weight.transpose(1, 2).flatten(0, 1)
+                grad_x = _gather_matmul(grad_out, block.targets_of_slots, weight.transpose(1, 2))
             else:
                 grad_slots = (grad_out @ weight.flatten(0, 1).t()).view(block.num_slots, -1)
                 grad_x = grad_slots.new_zeros(block.num_sources, grad_slots.shape[1])
@@ -92,7 +101,27 @@ class _GatherMatmul(torch.autograd.Function):
         return grad_x, grad_weight, None
 
 
-def _gather(rows: Tensor, table: Tensor, num_out: int) -> Tensor:
-    """Rows by table, zeros where the table points past the end, ``[num_out, slots per row · channels]``."""
+def _gather_matmul(rows: Tensor, table: Tensor, weight: Tensor) -> Tensor:
+    """Rows by table, multiplied by the weights of their slots and added up, ``[table rows, out_channels]``."""
+    num_slots, _, width = weight.shape
+    out = rows.new_empty(table.numel() // num_slots, width)
+    kernel = weight.flatten(0, 1)
+    for piece, gathered in _gather_pieces(rows, table, num_slots):
+        torch.mm(gathered, kernel, out=out[piece])
+    return out
+
+
+def _gather_pieces(rows: Tensor, table: Tensor, num_slots: int) -> Iterator[tuple[slice, Tensor]]:
+    """Rows by table, zeros where it points past the end, ``[piece, num_slots · channels]``; all in one buffer."""
     padded = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-    return padded.index_select(0, table).view(num_out, -1)
+    num_out, width = table.numel() // num_slots, num_slots * rows.shape[1]
+    num_pieces = 1
+    if rows.device.type == "cpu":
+        num_pieces = max(1, round(num_out * width * rows.element_size() / PIECE))
+    # Of equal size: a short last one would cost as much as a long one.
+    size = -(-num_out // num_pieces)
+    buffer = rows.new_empty(size * num_slots, rows.shape[1])
+    for start in range(0, num_out, max(1, size)):
+        slots = table[start * num_slots : (start + size) * num_slots]
+        gathered = torch.index_select(padded, 0, slots, out=buffer[: slots.numel()])
+        yield slice(start, start + size), gathered.view(-1, width)
