@@ -13,11 +13,12 @@ Accuracy is on the last 5,000 training images of MNIST, after training on the fi
 import argparse
 
 import torch
+from torch import Tensor
+from torch_geometric.data import Batch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import load_mnist
 from grapheme_pyg.nn import DagNN
-from grapheme_pyg.vision import ImageGraph
 
 
 class UntypedBrain(VisionBrain):
@@ -28,8 +29,8 @@ class UntypedBrain(VisionBrain):
         node_types, edge_types = super().metadata
         return node_types, list(dict.fromkeys((source, "any", target) for source, _, target in edge_types))
 
-    def _build(self, *arguments: torch.Tensor | None) -> ImageGraph:
-        batch = super()._build(*arguments)
+    def _build(self, pixels: Tensor, y: Tensor | None = None) -> Batch:
+        batch = super()._build(pixels, y)
         merged = {edge_type: i for i, edge_type in enumerate(self.metadata[1])}
         number = [merged[source, "any", target] for source, _, target in super().metadata[1]]
         batch.edge_type = torch.tensor(number)[batch.edge_type]
