@@ -86,6 +86,12 @@ def parse_arguments() -> argparse.Namespace:
     training.add_argument(
         "--label-smoothing", type=float, default=DEFAULTS.label_smoothing, help="(default: %(default)s)"
     )
+    training.add_argument(
+        "--averaging",
+        type=float,
+        default=DEFAULTS.averaging,
+        help="share of steps, over which weights are averaged (default: %(default)s)",
+    )
     training.add_argument("--clip", type=float, default=DEFAULTS.clip, help="gradient norm (default: %(default)s)")
     training.add_argument("--seed", type=int, default=DEFAULTS.seed, help="of weights, order and augmentation (0)")
 

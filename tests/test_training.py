@@ -239,6 +239,7 @@ def test_what_a_person_sees(few: Split, capfd: pytest.CaptureFixture[str]) -> No
         ({"weight_decay": -1.0}, "weight_decay: expected a non-negative number"),
         ({"clip": float("nan")}, "clip: expected a non-negative number"),
         ({"label_smoothing": 1.0}, r"label_smoothing: expected a number in \[0, 1\)"),
+        ({"averaging": 1.5}, r"averaging: expected a number in \[0, 1\]"),
         ({"lr": -1.0}, "lr: expected a positive number"),
         ({"precision": "8"}, "precision: expected one of"),
         ({"loader": "fast"}, "loader: expected one of"),

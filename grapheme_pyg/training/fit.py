@@ -19,6 +19,7 @@ from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets.image_data import Split
 from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.training.averaging import MovingAverage
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
 from grapheme_pyg.training.reporting import EpochReport
 from grapheme_pyg.training.settings import TrainingSettings
@@ -82,6 +83,8 @@ def fit(
     done = 0 if resume is None else int(torch.load(resume, weights_only=True, map_location="cpu")["epoch"]) + 1
     report = EpochReport(None if folder is None else folder / METRICS, done=done, verbose=verbose)
     callbacks: list[Callback] = [report]
+    if settings.averaging > 0:
+        callbacks.append(MovingAverage(settings.averaging))
     loggers: list[Logger] = []
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,8 @@ def fit(
         sampler.set_epoch(done)
         dtype = model.classifier.templates.dtype
         model.forget()
+        if settings.precision == "64-true":
+            model.double()  # Lightning would do it after the average has been set up
         model.train()  # Lightning leaves modes as they are
         with _frozen(model, settings.freeze), torch.random.fork_rng():
             trainer.fit(

@@ -29,6 +29,8 @@ class TrainingSettings:
         kernel_lr: Peak of Muon's.
         weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
         label_smoothing: Of the cross-entropy, in [0, 1).
+        averaging: Over which share of all steps weights are averaged, in [0, 1]; the average is what is validated and
+            what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
@@ -52,6 +54,7 @@ class TrainingSettings:
     kernel_lr: float = 0.02
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
+    averaging: float = 0.2
     freeze: tuple[Part, ...] = ()
     clip: float = 1.0
     augment: bool = True
@@ -79,6 +82,8 @@ class TrainingSettings:
                 raise ValueError(f"{name}: expected a non-negative number, got {getattr(self, name)!r}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected a number in [0, 1), got {self.label_smoothing!r}")
+        if not 0 <= self.averaging <= 1:
+            raise ValueError(f"averaging: expected a number in [0, 1], got {self.averaging!r}")
         if self.loss == "structural" and self.label_smoothing > 0:
             raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         for name, choices in (
