@@ -22,7 +22,7 @@ class Preset:
 PRESETS = {
     # 4,933 weights
     "tiny": Preset(
-        {"extend": False},
+        {"rounds": (3, 2, 1), "extend": False},
         {
             "hidden_channels": (8, 10, 14),
             "embedding_channels": 16,
@@ -33,7 +33,7 @@ PRESETS = {
     ),
     # 19,889 weights
     "small": Preset(
-        {"extend": False},
+        {"rounds": (3, 2, 1), "extend": False},
         {
             "hidden_channels": (15, 24, 25),
             "embedding_channels": 24,
@@ -42,6 +42,6 @@ PRESETS = {
             "dropout": 0.0,
         },
     ),
-    # 240,577 weights
+    # 351,425 weights
     "base": Preset(),
 }

@@ -133,7 +133,7 @@ class TestSavedModels:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
         config = json.loads((tmp_path / "config.json").read_text())
         assert config["vision"] == model.vision.config
-        assert config["relations"]["cell1_round1__cell2_round0"][0] == "north_west_part_of"
+        assert config["relations"]["cell1_round2__cell2_round0"][0] == "north_west_part_of"
 
     def test_match_weights_by_the_names_of_relations(self, images: Tensor, tmp_path: Path) -> None:
         # As if a later version numbered the relations of one pair in another order.

@@ -17,7 +17,7 @@ def test_names() -> None:
     assert list(PRESETS) == ["tiny", "small", "base"]
 
 
-@pytest.mark.parametrize(("preset", "weights"), [("tiny", 4_933), ("small", 19_889), ("base", 240_577)])
+@pytest.mark.parametrize(("preset", "weights"), [("tiny", 4_933), ("small", 19_889), ("base", 351_425)])
 def test_weights(preset: str, weights: int) -> None:
     assert count(ImageClassificationModel.from_preset(preset)) == weights
 

@@ -59,7 +59,7 @@ class VisionBrain(BaseTransform):
         >>> brain = VisionBrain()
         >>> graph = brain(torch.eye(8))
         >>> graph.num_nodes, graph.num_edges
-        (38, 141)
+        (32, 103)
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class VisionBrain(BaseTransform):
         patch_size: int = 2,
         threshold: int = 32,
         margin: int = 1,
-        rounds: Sequence[int] = (3, 2, 1),
+        rounds: Sequence[int] = (2, 3, 2),
         extend: bool = True,
         edge_attr: bool = False,
         seg: bool = False,
