@@ -46,10 +46,10 @@ def count(callback: MovingAverage, epochs: int) -> Counter:
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's advice
 def test_by_hand() -> None:
-    # Four steps, averaged over two: 1, then half-way to 2, to 3, to 4.
+    # 1; then all the way to 2; then 1 / 1.5 of the way from 2 to 3, and 1 / 2 of the way from 8/3 to 4.
     module = count(MovingAverage(0.5), epochs=2)
-    assert module.seen == [(1.5, 2), (1.5, 2), (3.125, 4), (3.125, 4)]
-    assert module.weight.item() == 3.125
+    assert module.seen == [(2, 2), (2, 2), (pytest.approx(10 / 3), 4), (pytest.approx(10 / 3), 4)]
+    assert module.weight.item() == pytest.approx(10 / 3)
     assert module.index.tolist() == [5, 1_000_001]
 
 

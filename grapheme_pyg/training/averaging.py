@@ -1,22 +1,24 @@
 """Averages of the weights over training."""
 
+from typing import Any
+
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
 
 class MovingAverage(WeightAveraging):
-    r"""Validates, and ends training with, an exponential moving average of the weights.
+    r"""Validates, and ends training with, an average of the weights over the last part of training.
 
-    After each step of the optimiser, with :math:`T` steps in all (Polyak and Juditsky, "Acceleration of Stochastic
-    Approximation by Averaging", 1992; with exponential weights as in Tarvainen and Valpola, 2017),
+    After step :math:`t` of the optimiser (polynomial-decay averaging: Shamir and Zhang, "Stochastic Gradient Descent
+    for Non-smooth Optimization", 2013),
 
-    .. math:: \bar w \leftarrow \bar w + \frac{w - \bar w}{\max(1, share \cdot T)}
+    .. math:: \bar w_t = \bar w_{t-1} + \frac{w_t - \bar w_{t-1}}{\max(1, share \cdot t)}
 
     The running statistics of batch normalisation are averaged alike.
 
     Args:
-        share: Of all steps, over which it averages, in (0, 1].
+        share: Of the steps so far, over which it averages, in (0, 1].
     """
 
     def __init__(self, share: float) -> None:
@@ -28,13 +30,16 @@ class MovingAverage(WeightAveraging):
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The number of steps is known now."""
-        self._weight = 1 / max(1.0, self._share * float(trainer.estimated_stepping_batches))
-
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A finished run that is resumed does not train, and so does not end training either."""
         self.on_train_end(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the average, if the optimiser has taken a step."""
+        self._weight = 1 / max(1.0, self._share * trainer.global_step)
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def _move(self, average: Tensor, current: Tensor, _: Tensor | int) -> Tensor:
         # Integers are indices, which stay the same.

@@ -29,8 +29,8 @@ class TrainingSettings:
         kernel_lr: Peak of Muon's.
         weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
         label_smoothing: Of the cross-entropy, in [0, 1).
-        averaging: Over which share of all steps weights are averaged, in [0, 1]; the average is what is validated and
-            what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
+        averaging: Over which share of the steps so far weights are averaged, in [0, 1]; the average is what is
+            validated and what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
