@@ -79,6 +79,9 @@ class MuonAdamW(torch.optim.AdamW):
 def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     """Roughly the nearest matrix with orthonormal rows or columns: singular values between 0.7 and 1.2.
 
+    Each step multiplies by a polynomial of the matrix of inner products. These polynomials commute, so all steps are
+    done on the smaller side, ``[columns, columns]`` of a tall matrix, which is itself multiplied once, at the end.
+
     Args:
         matrix: ``[rows, columns]``; one that is all zeros stays so.
         steps: Of the Newton-Schulz iteration.
@@ -86,8 +89,13 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
-    x = x.t() if tall else x
+    x = x if tall else x.t()
+    gram = x.t() @ x
+    identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
+    product = identity
     for _ in range(steps):
-        gram = x @ x.t()
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.t() if tall else x
+        factor = a * identity + b * gram + c * gram @ gram
+        product = product @ factor
+        gram = gram @ factor @ factor
+    x = x @ product
+    return x if tall else x.t()

@@ -45,7 +45,7 @@ class TrainingSettings:
         ValueError: A value is out of its range.
     """
 
-    epochs: int = 12
+    epochs: int = 11
     batch_size: int = 128
     accumulate: int = 1
     loss: Loss = "cross_entropy"
