@@ -245,7 +245,7 @@ def test_cells_go_with_all_their_rounds(batch: Batch, vision: VisionBrain) -> No
     out = drop_nodes(batch, 0.4, vision, torch.Generator().manual_seed(3))
     for graph in out.to_data_list():
         rounds = [graph.pos[graph.level == level].tolist() for level in range(vision.rounds[0])]
-        assert all(cells == rounds[0] for cells in rounds)
+        assert rounds[0] == rounds[1] == rounds[2]
     # Induced: no edge between two nodes that stay is missing.
     kept = nodes_of(out)
     inside = {edge for edge in edges_of(batch) if edge[:4] in kept and edge[4:] in kept}
@@ -273,8 +273,7 @@ def test_dropped_edges_are_as_if_the_first_sinks_alone_were_read(p: float, batch
     out = drop_edges(batch, p, torch.Generator().manual_seed(5))
     fields = (out.edge_index, out.edge_type, out.node_type, out.level, out.edge_attr)
     came = dag(out.x, *fields, nodes=sinks(out.edge_index, out.num_nodes))
-    # Without any edge, nodes of later rounds have nothing to tell.
-    assert p == 1 or float(expected.detach().std()) > 0.1
+    assert float(expected.detach().std()) > 0.1
     torch.testing.assert_close(came, expected, rtol=0, atol=1e-5)
 
 

@@ -65,9 +65,9 @@ class Memory(nn.Module):
         self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan))
 
     # Half precision, which a model may be put into, would blur what is compared; double would quadruple the keys.
-    # PyTorch does not annotate the method that all of `to`, `half`, `double` and `cuda` go through.
+    # All of `to`, `half`, `double` and `cuda` go through this method.
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)  # type: ignore[no-untyped-call]
+        nn.Module._apply(self, lambda tensor: fn(tensor).to(tensor.dtype), recurse)
         return self
 
     @classmethod

@@ -1,6 +1,6 @@
 """One step of the sweep: what a group of nodes receives from the nodes of one type."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -36,9 +36,7 @@ def typed_conv(x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
     if block.sources_of_slots is None:
         received = slot_mean(x[block.source], block)
         return received.view(block.num_targets, -1) @ weight.flatten(0, 1)
-    # PyTorch does not annotate `apply`.
-    out: Tensor = _GatherMatmul.apply(x, weight, block)  # type: ignore[no-untyped-call]
-    return out
+    return _table_conv(x, weight, block)
 
 
 def slot_mean(messages: Tensor, block: EdgeBlock) -> Tensor:
@@ -99,6 +97,10 @@ class _GatherMatmul(torch.autograd.Function):
                 grad_x = grad_slots.new_zeros(block.num_sources, grad_slots.shape[1])
                 grad_x.index_add_(0, block.source, grad_slots[block.slot])
         return grad_x, grad_weight, None
+
+
+# PyTorch does not annotate `apply`.
+_table_conv: Callable[[Tensor, Tensor, EdgeBlock], Tensor] = _GatherMatmul.apply
 
 
 def _gather_matmul(rows: Tensor, table: Tensor, weight: Tensor) -> Tensor:

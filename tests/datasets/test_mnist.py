@@ -15,6 +15,9 @@ from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.mnist import _load
 
 GRAPHEME_DATA = os.environ.get("GRAPHEME_DATA")
+# No stand-in can show that the checksums are those of the true files. A fresh clone has them not, and its tests must
+# pass without a network; wherever a folder is named, as in CI, these run.
+on_real_files = pytest.mark.skipif(not GRAPHEME_DATA, reason="needs MNIST's files, in the folder GRAPHEME_DATA")
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = FILES
 TINY = IdxSpec("tiny", tuple("0123456789"), (), counts=(20, 10), size=(4, 4))
 
@@ -339,7 +342,7 @@ def test_load_mnist_does_not_replace_files_that_were_asked_for(closed_url, tmp_p
     assert caplog.records == []
 
 
-@pytest.mark.skipif(not GRAPHEME_DATA, reason="GRAPHEME_DATA is not set")
+@on_real_files
 def test_real_mnist(monkeypatch):
     monkeypatch.setenv("GRAPHEME_DATA", GRAPHEME_DATA)
     data = load_mnist()
@@ -356,7 +359,7 @@ def test_real_mnist(monkeypatch):
         assert split.labels[:5].tolist() == first
 
 
-@pytest.mark.skipif(not GRAPHEME_DATA, reason="GRAPHEME_DATA is not set")
+@on_real_files
 @pytest.mark.parametrize("name", ["fashion_mnist", "kmnist"])
 def test_real_mnist_does_not_pass_for_another_set(tmp_path, name):
     folder = Path(GRAPHEME_DATA).resolve()
