@@ -18,7 +18,9 @@ import torch
 from plain_training import RESULTS, part, split_mnist, spread, write_results
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg.augmentation import VIEWS
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.evaluation import evaluate
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,16 @@ class Variant:
         vision: Arguments of ``VisionBrain``.
         model: Arguments of ``ImageClassificationModel``.
         training: Arguments of ``TrainingSettings``.
-        views: Of each image, in validation.
     """
 
     words: str
     vision: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    views: int = 1
 
 
 VARIANTS = {
     "default": Variant("the defaults"),
-    "views": Variant("nine shifted views of each image", views=9),
     "margin": Variant("features of a cell's own pixels alone, no margin", vision={"margin": 0}),
     "rounds-3-2-1": Variant("rounds (3, 2, 1): more where cells are fine", vision={"rounds": (3, 2, 1)}),
     "rounds-3-3-2": Variant("rounds (3, 3, 2): one more", vision={"rounds": (3, 3, 2)}),
@@ -60,15 +59,19 @@ VARIANTS = {
 
 
 def measure(variant: Variant, seed: int, epochs: int, training: Split, validation: Split) -> dict[str, float]:
-    """Trains a model; loss and accuracy on validation, and the number of weights."""
+    """Trains a model; loss and accuracy on validation, of one view and of all, and the number of weights."""
     torch.manual_seed(seed)
     model = ImageClassificationModel.from_preset("base", vision=variant.vision, **variant.model)
-    fit(model, *training, settings=TrainingSettings(**({"epochs": epochs, "seed": seed} | variant.training)))
-    probabilities = model.predict(validation.images, views=variant.views).probabilities.double()
-    of_truth = probabilities.gather(1, validation.labels[:, None])
+    settings = TrainingSettings(**({"epochs": epochs, "seed": seed} | variant.training))
+    fit(model, *training, settings=settings, verbose=False)
+    one, all_views = (
+        evaluate(model.predict(validation.images, views=views).probabilities, validation.labels)
+        for views in (1, len(VIEWS))
+    )
     return {
-        "accuracy": (probabilities.argmax(dim=1) == validation.labels).double().mean().item(),
-        "loss": -of_truth.clamp(min=1e-30).log().mean().item(),
+        "accuracy": one.accuracy,
+        "accuracy_of_views": all_views.accuracy,
+        "loss": one.loss,
         "num_weights": sum(parameter.numel() for parameter in model.parameters()),
     }
 
@@ -95,11 +98,12 @@ def main() -> None:
                 path.write_text(json.dumps(run) + "\n")
             runs.append(json.loads(path.read_text()))
         rows.append({"name": name, **asdict(VARIANTS[name]), "runs": runs})
-    print("| changed | weights | validation accuracy | loss |\n|---|---|---|---|")
+    print(f"| changed | weights | validation accuracy | loss | accuracy, {len(VIEWS)} views |\n|---|---|---|---|---|")
     for row in rows:
-        accuracy, losses = ([run[key] for run in row["runs"]] for key in ("accuracy", "loss"))
-        weights = row["runs"][0]["num_weights"]
-        print(f"| {row['words']} | {weights:,} | {spread(accuracy)} | {statistics.mean(losses):.4f} |")
+        keys = ("accuracy", "accuracy_of_views", "loss", "num_weights")
+        accuracy, of_views, losses, weights = ([run[key] for run in row["runs"]] for key in keys)
+        cells = (f"{weights[0]:,}", spread(accuracy), f"{statistics.mean(losses):.4f}", spread(of_views))
+        print(f"| {row['words']} | {' | '.join(cells)} |")
     settings = {name: getattr(arguments, name) for name in ("epochs", "seeds", "train")}
     write_results(arguments.out, {"settings": settings, "variants": rows})
 

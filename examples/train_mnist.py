@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg.augmentation import VIEWS
 from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
@@ -107,7 +108,12 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument("--num-workers", type=int, default=0, metavar="N", help="processes that load (default: 0)")
     run.add_argument("--validate-only", action="store_true", help="leave the test set alone: for choosing settings")
     run.add_argument(
-        "--views", type=int, choices=range(1, 10), default=1, metavar="N", help="shifted views of a test image, 1…9 (1)"
+        "--views",
+        type=int,
+        choices=range(1, len(VIEWS) + 1),
+        default=1,
+        metavar="N",
+        help=f"shifted views of a test image, 1…{len(VIEWS)} (1)",
     )
     run.add_argument(
         "--remember",

@@ -28,7 +28,9 @@ def split() -> Split:
 
 @pytest.fixture
 def model() -> ImageClassificationModel:
-    return ImageClassificationModel(VisionBrain(edge_attr=True), hidden_channels=(4, 5, 6), dropout=0).eval()
+    return ImageClassificationModel(
+        VisionBrain(rounds=(3, 2, 1), edge_attr=True), hidden_channels=(4, 5, 6), dropout=0
+    ).eval()
 
 
 @pytest.mark.parametrize(
@@ -190,14 +192,14 @@ def test_pruned_models(model: ImageClassificationModel, split: Split) -> None:
 
 
 def test_nobody_listens_to_nodes_that_lost_their_way_up(split: Split) -> None:
-    model = ImageClassificationModel(VisionBrain(), hidden_channels=(4, 5, 6), readout="sinks").eval()
-    part_of = [i for i, edge_type in enumerate(model.vision.metadata[1]) if edge_type[0] == "cell0_round1"]
+    model = ImageClassificationModel(VisionBrain(rounds=(3, 2, 1)), hidden_channels=(4, 5, 6), readout="sinks").eval()
+    part_of = [i for i, edge_type in enumerate(model.vision.metadata[1]) if edge_type[0] == "cell0_round2"]
     pruned = prune(model, part_of)
     batch = pruned.vision.batch(split.images)
     with torch.no_grad():
         before = pruned(batch)
         for name, weight in pruned.dag.weight.items():
-            if name.endswith("cell0_round1"):
+            if name.endswith("cell0_round2"):
                 weight.mul_(-1)
         assert torch.equal(pruned(batch), before)
     assert len(part_of) == 9
@@ -214,8 +216,8 @@ def test_step_times(model: ImageClassificationModel, split: Split, monkeypatch: 
 def test_scores(model: ImageClassificationModel, split: Split) -> None:
     batch = model.vision.batch(split.images)
     count, rms = count_and_rms(model, split)
-    assert count.tolist() == batch.edge_type.bincount(minlength=63).tolist()
-    assert int((count > 0).sum()) == 54  # nothing is part of a cell above the third level
+    assert count.tolist() == batch.edge_type.bincount(minlength=54).tolist()
+    assert int((count > 0).sum()) == 45  # nothing is part of a cell above the third level
     states = model.dag(batch.x, batch.edge_index, batch.edge_type, batch.node_type, batch.level, batch.edge_attr)
     sent = states[batch.edge_index[0, batch.edge_type == 3]][:, :4]
     torch.testing.assert_close(rms[3].float(), sent.square().mean().sqrt())

@@ -162,7 +162,8 @@ def test_impulse_noise_hits_more_and_more_pixels() -> None:
 
 @pytest.fixture
 def vision() -> VisionBrain:
-    return VisionBrain(edge_attr=True, seg=True)
+    # One round of the coarsest cells: they have features of their own, with or without edges.
+    return VisionBrain(rounds=(3, 2, 1), edge_attr=True, seg=True)
 
 
 @pytest.fixture
