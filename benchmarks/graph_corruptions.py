@@ -1,9 +1,9 @@
 """Corruptions of graphs, for `robustness.py`: cells or edges that are not there."""
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 from torch_geometric.data import Batch
+from torch_geometric.index import index2ptr
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.dag import sinks
@@ -80,10 +80,7 @@ def _subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
     edges = edges & nodes[batch.edge_index].all(dim=0)
     edge_graph = batch.batch[batch.edge_index[0]]
     number = nodes.cumsum(0) - 1
-    ptr, edge_ptr = (
-        F.pad(torch.bincount(graph, minlength=batch.num_graphs).cumsum(0), (1, 0))
-        for graph in (batch.batch[nodes], edge_graph[edges])
-    )
+    ptr, edge_ptr = (index2ptr(graph, batch.num_graphs) for graph in (batch.batch[nodes], edge_graph[edges]))
     out = batch.clone()
     # Copies of their own: a clone shares them with the original.
     out._slice_dict, out._inc_dict = dict(batch._slice_dict), dict(batch._inc_dict)

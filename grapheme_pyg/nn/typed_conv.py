@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch_geometric.index import index2ptr
 from torch_geometric.utils import segment
 
 from grapheme_pyg.nn.sweep import EdgeBlock
@@ -49,9 +50,7 @@ def slot_mean(messages: Tensor, block: EdgeBlock) -> Tensor:
     Returns:
         ``[num_targets · num_relations, channels]``.
     """
-    num_slots = block.num_targets * block.num_relations
-    pointer = torch.searchsorted(block.slot, torch.arange(num_slots + 1, device=block.slot.device))
-    out: Tensor = segment(messages, pointer, reduce="mean")
+    out: Tensor = segment(messages, index2ptr(block.slot, block.num_slots), reduce="mean")
     return out
 
 

@@ -83,6 +83,28 @@ def test_fused_and_message_passing_agree_in_training_mode() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("piece", [1, 3_000, 10**9])
+def test_lattices_are_gathered_in_pieces_of_any_size(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In bytes: one node at a time, several, all at once.
+    monkeypatch.setattr("grapheme_pyg.nn.typed_conv.PIECE", piece)
+    brain = VisionBrain()
+    images = torch.zeros(2, 20, 20, dtype=torch.uint8)
+    images[0, 2:9, 5], images[1, 4, 1:] = 255, 200
+    batch = brain.batch(images)
+    fields = (batch.x.double(), batch.edge_index, batch.edge_type, batch.node_type, batch.level)
+    widths = [[3, 4, 5][level] for level in brain.node_levels]
+    fused, plain = (DagNN(brain.metadata, brain.node_features, widths, fused=path).double() for path in (True, False))
+    plain.load_state_dict(fused.state_dict())
+    outputs = [model(*fields) for model in (fused, plain)]
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-10)
+    for output in outputs:
+        output.square().sum().backward()
+    for one, other in zip(fused.parameters(), plain.parameters(), strict=True):
+        if one.grad is not None or other.grad is not None:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-8, atol=1e-8)
+    assert sum(float(weight.grad.abs().sum()) > 0 for weight in fused.weight.values() if weight.grad is not None) == 6
+
+
 def test_order_of_nodes_and_edges_does_not_matter() -> None:
     graph, model = random_dag(30, 80, seed=2), make().eval()
     expected = model(**graph)
