@@ -38,7 +38,7 @@ $(VENV)/.torch: constraints.txt
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.torch pyproject.toml
-	$(INSTALL) --editable '.[train,plot,mnist5k]'
+	$(INSTALL) --editable '.[train,plot,mnist5k,superpixel]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

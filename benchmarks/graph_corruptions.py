@@ -42,7 +42,7 @@ def drop_nodes(batch: Batch, p: float, vision: VisionBrain, generator: Generator
     stays = torch.rand(int(cells.sum()), generator=generator) >= p
     nodes = ~finest
     nodes[finest] = stays[(cells.cumsum(0) - cells)[graph] + place]
-    return _subgraph(batch, nodes, torch.ones(batch.num_edges, dtype=torch.bool))
+    return subgraph(batch, nodes, torch.ones(batch.num_edges, dtype=torch.bool))
 
 
 def drop_edges(batch: Batch, p: float, generator: Generator | None = None, *, read: Tensor | None = None) -> Batch:
@@ -67,7 +67,7 @@ def drop_edges(batch: Batch, p: float, generator: Generator | None = None, *, re
     heard[sinks(batch.edge_index, num_nodes) if read is None else read] = True
     while not bool(heard[source[heard[target]]].all()):
         heard[source[heard[target]]] = True
-    return _subgraph(batch, heard, edges)
+    return subgraph(batch, heard, edges)
 
 
 def _check_probability(p: float) -> None:
@@ -75,7 +75,7 @@ def _check_probability(p: float) -> None:
         raise ValueError(f"p: expected a probability in [0, 1], got {p}")
 
 
-def _subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
+def subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
     """The marked nodes and those marked edges that run between them, as the batch of the smaller graphs."""
     edges = edges & nodes[batch.edge_index].all(dim=0)
     edge_graph = batch.batch[batch.edge_index[0]]

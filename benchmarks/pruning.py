@@ -56,8 +56,8 @@ class ReadoutBeforePruning(Readout):
 
     def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:  # noqa: ARG002
         assert node_type is not None
-        level = torch.where(self.read, self.level, -1)[node_type]
-        levels = range(self.num_levels) if self.method == "levels" else [self.num_levels - 1]
+        level = torch.where(self.read, self.kind, -1)[node_type]
+        levels = range(self.num_kinds) if self.method == "levels" else [self.num_kinds - 1]
         return [(level == number).nonzero().squeeze(1) for number in levels]
 
 

@@ -24,6 +24,7 @@ from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.report import write_report
 from grapheme_pyg.training.settings import DEVICES, LOADERS, LOSSES, OPTIMIZERS, PRECISIONS
+from grapheme_pyg.vision.brain import FINDERS
 from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
 DEFAULTS = TrainingSettings()
@@ -52,6 +53,7 @@ def parse_arguments() -> argparse.Namespace:
 
     model = parser.add_argument_group("model")
     model.add_argument("--preset", choices=tuple(PRESETS), default="base", help="size of the model (default: base)")
+    model.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="how entities are found (default: grid)")
     # What is not given is the preset's.
     model.add_argument("--rounds", type=int, nargs="+", metavar="R", help="nodes of a cell, by level")
     model.add_argument(
@@ -167,7 +169,7 @@ def main() -> None:
     model = ImageClassificationModel.from_preset(
         arguments.preset,
         data.classes,
-        vision=given(arguments, "rounds", "margin", "threshold"),
+        vision=given(arguments, "mode", "rounds", "margin", "threshold"),
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     # A checkpoint lies in <run>/checkpoints: a resumed run goes on in its folder.

@@ -27,6 +27,7 @@ class RandomWarp:
         shift: Largest shift, as a fraction of height and width.
         bend: Standard deviation of the bending, as a fraction of height and width.
         points: Of the bending's grid, in a row and in a column.
+        flip: Probability of a mirror image, left for right.
     """
 
     degrees: float = 10.0
@@ -35,6 +36,7 @@ class RandomWarp:
     shift: float = 0.07
     bend: float = 0.018
     points: int = 7
+    flip: float = 0.0
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
         """Maps from output to input coordinates, in units of half the image.
@@ -51,6 +53,10 @@ class RandomWarp:
         y = torch.stack([sin * wide, (shear * sin + cos) * size, 2 * self.shift * shifts[1]], dim=1)
         affine = torch.stack([x, y], dim=1)
         bending = torch.randn(num_images, 2, self.points**2, generator=generator)
+        if self.flip > 0:
+            mirrored = torch.rand(num_images, generator=generator) < self.flip
+            affine[:, 0] *= torch.where(mirrored, -1, 1)[:, None]
+            bending[:, 0] *= torch.where(mirrored, -1, 1)[:, None]
         return torch.cat([affine, 2 * self.bend * bending], dim=2)
 
     def __call__(self, images: Tensor, maps: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.on_images import OnImages
-from grapheme_pyg.presets import PRESETS
+from grapheme_pyg.presets import PRESETS, WIDTHS
 from grapheme_pyg.vision import VisionBrain
 
 
@@ -23,7 +23,8 @@ class ImageClassificationModel(OnImages):
     Args:
         vision: Turns images into graphs; its vocabulary keys the weights.
         classes: Number of classes, or their names.
-        hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse.
+        hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse; good ones for
+            its mode if None.
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
         embedding_channels: Width of the embedding that templates are compared with.
         templates_per_class: Templates of each class.
@@ -47,7 +48,7 @@ class ImageClassificationModel(OnImages):
         vision: VisionBrain,
         classes: int | Sequence[str] = 10,
         *,
-        hidden_channels: Sequence[int] = (32, 64, 96),
+        hidden_channels: Sequence[int] | None = None,
         norm: str | None = "batch",
         embedding_channels: int = 64,
         templates_per_class: int = 4,
@@ -57,6 +58,8 @@ class ImageClassificationModel(OnImages):
     ) -> None:
         super().__init__()
         num_levels = max(vision.node_levels) + 1
+        if hidden_channels is None:
+            hidden_channels = WIDTHS[vision.mode](num_levels)
         several = isinstance(hidden_channels, Sequence) and len(hidden_channels) == num_levels
         if not several or min(hidden_channels) < 1:
             expected = f"{num_levels} positive integers, one for each level of vision"
@@ -72,9 +75,11 @@ class ImageClassificationModel(OnImages):
             edge_dim=3 if vision.edge_attr else 0,
             norm=norm,
         )
-        self.readout = Readout(vision.node_levels, vision.node_rounds, readout)
+        self.readout = Readout(vision.node_kinds, vision.node_rounds, readout)
+        # Of each kind of entity the first node type is as wide as the others.
+        widths = dict(zip(vision.node_kinds, self.dag.hidden_channels, strict=True))
         self.classifier = ClassificationBrain(
-            hidden_channels if readout == "levels" else self.dag.out_channels,
+            list(widths.values()) if readout == "levels" else self.dag.out_channels,
             classes,
             embedding_channels=embedding_channels,
             templates_per_class=templates_per_class,

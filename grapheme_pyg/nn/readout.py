@@ -14,31 +14,31 @@ class Readout(nn.Module):
     """Chooses the nodes whose states say what a graph shows.
 
     Args:
-        node_levels: For each node type, its level.
-        node_rounds: For each node type, its round of computation within the level.
-        method: ``"levels"`` chooses the nodes of the last round of each level, level by level; ``"sinks"`` the nodes
+        node_kinds: For each node type, the kind of entity that it stands for: in a grid, its level.
+        node_rounds: For each node type, its round of computation.
+        method: ``"levels"`` chooses the nodes of the last round of each kind, kind by kind; ``"sinks"`` the nodes
             without outgoing edges, together. Sinks are chosen in both.
 
     Shapes:
         - **edge_index**: ``[2, num_edges]`` int64
         - **node_type**: ``[num_nodes]`` int64
-        - **output**: for each level, or for all together, ``[num_chosen]`` int64, ascending
+        - **output**: for each kind, or for all together, ``[num_chosen]`` int64, ascending
 
     Raises:
         ValueError: The method is another, or node types are not as above.
     """
 
-    level: Tensor
+    kind: Tensor
     read: Tensor
 
-    def __init__(self, node_levels: Sequence[int], node_rounds: Sequence[int], method: str = "levels") -> None:
+    def __init__(self, node_kinds: Sequence[int], node_rounds: Sequence[int], method: str = "levels") -> None:
         super().__init__()
         if method not in READOUTS:
             raise ValueError(f"readout: expected one of {READOUTS}, got {method!r}")
-        self.method, self.num_levels = method, max(node_levels) + 1
-        types = list(zip(node_levels, node_rounds, strict=True))
-        read = [(level, number + 1) not in types for level, number in types]
-        self.register_buffer("level", torch.tensor(node_levels), persistent=False)
+        self.method, self.num_kinds = method, max(node_kinds) + 1
+        types = list(zip(node_kinds, node_rounds, strict=True))
+        read = [(kind, number + 1) not in types for kind, number in types]
+        self.register_buffer("kind", torch.tensor(node_kinds), persistent=False)
         self.register_buffer("read", torch.tensor(read), persistent=False)
 
     def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:
@@ -50,5 +50,5 @@ class Readout(nn.Module):
         check_range("node_type", "node", node_type, self.read.numel())
         read = self.read[node_type]
         read[nodes] = True
-        level = torch.where(read, self.level[node_type], -1)
-        return [(level == number).nonzero().squeeze(1) for number in range(self.num_levels)]
+        kind = torch.where(read, self.kind[node_type], -1)
+        return [(kind == number).nonzero().squeeze(1) for number in range(self.num_kinds)]

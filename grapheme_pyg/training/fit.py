@@ -1,4 +1,4 @@
-"""Training on images and labels in memory."""
+"""Training on images and labels."""
 
 import logging
 import warnings
@@ -17,7 +17,13 @@ from torch_geometric.loader import DataLoader as GraphDataLoader
 
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets.image_data import Split
-from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset
+from grapheme_pyg.datasets.image_graphs import (
+    EpochSampler,
+    ImageDataset,
+    ImageGraphDataset,
+    ImageSequenceDataset,
+    labelled_images,
+)
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.averaging import MovingAverage
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
@@ -29,10 +35,10 @@ METRICS = "metrics.csv"
 
 def fit(
     model: ImageClassificationModel,
-    images: Tensor,
+    images: Tensor | Sequence[Tensor],
     labels: Tensor,
     *,
-    validation: Split | tuple[Tensor, Tensor] | None = None,
+    validation: Split | tuple[Tensor | Sequence[Tensor], Tensor] | None = None,
     settings: TrainingSettings | None = None,
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
@@ -43,7 +49,8 @@ def fit(
 
     Args:
         model: The model; left in evaluation mode and in the precision in which it came.
-        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
+        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``; or a sequence of images of any sizes, which may be files; see
+            :class:`grapheme_pyg.datasets.ImageSequenceDataset`.
         labels: ``[N]`` int64, in [0, num_classes).
         validation: Images and labels for the accuracy after each epoch.
         settings: How to train; the defaults if None.
@@ -64,13 +71,13 @@ def fit(
     settings = settings or TrainingSettings()
     if added := model.classifier.added_classes:
         raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
-    augment = RandomWarp() if settings.augment else None
+    augment = RandomWarp(flip=settings.flip) if settings.augment else None
     if settings.loss == "structural" and len(model.classes) < 2:
         raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
     if "classifier" in settings.freeze and not bool(model.classifier.templates.any()):
         raise ValueError("freeze: expected a classifier with templates, got one whose templates are unset")
-    training = ImageDataset(images, labels, augment=augment, seed=settings.seed)
-    held_out = ImageDataset(*validation) if validation else None
+    training = labelled_images(images, labels, augment=augment, seed=settings.seed)
+    held_out = labelled_images(*validation) if validation else None
     for name, dataset in (("labels", training), ("validation", held_out or training)):
         low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), model.classifier.num_classes
         if low < 0 or high >= num_classes:
@@ -131,7 +138,11 @@ def fit(
 
 
 def _loader(
-    images: ImageDataset, model: ImageClassificationModel, settings: TrainingSettings, *, shuffle: bool
+    images: ImageDataset | ImageSequenceDataset,
+    model: ImageClassificationModel,
+    settings: TrainingSettings,
+    *,
+    shuffle: bool,
 ) -> DataLoader[Any]:
     batch_size = settings.batch_size if shuffle else max(settings.batch_size, 256)
     if settings.loader == "pyg":

@@ -34,6 +34,7 @@ class TrainingSettings:
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
+        flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
         precision: ``"32-true"``, ``"bf16-mixed"`` (autocast) or ``"64-true"``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         loader: ``"images"`` makes the graphs of a whole batch at once; ``"pyg"`` makes them one by one in PyG's
@@ -58,6 +59,7 @@ class TrainingSettings:
     freeze: tuple[Part, ...] = ()
     clip: float = 1.0
     augment: bool = True
+    flip: float = 0.0
     precision: Precision = "32-true"
     device: Device = "auto"
     loader: Loader = "images"
@@ -82,8 +84,9 @@ class TrainingSettings:
                 raise ValueError(f"{name}: expected a non-negative number, got {getattr(self, name)!r}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing: expected a number in [0, 1), got {self.label_smoothing!r}")
-        if not 0 <= self.averaging <= 1:
-            raise ValueError(f"averaging: expected a number in [0, 1], got {self.averaging!r}")
+        for name in ("averaging", "flip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a number in [0, 1], got {getattr(self, name)!r}")
         if self.loss == "structural" and self.label_smoothing > 0:
             raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         for name, choices in (

@@ -1,6 +1,7 @@
 """VisionBrain: images → directed acyclic graphs, by signal processing alone."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,51 +10,68 @@ from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.typing import EdgeType
 
+from grapheme_pyg.vision.assemble import assemble
+from grapheme_pyg.vision.blob import BlobFinder
+from grapheme_pyg.vision.checks import check, is_int
+from grapheme_pyg.vision.contours import add_contours, with_contours
+from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.hybrid import HybridFinder
 from grapheme_pyg.vision.image_graph import ImageGraph
 from grapheme_pyg.vision.lattice import Lattice, make_lattice, restrict
-from grapheme_pyg.vision.pixels import to_pixel_batch, to_pixels
+from grapheme_pyg.vision.pixels import resized, to_pixel_batch, to_pixels
+from grapheme_pyg.vision.superpixel import SuperpixelFinder
 from grapheme_pyg.vision.unroll import Vocabulary
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images
 
+# The graphs of images of at most so many pixels are cut from the lattice of all cells; those of larger ones are put
+# together cell by cell, which takes memory only for cells that are there.
+LATTICE_PIXELS = 2**16
 # Lattices are kept for reuse while they have no more edges than this in all (24 bytes an edge, 36 with edge_attr).
 CACHED_EDGES = 4_000_000
+
+FINDERS = {"grid": GridFinder, "blob": BlobFinder, "superpixel": SuperpixelFinder, "hybrid": HybridFinder}
 
 
 class VisionBrain(BaseTransform):
     r"""Turns each image into its own directed acyclic graph. Nothing in it is learned.
 
-    In ``mode="grid"`` a node stands for a cell of pixels that has contrast, at a level of a pyramid of ever
-    coarser cells and at a round of computation. Edges run from each cell's node to those of its active
-    neighbours in the next round, and from the last round of a level to the coarser cells above it
-    (overlapping 3×3 windows at stride 2). An edge's type is its relation, such as ``north_east_of``,
-    between two node types: as in a convolution kernel, there are nine for each pair.
+    A finder looks for entities, level by level, fine to coarse, and for relations among them. A node stands for an
+    entity at a round of computation. Edges run from entities to their neighbours in the next round, and from the last
+    round of a part to the first of its whole. An edge's type is its relation, such as ``north_east_of``, between two
+    node types. What is found depends on the mode:
 
-    The graph of an image is the subgraph that its active cells induce in the lattice of all cells; a coarse
-    cell is active if a cell that is part of it is. An image without any active cell becomes one node.
+    - ``"grid"``: cells of pixels that have contrast, and ever coarser cells above them. The graph of an image is the
+      subgraph that its active cells induce in the lattice of all cells; a coarse cell is active if a cell that is part
+      of it is. An image without any active cell becomes one node.
+      Options: :class:`grapheme_pyg.vision.grid.GridFinder`.
+    - ``"blob"``: connected components at several thresholds, light and dark, nested in one another.
+      Options: :class:`grapheme_pyg.vision.blob.BlobFinder`.
+    - ``"superpixel"``: regions of SLIC, and what they merge into (needs scikit-image).
+      Options: :class:`grapheme_pyg.vision.superpixel.SuperpixelFinder`.
+    - ``"hybrid"``: a grid and blobs of the same image, each cell part of the smallest blob that contains its centre.
+      Options: those of both.
 
     Args:
-        mode: How entities are found. ``"grid"`` is the only mode so far.
+        mode: How entities are found.
         in_channels: 1 (colour images become ITU-R 601 luma) or 3 (grey images are repeated).
-        patch_size: Side of the finest cells in pixels.
-        threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In
-            levels of 0…255, so that uint8, float and inverted images agree.
-        margin: How many pixels around a finest cell count as its own, in that comparison and in its features.
-        rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
-            Levels are added until the grid is at most 4×4; those beyond share the last one's types.
-        extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is
-            larger than 4×4, and a model has no weights that small images would leave untrained.
-        edge_attr: Whether graphs carry ``edge_attr``, the offsets from target to source.
-        seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest level.
+        edge_attr: Whether graphs carry ``edge_attr``, the offsets from target to source; the mode's default if None,
+            which is yes but for the grid, where types say it all.
+        seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
+        resize: To how many pixels the longer side of each image is brought first, in proportion; None leaves images as
+            they are. With the size of the training images, a model takes the same things in other resolutions.
+        contours: Whether finest entities that one contour crosses are related.
+        detections: Whether edges and corners are entities too, inside the others.
+        options: Of the mode.
 
     Shapes:
         - **image**: see :meth:`forward`
         - **output**: :class:`ImageGraph`
 
     Raises:
-        ValueError: An argument is out of its range.
+        ValueError: An argument is out of its range, or no option of the mode.
 
     Example:
         >>> brain = VisionBrain()
@@ -67,39 +85,38 @@ class VisionBrain(BaseTransform):
         mode: str = "grid",
         *,
         in_channels: int = 1,
-        patch_size: int = 2,
-        threshold: int = 32,
-        margin: int = 1,
-        rounds: Sequence[int] = (2, 3, 2),
-        extend: bool = True,
-        edge_attr: bool = False,
+        edge_attr: bool | None = None,
         seg: bool = False,
+        resize: int | None = None,
+        contours: bool = False,
+        detections: bool = False,
+        **options: Any,
     ) -> None:
-        _check("mode", mode, mode == "grid", "'grid'")
-        _check("in_channels", in_channels, _is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
-        _check("patch_size", patch_size, _is_int(patch_size, 1), "a positive integer")
-        _check("threshold", threshold, _is_int(threshold, 0) and threshold < 255, "an integer in 0…254")
-        _check("margin", margin, _is_int(margin, 0), "a non-negative integer")
-        _check(
-            "margin", margin, patch_size + 2 * margin > 1, "at least 1 for cells of one pixel, which has no contrast"
-        )
-        several = isinstance(rounds, Sequence) and len(rounds) >= 2
-        positive = several and all(_is_int(count, 1) for count in rounds)
-        _check("rounds", rounds, positive, "at least two positive integers")
-        for name, value in (("extend", extend), ("edge_attr", edge_attr), ("seg", seg)):
-            _check(name, value, isinstance(value, bool), "True or False")
-        self.mode, self.in_channels, self.patch_size = mode, in_channels, patch_size
-        self.threshold, self.margin, self.rounds = threshold, margin, tuple(rounds)
-        self.extend, self.edge_attr, self.seg = extend, edge_attr, seg
-        self._finder = GridFinder(patch_size, in_channels, threshold, margin, None if extend else len(rounds))
-        self._vocabulary = Vocabulary(self._finder.levels(len(rounds)), rounds, extend=extend)
+        check("mode", mode, mode in FINDERS, f"one of {tuple(FINDERS)}")
+        check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
+        if edge_attr is None:
+            edge_attr = mode != "grid"
+        switches = {"edge_attr": edge_attr, "seg": seg, "contours": contours, "detections": detections}
+        for name, value in switches.items():
+            check(name, value, isinstance(value, bool), "True or False")
+        check("resize", resize, resize is None or is_int(resize, 1), "a positive integer or None")
+        known = [field.name for field in fields(FINDERS[mode]) if field.name != "in_channels"]
+        if unknown := sorted(set(options) - set(known)):
+            raise ValueError(f"{unknown[0]}: expected an option of mode {mode!r}, one of {known}")
+        self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
+        self.finder = FINDERS[mode](in_channels=in_channels, **options)
+        self.resize, self.contours, self.detections = resize, contours, detections
+        schema = self.finder.schema()
+        schema = with_contours(schema) if contours else schema
+        self._vocabulary = Vocabulary(with_detections(schema) if detections else schema)
         self._lattices: dict[tuple[int, int], Lattice] = {}
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, in types that JSON has."""
-        names = ("mode", "in_channels", "patch_size", "threshold", "margin", "extend", "edge_attr", "seg")
-        return {name: getattr(self, name) for name in names} | {"rounds": list(self.rounds)}
+        options = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.finder).items()}
+        names = ("mode", "edge_attr", "seg", "resize", "contours", "detections")
+        return {name: getattr(self, name) for name in names} | options
 
     @property
     def metadata(self) -> tuple[list[str], list[EdgeType]]:
@@ -112,7 +129,13 @@ class VisionBrain(BaseTransform):
     @property
     def node_features(self) -> list[int]:
         """For each node type, how many leading columns of ``x`` it uses; the rest are zero."""
-        return [self._vocabulary.levels[level].num_features for level in self.node_levels]
+        types = self._vocabulary.schema.entity_types
+        return [types[kind].num_features for kind in self.node_kinds]
+
+    @property
+    def node_kinds(self) -> list[int]:
+        """For each node type, the number of its entity type."""
+        return self._vocabulary.node_kinds
 
     @property
     def node_levels(self) -> list[int]:
@@ -174,13 +197,38 @@ class VisionBrain(BaseTransform):
         return batch
 
     def _build(self, pixels: Tensor, y: Tensor | None = None) -> Batch:
-        present, features = self._finder.measure(pixels)
-        return restrict(self._lattice(*pixels.shape[-2:]), present, features, y)
+        if self.resize is None:
+            return self._graphs(pixels, y)
+        height, width = pixels.shape[-2:]
+        small = resized(pixels, self.resize)
+        batch = self._graphs(small, y)
+        batch.image_size = torch.tensor([[height, width]]).expand(len(pixels), 2).contiguous()
+        if self.seg:
+            rows, columns = (
+                torch.arange(length) * to // length
+                for length, to in zip((height, width), small.shape[-2:], strict=True)
+            )
+            batch.seg = batch.seg.view(len(pixels), *small.shape[-2:])[:, rows][:, :, columns].flatten()
+            batch._slice_dict["seg"] = torch.arange(len(pixels) + 1) * (height * width)
+        return batch
+
+    def _graphs(self, pixels: Tensor, y: Tensor | None) -> Batch:
+        plain = not (self.contours or self.detections)
+        if isinstance(self.finder, GridFinder) and plain and pixels[0, 0].numel() <= LATTICE_PIXELS:
+            present, features = self.finder.measure(pixels)
+            return restrict(self._lattice(*pixels.shape[-2:]), present, features, y)
+        hierarchy, features = self.finder.find(pixels)
+        schema = self._vocabulary.schema
+        if self.contours:
+            hierarchy = add_contours(hierarchy, pixels, schema)
+        if self.detections:
+            hierarchy, features = add_detections(hierarchy, features, pixels, schema)
+        return assemble(hierarchy, features, self._vocabulary, edge_attr=self.edge_attr, seg=self.seg, y=y)
 
     def _lattice(self, height: int, width: int) -> Lattice:
         lattice = self._lattices.get((height, width))
         if lattice is None:
-            hierarchy = self._finder.lattice(height, width)
+            hierarchy = self.finder.lattice(height, width)
             lattice = make_lattice(hierarchy, self._vocabulary, edge_attr=self.edge_attr, seg=self.seg)
             kept = sum(other.num_edges for other in self._lattices.values())
             while self._lattices and kept + lattice.num_edges > CACHED_EDGES:
@@ -194,10 +242,6 @@ class VisionBrain(BaseTransform):
         return f"{type(self).__name__}({arguments})"
 
 
-def _is_int(value: object, minimum: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-
-
 def _to_classes(y: Tensor | Sequence[int], num_images: int) -> Tensor:
     """A copy, as PyG's collation makes one."""
     expected = f"y: expected an int64 tensor of shape [{num_images}]"
@@ -208,8 +252,3 @@ def _to_classes(y: Tensor | Sequence[int], num_images: int) -> Tensor:
     if classes.dtype != torch.int64 or classes.shape != (num_images,):
         raise ValueError(f"{expected}, got {classes.dtype} of shape {list(classes.shape)}")
     return classes
-
-
-def _check(name: str, value: object, valid: bool, expected: str) -> None:
-    if not valid:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")

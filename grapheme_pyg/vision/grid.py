@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grapheme_pyg.vision.hierarchy import Hierarchy, LevelSpec, Relations
+from grapheme_pyg.vision.checks import check, check_rounds, is_int
+from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
@@ -21,30 +22,52 @@ NAMES = ("north_west", "north", "north_east", "west", "centre", "east", "south_w
 class GridFinder:
     """Finds the cells of an image where it has contrast.
 
-    Attributes:
-        patch_size: Side of a fine cell in pixels.
+    Args:
         in_channels: Of the image, 1 or 3.
-        threshold: A fine cell exists if max − min over its pixels exceeds this, in 0…255.
-        margin: Pixels around a fine cell that count as its own, in that comparison and in its features.
-        max_levels: Where to stop, if the grid has not become small by then; None for no limit.
+        patch_size: Side of a finest cell in pixels.
+        threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
+            0…255, so that uint8, float and inverted images agree.
+        margin: How many pixels around a finest cell count as its own, in that comparison and in its features.
+        rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
+            Levels are added until the grid is at most 4×4; those beyond share the last one's types.
+        extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is
+            larger than 4×4, and a model has no weights that small images would leave untrained.
+
+    Raises:
+        ValueError: An argument is out of its range.
     """
 
-    patch_size: int
-    in_channels: int
-    threshold: int
-    margin: int
-    max_levels: int | None = None
+    in_channels: int = 1
+    patch_size: int = 2
+    threshold: int = 32
+    margin: int = 1
+    rounds: tuple[int, ...] = (2, 3, 2)
+    extend: bool = True
+
+    def __post_init__(self) -> None:
+        check("patch_size", self.patch_size, is_int(self.patch_size, 1), "a positive integer")
+        check("threshold", self.threshold, is_int(self.threshold, 0) and self.threshold < 255, "an integer in 0…254")
+        check("margin", self.margin, is_int(self.margin, 0), "a non-negative integer")
+        several = "at least 1 for cells of one pixel, which has no contrast"
+        check("margin", self.margin, self._window > 1, several)
+        check_rounds(self.rounds)
+        object.__setattr__(self, "rounds", tuple(self.rounds))
+        check("extend", self.extend, isinstance(self.extend, bool), "True or False")
 
     @property
     def _window(self) -> int:
         """Side of a fine cell with the pixels around it that count as its own."""
         return self.patch_size + 2 * self.margin
 
-    def levels(self, num_levels: int) -> tuple[LevelSpec, ...]:
-        """The words for ``num_levels`` levels: eight neighbours and ``self``, nine parts of a whole."""
-        lateral = tuple("self" if name == "centre" else f"{name}_of" for name in NAMES)
-        part_of = tuple(f"{name}_part_of" for name in NAMES)
-        return tuple(LevelSpec(f"cell{i}", lateral, part_of, self._num_features(i)) for i in range(num_levels))
+    def schema(self) -> Schema:
+        """Eight neighbours and ``self`` within each level; nine parts of each coarser cell."""
+        last = len(self.rounds) - 1
+        types = [EntityType(f"cell{i}", i, self._num_features(i), count) for i, count in enumerate(self.rounds)]
+        names = ["self" if name == "centre" else f"{name}_of" for name in NAMES]
+        lateral = [RelationType(i, name, i) for i in range(last + 1) for name in names]
+        fine = range(last + 1 if self.extend else last)
+        part_of = [RelationType(i, f"{name}_part_of", min(i + 1, last)) for i in fine for name in NAMES]
+        return Schema(tuple(types), tuple(lateral), tuple(part_of))
 
     def _num_features(self, level: int) -> int:
         per_channel = self._window**2 if level == 0 else 2
@@ -52,32 +75,84 @@ class GridFinder:
 
     def lattice(self, height: int, width: int) -> Hierarchy:
         """All cells that an image of this size can have."""
-        grids = self._grids(height, width)
-        numbers, level, centre = [], [], []
-        count = 0
-        for i, (rows, columns) in enumerate(grids):
-            numbers.append(torch.arange(count, count + rows * columns).view(rows, columns))
-            count += rows * columns
-            level.append(torch.full((rows * columns,), i))
-            y = _centres(rows, self.patch_size << i, height)
-            x = _centres(columns, self.patch_size << i, width)
-            centre.append(torch.cartesian_prod(y, x).flip(1))
-        neighbours = [(kind, place) for kind, place in enumerate(PLACES) if place != (0, 0)]
-        lateral = [_lateral(grid, dy, dx, kind) for grid in numbers for kind, (dy, dx) in neighbours]
-        part_of = [
-            _part_of(fine, coarse, dy, dx, kind)
-            for fine, coarse in pairwise(numbers)
-            for kind, (dy, dx) in enumerate(PLACES)
-        ]
-        y, x = torch.arange(height) // self.patch_size, torch.arange(width) // self.patch_size
+        level, kind, centre, grids = self._cells(height, width)
+        numbers = _split(torch.arange(level.numel())[None], grids)
+        lateral, part_of = self._relations(numbers)
         return Hierarchy(
-            level=torch.cat(level),
-            centre=torch.cat(centre),
-            lateral=_join(lateral),
-            part_of=_join(part_of),
-            finest_of_pixel=numbers[0][y][:, x].flatten(),
+            num_images=1,
+            image=torch.zeros_like(level),
+            level=level,
+            type=kind,
+            centre=centre,
+            lateral=lateral,
+            part_of=part_of,
+            finest_of_pixel=self._of_pixels(numbers[0], height, width),
             size=(height, width),
         )
+
+    def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
+        """The cells that images have, and their features; for an image without any, one of the top level.
+
+        Args:
+            pixels: uint8 ``[B, C, H, W]``.
+
+        Returns:
+            The cells, and float32 ``[num_cells, num_features]``.
+        """
+        height, width = pixels.shape[-2:]
+        level, kind, centre, grids = self._cells(height, width)
+        present, features = self.measure(pixels)
+        image, cell = present.nonzero(as_tuple=True)
+        number = torch.where(present, present.flatten().cumsum(0).view_as(present) - 1, -1)
+        numbers = _split(number[:, :-1], grids)
+        lateral, part_of = self._relations(numbers)
+        middle = torch.tensor([[width / 2, height / 2]], dtype=torch.float64)
+        hierarchy = Hierarchy(
+            num_images=len(present),
+            image=image,
+            level=torch.cat([level, level[-1:]])[cell],
+            type=torch.cat([kind, kind[-1:]])[cell],
+            centre=torch.cat([centre, middle])[cell],
+            lateral=lateral,
+            part_of=part_of,
+            finest_of_pixel=self._of_pixels(numbers[0], height, width),
+            size=(height, width),
+            alone=cell == level.numel(),
+        )
+        return hierarchy, features[present]
+
+    def _cells(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, list[tuple[int, int]]]:
+        """Level, type and centre of each cell that an image of this size can have; rows and columns of the levels."""
+        grids = self._grids(height, width)
+        level = torch.arange(len(grids)).repeat_interleave(torch.tensor([rows * columns for rows, columns in grids]))
+        centre = [
+            torch.cartesian_prod(
+                _centres(rows, self.patch_size << i, height), _centres(columns, self.patch_size << i, width)
+            ).flip(1)
+            for i, (rows, columns) in enumerate(grids)
+        ]
+        return level, level.clamp(max=len(self.rounds) - 1), torch.cat(centre), grids
+
+    def _relations(self, numbers: list[Tensor]) -> tuple[Relations, Relations]:
+        """Lateral and part-of relations of cells, by their numbers ``[B, rows, columns]``, −1 where there is none."""
+        last = len(self.rounds) - 1
+        lateral = [
+            _lateral(grid, dy, dx, 9 * min(i, last) + kind)
+            for i, grid in enumerate(numbers)
+            for kind, (dy, dx) in enumerate(PLACES)
+            if (dy, dx) != (0, 0)
+        ]
+        part_of = [
+            _part_of(fine, coarse, dy, dx, 9 * min(i, last) + kind)
+            for i, (fine, coarse) in enumerate(pairwise(numbers))
+            for kind, (dy, dx) in enumerate(PLACES)
+        ]
+        return _join(lateral), _join(part_of)
+
+    def _of_pixels(self, finest: Tensor, height: int, width: int) -> Tensor:
+        """The finest cell at each pixel, ``[B, H · W]``."""
+        y, x = torch.arange(height) // self.patch_size, torch.arange(width) // self.patch_size
+        return finest[:, y][:, :, x].flatten(1)
 
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Which entities of the lattice an image has, and what their pixels say.
@@ -136,7 +211,8 @@ class GridFinder:
     def _grids(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of each level; at least one coarse level."""
         grids = [(-(-height // self.patch_size), -(-width // self.patch_size))]
-        while len(grids) == 1 or (max(grids[-1]) > TOP_CELLS and len(grids) != self.max_levels):
+        max_levels = None if self.extend else len(self.rounds)
+        while len(grids) == 1 or (max(grids[-1]) > TOP_CELLS and len(grids) != max_levels):
             grids.append((-(-grids[-1][0] // 2), -(-grids[-1][1] // 2)))
         return grids
 
@@ -166,29 +242,40 @@ def _extents(count: int, side: int, size: int) -> Tensor:
     return (start + side).clamp(max=size) - start
 
 
+def _split(values: Tensor, grids: list[tuple[int, int]]) -> list[Tensor]:
+    """Values of all cells ``[B, num_cells]``, level by level ``[B, rows, columns]``."""
+    parts = values.split([rows * columns for rows, columns in grids], dim=1)
+    return [part.reshape(-1, *grid) for part, grid in zip(parts, grids, strict=True)]
+
+
 def _lateral(grid: Tensor, dy: int, dx: int, kind: int) -> Relations:
     """Relations from each cell's neighbour at (dy, dx) to the cell."""
-    rows, columns = grid.shape
-    target = grid[max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)]
-    source = grid[max(0, dy) : rows - max(0, -dy), max(0, dx) : columns - max(0, -dx)]
-    return Relations(source.flatten(), target.flatten(), torch.full((source.numel(),), kind))
+    rows, columns = grid.shape[1:]
+    target = grid[:, max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)]
+    source = grid[:, max(0, dy) : rows - max(0, -dy), max(0, dx) : columns - max(0, -dx)]
+    return _between(source, target, kind)
 
 
 def _part_of(fine: Tensor, coarse: Tensor, dy: int, dx: int, kind: int) -> Relations:
     """Relations from fine cell (2I + dy, 2J + dx) to coarse cell (I, J): a 3×3 window at stride 2."""
-    y = 2 * torch.arange(coarse.shape[0]) + dy
-    x = 2 * torch.arange(coarse.shape[1]) + dx
-    in_y, in_x = (y >= 0) & (y < fine.shape[0]), (x >= 0) & (x < fine.shape[1])
-    source = fine[y[in_y]][:, x[in_x]]
-    target = coarse[in_y][:, in_x]
-    return Relations(source.flatten(), target.flatten(), torch.full((source.numel(),), kind))
+    y = 2 * torch.arange(coarse.shape[1]) + dy
+    x = 2 * torch.arange(coarse.shape[2]) + dx
+    in_y, in_x = (y >= 0) & (y < fine.shape[1]), (x >= 0) & (x < fine.shape[2])
+    return _between(fine[:, y[in_y]][:, :, x[in_x]], coarse[:, in_y][:, :, in_x], kind)
+
+
+def _between(source: Tensor, target: Tensor, kind: int) -> Relations:
+    """Relations of one type between cells that are there."""
+    both = (source >= 0) & (target >= 0)
+    source, target = source[both], target[both]
+    return Relations(source, target, torch.full_like(source, kind))
 
 
 def _join(relations: list[Relations]) -> Relations:
     return Relations(
         torch.cat([r.source for r in relations]),
         torch.cat([r.target for r in relations]),
-        torch.cat([r.kind for r in relations]),
+        torch.cat([r.type for r in relations]),
     )
 
 

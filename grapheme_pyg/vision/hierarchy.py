@@ -6,52 +6,84 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class EntityType:
+    """The word for a kind of entity.
+
+    Attributes:
+        name: In ``[a-z0-9_]+``.
+        level: The level at which it stands, 0 the finest.
+        num_features: How many leading columns of ``x`` it uses.
+        rounds: How many nodes each entity has, at least one.
+    """
+
+    name: str
+    level: int
+    num_features: int
+    rounds: int
+
+
+@dataclass(frozen=True)
+class RelationType:
+    """The word for a relation between two kinds of entities, given by number."""
+
+    source: int
+    name: str
+    target: int
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All words of a finder; they depend on its configuration, never on an image.
+
+    Attributes:
+        entity_types: By level.
+        lateral: Relations within a level, ``"self"`` of each type among them; both types have equally many rounds.
+        part_of: Relations to a higher level. One from a type to itself is for levels beyond the configured ones.
+    """
+
+    entity_types: tuple[EntityType, ...]
+    lateral: tuple[RelationType, ...]
+    part_of: tuple[RelationType, ...]
+
+
+@dataclass(frozen=True)
 class Relations:
-    """Directed relations between entities, each with a name by number.
+    """Directed relations between entities.
 
     Shapes:
         - **source**, **target**: ``[num_relations]`` int64, entities
-        - **kind**: ``[num_relations]`` int64, index into the names of the level's relations
+        - **type**: ``[num_relations]`` int64, index into the schema's ``lateral`` or ``part_of``
     """
 
     source: Tensor
     target: Tensor
-    kind: Tensor
+    type: Tensor
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Entities of one image, level by level, fine to coarse, in image order within each level.
+    """Entities of images of one size: image by image, level by level, fine to coarse, in image order.
 
     Shapes:
-        - **level**: ``[num_entities]`` int64, ascending from 0
+        - **image**: ``[num_entities]`` int64, ascending
+        - **level**: ``[num_entities]`` int64, ascending within an image
+        - **type**: ``[num_entities]`` int64, index into the schema's ``entity_types``
         - **centre**: ``[num_entities, 2]`` float64, (x right, y down) in pixels
         - **lateral**: relations between entities of one level (an entity's relation to itself is implied)
-        - **part_of**: relations from entities to entities of the next level
-        - **finest_of_pixel**: ``[H · W]`` int64, the entity of the finest level at each pixel, row by row
-        - **size**: height and width of the image in pixels
+        - **part_of**: relations from entities to entities of a higher level
+        - **finest_of_pixel**: ``[num_images, H · W]`` int64, the finest entity at each pixel, row by row, −1 where none
+        - **size**: height and width of the images in pixels
+        - **alone**: ``[num_entities]`` bool, entities that stand for an image in which nothing was found, and have one
+          node whatever their type; None if there are none
     """
 
+    num_images: int
+    image: Tensor
     level: Tensor
+    type: Tensor
     centre: Tensor
     lateral: Relations
     part_of: Relations
     finest_of_pixel: Tensor
     size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class LevelSpec:
-    """The words for one configured level; further levels of an image share the last one's.
-
-    Attributes:
-        name: Of its entities, in ``[a-z0-9_]+``.
-        lateral: Names of the relations within the level, ``"self"`` among them.
-        part_of: Names of the relations to the next level.
-        num_features: How many leading columns of ``x`` its entities use.
-    """
-
-    name: str
-    lateral: tuple[str, ...]
-    part_of: tuple[str, ...]
-    num_features: int
+    alone: Tensor | None = None

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from torch_geometric.data import Data
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
 from torch_geometric.data.storage import GlobalStorage
 
 NODE_FIELDS = frozenset({"x", "pos", "node_type", "level", "batch"})
@@ -49,3 +51,32 @@ class ImageGraph(Data):
         super().__init__(*args, **kwargs)
         guessing = self.__dict__["_store"]
         self.__dict__["_store"] = _ImageGraphStorage(guessing._mapping, _parent=self)
+
+
+def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_edges: Tensor) -> Batch:
+    """Puts the fields of many graphs together, with the slices that ``Batch.to_data_list`` needs.
+
+    Args:
+        fields: Of all graphs, concatenated; ``edge_index`` with offsets.
+        batch: ``[num_nodes]`` int64, the graph of each node, ascending.
+        num_nodes: ``[num_graphs]`` int64.
+        num_edges: ``[num_graphs]`` int64.
+    """
+    num_graphs = num_nodes.numel()
+    ptr = torch.cat([num_nodes.new_zeros(1), num_nodes.cumsum(0)])
+    edge_ptr = torch.cat([num_edges.new_zeros(1), num_edges.cumsum(0)])
+    out = Batch(_base_cls=ImageGraph, **fields)
+    out.batch, out.ptr = batch, ptr
+    out._num_graphs = num_graphs
+    out._slice_dict, out._inc_dict = {}, {}
+    nothing = torch.zeros(num_graphs, dtype=torch.int64)
+    for key, value in fields.items():
+        if out.is_node_attr(key):
+            slices = ptr
+        elif out.is_edge_attr(key):
+            slices = edge_ptr
+        else:
+            slices = torch.arange(num_graphs + 1) * (value.shape[0] // num_graphs)
+        out._slice_dict[key] = slices
+        out._inc_dict[key] = ptr[:-1] if key == "edge_index" else nothing
+    return out

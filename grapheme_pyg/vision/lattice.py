@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from grapheme_pyg.vision.assemble import offsets
 from grapheme_pyg.vision.hierarchy import Hierarchy
-from grapheme_pyg.vision.image_graph import ImageGraph
+from grapheme_pyg.vision.image_graph import as_batch
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
 
 
@@ -53,26 +54,21 @@ def make_lattice(hierarchy: Hierarchy, vocabulary: Vocabulary, *, edge_attr: boo
     """
     dag = unroll(hierarchy, vocabulary)
     height, width = hierarchy.size
+    num_levels = int(hierarchy.level[-1]) + 1
     centre = torch.cat([hierarchy.centre, torch.tensor([[width / 2, height / 2]], dtype=torch.float64)])
-    whole = torch.tensor([hierarchy.level.numel()])
-    top = len(dag.first_level) - 1
-    top_type = torch.tensor([vocabulary.first_node_type[min(top, len(vocabulary.levels) - 1)]])
-    top_level = torch.tensor([dag.first_level[top]])
-    entity = torch.cat([dag.entity, whole])
-    offsets = None
-    if edge_attr:
-        offset = (centre[dag.entity[dag.source]] - centre[dag.entity[dag.target]]) / max(height, width)
-        offsets = torch.cat([offset, offset.square().sum(dim=1, keepdim=True).sqrt()], dim=1).float()
+    entity = torch.cat([dag.entity, torch.tensor([hierarchy.level.numel()])])
     return Lattice(
         size=hierarchy.size,
         entity=entity,
-        node_type=torch.cat([dag.node_type, top_type]),
-        level=torch.cat([dag.level, top_level]),
+        node_type=torch.cat([dag.node_type, torch.tensor([vocabulary.first_node_type[int(hierarchy.type[-1])]])]),
+        level=torch.cat([dag.level, torch.tensor([vocabulary.first_stages(num_levels)[-1]])]),
         pos=(centre / torch.tensor([width, height])).float()[entity],
         edge_index=torch.stack([dag.source, dag.target]),
         edge_type=dag.edge_type,
-        edge_attr=offsets,
-        cell_of_pixel=hierarchy.finest_of_pixel if seg else None,
+        edge_attr=offsets(centre[dag.entity[dag.source]], centre[dag.entity[dag.target]], hierarchy.size)
+        if edge_attr
+        else None,
+        cell_of_pixel=hierarchy.finest_of_pixel[0] if seg else None,
     )
 
 
@@ -105,7 +101,7 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
         "seg": None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel),
     }
     known = {key: value for key, value in fields.items() if value is not None}
-    return _as_batch(known, batch.long(), num_nodes, num_edges)
+    return as_batch(known, batch.long(), num_nodes, num_edges)
 
 
 def _edges(lattice: Lattice, by_node: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -142,25 +138,3 @@ def _segmentation(present: Tensor, cell_of_pixel: Tensor) -> Tensor:
     """The node of each pixel, −1 where none: nodes of the finest level come first in a graph, in order."""
     number = present.cumsum(dim=1) - 1
     return torch.where(present, number, -1).index_select(1, cell_of_pixel).flatten()
-
-
-def _as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_edges: Tensor) -> Batch:
-    """Puts fields together with the slices that ``Batch.to_data_list`` needs."""
-    num_graphs = num_nodes.numel()
-    ptr = torch.cat([num_nodes.new_zeros(1), num_nodes.cumsum(0)])
-    edge_ptr = torch.cat([num_edges.new_zeros(1), num_edges.cumsum(0)])
-    out = Batch(_base_cls=ImageGraph, **fields)
-    out.batch, out.ptr = batch, ptr
-    out._num_graphs = num_graphs
-    out._slice_dict, out._inc_dict = {}, {}
-    nothing = torch.zeros(num_graphs, dtype=torch.int64)
-    for key, value in fields.items():
-        if out.is_node_attr(key):
-            slices = ptr
-        elif out.is_edge_attr(key):
-            slices = edge_ptr
-        else:
-            slices = torch.arange(num_graphs + 1) * (value.shape[0] // num_graphs)
-        out._slice_dict[key] = slices
-        out._inc_dict[key] = ptr[:-1] if key == "edge_index" else nothing
-    return out

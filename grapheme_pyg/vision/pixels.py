@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -129,6 +130,29 @@ def _to_channels(pixels: Tensor, in_channels: int) -> Tensor:
         return pixels
     if channels == 1:
         return pixels.expand(*pixels.shape[:-3], in_channels, *pixels.shape[-2:])
+    return to_grey(pixels).unsqueeze(-3)
+
+
+def to_grey(pixels: Tensor) -> Tensor:
+    """Luma of uint8 ``[..., C, H, W]`` with C = 1 or 3: uint8 ``[..., H, W]``."""
+    if pixels.shape[-3] == 1:
+        return pixels.squeeze(-3)
     weights = torch.tensor(LUMA, dtype=torch.int32, device=pixels.device).view(3, 1, 1)
-    luma = (pixels.int() * weights).sum(dim=-3, keepdim=True, dtype=torch.int32)
+    luma = (pixels.int() * weights).sum(dim=-3, dtype=torch.int32)
     return ((luma + 0x8000) >> 16).to(torch.uint8)
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """Images whose longer side is brought to a number of pixels, in proportion; with antialiasing when it shrinks.
+
+    Args:
+        pixels: uint8 ``[B, C, H, W]``.
+        side: Of the longer side, positive.
+    """
+    height, width = pixels.shape[-2:]
+    longer = max(height, width)
+    if longer == side:
+        return pixels
+    size = [max(1, round(length * side / longer)) for length in (height, width)]
+    drawn = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    return drawn.round_().clamp_(0, 255).to(torch.uint8)

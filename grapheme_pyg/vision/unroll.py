@@ -1,68 +1,86 @@
-"""A hierarchy → a directed acyclic graph: one copy of each entity for every round. Knows no pixels."""
+"""Hierarchies → directed acyclic graphs: one copy of each entity for every round. Knows no pixels."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch_geometric.typing import EdgeType
 
-from grapheme_pyg.vision.hierarchy import Hierarchy, LevelSpec, Relations
+from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, Schema
 
 
 class Vocabulary:
-    """Node types and edge types of every graph that a configuration can make.
+    """Node types and edge types of every graph that a schema can make.
 
-    A node type is a level and a round; an edge type is a relation between two node types. Levels beyond the
-    configured ones share the last one's types, so the relations from the last level to the next, which is
-    of the same types, are in the vocabulary too.
+    A node type is an entity type and a round; an edge type is a relation between two node types.
 
     Args:
-        levels: The words for each configured level, fine to coarse; at least two.
-        rounds: How many nodes each entity of a level has, at least one.
-        extend: Whether there may be levels beyond.
+        schema: The words for entities and relations.
     """
 
-    def __init__(self, levels: Sequence[LevelSpec], rounds: Sequence[int], *, extend: bool = True) -> None:
-        self.levels, self.rounds = tuple(levels), tuple(rounds)
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
         self.node_types: list[str] = []
+        # For each node type: the entity type and its level, and the round.
+        self.node_kinds: list[int] = []
         self.node_levels: list[int] = []
         self.node_rounds: list[int] = []
-        self.edge_types: list[EdgeType] = []
         self.first_node_type: list[int] = []
-        # First edge type of the lateral relations into each round, and of the part-of relations from a level.
-        self.first_lateral: list[list[int]] = []
-        self.first_part_of: list[int] = []
-
-        for i, (level, num_rounds) in enumerate(zip(self.levels, self.rounds, strict=True)):
+        for kind, entity in enumerate(schema.entity_types):
             self.first_node_type.append(len(self.node_types))
-            self.node_types += [f"{level.name}_round{r}" for r in range(num_rounds)]
-            self.node_levels += [i] * num_rounds
-            self.node_rounds += range(num_rounds)
-        for i, level in enumerate(self.levels):
-            first = self.first_node_type[i]
-            last = first + self.rounds[i] - 1
-            pairs = [(t, t + 1) for t in range(first, last)]
-            self.first_lateral.append([self._add(*pair, level.lateral) for pair in pairs])
-            if i + 1 == len(self.levels) and not extend:
-                break
-            above = self.first_node_type[min(i + 1, len(self.levels) - 1)]
-            self.first_part_of.append(self._add(last, above, level.part_of))
+            self.node_types += [f"{entity.name}_round{r}" for r in range(entity.rounds)]
+            self.node_kinds += [kind] * entity.rounds
+            self.node_levels += [entity.level] * entity.rounds
+            self.node_rounds += range(entity.rounds)
 
-    def _add(self, source: int, target: int, relations: Sequence[str]) -> int:
-        first = len(self.edge_types)
-        self.edge_types += [(self.node_types[source], name, self.node_types[target]) for name in relations]
-        return first
+        self.edge_types: list[EdgeType] = []
+        self.num_levels = max(entity.level for entity in schema.entity_types) + 1
+        self.max_rounds = max(entity.rounds for entity in schema.entity_types)
+        # Edge type of each lateral relation into each round, −1 where there is none, and of each part-of relation.
+        self.lateral_types = torch.full((len(schema.lateral), self.max_rounds), -1)
+        self.part_of_types = torch.full((len(schema.part_of),), -1)
+        for level in range(self.num_levels):
+            own = [(i, it) for i, it in enumerate(schema.lateral) if schema.entity_types[it.source].level == level]
+            for r in range(1, self.max_rounds):
+                for i, it in own:
+                    if r < schema.entity_types[it.target].rounds:
+                        self.lateral_types[i, r] = self._add(it.source, r - 1, it.name, it.target, r)
+            for i, it in enumerate(schema.part_of):
+                source = schema.entity_types[it.source]
+                if source.level == level:
+                    self.part_of_types[i] = self._add(it.source, source.rounds - 1, it.name, it.target, 0)
+        itself = {it.source: i for i, it in enumerate(schema.lateral) if it.name == "self"}
+        self.self_relation = torch.tensor([itself[kind] for kind in range(len(schema.entity_types))])
+        self.rounds = torch.tensor([entity.rounds for entity in schema.entity_types])
+
+    def _add(self, source: int, source_round: int, name: str, target: int, target_round: int) -> int:
+        ends = self.first_node_type[source] + source_round, self.first_node_type[target] + target_round
+        self.edge_types.append((self.node_types[ends[0]], name, self.node_types[ends[1]]))
+        return len(self.edge_types) - 1
+
+    def first_stages(self, num_levels: int) -> list[int]:
+        """For each of so many levels of a hierarchy, the stage at which its first round is computed."""
+        types = self.schema.entity_types
+        beyond = {kind.source for kind in self.schema.part_of if kind.source == kind.target}
+        stages = [0]
+        for level in range(num_levels - 1):
+            here = [
+                entity.rounds
+                for kind, entity in enumerate(types)
+                if entity.level == level or (entity.level < level and kind in beyond)
+            ]
+            stages.append(stages[-1] + max(here, default=0))
+        return stages
 
 
 @dataclass(frozen=True)
 class Dag:
-    """An unrolled hierarchy.
+    """Unrolled hierarchies.
 
     Shapes:
-        - **entity**, **node_type**, **level**: ``[num_nodes]`` int64; nodes by level, then entity
+        - **entity**, **node_type**, **level**: ``[num_nodes]`` int64; nodes by image, then level, then entity
         - **source**, **target**, **edge_type**: ``[num_edges]`` int64; edges by (target, type, source)
-        - **first_level**: for each level of the hierarchy, the ``level`` of its first round
+        - **first_node**: ``[num_entities]`` int64, the node of each entity's first round
     """
 
     entity: Tensor
@@ -71,7 +89,7 @@ class Dag:
     source: Tensor
     target: Tensor
     edge_type: Tensor
-    first_level: list[int]
+    first_node: Tensor
 
 
 def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
@@ -82,58 +100,48 @@ def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
 
     Args:
         hierarchy: Entities and relations; the number of its levels is free.
-        vocabulary: Whose rounds and types to use.
+        vocabulary: Of the schema that the hierarchy keeps to.
 
     Returns:
         The graph, in which ``level[source] < level[target]`` for every edge.
     """
-    last = len(vocabulary.levels) - 1
-    per_level = torch.bincount(hierarchy.level).tolist()
-    lateral_level = hierarchy.level[hierarchy.lateral.source]
-    part_of_level = hierarchy.level[hierarchy.part_of.source]
+    rounds = vocabulary.rounds[hierarchy.type]
+    if hierarchy.alone is not None:
+        rounds = torch.where(hierarchy.alone, 1, rounds)
+    entities = torch.arange(rounds.numel())
+    num_levels = int(hierarchy.level.max()) + 1 if rounds.numel() else 0
+    stage = torch.tensor(vocabulary.first_stages(num_levels))[hierarchy.level]
+    # All nodes, entity by entity; then sorted.
+    first = rounds.cumsum(0) - rounds
+    entity = entities.repeat_interleave(rounds)
+    number = torch.arange(entity.numel()) - first[entity]
+    level = stage[entity] + number
+    order = (hierarchy.image[entity] * (int(level.max()) + 1 if level.numel() else 1) + level).argsort(stable=True)
+    position = torch.empty_like(order)
+    position[order] = torch.arange(order.numel())
 
-    entity: list[Tensor] = []
-    node_type: list[Tensor] = []
-    level: list[Tensor] = []
-    first_level: list[int] = []
-    nothing = hierarchy.level[:0]
-    edges = [(nothing, nothing, nothing)]
-    first_entity = num_nodes = 0
-    shift = 0  # from an entity's number to that of its node in the round at hand
-    for own, count in enumerate(per_level):
-        configured = min(own, last)
-        entities = torch.arange(first_entity, first_entity + count)
-        lateral = _select(hierarchy.lateral, lateral_level == own)
-        first_level.append(len(level))
-        itself = torch.full_like(entities, vocabulary.levels[configured].lateral.index("self"))
-        for r in range(vocabulary.rounds[configured]):
-            below, shift = shift, num_nodes - first_entity
-            if r > 0:
-                first = vocabulary.first_lateral[configured][r - 1]
-                edges.append((lateral.source + below, lateral.target + shift, lateral.kind + first))
-                edges.append((entities + below, entities + shift, itself + first))
-            elif own > 0:
-                part_of = _select(hierarchy.part_of, part_of_level == own - 1)
-                first = vocabulary.first_part_of[min(own - 1, last)]
-                edges.append((part_of.source + below, part_of.target + shift, part_of.kind + first))
-            entity.append(entities)
-            node_type.append(torch.full_like(entities, vocabulary.first_node_type[configured] + r))
-            level.append(torch.full_like(entities, len(level)))
-            num_nodes += count
-        first_entity += count
-
+    lateral = hierarchy.lateral
+    itself = Relations(entities, entities, vocabulary.self_relation[hierarchy.type])
+    edges = []
+    for r in range(1, vocabulary.max_rounds):
+        for relations in (lateral, itself):
+            edge_type = vocabulary.lateral_types[relations.type, r]
+            kept = ((edge_type >= 0) & (r < rounds[relations.target])).nonzero().squeeze(1)
+            source, target = first[relations.source[kept]] + r - 1, first[relations.target[kept]] + r
+            edges.append((position[source], position[target], edge_type[kept]))
+    part_of = hierarchy.part_of
+    source = first[part_of.source] + rounds[part_of.source] - 1
+    edges.append((position[source], position[first[part_of.target]], vocabulary.part_of_types[part_of.type]))
     source, target, edge_type = (torch.cat(column) for column in zip(*edges, strict=True))
-    order = ((target * len(vocabulary.edge_types) + edge_type) * num_nodes + source).argsort()
+    by = ((target * len(vocabulary.edge_types) + edge_type) * order.numel() + source).argsort()
+    entity = entity[order]
+    first_type = torch.tensor(vocabulary.first_node_type)
     return Dag(
-        entity=torch.cat(entity),
-        node_type=torch.cat(node_type),
-        level=torch.cat(level),
-        source=source[order],
-        target=target[order],
-        edge_type=edge_type[order],
-        first_level=first_level,
+        entity=entity,
+        node_type=first_type[hierarchy.type[entity]] + number[order],
+        level=level[order],
+        source=source[by],
+        target=target[by],
+        edge_type=edge_type[by],
+        first_node=position[first],
     )
-
-
-def _select(relations: Relations, mask: Tensor) -> Relations:
-    return Relations(relations.source[mask], relations.target[mask], relations.kind[mask])

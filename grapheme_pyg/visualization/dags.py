@@ -25,19 +25,23 @@ GROUPS = (("lateral", "#2f9bd8"), ("self", "#5a5a5a"), ("part of", "#e8791a"))
 LINE_WIDTHS = {"image": (1.0, 0.0, 0.7), "levels": (0.5, 0.7, 0.6)}
 
 
-def to_networkx(data: Data, metadata: Metadata | None = None) -> "nx.DiGraph[int]":
+def to_networkx(
+    data: Data, metadata: Metadata | None = None, *, multi: bool = False
+) -> "nx.DiGraph[int] | nx.MultiDiGraph[int]":
     """The graph for networkx, in plain Python values.
 
     Args:
         data: The graph of one image.
         metadata: ``brain.metadata``, to have names instead of numbers.
+        multi: Whether to make a ``MultiDiGraph``, which holds several edges between two nodes: blobs, for one, may be
+            near one another and one above the other.
 
     Returns:
         Nodes 0…num_nodes − 1 with ``pos`` (x right, y down), ``level`` and ``node_type``; edges with
         ``edge_type``, which with metadata is the relation's name, such as ``"north_of"``.
 
     Raises:
-        ValueError: ``data`` is a batch, lacks a field or has parallel edges, which a ``DiGraph`` cannot hold.
+        ValueError: ``data`` is a batch, lacks a field, or has parallel edges without ``multi``.
     """
     _check_data(data)
     node_types: list[Any] = data.node_type.tolist()
@@ -45,12 +49,14 @@ def to_networkx(data: Data, metadata: Metadata | None = None) -> "nx.DiGraph[int
     if metadata is not None:
         node_types = [metadata[0][kind] for kind in node_types]
         edge_types = [metadata[1][kind][1] for kind in edge_types]
-    graph: nx.DiGraph[int] = nx.DiGraph()
+    graph: nx.DiGraph[int] | nx.MultiDiGraph[int] = nx.MultiDiGraph() if multi else nx.DiGraph()
     for node, (pos, level) in enumerate(zip(data.pos.tolist(), data.level.tolist(), strict=True)):
         graph.add_node(node, pos=tuple(pos), level=level, node_type=node_types[node])
     for (source, target), edge_type in zip(data.edge_index.t().tolist(), edge_types, strict=True):
-        if graph.has_edge(source, target):
-            raise ValueError(f"data: expected no parallel edges, got several from node {source} to node {target}")
+        if not multi and graph.has_edge(source, target):
+            raise ValueError(
+                f"data: expected no parallel edges without multi=True, got several from node {source} to node {target}"
+            )
         graph.add_edge(source, target, edge_type=edge_type)
     return graph
 

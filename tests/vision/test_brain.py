@@ -419,8 +419,9 @@ def test_fields_that_users_add_are_filed_by_length():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mode": "blobs"}, "mode: expected 'grid', got 'blobs'"),
-        ({"mode": None}, "mode: expected 'grid', got None"),
+        ({"mode": "blobs"}, r"mode: expected one of \('grid', 'blob', 'superpixel', 'hybrid'\), got 'blobs'"),
+        ({"mode": None}, "mode: expected one of .*, got None"),
+        ({"rings": 3}, r"rings: expected an option of mode 'grid', one of \['patch_size', "),
         *(({"in_channels": it}, "in_channels: expected 1 or 3, got ") for it in (0, 2, 4, True, 3.0, "1")),
         *(({"patch_size": it}, "patch_size: expected a positive integer, got ") for it in (0, -1, 2.0, True)),
         *(({"threshold": it}, "threshold: expected an integer in 0…254, got ") for it in (-1, 255, 0.5, None)),

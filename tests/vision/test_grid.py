@@ -92,7 +92,7 @@ def test_threshold_has_to_be_exceeded(threshold, background, channel):
 def reference(image, brain):
     """Nodes {(stage, row, column): (node type, centre, features)} and edges {(node, edge type, node)}."""
     channels, height, width = image.shape
-    patch, last = brain.patch_size, len(brain.rounds) - 1
+    patch, last = brain.finder.patch_size, len(brain.finder.rounds) - 1
 
     def cut(row, column, side, margin=0):
         rows = slice(max(row * side - margin, 0), (row + 1) * side + margin)
@@ -102,9 +102,9 @@ def reference(image, brain):
     fine = set()
     for row in range(rows):
         for column in range(columns):
-            for pixels in cut(row, column, patch, brain.margin).tolist():
+            for pixels in cut(row, column, patch, brain.finder.margin).tolist():
                 values = [value for line in pixels for value in line]
-                if max(values) - min(values) > brain.threshold:
+                if max(values) - min(values) > brain.finder.threshold:
                     fine.add((row, column))
     levels = [fine]
     while len(levels) == 1 or max(rows, columns) > 4:
@@ -121,7 +121,7 @@ def reference(image, brain):
     stage, below = 0, None
     for level, cells in enumerate(levels):
         side, name = patch << level, f"cell{min(level, last)}"
-        for round_ in range(brain.rounds[min(level, last)]):
+        for round_ in range(brain.finder.rounds[min(level, last)]):
             own = f"{name}_round{round_}"
             for row, column in cells:
                 y = (row * side + min((row + 1) * side, height)) / 2 / height
@@ -130,8 +130,8 @@ def reference(image, brain):
                     features = [
                         image[channel, min(max(j, 0), height - 1), min(max(i, 0), width - 1)] / 255
                         for channel in range(channels)
-                        for j in range(row * side - brain.margin, (row + 1) * side + brain.margin)
-                        for i in range(column * side - brain.margin, (column + 1) * side + brain.margin)
+                        for j in range(row * side - brain.finder.margin, (row + 1) * side + brain.finder.margin)
+                        for i in range(column * side - brain.finder.margin, (column + 1) * side + brain.finder.margin)
                     ]
                 else:
                     features = mean_and_spread(cut(row, column, side))
@@ -149,7 +149,7 @@ def reference(image, brain):
                         edges.add((source, (below, relation, own), (stage, row, column)))
             stage, below = stage + 1, own
     if not fine:
-        top = stage - brain.rounds[min(level, last)], 0, 0
+        top = stage - brain.finder.rounds[min(level, last)], 0, 0
         nodes = {top: (f"{name}_round0", (0.5, 0.5), mean_and_spread(image))}
     return nodes, edges
 

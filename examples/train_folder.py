@@ -1,0 +1,77 @@
+"""Train on your own pictures: a folder with one folder for each class, of any sizes and kinds.
+
+    python examples/train_folder.py PICTURES
+    python examples/train_folder.py PICTURES --mode superpixel --grey --epochs 20
+    python examples/train_folder.py PICTURES --predict one.jpg another.png
+
+Of each class the last tenth of the files is held out for validation. Pictures are read as they are needed. A finished
+model is kept in the run's folder; with ``--predict`` it says what other pictures show.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.datasets import load_image_folder, read_image
+from grapheme_pyg.datasets.image_files import ON_ERROR
+from grapheme_pyg.vision.brain import FINDERS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="PICTURES", help="folder/class_name/*.png|jpg|…")
+    parser.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="how entities are found")
+    parser.add_argument("--grey", action="store_true", help="turn colour into luma")
+    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--hidden", type=int, nargs="+", metavar="C", help="width of states, by level")
+    parser.add_argument("--no-flip", action="store_true", help="where left and right matter, as in letters")
+    parser.add_argument("--on-error", choices=ON_ERROR, default="raise", help="broken files: say so, or skip them")
+    parser.add_argument("--num-workers", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run-dir", type=Path, help="where results go (default: runs/<folder>-<date>-<time>)")
+    parser.add_argument("--predict", type=Path, nargs="*", default=[], metavar="FILE", help="pictures to name then")
+    arguments = parser.parse_args()
+
+    channels = 1 if arguments.grey else 3
+    data = load_image_folder(arguments.folder, channels, on_error=arguments.on_error)
+    training, validation = data.split()
+    settings = TrainingSettings(
+        epochs=arguments.epochs,
+        batch_size=arguments.batch_size,
+        flip=0.0 if arguments.no_flip else 0.5,
+        num_workers=arguments.num_workers,
+        seed=arguments.seed,
+    )
+    torch.manual_seed(settings.seed)
+    model = ImageClassificationModel(
+        VisionBrain(arguments.mode, in_channels=channels), data.classes, hidden_channels=arguments.hidden
+    )
+    run_dir = arguments.run_dir or Path(f"runs/{arguments.folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    counts = f"{len(training):,} pictures to learn from, {len(validation):,} to validate"
+    print(f"{len(data.classes)} classes, {counts}; results go to {run_dir}", flush=True)
+    fit(
+        model,
+        training.images,
+        training.labels,
+        validation=(validation.images, validation.labels),
+        settings=settings,
+        run_dir=run_dir,
+    )
+    model.calibrate(validation.images, validation.labels)
+    model.save_pretrained(run_dir / "model")
+    if arguments.predict:
+        prediction = model.predict([read_image(path, channels) for path in arguments.predict])
+        for path, label, confidence in zip(arguments.predict, prediction.labels, prediction.confidences, strict=True):
+            print(f"{path}: {label} ({100 * confidence:.0f} %)")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"train_folder.py: {error}")

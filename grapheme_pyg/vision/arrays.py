@@ -1,0 +1,9 @@
+"""Names for NumPy arrays in annotations: what their values are."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Bools: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Floats: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Ints: TypeAlias = np.ndarray[Any, np.dtype[Any]]

@@ -1,0 +1,172 @@
+"""Edges and corners of images, as points. Knows no PyG."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grapheme_pyg.vision.arrays import Bools, Floats, Ints
+from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.neighbours import nearest, within_spacing
+from grapheme_pyg.vision.pixels import to_grey
+
+KINDS = ("edge", "corner")
+NUM_FEATURES = 5
+# Root mean square slopes along an axis, in 0…1: the greater one of an edge, the lesser one of a corner.
+STRENGTH = 0.1
+# A corner's lesser slope is at least this share of its greater one.
+ROUNDNESS = 0.4
+# No stronger detection of its kind is as near as this, in pixels along an axis.
+REACH = 2
+# At most so many of each kind and image, the strongest.
+MOST = 32
+
+
+def with_detections(schema: Schema) -> Schema:
+    """The words, and those for edges and corners, which stand on the finest level."""
+    finest = [i for i, kind in enumerate(schema.entity_types) if kind.level == 0]
+    rounds = schema.entity_types[finest[0]].rounds
+    first = len(schema.entity_types)
+    points = range(first, first + len(KINDS))
+    types = tuple(EntityType(name, 0, NUM_FEATURES, rounds) for name in KINDS)
+    lateral = [RelationType(i, "self", i) for i in points]
+    lateral += [RelationType(i, "near", j) for i in points for j in points]
+    lateral += [RelationType(i, "inside", j) for i in points for j in finest]
+    lateral += [RelationType(j, "contains", i) for i in points for j in finest]
+    coarser = [i for i in range(first) if i not in finest]
+    part_of = [RelationType(i, "inside", j) for i in points for j in coarser]
+    return Schema(schema.entity_types + types, schema.lateral + tuple(lateral), schema.part_of + tuple(part_of))
+
+
+def add_detections(hierarchy: Hierarchy, features: Tensor, pixels: Tensor, schema: Schema) -> tuple[Hierarchy, Tensor]:
+    """Puts edges and corners into a hierarchy: near one another, and inside the finest entity at their pixel.
+
+    Both are local maxima of the structure tensor's eigenvalues: of the greater one along edges, of the lesser one at
+    corners (J. Shi and C. Tomasi, "Good features to track", 1994).
+
+    Args:
+        hierarchy: Of the images.
+        features: ``[num_entities, num_features]`` float32, of its entities.
+        pixels: uint8 ``[B, C, H, W]``.
+        schema: With the words, see :func:`with_detections`.
+
+    Returns:
+        The hierarchy with the new entities, and the features of all.
+    """
+    grey = to_grey(pixels).numpy().astype(np.int64)
+    width = grey.shape[2]
+    kind, image, y, x, found = _detect(grey)
+    num_old, first = hierarchy.level.numel(), len(schema.entity_types) - len(KINDS)
+    points = np.arange(kind.size) + num_old
+    centre = np.stack([x, y], axis=1) + 0.5
+
+    source, target, distance = nearest(image, centre)
+    near = within_spacing(image, target, distance)
+    source, target = source[near], target[near]
+    numbers = {(r.source, r.name, r.target): i for i, r in enumerate(schema.lateral)}
+    upward = {(r.source, r.name, r.target): i for i, r in enumerate(schema.part_of)}
+    table = np.array([[numbers[first + a, "near", first + b] for b in range(len(KINDS))] for a in range(len(KINDS))])
+    lateral = [(points[source], points[target], table[kind[source], kind[target]])]
+
+    around = hierarchy.finest_of_pixel.numpy()[image, y * width + x]
+    part_of = []
+    types = hierarchy.type.numpy()
+    within = around >= 0
+    for i in range(len(KINDS)):
+        for j in range(first):
+            here = np.flatnonzero(within & (kind == i))
+            here = here[types[around[here]] == j]
+            inner, outer = points[here], around[here]
+            if (first + i, "inside", j) in numbers:
+                lateral.append((inner, outer, np.full(here.size, numbers[first + i, "inside", j])))
+                lateral.append((outer, inner, np.full(here.size, numbers[j, "contains", first + i])))
+            else:
+                part_of.append((inner, outer, np.full(here.size, upward[first + i, "inside", j])))
+
+    both_images = torch.cat([hierarchy.image, torch.from_numpy(image)])
+    both_levels = torch.cat([hierarchy.level, torch.zeros(kind.size, dtype=torch.int64)])
+    order = (both_images * (int(both_levels.max()) + 1) + both_levels).argsort(stable=True)
+    number = torch.empty_like(order)
+    number[order] = torch.arange(order.numel())
+    width_of_x = max(features.shape[1], NUM_FEATURES)
+    measured = torch.from_numpy(found.astype(np.float32))
+    features = torch.cat([_pad(features, width_of_x), _pad(measured, width_of_x)])[order]
+    entity = hierarchy.finest_of_pixel
+    joined = replace(
+        hierarchy,
+        image=both_images[order],
+        level=both_levels[order],
+        type=torch.cat([hierarchy.type, torch.from_numpy(kind + first)])[order],
+        centre=torch.cat([hierarchy.centre, torch.from_numpy(centre)])[order],
+        lateral=_extend(hierarchy.lateral, lateral, number),
+        part_of=_extend(hierarchy.part_of, part_of, number),
+        finest_of_pixel=torch.where(entity >= 0, number[entity.clamp(min=0)], -1),
+        alone=None if hierarchy.alone is None else F.pad(hierarchy.alone, (0, kind.size))[order],
+    )
+    return joined, features
+
+
+def _detect(grey: Ints) -> tuple[Ints, Ints, Ints, Ints, Floats]:
+    """Kind, image, row, column and features of detections, by image, then row, column and kind."""
+    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    gx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    gy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    xx, xy, yy = (_window_sum(product) for product in (gx * gx, gx * gy, gy * gy))
+    # Sums over nine pixels of products of differences in −255…255.
+    a, b, c = (values / (9 * 255**2) for values in (xx, xy, yy))
+    root = np.sqrt((a - c) ** 2 + 4 * b**2)
+    greater, lesser = (a + c + root) / 2, ((a + c - root) / 2).clip(min=0)
+    is_corner = (lesser > STRENGTH**2) & (lesser > ROUNDNESS**2 * greater)
+    is_edge = (greater > STRENGTH**2) & ~is_corner
+    found: list[tuple[Ints, ...]] = []
+    for number, (mask, strength) in enumerate(((is_edge, greater), (is_corner, lesser))):
+        peak = mask & _is_maximum(np.where(mask, strength, 0.0))
+        image, y, x = peak.nonzero()
+        order = np.lexsort((x, y, -strength[image, y, x], image))
+        ranked = image[order]
+        order = order[np.arange(order.size) - ranked.searchsorted(ranked) < MOST]
+        found.append((np.full(order.size, number), image[order], y[order], x[order]))
+    kind, image, y, x = (np.concatenate(column) for column in zip(*found, strict=True))
+    order = np.lexsort((kind, x, y, image))
+    kind, image, y, x = kind[order], image[order], y[order], x[order]
+    at = image, y, x
+    size = np.where(root[at] > 0, root[at], 1)
+    direction = (a - c)[at] / size, 2 * b[at] / size
+    mean = _window_sum(grey)[at] / (9 * 255)
+    features = np.stack([np.sqrt(greater[at]), np.sqrt(lesser[at]), *direction, mean], axis=1)
+    return kind, image, y, x, features
+
+
+def _window_sum(values: Ints) -> Ints:
+    """Sums over 3×3 pixels, the border repeated."""
+    padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
+    total: Ints = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
+    return total
+
+
+def _is_maximum(strength: Floats) -> Bools:
+    """Which pixels are the strongest of those within reach; of equally strong ones the first, row by row."""
+    height, width = strength.shape[1:]
+    padded = np.pad(strength, ((0, 0), (REACH, REACH), (REACH, REACH)), constant_values=-1.0)
+    best = np.ones(strength.shape, bool)
+    for dy in range(-REACH, REACH + 1):
+        for dx in range(-REACH, REACH + 1):
+            if (dy, dx) != (0, 0):
+                other = padded[:, REACH + dy : REACH + dy + height, REACH + dx : REACH + dx + width]
+                best &= strength > other if (dy, dx) < (0, 0) else strength >= other
+    return best
+
+
+def _extend(old: Relations, new: list[tuple[Ints, Ints, Ints]], number: Tensor) -> Relations:
+    columns = [torch.from_numpy(np.concatenate([np.empty(0, np.int64), *column])) for column in zip(*new, strict=True)]
+    if not columns:
+        columns = [old.source[:0]] * 3
+    source, target, kind = (torch.cat(pair) for pair in zip((old.source, old.target, old.type), columns, strict=True))
+    return Relations(number[source], number[target], kind)
+
+
+def _pad(features: Tensor, width: int) -> Tensor:
+    return F.pad(features, (0, width - features.shape[1]))

@@ -1,0 +1,211 @@
+"""Superpixels and what they merge into: the finder of ``mode="superpixel"``. Knows pixels and no PyG."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from grapheme_pyg.vision.arrays import Bools, Floats, Ints
+from grapheme_pyg.vision.checks import check, check_rounds, is_int
+from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.pixels import to_grey
+from grapheme_pyg.vision.region_graph import OCTANTS, adjacent, merge, octant
+from grapheme_pyg.vision.shapes import Regions, ellipse
+
+DISTANCES = ("near", "far")
+# Size, place, extent, ellipse and slopes.
+NUM_SHAPE_FEATURES = 12
+# Of white in CIELAB.
+LIGHTNESS = 100
+
+
+@dataclass(frozen=True)
+class SuperpixelFinder:
+    """Finds the regions of SLIC where there is contrast, who touches whom, and what they merge into, level by level.
+
+    R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012, as scikit-image
+    has it, with a mask: B. Irving, "maskSLIC: regional superpixel generation", 2016. Of a blank image it is all of it.
+
+    Args:
+        in_channels: Of the image, 1 or 3.
+        num_regions: About how many regions of an image there are on the finest level.
+        compactness: Of SLIC: the larger, the squarer. In units of grey levels in [0, 1], for colours too, which SLIC
+            compares in the CIELAB space, where lightness is in [0, 100].
+        threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
+            levels of 0…255; -1 to take all pixels.
+        rounds: For each level, how many nodes each region has; at least two levels.
+
+    Raises:
+        ValueError: An argument is out of its range.
+    """
+
+    in_channels: int = 1
+    num_regions: int = 75
+    compactness: float = 0.25
+    threshold: int = 32
+    rounds: tuple[int, ...] = (3, 2, 1)
+
+    def __post_init__(self) -> None:
+        check("num_regions", self.num_regions, is_int(self.num_regions, 1), "a positive integer")
+        positive = isinstance(self.compactness, int | float) and self.compactness > 0
+        check("compactness", self.compactness, positive, "a positive number")
+        check("threshold", self.threshold, is_int(self.threshold, -1) and self.threshold < 255, "an integer in -1…254")
+        check_rounds(self.rounds)
+        object.__setattr__(self, "rounds", tuple(self.rounds))
+
+    @property
+    def num_features(self) -> int:
+        """Of each region."""
+        return 2 * self.in_channels + NUM_SHAPE_FEATURES
+
+    def schema(self) -> Schema:
+        """Who touches whom, by direction and distance; and where in its whole a part lies."""
+        types = [EntityType(f"region{i}", i, self.num_features, count) for i, count in enumerate(self.rounds)]
+        names = ["self", *(f"{name}_of_{distance}" for distance in DISTANCES for name in OCTANTS)]
+        lateral = [RelationType(i, name, i) for i in range(len(types)) for name in names]
+        part_of = [
+            RelationType(i, f"{name}_part_of", i + 1) for i in range(len(types) - 1) for name in ("centre", *OCTANTS)
+        ]
+        return Schema(tuple(types), tuple(lateral), tuple(part_of))
+
+    def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
+        """Regions of images, and their features.
+
+        Args:
+            pixels: uint8 ``[B, C, H, W]``.
+
+        Returns:
+            The regions, and float32 ``[num_regions, num_features]``.
+        """
+        num_images, _, height, width = pixels.shape
+        labels, count = self._segment(pixels)
+        finest = labels
+        gradients = _gradients(to_grey(pixels).numpy().astype(np.int64))
+        image, level, centre, features = [], [], [], []
+        lateral, part_of = [], []
+        first = 0
+        last = len(self.rounds) - 1
+        num_lateral = 1 + len(DISTANCES) * len(OCTANTS)
+        for i in range(last + 1):
+            regions = Regions(labels, count)
+            of_image = np.empty(count + 1, np.int64)
+            # What is in no region goes to the end, and is dropped.
+            of_image[labels.reshape(num_images, -1)] = np.arange(num_images)[:, None]
+            of_image = of_image[:-1]
+            image.append(of_image)
+            level.append(np.full(count, i))
+            centre.append(regions.centre)
+            colour = self._colour(regions, pixels)
+            features.append(self._features(regions, colour, gradients))
+
+            source, target = adjacent(labels)
+            offset = regions.centre[source] - regions.centre[target]
+            # Mean distance between the middles of squares that would fill the same area.
+            filled = np.bincount(of_image, regions.area, num_images) / np.bincount(of_image, minlength=num_images)
+            spacing = np.sqrt(filled)[of_image[target]]
+            far = (offset * offset).sum(axis=1) > spacing * spacing
+            kind = i * num_lateral + 1 + len(OCTANTS) * far + octant(offset)
+            lateral.append((source + first, target + first, kind))
+            if i < last:
+                whole = merge(source, target, regions.area, colour[:, : self.in_channels], regions.centre, spacing)
+                up = int(whole.max()) + 1
+                labels = np.append(whole, -1)[labels]
+                middle = np.stack([np.bincount(whole, regions.area * c) for c in regions.centre.T], axis=1)
+                area = np.bincount(whole, regions.area)
+                offset = regions.centre - (middle / area[:, None])[whole]
+                central = (offset * offset).sum(axis=1) * 8 < area[whole]
+                place = np.where(central, 0, 1 + octant(offset))
+                part_of.append((np.arange(count) + first, whole + first + count, i * 9 + place))
+                first, count = first + count, up
+        order = np.lexsort((np.concatenate(level), np.concatenate(image)))
+        number = np.empty_like(order)
+        number[order] = np.arange(order.size)
+        levels = torch.from_numpy(np.concatenate(level)[order])
+        hierarchy = Hierarchy(
+            num_images=num_images,
+            image=torch.from_numpy(np.concatenate(image)[order]),
+            level=levels,
+            type=levels,
+            centre=torch.from_numpy(np.concatenate(centre)[order]),
+            lateral=_relations(lateral, number),
+            part_of=_relations(part_of, number),
+            finest_of_pixel=torch.from_numpy(np.where(finest >= 0, number[finest], -1).reshape(num_images, -1)),
+            size=(height, width),
+        )
+        return hierarchy, torch.from_numpy(np.concatenate(features)[order].astype(np.float32))
+
+    def _segment(self, pixels: Tensor) -> tuple[Ints, int]:
+        """Regions of all images, counted on from image to image, −1 for none, ``[B, H, W]``; and their number."""
+        try:
+            from skimage.segmentation import slic  # heavy, and optional
+        except ImportError as error:
+            raise ImportError("mode='superpixel' needs scikit-image: pip install 'grapheme_pyg[superpixel]'") from error
+        colour = self.in_channels == 3
+        images = pixels.movedim(1, -1).numpy() if colour else pixels[:, 0].numpy()
+        active = self._active(pixels.numpy())
+        labels = np.full(active.shape, -1)
+        count = 0
+        for out, picture, mask in zip(labels, images, active, strict=True):
+            with warnings.catch_warnings():
+                # Pixels may be fewer than regions.
+                warnings.filterwarnings("ignore", message="One of the clusters is empty")
+                found = slic(
+                    picture,
+                    n_segments=self.num_regions,
+                    compactness=self.compactness * (LIGHTNESS if colour else 1),
+                    start_label=1,
+                    channel_axis=-1 if colour else None,
+                    # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
+                    mask=None if mask.all() else mask,
+                )
+            # Numbers without gaps, in the order of first pixels.
+            _, first, numbers = np.unique(found[mask], return_index=True, return_inverse=True)
+            rank = np.empty_like(first)
+            rank[first.argsort()] = np.arange(first.size)
+            out[mask] = rank[numbers] + count
+            count += first.size
+        return labels, count
+
+    def _active(self, pixels: Ints) -> Bools:
+        """Pixels with contrast around them, ``[B, H, W]``; all, of an image without any."""
+        window = (1, 1, 3, 3)
+        high = ndimage.maximum_filter(pixels, window, mode="nearest")
+        low = ndimage.minimum_filter(pixels, window, mode="nearest")
+        active: Bools = (high - low > self.threshold).any(axis=1)
+        active[~active.any(axis=(1, 2))] = True
+        return active
+
+    def _colour(self, regions: Regions, pixels: Tensor) -> Floats:
+        """Means, then standard deviations of the channels, in [0, 1]."""
+        channels = pixels.numpy().swapaxes(0, 1).astype(np.int64)
+        mean = np.stack([regions.mean(values) for values in channels], axis=1)
+        squares = np.stack([regions.mean(values * values) for values in channels], axis=1)
+        return np.concatenate([mean, np.sqrt((squares - mean * mean).clip(min=0))], axis=1) / 255
+
+    def _features(self, regions: Regions, colour: Floats, gradients: tuple[Ints, Ints]) -> Floats:
+        height, width = regions.labels.shape[1:]
+        top, left, bottom, right = regions.box.T
+        extent = np.stack([right - left + 1, bottom - top + 1], axis=1) / (width, height)
+        gx, gy = gradients
+        slope = [regions.mean(values) / 255 for values in (gx, gy)]
+        strength = [np.sqrt(regions.mean(values * values)) / 255 for values in (gx, gy)]
+        area = np.sqrt(regions.area / (height * width))
+        columns = [area, *(regions.centre / (width, height)).T, *extent.T, *ellipse(regions.moments).T]
+        return np.stack([*colour.T, *columns, *slope, *strength], axis=1)
+
+
+def _gradients(grey: Ints) -> tuple[Ints, Ints]:
+    """Central differences along x and y, the border repeated."""
+    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    return padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+
+
+def _relations(found: list[tuple[Ints, Ints, Ints]], number: Ints) -> Relations:
+    source, target, kind = (
+        np.concatenate(column) if column else np.empty(0, np.int64)
+        for column in (zip(*found, strict=True) if found else ((), (), ()))
+    )
+    return Relations(torch.from_numpy(number[source]), torch.from_numpy(number[target]), torch.from_numpy(kind))
