@@ -22,7 +22,7 @@ class Preset:
 WIDTHS: dict[str, Callable[[int], tuple[int, ...]]] = {
     "grid": lambda levels: (32, 64, *(96,) * (levels - 2)),
     "blob": lambda levels: (64,) * levels,
-    "superpixel": lambda levels: (32, 64, *(96,) * (levels - 2)),
+    "superpixel": lambda levels: (64, 96, *(128,) * (levels - 2)),
     "hybrid": lambda levels: (32, 64, *(96,) * (levels - 2)),
 }
 
