@@ -72,8 +72,8 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": parameters, "weight_decay": decay} for parameters, decay, _ in groups if parameters]
     )
-    # A schedule of one or two steps has no rise and fall.
-    total_steps = max(3, epochs * -(-len(digits) // batch_size))
+    # A schedule of so few steps has no rise and fall.
+    total_steps = max(6, epochs * -(-len(digits) // batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=total_steps, pct_start=0.2)
     model.train()
     for epoch in range(epochs):

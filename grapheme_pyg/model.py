@@ -13,7 +13,7 @@ from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.on_images import OnImages
-from grapheme_pyg.presets import PRESETS, WIDTHS
+from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.vision import VisionBrain
 
 
@@ -24,7 +24,7 @@ class ImageClassificationModel(OnImages):
         vision: Turns images into graphs; its vocabulary keys the weights.
         classes: Number of classes, or their names.
         hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse; good ones for
-            its mode if None.
+            its mode and channels if None.
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
         embedding_channels: Width of the embedding that templates are compared with.
         templates_per_class: Templates of each class.
@@ -59,7 +59,7 @@ class ImageClassificationModel(OnImages):
         super().__init__()
         num_levels = max(vision.node_levels) + 1
         if hidden_channels is None:
-            hidden_channels = WIDTHS[vision.mode](num_levels)
+            hidden_channels = default_widths(vision.mode, vision.in_channels, num_levels)
         several = isinstance(hidden_channels, Sequence) and len(hidden_channels) == num_levels
         if not several or min(hidden_channels) < 1:
             expected = f"{num_levels} positive integers, one for each level of vision"

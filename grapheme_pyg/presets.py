@@ -1,6 +1,5 @@
 """Sizes of models, by name."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,13 +17,23 @@ class Preset:
     model: dict[str, Any] = field(default_factory=dict)
 
 
-# Widths of states for each mode, by the number of levels.
-WIDTHS: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "grid": lambda levels: (32, 64, *(96,) * (levels - 2)),
-    "blob": lambda levels: (64,) * levels,
-    "superpixel": lambda levels: (64, 96, *(128,) * (levels - 2)),
-    "hybrid": lambda levels: (32, 64, *(96,) * (levels - 2)),
-}
+# Widths of states for each mode: of the two finest levels, and of all above them.
+WIDTHS = {"grid": (32, 64, 96), "blob": (64, 64, 64), "superpixel": (64, 96, 128), "hybrid": (32, 64, 96)}
+# Colour images have more to tell apart than digits.
+COLOUR_WIDTHS = {"grid": (64, 128, 192), "blob": (64, 64, 64), "superpixel": (64, 128, 192), "hybrid": (64, 128, 192)}
+
+
+def default_widths(mode: str, in_channels: int, num_levels: int) -> tuple[int, ...]:
+    """Widths of states for each level, fine to coarse, of a model that asks for none.
+
+    Args:
+        mode: Of :class:`grapheme_pyg.VisionBrain`.
+        in_channels: Of its images, 1 or 3.
+        num_levels: Configured levels.
+    """
+    finest, second, others = (WIDTHS if in_channels == 1 else COLOUR_WIDTHS)[mode]
+    return (finest, second, *(others,) * num_levels)[:num_levels]
+
 
 # Numbers of weights are for ten classes of grey images. The small ones have no levels beyond the third, whose weights
 # small images would not train.

@@ -191,6 +191,14 @@ def test_float64_is_for_training_alone(few: Split) -> None:
     assert len(model.double().predict(few.images[:5]).labels) == 5
 
 
+@pytest.mark.parametrize("epochs", range(1, 8))
+def test_the_shortest_trainings(epochs: int, few: Split) -> None:
+    images, labels = few.images[:8], few.labels[:8]
+    model = ImageClassificationModel(VisionBrain())
+    metrics = fit(model, images, labels, settings=TrainingSettings(epochs=epochs, batch_size=8), verbose=False)
+    assert len(metrics) == epochs
+
+
 def test_a_plain_loop_has_the_same_losses(few: Split) -> None:
     settings = TrainingSettings(epochs=1, batch_size=50, optimizer="adamw", clip=0, device="cpu")
     expected = train(few, epochs=1, optimizer="adamw", clip=0)[1][0]["train_loss"]
@@ -202,7 +210,7 @@ def test_a_plain_loop_has_the_same_losses(few: Split) -> None:
     groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.lr, total_steps=4, pct_start=0.2, cycle_momentum=False
+        optimizer, settings.lr, total_steps=6, pct_start=0.2, cycle_momentum=False
     )
     losses = []
     for batch in loader:

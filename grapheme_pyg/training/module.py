@@ -114,8 +114,8 @@ class ClassifierTraining(pl.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             [group["lr"] for group in optimizer.param_groups],
-            # A schedule of one or two steps has no rise and fall.
-            total_steps=max(total_steps, 3),
+            # A schedule of so few steps has no rise and fall; of five, PyTorch's divides by zero.
+            total_steps=max(total_steps, 6),
             pct_start=0.2,
             cycle_momentum=False,
         )

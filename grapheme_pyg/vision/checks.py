@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+# Contrast that counts unless another is asked for, in levels of 0…255, by the number of channels: pictures in colour
+# have softer edges than ink.
+THRESHOLDS = {1: 32, 3: 8}
+
 
 def check(name: str, value: object, valid: bool, expected: str) -> None:
     """Refuses a setting.

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grapheme_pyg.vision.checks import check, check_rounds, is_int
+from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 
 # Levels are added until the grid has at most this many cells in a row and in a column.
@@ -26,7 +26,7 @@ class GridFinder:
         in_channels: Of the image, 1 or 3.
         patch_size: Side of a finest cell in pixels.
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
-            0…255, so that uint8, float and inverted images agree.
+            0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
         margin: How many pixels around a finest cell count as its own, in that comparison and in its features.
         rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
             Levels are added until the grid is at most 4×4; those beyond share the last one's types.
@@ -39,14 +39,17 @@ class GridFinder:
 
     in_channels: int = 1
     patch_size: int = 2
-    threshold: int = 32
+    threshold: int | None = None
     margin: int = 1
     rounds: tuple[int, ...] = (2, 3, 2)
     extend: bool = True
 
     def __post_init__(self) -> None:
         check("patch_size", self.patch_size, is_int(self.patch_size, 1), "a positive integer")
-        check("threshold", self.threshold, is_int(self.threshold, 0) and self.threshold < 255, "an integer in 0…254")
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
+        valid = isinstance(self.threshold, int) and is_int(self.threshold, 0) and self.threshold < 255
+        check("threshold", self.threshold, valid, "an integer in 0…254, or None")
         check("margin", self.margin, is_int(self.margin, 0), "a non-negative integer")
         several = "at least 1 for cells of one pixel, which has no contrast"
         check("margin", self.margin, self._window > 1, several)
@@ -227,6 +230,7 @@ class GridFinder:
             ]
             high = reduce(torch.maximum, [high[at] for at in strided])
             low = reduce(torch.minimum, [low[at] for at in strided])
+        assert self.threshold is not None  # chosen when this was made
         return (high - low > self.threshold).any(dim=1)
 
 

@@ -28,7 +28,7 @@ class HybridFinder:
 
     in_channels: int = 1
     patch_size: int = GridFinder.patch_size
-    threshold: int = GridFinder.threshold
+    threshold: int | None = GridFinder.threshold
     margin: int = GridFinder.margin
     rounds: tuple[int, ...] = GridFinder.rounds
     extend: bool = GridFinder.extend

@@ -143,7 +143,9 @@ def to_grey(pixels: Tensor) -> Tensor:
 
 
 def resized(pixels: Tensor, side: int) -> Tensor:
-    """Images whose longer side is brought to a number of pixels, in proportion; with antialiasing when it shrinks.
+    """Images brought to a number of pixels on their longer side, in proportion, by cubic interpolation.
+
+    There is antialiasing when they shrink.
 
     Args:
         pixels: uint8 ``[B, C, H, W]``.
@@ -154,5 +156,5 @@ def resized(pixels: Tensor, side: int) -> Tensor:
     if longer == side:
         return pixels
     size = [max(1, round(length * side / longer)) for length in (height, width)]
-    drawn = F.interpolate(pixels.float(), size, mode="bilinear", antialias=True, align_corners=False)
+    drawn = F.interpolate(pixels.float(), size, mode="bicubic", antialias=True, align_corners=False)
     return drawn.round_().clamp_(0, 255).to(torch.uint8)

@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.checks import check, check_rounds, is_int
+from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 from grapheme_pyg.vision.pixels import to_grey
 from grapheme_pyg.vision.region_graph import OCTANTS, adjacent, merge, octant
@@ -35,7 +35,7 @@ class SuperpixelFinder:
         compactness: Of SLIC: the larger, the squarer. In units of grey levels in [0, 1], for colours too, which SLIC
             compares in the CIELAB space, where lightness is in [0, 100].
         threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
-            levels of 0…255; -1 to take all pixels.
+            levels of 0…255; -1 to take all pixels. If None, 32 for grey images and 8 for colour.
         rounds: For each level, how many nodes each region has; at least two levels.
 
     Raises:
@@ -45,14 +45,17 @@ class SuperpixelFinder:
     in_channels: int = 1
     num_regions: int = 75
     compactness: float = 0.25
-    threshold: int = 32
+    threshold: int | None = None
     rounds: tuple[int, ...] = (3, 2, 1)
 
     def __post_init__(self) -> None:
         check("num_regions", self.num_regions, is_int(self.num_regions, 1), "a positive integer")
         positive = isinstance(self.compactness, int | float) and self.compactness > 0
         check("compactness", self.compactness, positive, "a positive number")
-        check("threshold", self.threshold, is_int(self.threshold, -1) and self.threshold < 255, "an integer in -1…254")
+        if self.threshold is None:
+            object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
+        valid = isinstance(self.threshold, int) and is_int(self.threshold, -1) and self.threshold < 255
+        check("threshold", self.threshold, valid, "an integer in -1…254, or None")
         check_rounds(self.rounds)
         object.__setattr__(self, "rounds", tuple(self.rounds))
 
@@ -174,6 +177,7 @@ class SuperpixelFinder:
         window = (1, 1, 3, 3)
         high = ndimage.maximum_filter(pixels, window, mode="nearest")
         low = ndimage.minimum_filter(pixels, window, mode="nearest")
+        assert self.threshold is not None  # chosen when this was made
         active: Bools = (high - low > self.threshold).any(axis=1)
         active[~active.any(axis=(1, 2))] = True
         return active

@@ -1,0 +1,118 @@
+"""PyG's layers in place of ours, on the same superpixel graphs: GCN, GATv2, RGCN.
+
+    python benchmarks/superpixel_layers.py
+
+Only the layers differ. Graphs, readout, templates, images, augmentation and training are the same, with AdamW for all,
+and numbers of weights are alike. As DagNN, the stacks can tell node types apart (by a matrix for each on the features);
+they have as many layers as the graphs have steps, with batch normalisation and a residual connection each. RGCN knows
+edge types, GATv2 the offsets between regions. Trains on MNIST without its last 5,000 training images, which are for
+validation; the test set is not used.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from plain_training import RESULTS, part, split_mnist, spread, write_results
+from torch import Tensor, nn
+from torch_geometric.nn import GATv2Conv, GCNConv, RGCNConv
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.evaluation import evaluate
+
+HEADS = 4
+# Channels for which the models have about as many weights as ours.
+CHANNELS = {"GCN": 176, "GATv2": 120, "RGCN": 64}
+RGCN_BASES = 9
+
+
+class Stack(nn.Module):
+    """Layers of one kind, called as :class:`grapheme_pyg.nn.DagNN` is."""
+
+    def __init__(self, kind: str, vision: VisionBrain, channels: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.types = nn.Parameter(torch.empty(len(vision.metadata[0]), vision.num_features, channels))
+        nn.init.kaiming_uniform_(self.types.flatten(0, 1), nonlinearity="relu")
+        num_layers = len(vision.metadata[0]) - 1
+        self.convs = nn.ModuleList(self._conv(channels, len(vision.metadata[1])) for _ in range(num_layers))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in range(num_layers + 1))
+
+    def _conv(self, channels: int, num_relations: int) -> Any:
+        if self.kind == "GCN":
+            return GCNConv(channels, channels)
+        if self.kind == "GATv2":
+            return GATv2Conv(channels, channels // HEADS, heads=HEADS, edge_dim=3)
+        return RGCNConv(channels, channels, num_relations, num_bases=RGCN_BASES)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_type: Tensor,
+        node_type: Tensor,
+        level: Tensor,  # noqa: ARG002  the sweep's; all layers see all nodes
+        edge_attr: Tensor,
+        nodes: list[Tensor],
+    ) -> list[Tensor]:
+        """States of the chosen nodes."""
+        # A matrix for each node type, as the nodes of a type lie together once they are sorted.
+        h = torch.zeros(x.shape[0], self.types.shape[2], dtype=x.dtype)
+        for i, weight in enumerate(self.types):
+            mine = (node_type == i).nonzero().squeeze(1)
+            h = h.index_add(0, mine, x[mine] @ weight)
+        h = self.norms[0](h).relu()
+        extra: dict[str, Any] = {"edge_attr": edge_attr} if self.kind == "GATv2" else {}
+        if self.kind == "RGCN":
+            extra = {"edge_type": edge_type}
+        for conv, norm in zip(self.convs, list(self.norms)[1:], strict=True):
+            h = h + norm(conv(h, edge_index, **extra)).relu()
+        return [h[chosen] for chosen in nodes]
+
+
+def build(kind: str) -> ImageClassificationModel:
+    """Our model, or one with a stack of that kind of layer in the place of DagNN."""
+    vision = VisionBrain("superpixel")
+    if kind == "DagNN":
+        return ImageClassificationModel(vision)
+    channels = CHANNELS[kind]
+    model = ImageClassificationModel(vision, hidden_channels=[channels] * (max(vision.node_levels) + 1))
+    model.dag = Stack(kind, vision, channels)  # type: ignore[assignment]
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = ("DagNN", *CHANNELS)
+    parser.add_argument("--layers", nargs="+", choices=kinds, default=kinds)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--train", type=int, default=20_000, metavar="N", help="training images (20,000)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "superpixel_layers.json")
+    arguments = parser.parse_args()
+    training, validation = split_mnist()
+    training = part(training, 0, arguments.train)
+    print("| layers | weights | validation accuracy |\n|---|---|---|", flush=True)
+    rows = []
+    for kind in arguments.layers:
+        runs = []
+        for seed in arguments.seeds:
+            torch.manual_seed(seed)
+            model = build(kind)
+            started = time.perf_counter()
+            settings = TrainingSettings(epochs=arguments.epochs, seed=seed, optimizer="adamw")
+            fit(model, *training, settings=settings, verbose=False)
+            found = evaluate(model.predict(validation.images).probabilities, validation.labels)
+            seconds = time.perf_counter() - started
+            runs.append({"accuracy": found.accuracy, "loss": found.loss, "seconds": seconds})
+        weights = sum(parameter.numel() for parameter in model.parameters())
+        rows.append({"layers": kind, "weights": weights, "runs": runs})
+        print(f"| {kind} | {weights:,} | {spread([run['accuracy'] for run in runs])} |", flush=True)
+    settings_of_runs = {name: getattr(arguments, name) for name in ("epochs", "seeds", "train")}
+    write_results(arguments.out, {"settings": settings_of_runs, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
