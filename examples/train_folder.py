@@ -18,7 +18,10 @@ import torch
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import load_image_folder, read_image
 from grapheme_pyg.datasets.image_files import ON_ERROR
+from grapheme_pyg.training.settings import PRECISIONS
 from grapheme_pyg.vision.brain import FINDERS
+
+DEFAULTS = TrainingSettings()
 
 
 def main() -> None:
@@ -27,12 +30,13 @@ def main() -> None:
     parser.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="how entities are found")
     parser.add_argument("--grey", action="store_true", help="turn colour into luma")
     parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=DEFAULTS.batch_size)
     parser.add_argument("--hidden", type=int, nargs="+", metavar="C", help="width of states, by level")
     parser.add_argument("--no-flip", action="store_true", help="where left and right matter, as in letters")
     parser.add_argument("--on-error", choices=ON_ERROR, default="raise", help="broken files: say so, or skip them")
-    parser.add_argument("--num-workers", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", choices=PRECISIONS, default=DEFAULTS.precision)
+    parser.add_argument("--num-workers", type=int, default=DEFAULTS.num_workers)
+    parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
     parser.add_argument("--run-dir", type=Path, help="where results go (default: runs/<folder>-<date>-<time>)")
     parser.add_argument("--predict", type=Path, nargs="*", default=[], metavar="FILE", help="pictures to name then")
     arguments = parser.parse_args()
@@ -44,6 +48,7 @@ def main() -> None:
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         flip=0.0 if arguments.no_flip else 0.5,
+        precision=arguments.precision,
         num_workers=arguments.num_workers,
         seed=arguments.seed,
     )
@@ -54,6 +59,7 @@ def main() -> None:
     run_dir = arguments.run_dir or Path(f"runs/{arguments.folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
     counts = f"{len(training):,} pictures to learn from, {len(validation):,} to validate"
     print(f"{len(data.classes)} classes, {counts}; results go to {run_dir}", flush=True)
+    started = time.perf_counter()
     fit(
         model,
         training.images,
@@ -62,6 +68,7 @@ def main() -> None:
         settings=settings,
         run_dir=run_dir,
     )
+    print(f"trained in {time.perf_counter() - started:.0f} s")
     model.calibrate(validation.images, validation.labels)
     model.save_pretrained(run_dir / "model")
     if arguments.predict:
