@@ -286,6 +286,12 @@ def test_every_mode_learns(mode: str, digits: tuple[Split, Split]) -> None:
     assert right.float().mean() > 0.8
 
 
+def test_widths_for_colour() -> None:
+    grey, colour = (ImageClassificationModel(VisionBrain(in_channels=channels)) for channels in (1, 3))
+    assert grey.config["hidden_channels"] == [32, 64, 96]
+    assert colour.config["hidden_channels"] == [64, 128, 192]
+
+
 def test_weights_of_one_mode_go_into_another_by_name() -> None:
     grid, hybrid = (ImageClassificationModel(VisionBrain(mode, edge_attr=True)) for mode in ("grid", "hybrid"))
     before = {name: value.clone() for name, value in hybrid.dag.state_dict().items() if isinstance(value, Tensor)}

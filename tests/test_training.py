@@ -304,6 +304,17 @@ class TestAugmentation:
         turned = RandomWarp()(image, torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]]))
         assert torch.equal(turned, image.rot90(1, (1, 2))) or torch.equal(turned, image.rot90(-1, (1, 2)))
 
+    def test_mirror_images(self, few: Split) -> None:
+        mirror = RandomWarp(degrees=0, scale=0, shear=0, shift=0, bend=0, flip=1)
+        assert torch.equal(mirror(few.images, mirror.draw(200, torch.Generator())), few.images.flip(2))
+        half = RandomWarp(degrees=0, scale=0, shear=0, shift=0, flip=0.5).draw(4000, torch.Generator().manual_seed(0))
+        assert (half[:, 0, 0] < 0).float().mean() == pytest.approx(0.5, abs=0.03)
+        # Without mirror images all draws are what they were before there were any.
+        assert torch.equal(
+            half.abs(),
+            RandomWarp(degrees=0, scale=0, shear=0, shift=0).draw(4000, torch.Generator().manual_seed(0)).abs(),
+        )
+
     def test_shifts_by_whole_pixels(self) -> None:
         image = torch.arange(16, dtype=torch.uint8).view(1, 4, 4)
         # One pixel of four is half a unit. Output column 0 shows input column 1; the border repeats.

@@ -27,7 +27,8 @@ class SuperpixelFinder:
     """Finds the regions of SLIC where there is contrast, who touches whom, and what they merge into, level by level.
 
     R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012, as scikit-image
-    has it, with a mask: B. Irving, "maskSLIC: regional superpixel generation", 2016. Of a blank image it is all of it.
+    has it, with a mask: B. Irving, "maskSLIC: regional superpixel generation", 2016. Where contrast is nowhere, or so
+    scattered that SLIC finds less than half of the regions in it, all of the image is segmented.
 
     Args:
         in_channels: Of the image, 1 or 3.
@@ -145,25 +146,34 @@ class SuperpixelFinder:
         try:
             from skimage.segmentation import slic  # heavy, and optional
         except ImportError as error:
-            raise ImportError("mode='superpixel' needs scikit-image: pip install 'grapheme_pyg[superpixel]'") from error
+            raise ImportError("mode='superpixel' needs scikit-image: pip install 'grapheme-pyg[superpixel]'") from error
         colour = self.in_channels == 3
         images = pixels.movedim(1, -1).numpy() if colour else pixels[:, 0].numpy()
         active = self._active(pixels.numpy())
         labels = np.full(active.shape, -1)
         count = 0
+
+        def segment(picture: Ints, mask: Bools) -> Ints:
+            found: Ints = slic(
+                picture,
+                n_segments=self.num_regions,
+                compactness=self.compactness * (LIGHTNESS if colour else 1),
+                start_label=1,
+                channel_axis=-1 if colour else None,
+                # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
+                mask=None if mask.all() else mask,
+            )
+            return found
+
         for out, picture, mask in zip(labels, images, active, strict=True):
             with warnings.catch_warnings():
                 # Pixels may be fewer than regions.
                 warnings.filterwarnings("ignore", message="One of the clusters is empty")
-                found = slic(
-                    picture,
-                    n_segments=self.num_regions,
-                    compactness=self.compactness * (LIGHTNESS if colour else 1),
-                    start_label=1,
-                    channel_axis=-1 if colour else None,
-                    # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
-                    mask=None if mask.all() else mask,
-                )
+                found = segment(picture, mask)
+            # Of contrast in many small islands SLIC keeps none, as each is less than a region.
+            if 2 * int(found.max()) < min(self.num_regions, int(mask.sum())):
+                mask[:] = True
+                found = segment(picture, mask)
             # Numbers without gaps, in the order of first pixels.
             _, first, numbers = np.unique(found[mask], return_index=True, return_inverse=True)
             rank = np.empty_like(first)

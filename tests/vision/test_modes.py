@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import sys
 
 import pytest
 import torch
@@ -200,6 +201,29 @@ def test_the_subgraph_of_the_lattice_is_what_the_finder_finds(options, channels)
         hierarchy, features = brain.finder.find(image[None])
         found = assemble(hierarchy, features, brain._vocabulary, edge_attr=True, seg=True)
         assert_same_batch(found, brain.batch([image]))
+
+
+@pytest.mark.parametrize("mode", ["grid", "superpixel", "hybrid"])
+def test_colours_have_softer_edges(mode):
+    assert VisionBrain(mode).config["threshold"] == 32
+    assert VisionBrain(mode, in_channels=3).config["threshold"] == 8
+    assert VisionBrain(mode, in_channels=3, threshold=32).config["threshold"] == 32
+
+
+def test_superpixels_say_what_they_need(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    brain = VisionBrain("superpixel")
+    with pytest.raises(ImportError, match=r"pip install 'grapheme-pyg\[superpixel\]'"):
+        brain(sparse_image((9, 9), 0))
+
+
+def test_contrast_in_many_small_islands_does_not_make_one_region():
+    dots = torch.zeros(200, 200, dtype=torch.uint8)
+    dots[5::10, 5::10] = 255
+    brain = VisionBrain("superpixel", seg=True)
+    graph = brain(dots)
+    assert graph.seg.unique().numel() > brain.finder.num_regions / 2
+    assert (graph.seg >= 0).all()
 
 
 @modes
