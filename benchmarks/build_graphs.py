@@ -1,4 +1,4 @@
-"""How fast graphs of MNIST digits are made, in batches of 512 and one by one.
+"""How fast graphs of MNIST digits are made: in each mode in batches of 512, and in grid mode one by one.
 
 The ways are timed in turn, five batches each, several times over.
 
@@ -15,17 +15,18 @@ from grapheme_pyg import VisionBrain
 from grapheme_pyg.datasets import load_mnist
 
 BATCH_SIZE, SINGLE, BATCHES, TURNS = 512, 32, 5, 8
+ONE_BY_ONE = "grid, one by one"
 
 
 def main() -> None:
     images = load_mnist().train.images[: BATCH_SIZE * BATCHES].split(BATCH_SIZE)
     vision, with_all = VisionBrain(), VisionBrain(edge_attr=True, seg=True)
     ways: dict[str, Callable[[torch.Tensor], object]] = {
-        "batch": vision.batch,
-        "batch, with edge_attr and seg": with_all.batch,
-        "one by one": lambda batch: [vision(image) for image in batch[:SINGLE]],
-    }
-    counts = dict.fromkeys(ways, BATCH_SIZE) | {"one by one": SINGLE}
+        "grid": vision.batch,
+        "grid, with edge_attr and seg": with_all.batch,
+        ONE_BY_ONE: lambda batch: [vision(image) for image in batch[:SINGLE]],
+    } | {mode: VisionBrain(mode).batch for mode in ("blob", "superpixel", "hybrid")}
+    counts = dict.fromkeys(ways, BATCH_SIZE) | {ONE_BY_ONE: SINGLE}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(TURNS + 1):
         for name, way in ways.items():
@@ -37,7 +38,7 @@ def main() -> None:
     graphs = VisionBrain().batch(images[0])
     print(f"{graphs.num_nodes / BATCH_SIZE:.0f} nodes and {graphs.num_edges / BATCH_SIZE:.0f} edges an image; ", end="")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    slowest = statistics.median(times["one by one"])
+    slowest = statistics.median(times[ONE_BY_ONE])
     print(f"{'':32}{'images/s (median)':>18}{'against one by one':>20}")
     for name, values in times.items():
         median = statistics.median(values)

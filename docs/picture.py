@@ -1,19 +1,32 @@
-"""Makes README's picture: a digit, its graph over it, and the same graph as the network that it is.
+"""Makes the pictures of graphs: a digit, its graph, the same graph as a network; and its graphs in every mode.
 
 make picture
 """
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.datasets import load_mnist
 from grapheme_pyg.visualization import draw_dag
 
+FOLDER = Path(__file__).parent / "images"
+MODES = ("grid", "blob", "superpixel", "hybrid")
+
 
 def main() -> None:
-    image = load_mnist().test.images[0]
+    images, labels = load_mnist().test
+    FOLDER.mkdir(exist_ok=True)
+    draw_idea(images[0]).savefig(FOLDER / "graph.png", dpi=110)
+    # Its holes are blobs too.
+    draw_modes(images[labels == 8][1]).savefig(FOLDER / "modes.png", dpi=90)
+
+
+def draw_idea(image: Tensor) -> Figure:
+    """An image, its graph over it, and the graph as the network that it is."""
     vision = VisionBrain()
     graph = vision(image)
     figure = Figure(figsize=(12, 4), layout="constrained")
@@ -24,9 +37,35 @@ def main() -> None:
     over.set_title("its graph")
     draw_dag(graph, layout="levels", metadata=vision.metadata, ax=levels)
     levels.set_title("the same graph, computed from left to right")
-    folder = Path(__file__).parent / "images"
-    folder.mkdir(exist_ok=True)
-    figure.savefig(folder / "graph.png", dpi=110)
+    return figure
+
+
+def draw_modes(image: Tensor) -> Figure:
+    """The graph of an image in each mode, over the image and as a network."""
+    figure = Figure(figsize=(17, 9.5), layout="constrained")
+    for column, mode in zip(figure.subplots(2, len(MODES), height_ratios=(1, 1.1)).T, MODES, strict=True):
+        vision = VisionBrain(mode, seg=True)
+        graph = vision(image)
+        draw_dag(graph, image, metadata=vision.metadata, ax=column[0])
+        column[0].set_title(f"{mode}: {graph.num_nodes:,} nodes, {graph.num_edges:,} edges")
+        draw_dag(graph, layout="levels", metadata=vision.metadata, ax=column[1])
+        if mode == "superpixel":
+            outline(graph.seg.view(image.shape), column[0])
+    return figure
+
+
+def outline(seg: Tensor, ax: Axes) -> None:
+    """Draws the borders between regions.
+
+    Args:
+        seg: ``[H, W]``, the region of each pixel.
+        ax: Of a drawing in which the image is the unit square.
+    """
+    height, width = seg.shape
+    for y, x in (seg[:, 1:] != seg[:, :-1]).nonzero().tolist():
+        ax.plot(2 * [(x + 1) / width], [y / height, (y + 1) / height], color="0.55", linewidth=0.8, zorder=1)
+    for y, x in (seg[1:] != seg[:-1]).nonzero().tolist():
+        ax.plot([x / width, (x + 1) / width], 2 * [(y + 1) / height], color="0.55", linewidth=0.8, zorder=1)
 
 
 if __name__ == "__main__":
