@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -69,6 +71,54 @@ def test_rgcn_trains_on_our_graphs() -> None:
     out = run(EXAMPLES / "rgcn_on_our_graphs.py", "--limit", 600, "--epochs", 3)
     losses = [float(loss) for loss in re.findall(r"train loss (\S+)", out)]
     assert losses[2] < losses[0]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Discs and rings in colour, of many sizes and in two formats."""
+    generator = np.random.default_rng(0)
+    for i in range(60):
+        height, width = generator.integers(20, 40, 2)
+        y, x = np.ogrid[:height, :width]
+        radius = np.hypot(y - height / 2, x - width / 2) / (min(height, width) / 2)
+        shape = (radius < 0.9) if i % 2 else (radius < 0.9) & (radius > 0.5)
+        colours = generator.integers(0, 256, (2, 3))
+        drawn = np.where(shape[..., None], colours[0], (colours[0] + 128) % 256).astype(np.uint8)
+        folder = tmp_path / "pictures" / ("disc" if i % 2 else "ring")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn).save(folder / f"{i:02}.{'png' if i % 3 else 'jpg'}")
+    return tmp_path / "pictures"
+
+
+@pytest.mark.slow
+def test_train_folder(pictures: Path, tmp_path: Path) -> None:
+    shown = pictures / "disc" / "01.png"
+    options = ("--epochs", 6, "--batch-size", 9, "--run-dir", tmp_path / "run", "--predict", shown)
+    out = run(EXAMPLES / "train_folder.py", pictures, *options)
+    assert "2 classes, 54 pictures to learn from, 6 to validate" in out
+    assert re.search(rf"^{re.escape(str(shown))}: disc \(\d+ %\)$", out, re.MULTILINE)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        assert float(list(csv.DictReader(file))[-1]["train_loss"]) < 0.5
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+    # A broken file is named, and left out on request.
+    (pictures / "ring" / "broken.png").write_bytes(b"\x89PNG")
+    command = [sys.executable, EXAMPLES / "train_folder.py", pictures, "--epochs", "1", "--run-dir", tmp_path / "other"]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert re.search(r"train_folder.py: .*broken\.png: expected an image", failed.stderr.splitlines()[-1])
+    assert "Traceback" not in failed.stderr
+    out = run(*command[1:], "--on-error", "skip")
+    assert "54 pictures to learn from, 6 to validate" in out
+
+
+@pytest.mark.slow
+def test_cached_graphs(pictures: Path, tmp_path: Path) -> None:
+    options = ("--cache", tmp_path / "cache", "--epochs", 8, "--max-nodes", 4000)
+    first, second = (run(EXAMPLES / "cached_graphs.py", pictures, *options) for _ in range(2))
+    assert first == second
+    losses = re.findall(r"train loss ([\d.]+)", first)
+    assert len(losses) == 8
+    assert float(losses[-1]) < 0.5 * float(losses[0])
 
 
 @pytest.mark.slow

@@ -69,16 +69,14 @@ def _to_grey_or_rgb(image: Image) -> np.ndarray | Image:
         return ((values + 128) // 257).astype(np.uint8)
     if mode == "F":
         return np.asarray(image)
-    if mode in ("L", "RGB"):
-        return image
     if mode == "1":
         return image.convert("L")
     if image.has_transparency_data:
         pixels = image.convert("RGBA")
         paper = PILImage.new("RGBA", pixels.size, (WHITE, WHITE, WHITE, 255))
         flat = PILImage.alpha_composite(paper, pixels).convert("RGB")
-        return flat.convert("L") if mode in ("LA", "La") else flat
-    return image.convert("RGB")
+        return flat.convert("L") if mode in ("L", "LA", "La") else flat
+    return image if mode in ("L", "RGB") else image.convert("RGB")
 
 
 class ImageFiles(Sequence[Tensor]):

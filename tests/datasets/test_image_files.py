@@ -50,6 +50,12 @@ def test_transparency_shows_white_paper(tmp_path):
     palette.putpalette([0, 0, 0, 0, 0, 0])
     path = saved(tmp_path, palette, "palette-alpha.png", transparency=1)
     assert read_image(path, 1).tolist() == [[[0, 255]]]
+    # One colour or one level may be the transparent one.
+    colours = Image.fromarray(np.array([[[1, 2, 3], [9, 9, 9]]], np.uint8))
+    path = saved(tmp_path, colours, "colour-key.png", transparency=(1, 2, 3))
+    assert read_image(path)[:, 0].T.tolist() == [[255] * 3, [9] * 3]
+    path = saved(tmp_path, Image.fromarray(np.array([[7, 8]], np.uint8)), "grey-key.png", transparency=7)
+    assert read_image(path, 1).tolist() == [[[255, 8]]]
 
 
 def test_cmyk_and_bilevel(tmp_path):

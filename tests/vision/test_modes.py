@@ -226,6 +226,20 @@ def test_contrast_in_many_small_islands_does_not_make_one_region():
     assert (graph.seg >= 0).all()
 
 
+@pytest.mark.slow
+@modes
+def test_from_one_pixel_to_millions_in_one_batch(mode):
+    large = sparse_image((64, 64), 3, density=0.3).repeat_interleave(32, dim=1).repeat_interleave(32, dim=2)
+    images = [sparse_image((1, 1), 0), large, sparse_image((1, 700), 1), sparse_image((28, 28), 2)]
+    brain = VisionBrain(mode)
+    batch = brain.batch(images)
+    assert batch.image_size.tolist() == [[1, 1], [2048, 2048], [1, 700], [28, 28]]
+    source, target = batch.level[batch.edge_index]
+    assert (source < target).all()
+    for i in (0, 2, 3):
+        assert_same_fields(batch[i], brain(images[i]))
+
+
 @modes
 def test_resized_images_are_those_that_were_smaller_or_larger(mode):
     """The graph is that of the image in the other size; only ``seg`` and ``image_size`` are of the image itself."""
