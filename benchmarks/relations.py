@@ -3,9 +3,10 @@
     python benchmarks/relations.py
     python benchmarks/relations.py --modes blob superpixel --train 55000 --epochs 11
 
-"All between entities" leaves the edges from an entity's node to its own next one, so that features still arrive at
-the readout: a model of sets, not of graphs. Relations that are off by default are turned on, and compared with the
-defaults. Trains on MNIST without its last 5,000 training images, which are for validation; the test set is not used.
+"All" leaves no edge, and so one layer of weights; "all between entities" leaves the edges from an entity's node to its
+own next one, so that features still arrive at the readout: a model of sets, not of graphs. Relations that are off by
+default are turned on, and compared with the defaults. Trains on MNIST without its last 5,000 training images, which are
+for validation; the test set is not used.
 What is finished is kept in `runs/relations` and not done again.
 """
 
@@ -57,15 +58,17 @@ class Variant:
 
 DEFAULT = Variant("the defaults")
 SET = Variant("all between entities", without=r" (?!self )\w+ ")
+NONE = Variant("all", without="")
 EXTRAS = (
     Variant("same contour, in addition", only=named("same_contour"), vision={"contours": True}),
     Variant("edges and corners, in addition", only=r"\b(edge|corner)_", vision={"detections": True}),
 )
 PARTS = Variant("part of (hierarchy)", without=named(r"\w*part_of"))
 VARIANTS: dict[str, tuple[Variant, ...]] = {
-    "grid": (DEFAULT, SET, Variant("adjacent, by direction", without=EIGHT), PARTS, *EXTRAS),
+    "grid": (DEFAULT, NONE, SET, Variant("adjacent, by direction", without=EIGHT), PARTS, *EXTRAS),
     "blob": (
         DEFAULT,
+        NONE,
         SET,
         Variant("above, below, left of, right of", without=named("above", "below", "left_of", "right_of")),
         Variant("near (proximity)", without=named("near")),
@@ -75,6 +78,7 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     ),
     "superpixel": (
         DEFAULT,
+        NONE,
         SET,
         Variant("adjacent, by direction and distance", without=named(r"\w+_of_(near|far)")),
         PARTS,
@@ -82,6 +86,7 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
     ),
     "hybrid": (
         DEFAULT,
+        NONE,
         SET,
         Variant("adjacent cells, by direction", without=EIGHT),
         Variant("cells part of blobs", without=r"^cell\w* part_of (light|dark)"),
