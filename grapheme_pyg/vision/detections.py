@@ -8,7 +8,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.hierarchy import (
+    EntityType,
+    Hierarchy,
+    Relations,
+    RelationType,
+    Schema,
+    image_order,
+    renumber,
+    stack_features,
+)
 from grapheme_pyg.vision.neighbours import nearest, within_spacing
 from grapheme_pyg.vision.pixels import to_grey
 
@@ -87,13 +96,8 @@ def add_detections(hierarchy: Hierarchy, features: Tensor, pixels: Tensor, schem
 
     both_images = torch.cat([hierarchy.image, torch.from_numpy(image)])
     both_levels = torch.cat([hierarchy.level, torch.zeros(kind.size, dtype=torch.int64)])
-    order = (both_images * (int(both_levels.max()) + 1) + both_levels).argsort(stable=True)
-    number = torch.empty_like(order)
-    number[order] = torch.arange(order.numel())
-    width_of_x = max(features.shape[1], NUM_FEATURES)
+    order, number = image_order(both_images, both_levels)
     measured = torch.from_numpy(found.astype(np.float32))
-    features = torch.cat([_pad(features, width_of_x), _pad(measured, width_of_x)])[order]
-    entity = hierarchy.finest_of_pixel
     joined = replace(
         hierarchy,
         image=both_images[order],
@@ -102,10 +106,10 @@ def add_detections(hierarchy: Hierarchy, features: Tensor, pixels: Tensor, schem
         centre=torch.cat([hierarchy.centre, torch.from_numpy(centre)])[order],
         lateral=_extend(hierarchy.lateral, lateral, number),
         part_of=_extend(hierarchy.part_of, part_of, number),
-        finest_of_pixel=torch.where(entity >= 0, number[entity.clamp(min=0)], -1),
+        finest_of_pixel=renumber(hierarchy.finest_of_pixel, number),
         alone=None if hierarchy.alone is None else F.pad(hierarchy.alone, (0, kind.size))[order],
     )
-    return joined, features
+    return joined, stack_features([features, measured])[order]
 
 
 def _detect(grey: Ints) -> tuple[Ints, Ints, Ints, Ints, Floats]:
@@ -166,7 +170,3 @@ def _extend(old: Relations, new: list[tuple[Ints, Ints, Ints]], number: Tensor) 
         columns = [old.source[:0]] * 3
     source, target, kind = (torch.cat(pair) for pair in zip((old.source, old.target, old.type), columns, strict=True))
     return Relations(number[source], number[target], kind)
-
-
-def _pad(features: Tensor, width: int) -> Tensor:
-    return F.pad(features, (0, width - features.shape[1]))

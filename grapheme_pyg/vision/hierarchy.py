@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -87,3 +89,31 @@ class Hierarchy:
     finest_of_pixel: Tensor
     size: tuple[int, int]
     alone: Tensor | None = None
+
+
+def image_order(image: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """How to sort entities that were put together from several sources: by image, then level, else as they are.
+
+    Args:
+        image: ``[num_entities]`` int64.
+        level: ``[num_entities]`` int64.
+
+    Returns:
+        The old number of each new entity, and the new one of each old entity.
+    """
+    levels = int(level.max()) + 1 if level.numel() else 1
+    order = (image * levels + level).argsort(stable=True)
+    number = torch.empty_like(order)
+    number[order] = torch.arange(order.numel())
+    return order, number
+
+
+def renumber(entities: Tensor, number: Tensor) -> Tensor:
+    """New numbers of entities, −1 where there is none."""
+    return torch.where(entities >= 0, number[entities.clamp(min=0)], -1)
+
+
+def stack_features(parts: list[Tensor]) -> Tensor:
+    """Features of several kinds of entities, the narrower ones padded with zeros."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([F.pad(part, (0, width - part.shape[1])) for part in parts])

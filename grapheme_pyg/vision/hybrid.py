@@ -8,7 +8,15 @@ from torch import Tensor
 
 from grapheme_pyg.vision.blob import BlobFinder
 from grapheme_pyg.vision.grid import GridFinder
-from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.hierarchy import (
+    Hierarchy,
+    Relations,
+    RelationType,
+    Schema,
+    image_order,
+    renumber,
+    stack_features,
+)
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,7 @@ class HybridFinder:
         num_cells, first = grid.level.numel(), len(of_grid.entity_types)
         image = torch.cat([grid.image, blob.image])
         level = torch.cat([grid.level, blob.level + 1])
-        order = (image * (int(level.max()) + 1) + level).argsort(stable=True)
-        number = torch.empty_like(order)
-        number[order] = torch.arange(order.numel())
+        order, number = image_order(image, level)
 
         height, width = grid.size
         finest = (grid.level == 0).nonzero().squeeze(1)
@@ -99,8 +105,6 @@ class HybridFinder:
             (blob.part_of, num_cells, len(of_grid.part_of)),
             (Relations(finest, around + num_cells, into), 0, 0),
         ]
-        width_of_x = max(cells.shape[1], blobs.shape[1])
-        features = torch.cat([_pad(cells, width_of_x), _pad(blobs, width_of_x)])[order]
         joined = Hierarchy(
             num_images=grid.num_images,
             image=image[order],
@@ -109,11 +113,11 @@ class HybridFinder:
             centre=torch.cat([grid.centre, blob.centre])[order],
             lateral=_join(lateral, number),
             part_of=_join(part_of, number),
-            finest_of_pixel=_renumber(grid.finest_of_pixel, number),
+            finest_of_pixel=renumber(grid.finest_of_pixel, number),
             size=grid.size,
             alone=None if grid.alone is None else F.pad(grid.alone, (0, len(blobs)))[order],
         )
-        return joined, features
+        return joined, stack_features([cells, blobs])[order]
 
 
 def _join(parts: list[tuple[Relations, int, int]], number: Tensor) -> Relations:
@@ -122,11 +126,3 @@ def _join(parts: list[tuple[Relations, int, int]], number: Tensor) -> Relations:
     target = torch.cat([relations.target + entities for relations, entities, _ in parts])
     kind = torch.cat([relations.type + types for relations, _, types in parts])
     return Relations(number[source], number[target], kind)
-
-
-def _renumber(entities: Tensor, number: Tensor) -> Tensor:
-    return torch.where(entities >= 0, number[entities.clamp(min=0)], -1)
-
-
-def _pad(features: Tensor, width: int) -> Tensor:
-    return F.pad(features, (0, width - features.shape[1]))
