@@ -57,7 +57,7 @@ def main() -> None:
             found[name] = evaluate(model.predict(drawn).probabilities, labels).accuracy
         rows.append({"side": side, "accuracy": found})
         print(f"| {side} | {' | '.join(f'{100 * value:.2f} %' for value in found.values())} |", flush=True)
-    write_results(arguments.out, {"part": arguments.part, "model": str(arguments.model), "rows": rows})
+    write_results(arguments.out, {"part": arguments.part, "rows": rows})
 
 
 if __name__ == "__main__":
