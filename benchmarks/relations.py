@@ -84,14 +84,13 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
         PARTS,
         *EXTRAS,
     ),
+    # What it has in common with the grid and with blobs is told there.
     "hybrid": (
         DEFAULT,
         NONE,
         SET,
-        Variant("adjacent cells, by direction", without=EIGHT),
         Variant("cells part of blobs", without=r"^cell\w* part_of (light|dark)"),
         Variant("lateral and touching blobs", without=BETWEEN_BLOBS),
-        *EXTRAS,
     ),
 }
 
