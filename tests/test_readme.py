@@ -1,4 +1,4 @@
-"""README's code, on a few digits instead of all."""
+"""Code in README, on a few digits instead of all, and in the documentation."""
 
 import re
 from dataclasses import replace
@@ -9,7 +9,8 @@ import pytest
 from grapheme_pyg import ImageClassificationModel, datasets
 from grapheme_pyg.datasets import Split, load_mnist5k
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def test_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +31,11 @@ def test_the_example_is_ten_lines() -> None:
     first = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert first is not None
     assert len([line for line in first[1].splitlines() if line.strip()]) <= 10
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_code_in_the_documentation_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
+        exec(block, names)
