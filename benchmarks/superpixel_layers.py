@@ -86,7 +86,7 @@ def build(kind: str) -> ImageClassificationModel:
         return ImageClassificationModel(vision, hidden_channels=DAG_CHANNELS)
     channels = CHANNELS[kind]
     model = ImageClassificationModel(vision, hidden_channels=[channels] * (max(vision.node_levels) + 1))
-    model.dag = Stack(kind, vision, channels)  # type: ignore[assignment]
+    model.register_module("dag", Stack(kind, vision, channels))
     return model
 
 

@@ -3,10 +3,12 @@
 make picture
 """
 
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from grapheme_pyg import VisionBrain
@@ -20,9 +22,16 @@ MODES = ("grid", "blob", "superpixel", "hybrid")
 def main() -> None:
     images, labels = load_mnist().test
     FOLDER.mkdir(exist_ok=True)
-    draw_idea(images[0]).savefig(FOLDER / "graph.png", dpi=110)
+    save(draw_idea(images[0]), "graph.png", dpi=110)
     # Its holes are blobs too.
-    draw_modes(images[labels == 8][1]).savefig(FOLDER / "modes.png", dpi=90)
+    save(draw_modes(images[labels == 8][1]), "modes.png", dpi=80)
+
+
+def save(figure: Figure, name: str, dpi: int) -> None:
+    """With a palette of 64 colours, which lines and dots need no more than: a third of the size."""
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=dpi)
+    Image.open(drawn).convert("RGB").quantize(64).save(FOLDER / name, optimize=True)
 
 
 def draw_idea(image: Tensor) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -42,18 +43,21 @@ def read_image(path: str | Path, in_channels: int = 3) -> Tensor:
         uint8 ``[in_channels, H, W]``.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        OSError: There is no such file, or it may not be read.
         ValueError: It is broken, or no image; the message names it.
     """
     from PIL import Image, ImageOps
 
+    # Apart from decoding, so that what the file system says stays what it is.
+    content = BytesIO(Path(path).read_bytes())
     try:
-        with Image.open(path) as opened:
+        with Image.open(content) as opened:
             upright = ImageOps.exif_transpose(opened)
             return to_pixels(_to_grey_or_rgb(upright), in_channels)
-    except FileNotFoundError:
+    except MemoryError:
         raise
-    # Pillow's decoders raise what they like.
+    # Of a broken file Pillow's decoders raise OSError, SyntaxError, ValueError, IndexError, struct.error and others, by
+    # format, and too large a picture is a class of its own: they have no base in common but this.
     except Exception as error:
         raise ValueError(f"{path}: expected an image, got {type(error).__name__}: {error}") from error
 

@@ -125,8 +125,9 @@ def labelled_images(
     images: Tensor | Sequence[Tensor], labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0
 ) -> ImageDataset | ImageSequenceDataset:
     """The data set for a tensor of images, or for a sequence of them."""
-    kind = ImageSequenceDataset if isinstance(images, Sequence) else ImageDataset
-    return kind(images, labels, augment=augment, seed=seed)  # type: ignore[arg-type]
+    if isinstance(images, Sequence):
+        return ImageSequenceDataset(images, labels, augment=augment, seed=seed)
+    return ImageDataset(images, labels, augment=augment, seed=seed)
 
 
 class ImageGraphDataset(GraphDataset):

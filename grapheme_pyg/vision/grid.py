@@ -8,14 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, extents_along, join, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
-# The nine places of a 3×3 window, row by row: kind = 3 (dy + 1) + (dx + 1), as in a convolution kernel.
-PLACES = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
-NAMES = ("north_west", "north", "north_east", "west", "centre", "east", "south_west", "south", "south_east")
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class GridFinder:
     def lattice(self, height: int, width: int) -> Hierarchy:
         """All cells that an image of this size can have."""
         level, kind, centre, grids = self._cells(height, width)
-        numbers = _split(torch.arange(level.numel())[None], grids)
+        numbers = by_level(torch.arange(level.numel())[None], grids)
         lateral, part_of = self._relations(numbers)
         return Hierarchy(
             num_images=1,
@@ -107,7 +105,7 @@ class GridFinder:
         present, features = self.measure(pixels)
         image, cell = present.nonzero(as_tuple=True)
         number = torch.where(present, present.flatten().cumsum(0).view_as(present) - 1, -1)
-        numbers = _split(number[:, :-1], grids)
+        numbers = by_level(number[:, :-1], grids)
         lateral, part_of = self._relations(numbers)
         middle = torch.tensor([[width / 2, height / 2]], dtype=torch.float64)
         hierarchy = Hierarchy(
@@ -130,7 +128,7 @@ class GridFinder:
         level = torch.arange(len(grids)).repeat_interleave(torch.tensor([rows * columns for rows, columns in grids]))
         centre = [
             torch.cartesian_prod(
-                _centres(rows, self.patch_size << i, height), _centres(columns, self.patch_size << i, width)
+                centres_along(rows, self.patch_size << i, height), centres_along(columns, self.patch_size << i, width)
             ).flip(1)
             for i, (rows, columns) in enumerate(grids)
         ]
@@ -140,17 +138,17 @@ class GridFinder:
         """Lateral and part-of relations of cells, by their numbers ``[B, rows, columns]``, −1 where there is none."""
         last = len(self.rounds) - 1
         lateral = [
-            _lateral(grid, dy, dx, 9 * min(i, last) + kind)
+            beside(grid, dy, dx, 9 * min(i, last) + kind)
             for i, grid in enumerate(numbers)
             for kind, (dy, dx) in enumerate(PLACES)
             if (dy, dx) != (0, 0)
         ]
         part_of = [
-            _part_of(fine, coarse, dy, dx, 9 * min(i, last) + kind)
+            within(fine, coarse, dy, dx, 9 * min(i, last) + kind)
             for i, (fine, coarse) in enumerate(pairwise(numbers))
             for kind, (dy, dx) in enumerate(PLACES)
         ]
-        return _join(lateral), _join(part_of)
+        return join(lateral), join(part_of)
 
     def _of_pixels(self, finest: Tensor, height: int, width: int) -> Tensor:
         """The finest cell at each pixel, ``[B, H · W]``."""
@@ -204,7 +202,7 @@ class GridFinder:
         total = _block_sum(values, patch).long(), _block_sum(values.square(), patch).long()
         for i, (rows, columns) in enumerate(grids[1:], start=1):
             total = _block_sum(total[0], 2), _block_sum(total[1], 2)
-            area = _extents(rows, patch << i, height)[:, None] * _extents(columns, patch << i, width)
+            area = extents_along(rows, patch << i, height)[:, None] * extents_along(columns, patch << i, width)
             features.append(_mean_and_spread(*total, area))
         whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
         features.append(_mean_and_spread(*whole, torch.tensor([[height * width]])))
@@ -232,55 +230,6 @@ class GridFinder:
             low = reduce(torch.minimum, [low[at] for at in strided])
         assert self.threshold is not None  # chosen when this was made
         return (high - low > self.threshold).any(dim=1)
-
-
-def _centres(count: int, side: int, size: int) -> Tensor:
-    """Centres of ``count`` cells along an axis of ``size`` pixels, in pixels."""
-    start = torch.arange(count, dtype=torch.float64) * side
-    return (start + (start + side).clamp(max=size)) / 2
-
-
-def _extents(count: int, side: int, size: int) -> Tensor:
-    """How many pixels of the image each of ``count`` cells covers along an axis."""
-    start = torch.arange(count) * side
-    return (start + side).clamp(max=size) - start
-
-
-def _split(values: Tensor, grids: list[tuple[int, int]]) -> list[Tensor]:
-    """Values of all cells ``[B, num_cells]``, level by level ``[B, rows, columns]``."""
-    parts = values.split([rows * columns for rows, columns in grids], dim=1)
-    return [part.reshape(-1, *grid) for part, grid in zip(parts, grids, strict=True)]
-
-
-def _lateral(grid: Tensor, dy: int, dx: int, kind: int) -> Relations:
-    """Relations from each cell's neighbour at (dy, dx) to the cell."""
-    rows, columns = grid.shape[1:]
-    target = grid[:, max(0, -dy) : rows - max(0, dy), max(0, -dx) : columns - max(0, dx)]
-    source = grid[:, max(0, dy) : rows - max(0, -dy), max(0, dx) : columns - max(0, -dx)]
-    return _between(source, target, kind)
-
-
-def _part_of(fine: Tensor, coarse: Tensor, dy: int, dx: int, kind: int) -> Relations:
-    """Relations from fine cell (2I + dy, 2J + dx) to coarse cell (I, J): a 3×3 window at stride 2."""
-    y = 2 * torch.arange(coarse.shape[1]) + dy
-    x = 2 * torch.arange(coarse.shape[2]) + dx
-    in_y, in_x = (y >= 0) & (y < fine.shape[1]), (x >= 0) & (x < fine.shape[2])
-    return _between(fine[:, y[in_y]][:, :, x[in_x]], coarse[:, in_y][:, :, in_x], kind)
-
-
-def _between(source: Tensor, target: Tensor, kind: int) -> Relations:
-    """Relations of one type between cells that are there."""
-    both = (source >= 0) & (target >= 0)
-    source, target = source[both], target[both]
-    return Relations(source, target, torch.full_like(source, kind))
-
-
-def _join(relations: list[Relations]) -> Relations:
-    return Relations(
-        torch.cat([r.source for r in relations]),
-        torch.cat([r.target for r in relations]),
-        torch.cat([r.type for r in relations]),
-    )
 
 
 def _block_sum(values: Tensor, side: int) -> Tensor:

@@ -182,3 +182,10 @@ def test_pictures_are_augmented_as_tensors_are(folder):
     one = ImageDataset(same, torch.zeros(6, dtype=torch.int64), augment=augment, seed=1)
     other = ImageSequenceDataset(list(same), torch.zeros(6, dtype=torch.int64), augment=augment, seed=1)
     assert torch.equal(one[[2, 5]][0], torch.stack(other[[2, 5]][0]))
+
+
+def test_what_the_file_system_says_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.png"):
+        read_image(tmp_path / "nowhere.png")
+    with pytest.raises(IsADirectoryError):
+        read_image(tmp_path)
