@@ -1,5 +1,7 @@
 """Directed acyclic graphs as ``edge_index``: topological levels, sinks, validation. Knows no pixels."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -79,28 +81,26 @@ def sinks(edge_index: Tensor, num_nodes: int) -> Tensor:
     return is_sink.nonzero().squeeze(1)
 
 
-def check_typed_dag(
+def check_fields(
     edge_index: Tensor,
     edge_type: Tensor,
     node_type: Tensor,
     level: Tensor | None,
     *,
     num_nodes: int,
-    endpoints: Tensor,
     num_node_types: int,
+    num_edge_types: int,
 ) -> None:
-    """Refuses what is not a typed, levelled directed acyclic graph, before any device indexes with it.
-
-    Without ``level``, cycles are for :func:`topological_levels` to find.
+    """Refuses fields of a typed graph that are not of the right dtype, shape or range, before anything indexes with them.
 
     Args:
         edge_index: ``[2, num_edges]`` int64, in [0, num_nodes).
-        edge_type: ``[num_edges]`` int64, in [0, num_edge_types), between the node types of its endpoints.
+        edge_type: ``[num_edges]`` int64, in [0, num_edge_types).
         node_type: ``[num_nodes]`` int64, in [0, num_node_types).
-        level: ``[num_nodes]`` int64, not negative, ``level[source] < level[target]``; None if not known.
+        level: ``[num_nodes]`` int64, not negative; None if not known.
         num_nodes: Number of nodes.
-        endpoints: ``[2, num_edge_types]`` int64, node types at the source and target of each edge type.
         num_node_types: Number of node types.
+        num_edge_types: Number of edge types.
 
     Raises:
         ValueError: Naming the argument, the first offending edge or node, what was expected and what came.
@@ -115,32 +115,43 @@ def check_typed_dag(
         shapes["level"] = (level, (num_nodes,))
     for name, (tensor, shape) in shapes.items():
         check_integers(name, tensor, shape)
-    num_edge_types = endpoints.shape[1]
     check_range("edge_index", "edge", edge_index, num_nodes)
     check_range("edge_type", "edge", edge_type, num_edge_types)
     check_range("node_type", "node", node_type, num_node_types)
     if level is not None and num_nodes > 0 and int(level.min()) < 0:
         node = int((level < 0).nonzero()[0])
         raise ValueError(f"level: expected non-negative values, got {int(level[node])} at node {node}")
-    if num_edges == 0:
-        return
 
-    # Both ends at once: one gather.
-    wrong = (node_type[edge_index] != endpoints[:, edge_type]).any(dim=0)
+
+def check_edges(
+    edge_index: Tensor, edge_type: Tensor, node_type: Tensor, level: Tensor, endpoints: Sequence[Sequence[int]]
+) -> None:
+    """Refuses edges that join other node types than their type does, or that do not rise.
+
+    Args:
+        edge_index: As :func:`check_fields` has found it good.
+        edge_type: The same.
+        node_type: The same.
+        level: The same.
+        endpoints: Two rows: for each edge type, the node types at its source and at its target.
+
+    Raises:
+        ValueError: Naming the first offending edge, what was expected and what came.
+    """
+    expected = torch.tensor(endpoints, device=edge_type.device).view(2, -1)[:, edge_type]
+    wrong = (node_type[edge_index] != expected).any(dim=0)
     if bool(wrong.any()):
         edge = int(wrong.nonzero()[0])
-        kind = int(edge_type[edge])
-        expected, came = endpoints[:, kind].tolist(), node_type[edge_index[:, edge]].tolist()
-        raise ValueError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
-    if level is None:
-        return
+        kind, joined = int(edge_type[edge]), expected[:, edge].tolist()
+        came = node_type[edge_index[:, edge]].tolist()
+        raise ValueError(f"edge_type: edge {edge} of type {kind} joins node types {joined}, got {came}")
     ends = level[edge_index]
     wrong = ends[0] >= ends[1]
     if bool(wrong.any()):
         edge = int(wrong.nonzero()[0])
         source, target = edge_index[:, edge].tolist()
         before, after = ends[:, edge].tolist()
-        topological_levels(edge_index, num_nodes)  # a cycle is the more useful thing to name
+        topological_levels(edge_index, node_type.numel())  # a cycle is the more useful thing to name
         raise ValueError(
             f"level: expected level[source] < level[target], "
             f"got {before} and {after} at edge {edge} ({source} → {target})"

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.typing import EdgeType
 
-from grapheme_pyg.dag import check_typed_dag
+from grapheme_pyg.dag import check_edges, check_fields
 
 Model = Callable[[Batch], Tensor]
 
@@ -24,16 +24,11 @@ def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]])
         AssertionError: Nodes are not sorted by level, edges not by (target, type, source), or features not finite.
     """
     number = {name: i for i, name in enumerate(metadata[0])}
-    endpoints = torch.tensor([[number[edge_type[end]] for edge_type in metadata[1]] for end in (0, 2)])
-    check_typed_dag(
-        graph.edge_index,
-        graph.edge_type,
-        graph.node_type,
-        graph.level,
-        num_nodes=graph.x.shape[0],
-        endpoints=endpoints,
-        num_node_types=len(number),
-    )
+    endpoints = [[number[edge_type[end]] for edge_type in metadata[1]] for end in (0, 2)]
+    fields = (graph.edge_index, graph.edge_type, graph.node_type, graph.level)
+    sizes = {"num_node_types": len(number), "num_edge_types": len(metadata[1])}
+    check_fields(*fields, num_nodes=graph.x.shape[0], **sizes)
+    check_edges(*fields, endpoints)
     _require(bool((graph.level.diff() >= 0).all()), "level: expected nodes sorted by level")
     source, target = graph.edge_index
     keys = list(zip(target.tolist(), graph.edge_type.tolist(), source.tolist(), strict=True))

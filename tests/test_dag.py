@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grapheme_pyg.dag import CycleError, check_typed_dag, sinks, topological_levels
+from grapheme_pyg.dag import CycleError, check_edges, check_fields, sinks, topological_levels
 
 
 def edge_index(edges):
@@ -119,10 +119,16 @@ def check(**changes):
         "node_type": torch.tensor([0, 0, 1, 2]),
         "level": torch.tensor([0, 0, 1, 2]),
         "num_nodes": 4,
-        "endpoints": torch.tensor([[0, 1, 0], [1, 2, 2]]),
         "num_node_types": 3,
-    }
-    check_typed_dag(**arguments | changes)
+        "num_edge_types": 3,
+        "endpoints": [[0, 1, 0], [1, 2, 2]],
+    } | changes
+    endpoints = arguments.pop("endpoints")
+    check_fields(**arguments)
+    fields = [arguments[name] for name in ("edge_index", "edge_type", "node_type", "level")]
+    if fields[-1] is None:
+        fields[-1] = topological_levels(arguments["edge_index"], arguments["num_nodes"])
+    check_edges(*fields, endpoints)
 
 
 NO_EDGES = {"edge_index": edge_index([]), "edge_type": torch.tensor([], dtype=torch.int64)}
@@ -215,7 +221,7 @@ def test_errors_name_argument_place_value_and_range(changes, message):
 
 
 def test_cycle_is_named_rather_than_the_level_that_it_spoils():
-    types = {"endpoints": torch.zeros(2, 1, dtype=torch.int64), "edge_type": torch.tensor([0, 0, 0])}
+    types = {"endpoints": [[0], [0]], "edge_type": torch.tensor([0, 0, 0])}
     cycle = {"edge_index": edge_index([(0, 1), (1, 2), (2, 1)]), "node_type": torch.tensor([0, 0, 0, 0])}
     with pytest.raises(CycleError, match=r"got the cycle (1 → 2 → 1|2 → 1 → 2)$"):
         check(**types, **cycle)

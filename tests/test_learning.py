@@ -41,8 +41,9 @@ def test_permuted_edge_types_cost_accuracy(trained: ImageClassificationModel, te
     # Within each pair of node types, so that the graphs stay valid: relations are relabelled at random.
     graphs = test_graphs.clone()
     relabelled = torch.arange(len(trained.dag.vocabulary.edge_types))
-    for pair in trained.dag._pair.unique():
-        members = (trained.dag._pair == pair).nonzero().flatten()
+    pairs = torch.tensor(trained.dag.vocabulary.pair_of_type)
+    for pair in pairs.unique():
+        members = (pairs == pair).nonzero().flatten()
         relabelled[members] = members[torch.randperm(len(members), generator=torch.Generator().manual_seed(1))]
     graphs.edge_type = relabelled[graphs.edge_type]
     assert accuracy(trained, graphs) <= accuracy(trained, test_graphs) - 0.2

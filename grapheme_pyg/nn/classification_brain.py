@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch_geometric.utils import segment
 
 from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.pooling import mean_and_max
 from grapheme_pyg.nn.templates import move_templates
 
 TEMPLATE_UPDATES = ("gradient", "momentum")
@@ -103,13 +103,11 @@ class ClassificationBrain(nn.Module):
 
     def pool(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
         """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
-        parts = []
-        for width, rows, graph in zip(self.in_channels, states, index, strict=True):
-            # States of a batch without the widest nodes, or without any, come narrower.
-            rows = F.pad(rows, (0, width - rows.shape[1]))
-            count = torch.bincount(graph, minlength=batch_size)
-            pointer = F.pad(count.cumsum(0), (1, 0))
-            parts += [segment(rows, pointer, reduce=reduce) for reduce in ("mean", "max")]
+        # States of a batch without the widest nodes, or without any, come narrower.
+        parts = [
+            mean_and_max(F.pad(rows, (0, width - rows.shape[1])), graph, batch_size)
+            for width, rows, graph in zip(self.in_channels, states, index, strict=True)
+        ]
         return torch.cat(parts, dim=-1)
 
     def embed(self, pooled: Tensor) -> Tensor:

@@ -6,14 +6,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch_geometric.index import index2ptr
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import EdgeType, OptTensor
+from torch_geometric.utils import segment
 
-from grapheme_pyg.dag import check_range, check_typed_dag, topological_levels
+from grapheme_pyg.dag import check_fields, check_range, topological_levels
+from grapheme_pyg.nn.neighbours import NeighbourTable
 from grapheme_pyg.nn.norm import GroupedBatchNorm
 from grapheme_pyg.nn.states import source_states, states_of_nodes
 from grapheme_pyg.nn.sweep import EdgeBlock, plan_sweep
-from grapheme_pyg.nn.typed_conv import slot_mean, typed_conv
+from grapheme_pyg.nn.typed_conv import typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
 
@@ -84,10 +87,6 @@ class DagNN(MessagePassing):
         self.out_channels = max(self.hidden_channels)
         self.edge_dim, self.fused = edge_dim, fused
 
-        numbers = (vocabulary.pair_of_type, vocabulary.relation_of_type, vocabulary.endpoints)
-        for name, values in zip(("_pair", "_relation", "_endpoints"), numbers, strict=True):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
-
         self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
         self.input_weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
         self.norm = nn.ModuleDict()
@@ -138,25 +137,18 @@ class DagNN(MessagePassing):
             if num_node_types > 1:
                 raise ValueError(f"node_type: expected one of {num_node_types} types for each node, got None")
             node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
-        check_typed_dag(
+        check_fields(
             edge_index,
             edge_type,
             node_type,
             level,
             num_nodes=x.shape[0],
-            endpoints=self._endpoints,
             num_node_types=num_node_types,
+            num_edge_types=len(self.vocabulary.edge_types),
         )
-        sweep = plan_sweep(
-            edge_index,
-            edge_type,
-            node_type,
-            topological_levels(edge_index, x.shape[0]) if level is None else level,
-            pair_of_type=self._pair,
-            relation_of_type=self._relation,
-            relations_of_pair=[len(names) for names in self.vocabulary.relations.values()],
-            num_node_types=num_node_types,
-        )
+        if level is None:
+            level = topological_levels(edge_index, x.shape[0])
+        sweep = plan_sweep(edge_index, edge_type, node_type, level, self.vocabulary)
         batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNorm)]
         for norm in batch_norms:
             norm.start()
@@ -166,7 +158,9 @@ class DagNN(MessagePassing):
             received = [self._receive(source_states(states, block), block, edge_attr) for block in group.blocks]
             if name in self.input_weight:
                 weight = self.input_weight[name]
-                received.append(x[:, : weight.shape[0]].index_select(0, group.nodes) @ weight)
+                features = x[:, : weight.shape[0]]
+                own = NeighbourTable(group.nodes[:, None] + 1, x.shape[0])
+                received.append(typed_conv(features, weight[None], own))
             if not received:
                 received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
             state = sum(received[1:], received[0])
@@ -180,12 +174,14 @@ class DagNN(MessagePassing):
     def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
         """What the targets of a block receive, ``[num_targets, out_channels]``."""
         name = self.vocabulary.pairs[block.pair]
-        attr = edge_attr[block.edge] if edge_attr is not None and name in self.edge_weight else None
+        if edge_attr is not None and name not in self.edge_weight:
+            edge_attr = None
         if self.fused and not self.explain:
-            out = typed_conv(x, self.weight[name], block)
-            if attr is not None:
-                out = out + slot_mean(attr, block).view(block.num_targets, -1) @ self.edge_weight[name].flatten(0, 1)
+            out = typed_conv(x, self.weight[name], block.neighbours)
+            if edge_attr is not None:
+                out = out + typed_conv(edge_attr, self.edge_weight[name], block.edges)
             return out
+        attr = None if edge_attr is None else edge_attr[block.edge]
         ends = torch.stack([block.source, block.slot // block.num_relations])
         size = (block.num_sources, block.num_targets)
         means = self.propagate(ends, x=(x, None), edge_attr=attr, block=block, size=size)
@@ -200,8 +196,10 @@ class DagNN(MessagePassing):
         return x_j if edge_attr is None else torch.cat([x_j, edge_attr], dim=-1)
 
     def aggregate(self, inputs: Tensor, block: Any) -> Tensor:
-        """Means within each relation, ``[num_targets · num_relations, channels]``."""
-        return slot_mean(inputs, block)
+        """Means within each relation, ``[num_targets · num_relations, channels]``; 0 where there is no edge."""
+        pointer = index2ptr(block.slot, block.num_targets * block.num_relations)
+        means: Tensor = segment(inputs, pointer, reduce="mean")
+        return means
 
     def explain_message(self, inputs: Tensor, block: Any) -> Tensor:
         """Weighs messages by an explainer's mask over the edges of the whole graph."""

@@ -1,22 +1,22 @@
-"""One step of the sweep: what a group of nodes receives from the nodes of one type."""
+"""The typed convolution: what a group of nodes receives along edges, each type with weights of its own."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch_geometric.index import index2ptr
-from torch_geometric.utils import segment
 
-from grapheme_pyg.nn.sweep import EdgeBlock
+from grapheme_pyg.nn import kernels
+from grapheme_pyg.nn.neighbours import NeighbourLists, Neighbours, NeighbourTable
 
-# Bytes that are gathered at once on a CPU: about a second-level cache, where they stay until they are multiplied.
-PIECE = 1_000_000
+# Bytes that are gathered at once where there is no kernel: on a lattice, gathered rows are nine times the states.
+PIECE = 2**26
 
 
-def typed_conv(x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
-    r"""Receives along typed edges: average within each relation, then multiply.
+def typed_conv(x: Tensor, weight: Tensor, neighbours: Neighbours) -> Tensor:
+    r"""Receives along typed edges: mean within each relation, then multiply.
 
     .. math:: out_v = \sum_r \operatorname{mean}_{(u \to v) \text{ of type } r} W_r^\top x_u
 
@@ -26,103 +26,115 @@ def typed_conv(x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
     Args:
         x: ``[num_sources, in_channels]``, states of the sources.
         weight: ``[num_relations, in_channels, out_channels]``.
-        block: The edges.
+        neighbours: Who reads whom.
 
     Returns:
-        ``[num_targets, out_channels]``.
+        ``[num_readers, out_channels]``.
     """
     if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        x, weight = x.to(dtype), weight.to(dtype)
-    if block.sources_of_slots is None:
-        received = slot_mean(x[block.source], block)
-        return received.view(block.num_targets, -1) @ weight.flatten(0, 1)
-    return _table_conv(x, weight, block)
-
-
-def slot_mean(messages: Tensor, block: EdgeBlock) -> Tensor:
-    """Averages the messages of each slot, 0 where there is none.
-
-    Args:
-        messages: ``[num_edges, channels]``, in the order of the block's edges.
-        block: The edges.
-
-    Returns:
-        ``[num_targets · num_relations, channels]``.
-    """
-    out: Tensor = segment(messages, index2ptr(block.slot, block.num_slots), reduce="mean")
-    return out
+        x = x.to(torch.get_autocast_dtype(x.device.type))
+    if isinstance(neighbours, NeighbourLists):
+        # Where a slot has several neighbours: reduce, then multiply. Each reader reads the row of its means.
+        num_readers = neighbours.num_slots // weight.shape[0]
+        x = _slot_means(x, neighbours).view(num_readers, -1)
+        weight = weight.flatten(0, 1)[None]
+        neighbours = NeighbourTable(torch.arange(1, num_readers + 1, device=x.device)[:, None], num_readers)
+    return _gather_matmul(x, weight, neighbours)
 
 
 class _GatherMatmul(torch.autograd.Function):
-    """``out[v] = Σ_r x[s(v, r)] W_r`` where ``s(v, r)`` is the one source of relation r into v, if any.
+    r"""Rows gathered through a table, times weights: :math:`out_v = \sum_r x_{s(v, r)} W_r`.
 
-    Forward: the sources of all slots side by side, ``[num_targets, num_relations · in]``, times the stacked
-    weights. Backward towards x it is the same along reversed edges,
+    :math:`s(v, r)` is the one neighbour of relation r that v reads, if any. Backward,
 
-        grad_x[u] = Σ_r grad_out[t(u, r)] W_rᵀ,
+    .. math:: \partial W_r = \sum_v x_{s(v, r)}^\top \, \partial out_v, \qquad
+              \partial x_u = \sum_r \partial out_{t(u, r)} W_r^\top,
 
-    with ``t(u, r)`` the one target of relation r out of u: gathers and matrix products in both directions. If
-    some source has two such targets, products come first and are then added up for each source. What is gathered
-    is nine times the states on a lattice: it is made piece by piece, never whole, and anew for the backward pass.
+    where :math:`t(u, r)` is the one node that reads u along r: the same operation through the reversed table. If some u
+    has several readers along r, products come first and are then added up for each u.
+
+    The products are in the precision of x, added up in single precision at least; weights are of theirs.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, block: EdgeBlock) -> Tensor:
-        assert block.sources_of_slots is not None
+    def forward(ctx: Any, x: Tensor, weight: Tensor, table: NeighbourTable) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.block = block
-        return _gather_matmul(x, block.sources_of_slots, weight)
+        ctx.table = table
+        return _multiply(x, weight, table)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        block: EdgeBlock = ctx.block
+        table: NeighbourTable = ctx.table
         grad_x = grad_weight = None
         if ctx.needs_input_grad[1]:
-            assert block.sources_of_slots is not None
-            # Pieces are added up in single precision at least.
-            dtype = torch.promote_types(weight.dtype, torch.float32)
-            total = weight.new_zeros(weight.shape[0] * weight.shape[1], weight.shape[2], dtype=dtype)
-            for piece, received in _gather_pieces(x, block.sources_of_slots, weight.shape[0]):
-                total += received.t() @ grad_out[piece]
-            grad_weight = total.view_as(weight).to(weight.dtype)
+            grad_weight = _weight_gradient(x, grad_out, table).to(weight.dtype)
         if ctx.needs_input_grad[0]:
-            if block.targets_of_slots is not None:
-                grad_x = _gather_matmul(grad_out, block.targets_of_slots, weight.transpose(1, 2))
+            if table.reversed is not None:
+                grad_x = _multiply(grad_out, weight.transpose(1, 2), table.reversed)
             else:
-                grad_slots = (grad_out @ weight.flatten(0, 1).t()).view(block.num_slots, -1)
-                grad_x = grad_slots.new_zeros(block.num_sources, grad_slots.shape[1])
-                grad_x.index_add_(0, block.source, grad_slots[block.slot])
+                products = grad_out @ weight.to(x.dtype).flatten(0, 1).t()
+                grad_x = _add_up(products.view(-1, x.shape[1]), table.rows.view(-1), table.num_sources + 1)[1:]
         return grad_x, grad_weight, None
 
 
+class _SlotMeans(torch.autograd.Function):
+    """The mean of the rows in each slot, 0 where there is none, ``[num_slots, channels]``."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, neighbours: NeighbourLists) -> Tensor:
+        ctx.neighbours = neighbours
+        ctx.counts = torch.bincount(neighbours.slots, minlength=neighbours.num_slots)
+        pointer = F.pad(ctx.counts.cumsum(0), (1, 0))
+        return F.embedding_bag(neighbours.sources, x, pointer, mode="mean", include_last_offset=True)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_means: Tensor) -> tuple[Tensor, None]:
+        neighbours: NeighbourLists = ctx.neighbours
+        shares = grad_means / ctx.counts.clamp(min=1)[:, None]
+        return _add_up(shares.index_select(0, neighbours.slots), neighbours.sources, neighbours.num_sources), None
+
+
 # PyTorch does not annotate `apply`.
-_table_conv: Callable[[Tensor, Tensor, EdgeBlock], Tensor] = _GatherMatmul.apply
+_gather_matmul: Callable[[Tensor, Tensor, NeighbourTable], Tensor] = _GatherMatmul.apply
+_slot_means: Callable[[Tensor, NeighbourLists], Tensor] = _SlotMeans.apply
 
 
-def _gather_matmul(rows: Tensor, table: Tensor, weight: Tensor) -> Tensor:
-    """Rows by table, multiplied by the weights of their slots and added up, ``[table rows, out_channels]``."""
-    num_slots, _, width = weight.shape
-    out = rows.new_empty(table.numel() // num_slots, width)
-    kernel = weight.flatten(0, 1)
-    for piece, gathered in _gather_pieces(rows, table, num_slots):
-        torch.mm(gathered, kernel, out=out[piece])
-    return out
+def _multiply(x: Tensor, weight: Tensor, table: NeighbourTable) -> Tensor:
+    """``[num_readers, out_channels]``."""
+    if kernels.usable(x, weight):
+        return kernels.gather_matmul(x, table.rows, weight)
+    kernel = weight.to(x.dtype).flatten(0, 1)
+    return torch.cat([gathered @ kernel for _, gathered in _gather(x, table)])
 
 
-def _gather_pieces(rows: Tensor, table: Tensor, num_slots: int) -> Iterator[tuple[slice, Tensor]]:
-    """Rows by table, zeros where it points past the end, ``[piece, num_slots · channels]``; all in one buffer."""
-    padded = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-    num_out, width = table.numel() // num_slots, num_slots * rows.shape[1]
-    num_pieces = 1
-    if rows.device.type == "cpu":
-        num_pieces = max(1, round(num_out * width * rows.element_size() / PIECE))
-    # Of equal size: a short last one would cost as much as a long one.
-    size = -(-num_out // num_pieces)
-    buffer = rows.new_empty(size * num_slots, rows.shape[1])
-    for start in range(0, num_out, max(1, size)):
-        slots = table[start * num_slots : (start + size) * num_slots]
-        gathered = torch.index_select(padded, 0, slots, out=buffer[: slots.numel()])
-        yield slice(start, start + size), gathered.view(-1, width)
+def _weight_gradient(x: Tensor, grad_out: Tensor, table: NeighbourTable) -> Tensor:
+    """``[num_relations, in_channels, out_channels]``, in single precision at least."""
+    num_relations = table.rows.shape[1]
+    total = x.new_zeros(
+        num_relations * x.shape[1], grad_out.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)
+    )
+    total = total.view(num_relations, x.shape[1], -1)
+    if kernels.usable(x, total):
+        return kernels.gather_outer(x, table.rows, grad_out, total)
+    for readers, gathered in _gather(x, table):
+        total += (gathered.t() @ grad_out[readers]).view_as(total)
+    return total
+
+
+def _gather(x: Tensor, table: NeighbourTable) -> Iterator[tuple[slice, Tensor]]:
+    """Rows by table, zeros where there is none, ``[piece, num_relations · channels]``, for some readers at a time."""
+    num_readers, num_relations = table.rows.shape
+    padded = F.pad(x, (0, 0, 1, 0))
+    length = max(1, PIECE // (num_relations * x.shape[1] * x.element_size()))
+    for start in range(0, num_readers, length):
+        rows = table.rows[start : start + length]
+        yield slice(start, start + length), padded.index_select(0, rows.reshape(-1)).view(rows.shape[0], -1)
+
+
+def _add_up(rows: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sums of rows by index, in single precision at least."""
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    return rows.new_zeros(size, rows.shape[1], dtype=dtype).index_add_(0, index, rows.to(dtype)).to(rows.dtype)

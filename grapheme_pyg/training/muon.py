@@ -1,6 +1,6 @@
 """Muon for the matrices of the DAG, AdamW for everything else, as one optimiser."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -42,7 +42,7 @@ class MuonAdamW(torch.optim.AdamW):
     ) -> None:
         kernel_group = {"params": list(kernels), "lr": kernel_lr, "weight_decay": kernel_decay, "momentum": momentum}
         groups = [{**kernel_group, "orthogonal": True}, *({**group, "orthogonal": False} for group in others)]
-        super().__init__([group for group in groups if group["params"]], lr=lr)
+        super().__init__([group for group in groups if group["params"]], lr=lr, fused=True)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -53,9 +53,8 @@ class MuonAdamW(torch.optim.AdamW):
                 loss = closure()
         for group in self.param_groups:
             if group["orthogonal"]:
-                for parameter in group["params"]:
-                    if parameter.grad is not None:
-                        self._step(parameter, parameter.grad, group["lr"], group["weight_decay"], group["momentum"])
+                learning = [parameter for parameter in group["params"] if parameter.grad is not None]
+                self._step(learning, group["lr"], group["weight_decay"], group["momentum"])
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group["orthogonal"]]
         try:
@@ -64,38 +63,61 @@ class MuonAdamW(torch.optim.AdamW):
             self.param_groups = groups
         return loss
 
-    def _step(self, parameter: Tensor, grad: Tensor, lr: float, decay: float, momentum: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros(())  # AdamW looks for it in every state that it loads
-            state["momentum_buffer"] = torch.zeros_like(grad)
-        state["step"] += 1
-        buffer = state["momentum_buffer"].lerp_(grad, 1 - momentum)
-        update = orthogonal(grad.lerp(buffer, momentum).flatten(0, -2))
-        scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-        parameter.mul_(1 - lr * decay).add_(update.view_as(parameter), alpha=-lr * scale)
+    def _step(self, parameters: list[Tensor], lr: float, decay: float, momentum: float) -> None:
+        directions = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros(())  # AdamW looks for it in every state that it loads
+                state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+            state["step"] += 1
+            buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+            directions.append(parameter.grad.lerp(buffer, momentum).flatten(0, -2))
+        for parameter, update in zip(parameters, orthogonal_all(directions), strict=True):
+            scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+            parameter.mul_(1 - lr * decay).add_(update.view_as(parameter), alpha=-lr * scale)
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(matrix: Tensor) -> Tensor:
     """Roughly the nearest matrix with orthonormal rows or columns: singular values between 0.7 and 1.2.
-
-    Each step multiplies by a polynomial of the matrix of inner products. These polynomials commute, so all steps are
-    done on the smaller side, ``[columns, columns]`` of a tall matrix, which is itself multiplied once, at the end.
 
     Args:
         matrix: ``[rows, columns]``; one that is all zeros stays so.
-        steps: Of the Newton-Schulz iteration.
     """
+    return orthogonal_all([matrix])[0]
+
+
+def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """:func:`orthogonal` of many matrices, those of equally short sides together.
+
+    Each step of the Newton-Schulz iteration multiplies by a polynomial of the matrix of inner products. These
+    polynomials commute, so all steps are done on the shorter side, ``[columns, columns]`` of a tall matrix, which is
+    itself multiplied once, at the end. Small matrices cost calls more than arithmetic: together they cost the calls of
+    one.
+    """
+    unit = [matrix / (matrix.norm() + 1e-7) for matrix in matrices]
+    tall = [x if x.shape[0] > x.shape[1] else x.t() for x in unit]
+    sides: dict[int, list[int]] = {}
+    for i, x in enumerate(tall):
+        sides.setdefault(x.shape[1], []).append(i)
+    out = [x for x in tall]
+    for places in sides.values():
+        products = _newton_schulz(torch.stack([tall[i].t() @ tall[i] for i in places]))
+        for i, product in zip(places, products, strict=True):
+            out[i] = tall[i] @ product
+    return [x if matrix.shape[0] > matrix.shape[1] else x.t() for x, matrix in zip(out, matrices, strict=True)]
+
+
+def _newton_schulz(gram: Tensor, steps: int = 5) -> Tensor:
+    """What a matrix is to be multiplied by, from its matrix of inner products, ``[batch, side, side]``."""
     a, b, c = NEWTON_SCHULZ
-    x: Tensor = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x if tall else x.t()
-    gram = x.t() @ x
-    identity = torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device)
-    product = identity
-    for _ in range(steps):
-        factor = a * identity + b * gram + c * gram @ gram
-        product = product @ factor
-        gram = gram @ factor @ factor
-    x = x @ product
-    return x if tall else x.t()
+    product = None
+    for step in range(steps):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        product = factor if product is None else product @ factor
+        if step + 1 < steps:
+            gram = gram @ factor @ factor
+    assert product is not None
+    return product

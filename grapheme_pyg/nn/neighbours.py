@@ -1,0 +1,54 @@
+"""Whose states a group of nodes reads, relation by relation. A slot is a pair of reader and relation."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NeighbourTable:
+    """At most one neighbour in each slot.
+
+    Attributes:
+        rows: ``[num_readers, num_relations]`` int64, 0 where there is no neighbour, else its number plus one.
+        num_sources: How many nodes are read from.
+    """
+
+    rows: Tensor
+    num_sources: int
+
+    @cached_property
+    def reversed(self) -> "NeighbourTable | None":
+        """The readers of each node, relation by relation; None if a node has several of one relation."""
+        num_readers, num_relations = self.rows.shape
+        relation = torch.arange(num_relations, device=self.rows.device)
+        reader = torch.arange(1, num_readers + 1, device=self.rows.device)
+        # What has no neighbour writes to a row before the first.
+        table = self.rows.new_zeros((1 + self.num_sources) * num_relations)
+        table[(self.rows * num_relations + relation).view(-1)] = reader.repeat_interleave(num_relations)
+        rows = table[num_relations:].view(-1, num_relations)
+        if int(rows.count_nonzero()) < int(self.rows.count_nonzero()):
+            return None
+        return NeighbourTable(rows, num_readers)
+
+
+@dataclass(frozen=True)
+class NeighbourLists:
+    """Any number of neighbours in each slot.
+
+    Attributes:
+        sources: ``[num_edges]`` int64, slot by slot.
+        slots: ``[num_edges]`` int64, ascending, ``reader · num_relations + relation``.
+        num_slots: Number of slots.
+        num_sources: How many nodes are read from.
+    """
+
+    sources: Tensor
+    slots: Tensor
+    num_slots: int
+    num_sources: int
+
+
+Neighbours = NeighbourTable | NeighbourLists
