@@ -44,6 +44,7 @@ typedef struct {
     const float *weight;
     void *out;
     int64_t readers, relations, depth, columns;
+    int64_t pitch;      /* from row to row of x */
     int64_t strides[3]; /* of the weight, along relations, depth and columns */
 } Product;
 
@@ -68,15 +69,40 @@ static void pack(const Product *p, int half, int threads, void *packed) {
     }
 }
 
+/* Readers sorted by which relations they have, so that a tile's readers miss the same ones. */
+enum { SORTED_RELATIONS = 12 };
+
+static void sort_readers(const Product *p, int threads, int32_t *order) {
+    int64_t buckets = 1 << p->relations;
+    uint16_t *pattern = malloc(p->readers * sizeof(uint16_t));
+    int32_t *next = calloc(buckets + 1, sizeof(int32_t));
+    if (!pattern || !next || p->relations > SORTED_RELATIONS) {
+        for (int64_t reader = 0; reader < p->readers; reader++) order[reader] = (int32_t)reader;
+    } else {
+#pragma omp parallel for schedule(static) num_threads(threads)
+        for (int64_t reader = 0; reader < p->readers; reader++) {
+            unsigned bits = 0;
+            for (int64_t relation = 0; relation < p->relations; relation++)
+                bits |= (p->rows[reader * p->relations + relation] != 0) << relation;
+            pattern[reader] = (uint16_t)bits;
+        }
+        for (int64_t reader = 0; reader < p->readers; reader++) next[pattern[reader] + 1]++;
+        for (int64_t bucket = 0; bucket < buckets; bucket++) next[bucket + 1] += next[bucket];
+        for (int64_t reader = 0; reader < p->readers; reader++) order[next[pattern[reader]]++] = (int32_t)reader;
+    }
+    free(next);
+    free(pattern);
+}
+
 /* The rows that a tile reads along one relation, those of zeros where there are none; whether there are any. */
-#define GATHER(type)                                                      \
-    int any = 0;                                                          \
-    const type *a[ROWS];                                                  \
-    for (int i = 0; i < ROWS; i++) {                                      \
-        int64_t row = i < count ? rows[i * p->relations + relation] : 0;  \
-        a[i] = row ? (const type *)p->x + (row - 1) * p->depth : zeros;   \
-        any |= row != 0;                                                  \
-    }                                                                     \
+#define GATHER(type)                                                                      \
+    int any = 0;                                                                          \
+    const type *a[ROWS];                                                                  \
+    for (int i = 0; i < ROWS; i++) {                                                      \
+        int64_t row = i < count ? p->rows[readers[i] * p->relations + relation] : 0;      \
+        a[i] = row ? (const type *)p->x + (row - 1) * p->pitch : zeros;                   \
+        any |= row != 0;                                                                  \
+    }                                                                                     \
     if (!any) continue;
 
 /* Stores a tile of sums. */
@@ -89,9 +115,8 @@ static void pack(const Product *p, int half, int threads, void *packed) {
         _mm512_mask_storeu_ps(to, high, _mm512_add_ps(_mm512_maskz_loadu_ps(high, to), sum[i][1]));                     \
     }
 
-SINGLE static void tile_single(const Product *p, int64_t first, int count, int64_t tile, const float *packed,
+SINGLE static void tile_single(const Product *p, const int32_t *readers, int count, int64_t tile, const float *packed,
                                const float *zeros) {
-    const int64_t *rows = p->rows + first * p->relations;
     __m512 sum[ROWS][2];
     UNROLL for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
     for (int64_t relation = 0; relation < p->relations; relation++) {
@@ -106,18 +131,17 @@ SINGLE static void tile_single(const Product *p, int64_t first, int count, int64
             }
         }
     }
-    float *out = (float *)p->out + first * p->columns + tile * COLUMNS;
+    float *out = (float *)p->out + tile * COLUMNS;
     __mmask16 low = lanes(p->columns - tile * COLUMNS), high = lanes(p->columns - tile * COLUMNS - LANES);
     UNROLL for (int i = 0; i < ROWS; i++) {
         if (i >= count) break;
-        _mm512_mask_storeu_ps(out + i * p->columns, low, sum[i][0]);
-        _mm512_mask_storeu_ps(out + i * p->columns + LANES, high, sum[i][1]);
+        _mm512_mask_storeu_ps(out + readers[i] * p->columns, low, sum[i][0]);
+        _mm512_mask_storeu_ps(out + readers[i] * p->columns + LANES, high, sum[i][1]);
     }
 }
 
-HALF static void tile_half(const Product *p, int64_t first, int count, int64_t tile, const bf16 *packed,
+HALF static void tile_half(const Product *p, const int32_t *readers, int count, int64_t tile, const bf16 *packed,
                            const bf16 *zeros) {
-    const int64_t *rows = p->rows + first * p->relations;
     __m512 sum[ROWS][2];
     UNROLL for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
     for (int64_t relation = 0; relation < p->relations; relation++) {
@@ -134,12 +158,12 @@ HALF static void tile_half(const Product *p, int64_t first, int count, int64_t t
             }
         }
     }
-    bf16 *out = (bf16 *)p->out + first * p->columns + tile * COLUMNS;
+    bf16 *out = (bf16 *)p->out + tile * COLUMNS;
     __mmask16 low = lanes(p->columns - tile * COLUMNS), high = lanes(p->columns - tile * COLUMNS - LANES);
     UNROLL for (int i = 0; i < ROWS; i++) {
         if (i >= count) break;
-        _mm256_mask_storeu_epi16(out + i * p->columns, low, (__m256i)_mm512_cvtneps_pbh(sum[i][0]));
-        _mm256_mask_storeu_epi16(out + i * p->columns + LANES, high, (__m256i)_mm512_cvtneps_pbh(sum[i][1]));
+        _mm256_mask_storeu_epi16(out + readers[i] * p->columns, low, (__m256i)_mm512_cvtneps_pbh(sum[i][0]));
+        _mm256_mask_storeu_epi16(out + readers[i] * p->columns + LANES, high, (__m256i)_mm512_cvtneps_pbh(sum[i][1]));
     }
 }
 
@@ -147,21 +171,24 @@ static int gather_matmul(const Product *p, int half, int threads) {
     int64_t size = half ? sizeof(bf16) : sizeof(float), tiles = ceil_div(p->columns, COLUMNS);
     void *packed = aligned_alloc(64, tiles * p->relations * p->depth * COLUMNS * size);
     void *zeros = calloc(p->depth, size);
-    if (packed && zeros) {
+    int32_t *order = malloc(p->readers * sizeof(int32_t));
+    int done = packed && zeros && order;
+    if (done) {
         pack(p, half, threads, packed);
+        sort_readers(p, threads, order);
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (int64_t block = 0; block < ceil_div(p->readers, ROWS); block++) {
             int64_t first = block * ROWS;
             int count = p->readers - first < ROWS ? p->readers - first : ROWS;
             for (int64_t tile = 0; tile < tiles; tile++) {
                 if (half)
-                    tile_half(p, first, count, tile, packed, zeros);
+                    tile_half(p, order + first, count, tile, packed, zeros);
                 else
-                    tile_single(p, first, count, tile, packed, zeros);
+                    tile_single(p, order + first, count, tile, packed, zeros);
             }
         }
     }
-    int done = packed && zeros;
+    free(order);
     free(zeros);
     free(packed);
     return done;
@@ -175,6 +202,7 @@ typedef struct {
     const void *g;
     float *out;
     int64_t readers, relations, depth, columns;
+    int64_t pitch; /* from row to row of x */
 } Outer;
 
 /* A reader and the row that it reads. */
@@ -191,7 +219,7 @@ SINGLE static void outer_single(const Outer *p, const Edge *edges, int64_t count
     __m512 sum[ROWS][2];
     UNROLL for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
     for (const Edge *edge = edges; edge < edges + count; edge++) {
-        const float *g = all_g + edge->reader * p->columns, *x = all_x + edge->row * p->depth;
+        const float *g = all_g + edge->reader * p->columns, *x = all_x + edge->row * p->pitch;
         float some[LANES];
         if (here < ROWS) {
             _mm512_storeu_ps(some, _mm512_maskz_loadu_ps(lanes(here), x));
@@ -225,7 +253,7 @@ HALF static void outer_half(const Outer *p, const Edge *edges, int64_t count, in
         int two = edge + 1 < edges + count;
         const Edge *next = edge + two;
         const bf16 *g = all_g + edge->reader * p->columns, *next_g = all_g + next->reader * p->columns;
-        const bf16 *x = all_x + edge->row * p->depth, *next_x = all_x + next->row * p->depth;
+        const bf16 *x = all_x + edge->row * p->pitch, *next_x = all_x + next->row * p->pitch;
         __m512bh left = (__m512bh)interleave(g, next_g, low, two ? low : 0);
         __m512bh right = (__m512bh)interleave(g + LANES, next_g + LANES, high, two ? high : 0);
         int32_t pairs[LANES];
@@ -272,16 +300,46 @@ static int gather_outer(const Outer *p, int half, int threads) {
     return done;
 }
 
+/* ---- The plan of a sweep ---- */
+
+typedef struct {
+    const int64_t *source, *target, *type; /* of edges */
+    int64_t edges;
+} Edges;
+
+/* The kind of each edge: its type, and the groups at its ends; and how many there are of each kind. */
+static void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind,
+                        int64_t *counts, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < e->edges; i++)
+        kind[i] = (group[e->source[i]] * groups + group[e->target[i]]) * types + e->type[i];
+    for (int64_t i = 0; i < e->edges; i++) counts[kind[i]]++;
+}
+
+/* Each edge into the table of its target's sources, and into that of its source's readers. A kind says where: in both
+ * tables the place of its relation in its block's first row, and rows apart; and the row of its first source. */
+static void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
+                        const int64_t *first_reader, const int64_t *stride, const int64_t *first_source,
+                        int64_t *sources, int64_t *readers, int threads) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int64_t i = 0; i < e->edges; i++) {
+        int64_t k = kind[i], target = row[e->target[i]], source = row[e->source[i]] + first_source[k];
+        sources[first_slot[k] + target * stride[k]] = source + 1;
+        readers[first_reader[k] + source * stride[k]] = target + 1;
+    }
+}
+
 /* ---- For Python: addresses and sizes, which kernels.py has checked ---- */
 
 static PyObject *py_gather_matmul(PyObject *self, PyObject *args) {
+    (void)self;
     unsigned long long x, rows, weight, out;
-    long long n[4], strides[3];
+    long long n[5], strides[3];
     int half, threads;
-    if (!PyArg_ParseTuple(args, "KKKK(LLLL)(LLL)pi", &x, &rows, &weight, &out, n, n + 1, n + 2, n + 3, strides,
+    if (!PyArg_ParseTuple(args, "KKKK(LLLLL)(LLL)pi", &x, &rows, &weight, &out, n, n + 1, n + 2, n + 3, n + 4, strides,
                           strides + 1, strides + 2, &half, &threads))
         return NULL;
-    Product product = {(void *)x, (void *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3],
+    Product product = {(void *)x, (void *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3], n[4],
                        {strides[0], strides[1], strides[2]}};
     int done;
     Py_BEGIN_ALLOW_THREADS done = gather_matmul(&product, half, threads);
@@ -290,19 +348,47 @@ static PyObject *py_gather_matmul(PyObject *self, PyObject *args) {
 }
 
 static PyObject *py_gather_outer(PyObject *self, PyObject *args) {
+    (void)self;
     unsigned long long x, rows, g, out;
-    long long n[4];
+    long long n[5];
     int half, threads;
-    if (!PyArg_ParseTuple(args, "KKKK(LLLL)pi", &x, &rows, &g, &out, n, n + 1, n + 2, n + 3, &half, &threads))
+    if (!PyArg_ParseTuple(args, "KKKK(LLLLL)pi", &x, &rows, &g, &out, n, n + 1, n + 2, n + 3, n + 4, &half, &threads))
         return NULL;
-    Outer outer = {(void *)x, (void *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3]};
+    Outer outer = {(void *)x, (void *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3], n[4]};
     int done;
     Py_BEGIN_ALLOW_THREADS done = gather_outer(&outer, half, threads);
     Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
+static PyObject *py_count_kinds(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long ends, type, group, kind, counts;
+    long long edges, groups, types;
+    int threads;
+    if (!PyArg_ParseTuple(args, "KKKKK(LLL)i", &ends, &type, &group, &kind, &counts, &edges, &groups, &types, &threads))
+        return NULL;
+    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, (int64_t *)type, edges};
+    Py_BEGIN_ALLOW_THREADS count_kinds(&e, (int64_t *)group, groups, types, (int64_t *)kind, (int64_t *)counts, threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+static PyObject *py_fill_tables(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long ends, kind, row, lookup, sources, readers;
+    long long edges, kinds;
+    int threads;
+    if (!PyArg_ParseTuple(args, "KKKKKK(LL)i", &ends, &kind, &row, &lookup, &sources, &readers, &edges, &kinds, &threads))
+        return NULL;
+    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, NULL, edges};
+    const int64_t *of = (int64_t *)lookup;
+    Py_BEGIN_ALLOW_THREADS fill_tables(&e, (int64_t *)kind, (int64_t *)row, of, of + kinds, of + 2 * kinds, of + 3 * kinds,
+                                       (int64_t *)sources, (int64_t *)readers, threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
 static PyObject *py_supports(PyObject *self, PyObject *unused) {
+    (void)self, (void)unused;
     int single = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
     int half = single && __builtin_cpu_supports("avx512bf16");
     return Py_BuildValue("(NN)", PyBool_FromLong(single), PyBool_FromLong(half));
@@ -311,10 +397,12 @@ static PyObject *py_supports(PyObject *self, PyObject *unused) {
 static PyMethodDef methods[] = {
     {"gather_matmul", py_gather_matmul, METH_VARARGS, "Products of gathered rows and weights."},
     {"gather_outer", py_gather_outer, METH_VARARGS, "Gradients of those weights."},
+    {"count_kinds", py_count_kinds, METH_VARARGS, "Kinds of edges."},
+    {"fill_tables", py_fill_tables, METH_VARARGS, "Tables of sources and readers."},
     {"supports", py_supports, METH_NOARGS, "Whether this CPU has the instructions, for float32 and for bfloat16."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&module); }

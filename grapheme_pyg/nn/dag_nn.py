@@ -14,8 +14,9 @@ from torch_geometric.utils import segment
 from grapheme_pyg.dag import check_fields, check_range, topological_levels
 from grapheme_pyg.nn.neighbours import NeighbourTable
 from grapheme_pyg.nn.norm import GroupedBatchNorm
+from grapheme_pyg.nn.slots import EdgeBlock
 from grapheme_pyg.nn.states import source_states, states_of_nodes
-from grapheme_pyg.nn.sweep import EdgeBlock, plan_sweep
+from grapheme_pyg.nn.sweep import plan_sweep
 from grapheme_pyg.nn.typed_conv import typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
@@ -164,7 +165,7 @@ class DagNN(MessagePassing):
             if not received:
                 received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
             state = sum(received[1:], received[0])
-            states.append(F.relu(self.norm[name](state) if name in self.norm else state + self.bias[name]))
+            states.append(F.relu_(self.norm[name](state) if name in self.norm else state + self.bias[name]))
         for norm in batch_norms:
             norm.update()
         if nodes is None or isinstance(nodes, Tensor):

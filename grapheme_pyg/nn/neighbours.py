@@ -14,14 +14,18 @@ class NeighbourTable:
     Attributes:
         rows: ``[num_readers, num_relations]`` int64, 0 where there is no neighbour, else its number plus one.
         num_sources: How many nodes are read from.
+        readers: The same seen from the sources, ``[num_sources, num_relations]``, where it is known already.
     """
 
     rows: Tensor
     num_sources: int
+    readers: Tensor | None = None
 
     @cached_property
     def reversed(self) -> "NeighbourTable | None":
         """The readers of each node, relation by relation; None if a node has several of one relation."""
+        if self.readers is not None:
+            return NeighbourTable(self.readers, self.rows.shape[0], self.rows)
         num_readers, num_relations = self.rows.shape
         relation = torch.arange(num_relations, device=self.rows.device)
         reader = torch.arange(1, num_readers + 1, device=self.rows.device)

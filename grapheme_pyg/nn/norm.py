@@ -64,6 +64,11 @@ class GroupedBatchNorm(nn.Module):
         """Moves the running statistics by what the groups of the sweep have shown."""
         if not self._seen:
             return
+        if len(self._seen) == 1:
+            _, mean, var = self._seen.pop()
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
+            return
         counts = torch.tensor([count for count, _, _ in self._seen]).to(self.running_mean)[:, None]
         means = torch.stack([mean for _, mean, _ in self._seen])
         variances = torch.stack([var for _, _, var in self._seen])

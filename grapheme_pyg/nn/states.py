@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grapheme_pyg.nn.sweep import EdgeBlock, Sweep
+from grapheme_pyg.nn.slots import EdgeBlock
+from grapheme_pyg.nn.sweep import Sweep
 
 
 def source_states(states: list[Tensor], block: EdgeBlock) -> Tensor:
@@ -28,6 +29,11 @@ def states_of_nodes(
     Returns:
         ``[num_chosen, width]``.
     """
+    if nodes is not None and nodes.numel() > 0:
+        first = int(sweep.group_of[nodes[0]])
+        if torch.equal(nodes, sweep.groups[first].nodes):
+            # All of one group, as a readout of levels wants them: nothing to gather.
+            return _pad(states[first], max(width, states[first].shape[1]))
     group = sweep.group_of if nodes is None else sweep.group_of[nodes]
     row = sweep.row_of if nodes is None else sweep.row_of[nodes]
     wanted: list[int] = group.unique().tolist()

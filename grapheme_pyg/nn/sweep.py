@@ -1,131 +1,18 @@
 """The order of a sweep: which nodes are computed together, and along which edges they receive."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from grapheme_pyg.dag import check_edges
-from grapheme_pyg.nn.neighbours import NeighbourLists, Neighbours, NeighbourTable
+from grapheme_pyg.nn import kernels
+from grapheme_pyg.nn.slots import EdgeBlock, Slots
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 # Kinds of edges are counted in a table while it is smaller than this times the number of edges.
 TABLE = 4
-
-
-@dataclass(frozen=True)
-class Slots:
-    """The slots of all blocks of a sweep, one block after the other.
-
-    A slot is a pair of target and relation. Messages of one slot are averaged; a slot's mean is multiplied by the
-    relation's weight.
-
-    Shapes:
-        - **slot**: ``[num_edges]`` int64, of each edge
-        - **source**: ``[num_edges]`` int64, row of each edge's source among the sources of its block
-    """
-
-    count: int
-    slot: Tensor
-    source: Tensor
-
-    @cached_property
-    def sources(self) -> Tensor:
-        """The source of each slot plus one, 0 where none, ``[count]``; one of them, where a slot has several."""
-        return self._table(self.source + 1)
-
-    @cached_property
-    def edges(self) -> Tensor:
-        """The edge of each slot plus one, 0 where none, ``[count]``; one of them, where a slot has several."""
-        return self._table(torch.arange(1, self.slot.numel() + 1, device=self.slot.device))
-
-    @cached_property
-    def order(self) -> Tensor:
-        """Edges by slot, ``[num_edges]``."""
-        return self.slot.argsort(stable=True)
-
-    @cached_property
-    def are_single(self) -> bool:
-        """Whether no slot has more than one edge."""
-        return int(self.sources.count_nonzero()) == self.slot.numel()
-
-    def _table(self, values: Tensor) -> Tensor:
-        table = values.new_zeros(self.count)
-        table[self.slot] = values
-        return table
-
-
-@dataclass(frozen=True)
-class EdgeBlock:
-    """All edges into one group of nodes from one node type.
-
-    Attributes:
-        pair: Of node types.
-        source_groups: Whose nodes, one group after the other, are the sources.
-        num_sources: Their number.
-        num_targets: Number of nodes in the group.
-        num_relations: Of the pair.
-        num_edges: Number of edges.
-        first_edge: Where its edges start in the order of all slots.
-        first_slot: Where its slots start, row by row of the targets.
-        slots: Of the whole sweep.
-    """
-
-    pair: int
-    source_groups: tuple[int, ...]
-    num_sources: int
-    num_targets: int
-    num_relations: int
-    num_edges: int
-    first_edge: int
-    first_slot: int
-    slots: Slots
-
-    @cached_property
-    def edge(self) -> Tensor:
-        """Positions in the ``edge_index`` that the sweep was made from, by slot, ``[num_edges]``."""
-        return self.slots.order[self.first_edge : self.first_edge + self.num_edges]
-
-    @cached_property
-    def source(self) -> Tensor:
-        """Of each edge, row of the states of ``source_groups``, concatenated, ``[num_edges]``."""
-        return self.slots.source[self.edge]
-
-    @cached_property
-    def slot(self) -> Tensor:
-        """Of each edge, ``target row · num_relations + relation``, ascending, ``[num_edges]``."""
-        return self.slots.slot[self.edge] - self.first_slot
-
-    @cached_property
-    def neighbours(self) -> Neighbours:
-        """Which source each target reads, relation by relation."""
-        if self.has_single_slots:
-            return NeighbourTable(self._part(self.slots.sources), self.num_sources)
-        return NeighbourLists(self.source, self.slot, self.num_slots, self.num_sources)
-
-    @cached_property
-    def edges(self) -> Neighbours:
-        """Which edge each target reads, relation by relation."""
-        num_edges = self.slots.slot.numel()
-        if self.has_single_slots:
-            return NeighbourTable(self._part(self.slots.edges), num_edges)
-        return NeighbourLists(self.edge, self.slot, self.num_slots, num_edges)
-
-    @property
-    def num_slots(self) -> int:
-        """Number of pairs of target and relation, with or without an edge."""
-        return self.num_targets * self.num_relations
-
-    @cached_property
-    def has_single_slots(self) -> bool:
-        """Whether no slot has more than one edge."""
-        return self.slots.are_single or int(self._part(self.slots.sources).count_nonzero()) == self.num_edges
-
-    def _part(self, table: Tensor) -> Tensor:
-        """The block's part of a table of all slots, ``[num_targets, num_relations]``."""
-        return table[self.first_slot : self.first_slot + self.num_slots].view(-1, self.num_relations)
 
 
 @dataclass(frozen=True)
@@ -185,29 +72,28 @@ def plan_sweep(
     members: dict[tuple[int, int], list[_Kind]] = {}
     for one in kinds:
         members.setdefault((one.target, vocabulary.pair_of_type[one.edge_type]), []).append(one)
-    # For each kind, by number: the first slot of its relation, the stride between targets, the first row of its sources.
-    lookup = torch.zeros(3, size, dtype=torch.int64)
-    first_edge = first_slot = 0
-    plans = []
+    lookup = torch.zeros(4, size, dtype=torch.int64)
+    first_edge = first_slot = first_reader = 0
+    plans, numbers, places = [], [], []
     for (target, pair), some in members.items():
         source_groups = tuple(sorted({one.source for one in some}))
         first_rows = [0, *accumulate(groups[source].nodes.numel() for source in source_groups)]
         num_relations = len(vocabulary.relations[vocabulary.pairs[pair]])
         for one in some:
-            first = first_slot + vocabulary.relation_of_type[one.edge_type]
+            relation = vocabulary.relation_of_type[one.edge_type]
             row = first_rows[source_groups.index(one.source)]
-            lookup[:, one.number] = torch.tensor([first, num_relations, row])
+            numbers.append((first_slot + relation, first_reader + relation, num_relations, row))
+            places.append(one.number)
         num_edges, num_targets = sum(one.num_edges for one in some), groups[target].nodes.numel()
         shape = (pair, source_groups, first_rows[-1], num_targets, num_relations, num_edges)
-        plans.append((target, shape, first_edge, first_slot))
+        plans.append((target, (*shape, first_edge, first_slot, first_reader)))
         first_edge += num_edges
         first_slot += num_targets * num_relations
-
-    source_row, target_row = sweep.row_of.index_select(0, edge_index.flatten()).view(2, -1)
-    first, stride, row = (numbers.index_select(0, kind) for numbers in lookup.to(kind.device))
-    slots = Slots(first_slot, stride.mul_(target_row).add_(first), row.add_(source_row))
-    for target, shape, first_edge, first_slot in plans:
-        groups[target].blocks.append(EdgeBlock(*shape, first_edge, first_slot, slots))
+        first_reader += first_rows[-1] * num_relations
+    lookup[:, places] = torch.tensor(numbers).t()
+    slots = Slots(edge_index, sweep.row_of, kind, lookup.to(kind.device), first_slot, first_reader)
+    for target, shape in plans:
+        groups[target].blocks.append(EdgeBlock(*shape, slots))
     return sweep
 
 
@@ -242,22 +128,27 @@ def _kinds_of_edges(
     sweep: Sweep, edge_index: Tensor, edge_type: Tensor, num_edge_types: int
 ) -> tuple[Tensor, list[_Kind], int]:
     """The number of each edge's kind, the kinds that there are, and a bound of their numbers."""
-    source, target = sweep.group_of.index_select(0, edge_index.flatten()).view(2, -1)
-    size = len(sweep.groups) ** 2 * num_edge_types
-    code = source.mul_(len(sweep.groups)).add_(target).mul_(num_edge_types).add_(edge_type)
-    if size <= TABLE * code.numel():
-        counts = torch.bincount(code, minlength=size)
+    num_groups = len(sweep.groups)
+    size = num_groups**2 * num_edge_types
+    countable = size <= TABLE * edge_type.numel()
+    if countable and kernels.AVAILABLE and edge_type.device.type == "cpu":
+        number, counts = kernels.count_kinds(edge_index, edge_type, sweep.group_of, (num_groups, num_edge_types))
+    else:
+        source, target = sweep.group_of.index_select(0, edge_index.flatten()).view(2, -1)
+        number = (source * num_groups + target) * num_edge_types + edge_type
+        counts = torch.bincount(number, minlength=size) if countable else None
+    if counts is not None:
         codes = numbers = counts.nonzero().squeeze(1)
         counts = counts[codes]
     else:
-        codes, code, counts = code.unique(return_inverse=True, return_counts=True)
-        numbers = torch.arange(codes.numel())
+        codes, number, counts = number.unique(return_inverse=True, return_counts=True)
         size = codes.numel()
+        numbers = torch.arange(size)
     kinds = []
-    for number, packed, count in zip(numbers.tolist(), codes.tolist(), counts.tolist(), strict=True):
-        ends, kind = divmod(packed, num_edge_types)
-        kinds.append(_Kind(number, *divmod(ends, len(sweep.groups)), kind, count))
-    return code, kinds, size
+    for i, code, count in zip(numbers.tolist(), codes.tolist(), counts.tolist(), strict=True):
+        ends, kind = divmod(code, num_edge_types)
+        kinds.append(_Kind(i, *divmod(ends, num_groups), kind, count))
+    return number, kinds, size
 
 
 def _may_be(kind: _Kind, groups: list[NodeGroup], vocabulary: EdgeVocabulary) -> bool:

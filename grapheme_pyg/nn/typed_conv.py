@@ -38,7 +38,8 @@ def typed_conv(x: Tensor, weight: Tensor, neighbours: Neighbours) -> Tensor:
         num_readers = neighbours.num_slots // weight.shape[0]
         x = _slot_means(x, neighbours).view(num_readers, -1)
         weight = weight.flatten(0, 1)[None]
-        neighbours = NeighbourTable(torch.arange(1, num_readers + 1, device=x.device)[:, None], num_readers)
+        own = torch.arange(1, num_readers + 1, device=x.device)[:, None]
+        neighbours = NeighbourTable(own, num_readers, own)
     return _gather_matmul(x, weight, neighbours)
 
 
