@@ -13,7 +13,7 @@ from torch_geometric.utils import segment
 
 from grapheme_pyg.dag import check_fields, check_range, topological_levels
 from grapheme_pyg.nn.neighbours import NeighbourTable
-from grapheme_pyg.nn.norm import GroupedBatchNorm
+from grapheme_pyg.nn.norm import GroupedBatchNormReLU
 from grapheme_pyg.nn.slots import EdgeBlock
 from grapheme_pyg.nn.states import source_states, states_of_nodes
 from grapheme_pyg.nn.sweep import plan_sweep
@@ -103,7 +103,7 @@ class DagNN(MessagePassing):
             if norm is None:
                 self.bias[name] = nn.Parameter(torch.empty(fan_out))
             else:
-                self.norm[name] = GroupedBatchNorm(fan_out) if norm == "batch" else nn.LayerNorm(fan_out)
+                self.norm[name] = GroupedBatchNormReLU(fan_out) if norm == "batch" else nn.LayerNorm(fan_out)
         self.register_load_state_dict_pre_hook(align_by_name)
         self.reset_parameters()
 
@@ -116,7 +116,7 @@ class DagNN(MessagePassing):
         for bias in self.bias.values():
             nn.init.zeros_(bias)
         for norm in self.norm.values():
-            assert isinstance(norm, GroupedBatchNorm | nn.LayerNorm)
+            assert isinstance(norm, GroupedBatchNormReLU | nn.LayerNorm)
             norm.reset_parameters()
 
     def forward(
@@ -150,7 +150,7 @@ class DagNN(MessagePassing):
         if level is None:
             level = topological_levels(edge_index, x.shape[0])
         sweep = plan_sweep(edge_index, edge_type, node_type, level, self.vocabulary)
-        batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNorm)]
+        batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNormReLU)]
         for norm in batch_norms:
             norm.start()
         states: list[Tensor] = []
@@ -165,7 +165,13 @@ class DagNN(MessagePassing):
             if not received:
                 received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
             state = sum(received[1:], received[0])
-            states.append(F.relu_(self.norm[name](state) if name in self.norm else state + self.bias[name]))
+            if name not in self.norm:
+                state = F.relu_(state + self.bias[name])
+            elif isinstance(self.norm[name], GroupedBatchNormReLU):
+                state = self.norm[name](state)
+            else:
+                state = F.relu_(self.norm[name](state))
+            states.append(state)
         for norm in batch_norms:
             norm.update()
         if nodes is None or isinstance(nodes, Tensor):

@@ -1,5 +1,8 @@
 """The compiled kernels of the typed convolution, where they were compiled and the CPU has the instructions."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,9 +20,14 @@ if _kernels is not None:
             SUPPORTED.add(dtype)
 
 
+def takes_rows(x: Tensor) -> bool:
+    """Whether the kernels take rows of this device and dtype."""
+    return x.device.type == "cpu" and x.dtype in SUPPORTED
+
+
 def usable(x: Tensor, weight: Tensor) -> bool:
     """Whether the kernels take such rows, weights ``[num_relations, in_channels, out_channels]`` and results."""
-    if x.device.type != "cpu" or x.dtype not in SUPPORTED or weight.dtype != torch.float32:
+    if not takes_rows(x) or weight.dtype != torch.float32:
         return False
     # Half precision is multiplied two by two.
     return x.dtype == torch.float32 or x.shape[1] % 2 == 0
@@ -39,16 +47,8 @@ def gather_matmul(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     _check_shapes(x, rows, weight)
     x, rows = _with_whole_rows(x), rows.contiguous()
     out = x.new_empty(rows.shape[0], weight.shape[2])
-    _kernels.gather_matmul(
-        x.data_ptr(),
-        rows.data_ptr(),
-        weight.data_ptr(),
-        out.data_ptr(),
-        (*rows.shape, x.shape[1], out.shape[1], x.stride(0)),
-        weight.stride(),
-        x.dtype == torch.bfloat16,
-        torch.get_num_threads(),
-    )
+    sizes = (*rows.shape, x.shape[1], out.shape[1], x.stride(0))
+    _call(_kernels.gather_matmul, (x, rows, weight, out), sizes, weight.stride(), x.dtype == torch.bfloat16)
     return out
 
 
@@ -65,25 +65,20 @@ def gather_outer(x: Tensor, rows: Tensor, grad_out: Tensor, out: Tensor) -> Tens
     if grad_out.shape != (rows.shape[0], out.shape[2]) or grad_out.dtype != x.dtype or not out.is_contiguous():
         raise ValueError(f"grad_out: expected {x.dtype} [{rows.shape[0]}, {out.shape[2]}], got {grad_out.shape}")
     x, rows, grad_out = _with_whole_rows(x), rows.contiguous(), grad_out.contiguous()
-    _kernels.gather_outer(
-        x.data_ptr(),
-        rows.data_ptr(),
-        grad_out.data_ptr(),
-        out.data_ptr(),
-        (*rows.shape, x.shape[1], grad_out.shape[1], x.stride(0)),
-        x.dtype == torch.bfloat16,
-        torch.get_num_threads(),
-    )
+    sizes = (*rows.shape, x.shape[1], out.shape[2], x.stride(0))
+    _call(_kernels.gather_outer, (x, rows, grad_out, out), sizes, x.dtype == torch.bfloat16)
     return out
 
 
-def count_kinds(edge_index: Tensor, edge_type: Tensor, group_of: Tensor, sizes: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def count_kinds(
+    edge_index: Tensor, edge_type: Tensor, group_of: Tensor, sizes: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """The kind of each edge, and the number of edges of each kind; see :func:`grapheme_pyg.nn.sweep.plan_sweep`."""
     groups, types = sizes
     edge_index, edge_type = edge_index.contiguous(), edge_type.contiguous()
     kind, counts = torch.empty_like(edge_type), edge_type.new_zeros(groups * groups * types)
-    pointers = [tensor.data_ptr() for tensor in (edge_index, edge_type, group_of, kind, counts)]
-    _kernels.count_kinds(*pointers, (edge_type.numel(), *sizes), torch.get_num_threads())
+    tensors = (edge_index, edge_type, group_of, kind, counts)
+    _call(_kernels.count_kinds, tensors, (edge_type.numel(), groups, types))
     return kind, counts
 
 
@@ -93,9 +88,59 @@ def fill_tables(
     """The tables of sources and readers; see :class:`grapheme_pyg.nn.slots.Slots`."""
     edge_index = edge_index.contiguous()
     sources, readers = (kind.new_zeros(size) for size in sizes)
-    pointers = [tensor.data_ptr() for tensor in (edge_index, kind, row_of, lookup, sources, readers)]
-    _kernels.fill_tables(*pointers, (kind.numel(), lookup.shape[1]), torch.get_num_threads())
+    tensors = (edge_index, kind, row_of, lookup, sources, readers)
+    _call(_kernels.fill_tables, tensors, (kind.numel(), lookup.shape[1]))
     return sources, readers
+
+
+def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """``max(0, batch_norm(x))``, and the means and biased variances that it found.
+
+    Args:
+        x: ``[num_rows, channels]``, contiguous, :func:`takes_rows`, at least one row.
+        weight: ``[channels]`` float32.
+        bias: ``[channels]`` float32.
+        eps: Added to variances.
+    """
+    out, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+    _call(_kernels.norm_relu, (x, weight, bias, out, mean, variance), tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    return out, mean, variance
+
+
+def norm_relu_backward(
+    grad_out: Tensor, out: Tensor, x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of :func:`norm_relu` with respect to its first three arguments."""
+    grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
+    tensors = (grad_out.contiguous(), out, x, weight, mean, variance, grad_x, grad_weight, grad_bias)
+    _call(_kernels.norm_relu_backward, tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    return grad_x, grad_weight, grad_bias
+
+
+def mean_and_max(x: Tensor, first: Tensor) -> Tensor:
+    """Mean and maximum of runs of rows, side by side, ``[num_runs, 2 · channels]`` float32.
+
+    Args:
+        x: ``[num_rows, channels]``, contiguous, :func:`takes_rows`.
+        first: ``[num_runs + 1]`` int64, the first row of each run, and the number of rows.
+    """
+    out = torch.empty(first.numel() - 1, 2 * x.shape[1])
+    sizes = (out.shape[0], x.shape[1])
+    _call(_kernels.mean_and_max, (x, first, out), sizes, x.dtype == torch.bfloat16)
+    return out
+
+
+def mean_and_max_backward(grad_out: Tensor, x: Tensor, out: Tensor, first: Tensor) -> Tensor:
+    """The gradient of :func:`mean_and_max` with respect to its rows; those that hold a maximum share its gradient."""
+    grad_x = torch.empty_like(x)
+    sizes = (out.shape[0], x.shape[1])
+    tensors = (grad_out.contiguous(), x, out, first, grad_x)
+    _call(_kernels.mean_and_max_backward, tensors, sizes, x.dtype == torch.bfloat16)
+    return grad_x
+
+
+def _call(kernel: Callable[..., None], tensors: Sequence[Tensor], *arguments: Any) -> None:
+    kernel(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
 
 
 def _with_whole_rows(x: Tensor) -> Tensor:

@@ -1,12 +1,18 @@
-"""Batch normalisation for nodes of one type, whose batches come in several groups and may be tiny."""
+"""Batch normalisation and rectifier for nodes of one type, whose batches come in several groups and may be tiny."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from grapheme_pyg.nn import kernels
 
 
-class GroupedBatchNorm(nn.Module):
-    r"""Batch normalisation (Ioffe and Szegedy, 2015) over one group of nodes at a time.
+class GroupedBatchNormReLU(nn.Module):
+    r"""Batch normalisation (Ioffe and Szegedy, 2015) over one group of nodes at a time, and the rectifier after it.
 
     A node type may occur in several levels of a sweep; each level is a group with statistics of its own.
     Groups of fewer than two rows use the running statistics. Those move once for each sweep, towards
@@ -47,15 +53,20 @@ class GroupedBatchNorm(nn.Module):
         self._seen.clear()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalises one group."""
+        """Normalises one group, and makes negative results zero."""
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+            return F.relu_(F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps))
         mean, var = self.running_mean.clone(), self.running_var.clone()
         if x.shape[0] < 2:
             # A copy, because the backward pass reads what `update` is about to change.
-            return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
-        # With momentum 1 the "running" statistics that come back are this group's own.
-        out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+            return F.relu_(F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps))
+        if kernels.takes_rows(x) and self.weight.dtype == torch.float32:
+            out, mean, biased = _norm_relu(x.contiguous(), self.weight, self.bias, self.eps)
+            var = biased * (x.shape[0] / (x.shape[0] - 1))
+        else:
+            # With momentum 1 the "running" statistics that come back are this group's own.
+            out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+            out = F.relu_(out)
         self._seen.append((x.shape[0], mean, var))
         return out
 
@@ -82,3 +93,24 @@ class GroupedBatchNorm(nn.Module):
     def extra_repr(self) -> str:
         """What ``repr`` shows."""
         return f"{self.weight.numel()}, eps={self.eps}, momentum={self.momentum}"
+
+
+class _NormReLU(torch.autograd.Function):
+    """Both in one pass forward and one backward; also the means and biased variances, without gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+        out, mean, variance = kernels.norm_relu(x, weight, bias, eps)
+        ctx.save_for_backward(out, x, weight, mean, variance)
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean, variance)
+        return out, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        return *kernels.norm_relu_backward(grad_out, *ctx.saved_tensors, ctx.eps), None
+
+
+# PyTorch does not annotate `apply`.
+_norm_relu: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]] = _NormReLU.apply

@@ -4,8 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from grapheme_pyg.nn import kernels
 
 
 def mean_and_max(states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
@@ -13,7 +16,7 @@ def mean_and_max(states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
 
     Args:
         states: ``[num_nodes, channels]``.
-        graph: ``[num_nodes]`` int64, the graph of each node.
+        graph: ``[num_nodes]`` int64, ascending, the graph of each node.
         num_graphs: Number of graphs.
 
     Returns:
@@ -31,6 +34,12 @@ class _MeanAndMax(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
+        if kernels.takes_rows(states):
+            states = states.contiguous()
+            first = F.pad(torch.bincount(graph, minlength=num_graphs).cumsum(0), (1, 0))
+            out = kernels.mean_and_max(states, first)
+            ctx.save_for_backward(states, out, first)
+            return out
         rows = states.to(torch.promote_types(states.dtype, torch.float32))
         count = torch.bincount(graph, minlength=num_graphs).clamp_(min=1)[:, None]
         mean = rows.new_zeros(num_graphs, rows.shape[1]).index_add_(0, graph, rows).div_(count)
@@ -42,6 +51,8 @@ class _MeanAndMax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:
+        if len(ctx.saved_tensors) == 3:
+            return kernels.mean_and_max_backward(grad_out, *ctx.saved_tensors), None, None
         states, graph, count, maximum = ctx.saved_tensors
         grad_mean, grad_max = grad_out.chunk(2, dim=1)
         is_max = (states == maximum.index_select(0, graph)).to(grad_out.dtype)

@@ -6,12 +6,10 @@
  *
  * No result depends on the number of threads: each element is computed by one of them, in a fixed order.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include <immintrin.h>
-#include <stdint.h>
 #include <stdlib.h>
+
+#include "kernels.h"
 
 /* A tile of the result is as large as the registers hold: 12 rows of 32 columns. */
 enum { ROWS = 12, LANES = 16, COLUMNS = 2 * LANES };
@@ -19,34 +17,12 @@ enum { ROWS = 12, LANES = 16, COLUMNS = 2 * LANES };
  * few terms are then added up, which keeps rounding errors small. */
 enum { CHUNK = 2048 };
 
-#define SINGLE __attribute__((target("avx512f,avx512bw,avx512vl")))
-#define HALF __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
-#define UNROLL _Pragma("GCC unroll 12")
-
-typedef uint16_t bf16;
-
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* The first lanes, as many as there are columns left. */
 static __mmask16 lanes(int64_t left) { return left >= LANES ? 0xffff : left > 0 ? (1u << left) - 1 : 0; }
 
-static bf16 round_to_half(float value) {
-    union { float value; uint32_t bits; } u = {value};
-    if (value != value) return 0x7fc0;
-    return (bf16)((u.bits + 0x7fff + ((u.bits >> 16) & 1)) >> 16);
-}
-
 /* ---- out[v] = sum over r of x[rows[v][r] - 1] W_r ---- */
-
-typedef struct {
-    const void *x;
-    const int64_t *rows;
-    const float *weight;
-    void *out;
-    int64_t readers, relations, depth, columns;
-    int64_t pitch;      /* from row to row of x */
-    int64_t strides[3]; /* of the weight, along relations, depth and columns */
-} Product;
 
 /* Weights tile by tile and relation by relation, COLUMNS beside one another, so that tiles read them in order. In half
  * precision, two of consecutive depth lie together, as the instruction takes them. */
@@ -62,7 +38,7 @@ static void pack(const Product *p, int half, int threads, void *packed) {
                 if (column < p->columns)
                     value = p->weight[relation * p->strides[0] + k * p->strides[1] + column * p->strides[2]];
                 if (half)
-                    ((bf16 *)packed)[part * p->depth * COLUMNS + (k / 2 * COLUMNS + j) * 2 + k % 2] = round_to_half(value);
+                    ((bf16 *)packed)[part * p->depth * COLUMNS + (k / 2 * COLUMNS + j) * 2 + k % 2] = narrow(value);
                 else
                     ((float *)packed)[(part * p->depth + k) * COLUMNS + j] = value;
             }
@@ -167,7 +143,7 @@ HALF static void tile_half(const Product *p, const int32_t *readers, int count, 
     }
 }
 
-static int gather_matmul(const Product *p, int half, int threads) {
+int gather_matmul(const Product *p, int half, int threads) {
     int64_t size = half ? sizeof(bf16) : sizeof(float), tiles = ceil_div(p->columns, COLUMNS);
     void *packed = aligned_alloc(64, tiles * p->relations * p->depth * COLUMNS * size);
     void *zeros = calloc(p->depth, size);
@@ -195,15 +171,6 @@ static int gather_matmul(const Product *p, int half, int threads) {
 }
 
 /* ---- out[r] = sum over v of the outer product of x[rows[v][r] - 1] and g[v] ---- */
-
-typedef struct {
-    const void *x;
-    const int64_t *rows;
-    const void *g;
-    float *out;
-    int64_t readers, relations, depth, columns;
-    int64_t pitch; /* from row to row of x */
-} Outer;
 
 /* A reader and the row that it reads. */
 typedef struct {
@@ -267,7 +234,7 @@ HALF static void outer_half(const Outer *p, const Edge *edges, int64_t count, in
     ADD_TILE
 }
 
-static int gather_outer(const Outer *p, int half, int threads) {
+int gather_outer(const Outer *p, int half, int threads) {
     int64_t tiles = ceil_div(p->columns, COLUMNS), slabs = ceil_div(p->depth, ROWS);
     Edge *edges = malloc(p->relations * CHUNK * sizeof(Edge));
     int64_t *counts = malloc(p->relations * sizeof(int64_t));
@@ -300,109 +267,3 @@ static int gather_outer(const Outer *p, int half, int threads) {
     return done;
 }
 
-/* ---- The plan of a sweep ---- */
-
-typedef struct {
-    const int64_t *source, *target, *type; /* of edges */
-    int64_t edges;
-} Edges;
-
-/* The kind of each edge: its type, and the groups at its ends; and how many there are of each kind. */
-static void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind,
-                        int64_t *counts, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < e->edges; i++)
-        kind[i] = (group[e->source[i]] * groups + group[e->target[i]]) * types + e->type[i];
-    for (int64_t i = 0; i < e->edges; i++) counts[kind[i]]++;
-}
-
-/* Each edge into the table of its target's sources, and into that of its source's readers. A kind says where: in both
- * tables the place of its relation in its block's first row, and rows apart; and the row of its first source. */
-static void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
-                        const int64_t *first_reader, const int64_t *stride, const int64_t *first_source,
-                        int64_t *sources, int64_t *readers, int threads) {
-#pragma omp parallel for schedule(static) num_threads(threads)
-    for (int64_t i = 0; i < e->edges; i++) {
-        int64_t k = kind[i], target = row[e->target[i]], source = row[e->source[i]] + first_source[k];
-        sources[first_slot[k] + target * stride[k]] = source + 1;
-        readers[first_reader[k] + source * stride[k]] = target + 1;
-    }
-}
-
-/* ---- For Python: addresses and sizes, which kernels.py has checked ---- */
-
-static PyObject *py_gather_matmul(PyObject *self, PyObject *args) {
-    (void)self;
-    unsigned long long x, rows, weight, out;
-    long long n[5], strides[3];
-    int half, threads;
-    if (!PyArg_ParseTuple(args, "KKKK(LLLLL)(LLL)pi", &x, &rows, &weight, &out, n, n + 1, n + 2, n + 3, n + 4, strides,
-                          strides + 1, strides + 2, &half, &threads))
-        return NULL;
-    Product product = {(void *)x, (void *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3], n[4],
-                       {strides[0], strides[1], strides[2]}};
-    int done;
-    Py_BEGIN_ALLOW_THREADS done = gather_matmul(&product, half, threads);
-    Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_gather_outer(PyObject *self, PyObject *args) {
-    (void)self;
-    unsigned long long x, rows, g, out;
-    long long n[5];
-    int half, threads;
-    if (!PyArg_ParseTuple(args, "KKKK(LLLLL)pi", &x, &rows, &g, &out, n, n + 1, n + 2, n + 3, n + 4, &half, &threads))
-        return NULL;
-    Outer outer = {(void *)x, (void *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3], n[4]};
-    int done;
-    Py_BEGIN_ALLOW_THREADS done = gather_outer(&outer, half, threads);
-    Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
-    Py_RETURN_NONE;
-}
-
-static PyObject *py_count_kinds(PyObject *self, PyObject *args) {
-    (void)self;
-    unsigned long long ends, type, group, kind, counts;
-    long long edges, groups, types;
-    int threads;
-    if (!PyArg_ParseTuple(args, "KKKKK(LLL)i", &ends, &type, &group, &kind, &counts, &edges, &groups, &types, &threads))
-        return NULL;
-    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, (int64_t *)type, edges};
-    Py_BEGIN_ALLOW_THREADS count_kinds(&e, (int64_t *)group, groups, types, (int64_t *)kind, (int64_t *)counts, threads);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
-}
-
-static PyObject *py_fill_tables(PyObject *self, PyObject *args) {
-    (void)self;
-    unsigned long long ends, kind, row, lookup, sources, readers;
-    long long edges, kinds;
-    int threads;
-    if (!PyArg_ParseTuple(args, "KKKKKK(LL)i", &ends, &kind, &row, &lookup, &sources, &readers, &edges, &kinds, &threads))
-        return NULL;
-    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, NULL, edges};
-    const int64_t *of = (int64_t *)lookup;
-    Py_BEGIN_ALLOW_THREADS fill_tables(&e, (int64_t *)kind, (int64_t *)row, of, of + kinds, of + 2 * kinds, of + 3 * kinds,
-                                       (int64_t *)sources, (int64_t *)readers, threads);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
-}
-
-static PyObject *py_supports(PyObject *self, PyObject *unused) {
-    (void)self, (void)unused;
-    int single = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    int half = single && __builtin_cpu_supports("avx512bf16");
-    return Py_BuildValue("(NN)", PyBool_FromLong(single), PyBool_FromLong(half));
-}
-
-static PyMethodDef methods[] = {
-    {"gather_matmul", py_gather_matmul, METH_VARARGS, "Products of gathered rows and weights."},
-    {"gather_outer", py_gather_outer, METH_VARARGS, "Gradients of those weights."},
-    {"count_kinds", py_count_kinds, METH_VARARGS, "Kinds of edges."},
-    {"fill_tables", py_fill_tables, METH_VARARGS, "Tables of sources and readers."},
-    {"supports", py_supports, METH_NOARGS, "Whether this CPU has the instructions, for float32 and for bfloat16."},
-    {NULL, NULL, 0, NULL},
-};
-
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
-
-PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&module); }

@@ -1,0 +1,71 @@
+/* What the kernels share. Sizes are in elements, and nothing is checked: that is for kernels.py. */
+#ifndef GRAPHEME_KERNELS_H
+#define GRAPHEME_KERNELS_H
+
+#include <stdint.h>
+
+#define SINGLE __attribute__((target("avx512f,avx512bw,avx512vl")))
+#define HALF __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
+#define UNROLL _Pragma("GCC unroll 12")
+
+typedef uint16_t bf16;
+
+static inline float widen(bf16 value) {
+    union { uint32_t bits; float value; } u = {(uint32_t)value << 16};
+    return u.value;
+}
+
+/* To the nearest, ties to even. Not-a-number stays so. */
+static inline bf16 narrow(float value) {
+    union { float value; uint32_t bits; } u = {value};
+    uint32_t rounded = (u.bits + 0x7fff + ((u.bits >> 16) & 1)) >> 16;
+    return (bf16)(value != value ? 0x7fc0 : rounded);
+}
+
+typedef struct {
+    const void *x;
+    const int64_t *rows;
+    const float *weight;
+    void *out;
+    int64_t readers, relations, depth, columns;
+    int64_t pitch;      /* from row to row of x */
+    int64_t strides[3]; /* of the weight, along relations, depth and columns */
+} Product;
+
+typedef struct {
+    const void *x;
+    const int64_t *rows;
+    const void *g;
+    float *out;
+    int64_t readers, relations, depth, columns;
+    int64_t pitch; /* from row to row of x */
+} Outer;
+
+typedef struct {
+    const int64_t *source, *target, *type; /* of edges */
+    int64_t edges;
+} Edges;
+
+/* Those that need memory return whether there was enough. */
+int gather_matmul(const Product *p, int half, int threads);
+int gather_outer(const Outer *p, int half, int threads);
+void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind, int64_t *counts,
+                 int threads);
+void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
+                 const int64_t *first_reader, const int64_t *stride, const int64_t *first_source, int64_t *sources,
+                 int64_t *readers, int threads);
+
+/* For rows in single and in half precision. */
+#define ROWS_FUNCTIONS(type, name)                                                                                      \
+    int norm_relu_##name(const type *x, int64_t n, int64_t c, const float *weight, const float *bias, float eps,        \
+                         type *y, float *mean, float *variance, int threads);                                           \
+    int norm_relu_backward_##name(const type *grad, const type *y, const type *x, int64_t n, int64_t c,                 \
+                                  const float *weight, const float *mean, const float *variance, float eps,             \
+                                  type *grad_x, float *grad_weight, float *grad_bias, int threads);                     \
+    void mean_and_max_##name(const type *x, const int64_t *first, int64_t graphs, int64_t c, float *out, int threads);  \
+    int mean_and_max_backward_##name(const float *grad, const type *x, const float *out, const int64_t *first,          \
+                                     int64_t graphs, int64_t c, type *grad_x, int threads);
+ROWS_FUNCTIONS(float, single)
+ROWS_FUNCTIONS(bf16, half)
+
+#endif

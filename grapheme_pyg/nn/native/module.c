@@ -1,0 +1,162 @@
+/* For Python: addresses and sizes, which kernels.py has checked. */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "kernels.h"
+
+static PyObject *py_gather_matmul(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long x, rows, weight, out;
+    long long n[5], strides[3];
+    int half, threads;
+    if (!PyArg_ParseTuple(args, "KKKK(LLLLL)(LLL)pi", &x, &rows, &weight, &out, n, n + 1, n + 2, n + 3, n + 4, strides,
+                          strides + 1, strides + 2, &half, &threads))
+        return NULL;
+    Product product = {(void *)x, (void *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3], n[4],
+                       {strides[0], strides[1], strides[2]}};
+    int done;
+    Py_BEGIN_ALLOW_THREADS done = gather_matmul(&product, half, threads);
+    Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_gather_outer(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long x, rows, g, out;
+    long long n[5];
+    int half, threads;
+    if (!PyArg_ParseTuple(args, "KKKK(LLLLL)pi", &x, &rows, &g, &out, n, n + 1, n + 2, n + 3, n + 4, &half, &threads))
+        return NULL;
+    Outer outer = {(void *)x, (void *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3], n[4]};
+    int done;
+    Py_BEGIN_ALLOW_THREADS done = gather_outer(&outer, half, threads);
+    Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_count_kinds(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long ends, type, group, kind, counts;
+    long long edges, groups, types;
+    int threads;
+    if (!PyArg_ParseTuple(args, "KKKKK(LLL)i", &ends, &type, &group, &kind, &counts, &edges, &groups, &types, &threads))
+        return NULL;
+    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, (int64_t *)type, edges};
+    Py_BEGIN_ALLOW_THREADS count_kinds(&e, (int64_t *)group, groups, types, (int64_t *)kind, (int64_t *)counts, threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+static PyObject *py_fill_tables(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long ends, kind, row, lookup, sources, readers;
+    long long edges, kinds;
+    int threads;
+    if (!PyArg_ParseTuple(args, "KKKKKK(LL)i", &ends, &kind, &row, &lookup, &sources, &readers, &edges, &kinds, &threads))
+        return NULL;
+    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, NULL, edges};
+    const int64_t *of = (int64_t *)lookup;
+    Py_BEGIN_ALLOW_THREADS fill_tables(&e, (int64_t *)kind, (int64_t *)row, of, of + kinds, of + 2 * kinds, of + 3 * kinds,
+                                       (int64_t *)sources, (int64_t *)readers, threads);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+/* Address after address, then sizes. */
+static PyObject *py_norm_relu(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long x, weight, bias, y, mean, variance;
+    long long n, c;
+    float eps;
+    int half, threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKKK(LL)fpi", &x, &weight, &bias, &y, &mean, &variance, &n, &c, &eps, &half, &threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (half)
+        done = norm_relu_half((bf16 *)x, n, c, (float *)weight, (float *)bias, eps, (bf16 *)y, (float *)mean,
+                              (float *)variance, threads);
+    else
+        done = norm_relu_single((float *)x, n, c, (float *)weight, (float *)bias, eps, (float *)y, (float *)mean,
+                                (float *)variance, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_norm_relu_backward(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long grad, y, x, weight, mean, variance, grad_x, grad_weight, grad_bias;
+    long long n, c;
+    float eps;
+    int half, threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKKKKKK(LL)fpi", &grad, &y, &x, &weight, &mean, &variance, &grad_x, &grad_weight,
+                          &grad_bias, &n, &c, &eps, &half, &threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (half)
+        done = norm_relu_backward_half((bf16 *)grad, (bf16 *)y, (bf16 *)x, n, c, (float *)weight, (float *)mean,
+                                       (float *)variance, eps, (bf16 *)grad_x, (float *)grad_weight, (float *)grad_bias,
+                                       threads);
+    else
+        done = norm_relu_backward_single((float *)grad, (float *)y, (float *)x, n, c, (float *)weight, (float *)mean,
+                                         (float *)variance, eps, (float *)grad_x, (float *)grad_weight,
+                                         (float *)grad_bias, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_mean_and_max(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long x, first, out;
+    long long graphs, c;
+    int half, threads;
+    if (!PyArg_ParseTuple(args, "KKK(LL)pi", &x, &first, &out, &graphs, &c, &half, &threads)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (half)
+        mean_and_max_half((bf16 *)x, (int64_t *)first, graphs, c, (float *)out, threads);
+    else
+        mean_and_max_single((float *)x, (int64_t *)first, graphs, c, (float *)out, threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_mean_and_max_backward(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long grad, x, out, first, grad_x;
+    long long graphs, c;
+    int half, threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKK(LL)pi", &grad, &x, &out, &first, &grad_x, &graphs, &c, &half, &threads)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (half)
+        done = mean_and_max_backward_half((float *)grad, (bf16 *)x, (float *)out, (int64_t *)first, graphs, c,
+                                          (bf16 *)grad_x, threads);
+    else
+        done = mean_and_max_backward_single((float *)grad, (float *)x, (float *)out, (int64_t *)first, graphs, c,
+                                            (float *)grad_x, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_supports(PyObject *self, PyObject *unused) {
+    (void)self, (void)unused;
+    int single = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    int half = single && __builtin_cpu_supports("avx512bf16");
+    return Py_BuildValue("(NN)", PyBool_FromLong(single), PyBool_FromLong(half));
+}
+
+static PyMethodDef methods[] = {
+    {"gather_matmul", py_gather_matmul, METH_VARARGS, "Products of gathered rows and weights."},
+    {"gather_outer", py_gather_outer, METH_VARARGS, "Gradients of those weights."},
+    {"count_kinds", py_count_kinds, METH_VARARGS, "Kinds of edges."},
+    {"fill_tables", py_fill_tables, METH_VARARGS, "Tables of sources and readers."},
+    {"norm_relu", py_norm_relu, METH_VARARGS, "Batch normalisation, then the rectifier."},
+    {"norm_relu_backward", py_norm_relu_backward, METH_VARARGS, "Its gradients."},
+    {"mean_and_max", py_mean_and_max, METH_VARARGS, "Mean and maximum of graphs."},
+    {"mean_and_max_backward", py_mean_and_max_backward, METH_VARARGS, "Their gradient."},
+    {"supports", py_supports, METH_NOARGS, "Whether this CPU has the instructions, for float32 and for bfloat16."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&module); }
