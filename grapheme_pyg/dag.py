@@ -77,7 +77,7 @@ def sinks(edge_index: Tensor, num_nodes: int) -> Tensor:
     """
     check_range("edge_index", "edge", edge_index, num_nodes)
     is_sink = torch.ones(num_nodes, dtype=torch.bool, device=edge_index.device)
-    is_sink[edge_index[0]] = False
+    is_sink.index_fill_(0, edge_index[0], False)
     return is_sink.nonzero().squeeze(1)
 
 
@@ -91,7 +91,7 @@ def check_fields(
     num_node_types: int,
     num_edge_types: int,
 ) -> None:
-    """Refuses fields of a typed graph that are not of the right dtype, shape or range, before anything indexes with them.
+    """Refuses fields of a typed graph of another dtype, shape or range, before anything indexes with them.
 
     Args:
         edge_index: ``[2, num_edges]`` int64, in [0, num_nodes).

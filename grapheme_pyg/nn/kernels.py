@@ -70,6 +70,23 @@ def gather_outer(x: Tensor, rows: Tensor, grad_out: Tensor, out: Tensor) -> Tens
     return out
 
 
+def group_nodes(key: Tensor, num_keys: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Nodes of one key together; see :func:`grapheme_pyg.nn.sweep.plan_sweep`.
+
+    Args:
+        key: ``[num_nodes]`` int64, contiguous, in [0, num_keys).
+        num_keys: Bound of the keys.
+
+    Returns:
+        How many nodes each key has, ``[num_keys]``; nodes by key; the number of each node's key among those that
+        occur; its row among the nodes of its key.
+    """
+    counts = key.new_zeros(num_keys)
+    order, group, row = torch.empty_like(key), torch.empty_like(key), torch.empty_like(key)
+    _call(_kernels.group_nodes, (key, counts, order, group, row), (key.numel(), num_keys))
+    return counts, order, group, row
+
+
 def count_kinds(
     edge_index: Tensor, edge_type: Tensor, group_of: Tensor, sizes: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from grapheme_pyg.nn import kernels
 from grapheme_pyg.nn.slots import EdgeBlock, Slots
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
-# Kinds of edges are counted in a table while it is smaller than this times the number of edges.
+# What nodes and edges are sorted by is counted in a table while it is smaller than this times their number.
 TABLE = 4
 
 
@@ -99,22 +100,25 @@ def plan_sweep(
 
 def _group_nodes(node_type: Tensor, level: Tensor, num_node_types: int) -> Sweep:
     """Nodes of one level and type together, without edges yet."""
-    num_nodes, device = level.numel(), level.device
     key = level * num_node_types + node_type
-    order = key.argsort(stable=True)
-    keys, counts = key[order].unique_consecutive(return_counts=True)
-    group_of, row_of = torch.empty_like(order), torch.empty_like(order)
-    numbers = torch.arange(counts.numel(), device=device)
-    group_of[order] = numbers.repeat_interleave(counts, output_size=num_nodes)
-    row_of[order] = torch.arange(num_nodes, device=device)
-    row_of -= (counts.cumsum(0) - counts).index_select(0, group_of)
+    num_keys = int(key.max()) + 1 if key.numel() else 0
+    if num_keys <= TABLE * key.numel() and kernels.AVAILABLE and key.device.type == "cpu":
+        counts, order, group_of, row_of = kernels.group_nodes(key, num_keys)
+        keys = counts.nonzero().squeeze(1)
+        counts = counts[keys]
+    else:
+        order = key.argsort(stable=True)
+        keys, counts = key[order].unique_consecutive(return_counts=True)
+        group_of, row_of = torch.empty_like(order), torch.empty_like(order)
+        group_of[order] = torch.arange(keys.numel(), device=key.device).repeat_interleave(counts)
+        row_of[order] = torch.arange(key.numel(), device=key.device)
+        row_of -= (counts.cumsum(0) - counts)[group_of]
     nodes = order.split(counts.tolist())
     groups = [NodeGroup(*divmod(key, num_node_types), some) for key, some in zip(keys.tolist(), nodes, strict=True)]
     return Sweep(groups, group_of, row_of)
 
 
-@dataclass(frozen=True)
-class _Kind:
+class _Kind(NamedTuple):
     """Edges of one type from one group to another."""
 
     number: int

@@ -101,7 +101,7 @@ def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
     sides: dict[int, list[int]] = {}
     for i, x in enumerate(tall):
         sides.setdefault(x.shape[1], []).append(i)
-    out = [x for x in tall]
+    out = list(tall)
     for places in sides.values():
         products = _newton_schulz(torch.stack([tall[i].t() @ tall[i] for i in places]))
         for i, product in zip(places, products, strict=True):

@@ -49,6 +49,8 @@ typedef struct {
 /* Those that need memory return whether there was enough. */
 int gather_matmul(const Product *p, int half, int threads);
 int gather_outer(const Outer *p, int half, int threads);
+int64_t group_nodes(const int64_t *key, int64_t nodes, int64_t keys, int64_t *counts, int64_t *order, int64_t *group,
+                    int64_t *row); /* negative without memory */
 void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind, int64_t *counts,
                  int threads);
 void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,

@@ -15,8 +15,10 @@ static PyObject *py_gather_matmul(PyObject *self, PyObject *args) {
     Product product = {(void *)x, (void *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3], n[4],
                        {strides[0], strides[1], strides[2]}};
     int done;
-    Py_BEGIN_ALLOW_THREADS done = gather_matmul(&product, half, threads);
-    Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS
+    done = gather_matmul(&product, half, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -29,8 +31,24 @@ static PyObject *py_gather_outer(PyObject *self, PyObject *args) {
         return NULL;
     Outer outer = {(void *)x, (void *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3], n[4]};
     int done;
-    Py_BEGIN_ALLOW_THREADS done = gather_outer(&outer, half, threads);
-    Py_END_ALLOW_THREADS if (!done) return PyErr_NoMemory();
+    Py_BEGIN_ALLOW_THREADS
+    done = gather_outer(&outer, half, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_group_nodes(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long key, counts, order, group, row;
+    long long nodes, keys, groups;
+    int threads;
+    if (!PyArg_ParseTuple(args, "KKKKK(LL)i", &key, &counts, &order, &group, &row, &nodes, &keys, &threads)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    groups = group_nodes((int64_t *)key, nodes, keys, (int64_t *)counts, (int64_t *)order, (int64_t *)group,
+                         (int64_t *)row);
+    Py_END_ALLOW_THREADS
+    if (groups < 0) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
@@ -42,8 +60,10 @@ static PyObject *py_count_kinds(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "KKKKK(LLL)i", &ends, &type, &group, &kind, &counts, &edges, &groups, &types, &threads))
         return NULL;
     Edges e = {(int64_t *)ends, (int64_t *)ends + edges, (int64_t *)type, edges};
-    Py_BEGIN_ALLOW_THREADS count_kinds(&e, (int64_t *)group, groups, types, (int64_t *)kind, (int64_t *)counts, threads);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_BEGIN_ALLOW_THREADS
+    count_kinds(&e, (int64_t *)group, groups, types, (int64_t *)kind, (int64_t *)counts, threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *py_fill_tables(PyObject *self, PyObject *args) {
@@ -55,9 +75,11 @@ static PyObject *py_fill_tables(PyObject *self, PyObject *args) {
         return NULL;
     Edges e = {(int64_t *)ends, (int64_t *)ends + edges, NULL, edges};
     const int64_t *of = (int64_t *)lookup;
-    Py_BEGIN_ALLOW_THREADS fill_tables(&e, (int64_t *)kind, (int64_t *)row, of, of + kinds, of + 2 * kinds, of + 3 * kinds,
+    Py_BEGIN_ALLOW_THREADS
+    fill_tables(&e, (int64_t *)kind, (int64_t *)row, of, of + kinds, of + 2 * kinds, of + 3 * kinds,
                                        (int64_t *)sources, (int64_t *)readers, threads);
-    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 /* Address after address, then sizes. */
@@ -147,6 +169,7 @@ static PyObject *py_supports(PyObject *self, PyObject *unused) {
 static PyMethodDef methods[] = {
     {"gather_matmul", py_gather_matmul, METH_VARARGS, "Products of gathered rows and weights."},
     {"gather_outer", py_gather_outer, METH_VARARGS, "Gradients of those weights."},
+    {"group_nodes", py_group_nodes, METH_VARARGS, "Nodes of one key together."},
     {"count_kinds", py_count_kinds, METH_VARARGS, "Kinds of edges."},
     {"fill_tables", py_fill_tables, METH_VARARGS, "Tables of sources and readers."},
     {"norm_relu", py_norm_relu, METH_VARARGS, "Batch normalisation, then the rectifier."},

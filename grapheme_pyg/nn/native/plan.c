@@ -1,4 +1,6 @@
 /* The plan of a sweep: what it must know of every edge. */
+#include <stdlib.h>
+
 #include "kernels.h"
 
 /* The kind of each edge: its type, and the groups at its ends; and how many there are of each kind. */
@@ -23,3 +25,27 @@ void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const 
     }
 }
 
+/* Nodes by key, in their order; the number of each node's key among those that occur, its row among the nodes of that
+ * key, and their count. A counting sort. */
+int64_t group_nodes(const int64_t *key, int64_t nodes, int64_t keys, int64_t *counts, int64_t *order, int64_t *group,
+                    int64_t *row) {
+    int64_t *next = malloc(2 * keys * sizeof(int64_t)), *number = next + keys;
+    if (!next) return -1;
+    for (int64_t i = 0; i < nodes; i++) counts[key[i]]++;
+    int64_t first = 0, groups = 0;
+    for (int64_t k = 0; k < keys; k++) {
+        number[k] = groups;
+        groups += counts[k] > 0;
+        next[k] = first;
+        first += counts[k];
+    }
+    for (int64_t i = 0; i < nodes; i++) {
+        int64_t k = key[i], place = next[k]++;
+        order[place] = i;
+        group[i] = number[k];
+        row[i] = place; /* in the order of all nodes; made relative below */
+    }
+    for (int64_t i = 0; i < nodes; i++) row[i] -= next[key[i]] - counts[key[i]];
+    free(next);
+    return groups;
+}

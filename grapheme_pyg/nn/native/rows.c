@@ -12,6 +12,9 @@ enum { BLOCK = 256 };
 
 #define FOR_ROWS(block) for (int64_t i = (block) * BLOCK; i < n && i < ((block) + 1) * BLOCK; i++)
 
+/* Columns do not depend on one another, which compilers cannot know. */
+#define FOR_COLUMNS _Pragma("omp simd") for (int64_t j = 0; j < c; j++)
+
 static void add_up(const float *parts, int64_t blocks, int64_t width, double scale, float *out) {
     for (int64_t j = 0; j < width; j++) {
         double total = 0;
