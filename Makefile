@@ -37,7 +37,7 @@ $(VENV)/.torch: constraints.txt
 	$(INSTALL) torch
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.torch pyproject.toml setup.py grapheme_pyg/nn/_kernels.c
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml setup.py $(wildcard grapheme_pyg/native/*.[chi]*)
 	$(INSTALL) --editable '.[train,plot,mnist5k,superpixel]'
 	touch $@
 

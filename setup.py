@@ -1,15 +1,18 @@
-"""Compiles the kernels of the typed convolution; without a C compiler the package installs without them."""
+"""Compiles the kernels; without a C compiler the package installs without them, and is slower."""
 
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
-# PyTorch's own threads are OpenMP's on Linux; elsewhere the kernels are not tried.
+FOLDER = Path("grapheme_pyg/native")
 kernels = Extension(
-    "grapheme_pyg.nn._kernels",
-    ["grapheme_pyg/nn/_kernels.c"],
-    extra_compile_args=["-O3", "-fopenmp"],
+    "grapheme_pyg._native",
+    sorted(str(path) for path in FOLDER.glob("*.c")),
+    depends=[str(FOLDER / "kernels.h"), str(FOLDER / "rows.inc")],
+    extra_compile_args=["-O3", "-fno-math-errno", "-fopenmp"],
     extra_link_args=["-fopenmp"],
     optional=True,
 )
+# They share the threads of PyTorch, which are OpenMP's on Linux; elsewhere they are not tried.
 setup(ext_modules=[kernels] if sys.platform == "linux" else [])

@@ -174,7 +174,9 @@ class TestBoth:
             kernel_decay=0.1,
         )
         reference = torch.optim.AdamW(
-            [{"params": theirs[1:2], "weight_decay": 0.3}, {"params": theirs[2:], "weight_decay": 0.0}], lr=0.02
+            [{"params": theirs[1:2], "weight_decay": 0.3}, {"params": theirs[2:], "weight_decay": 0.0}],
+            lr=0.02,
+            fused=True,
         )
         for seed in range(5):
             set_gradients(mine[1:], seed)
@@ -189,7 +191,7 @@ class TestBoth:
     def test_without_kernels_it_is_adamw(self) -> None:
         mine, theirs = parameters(), parameters()
         optimizer = MuonAdamW([], [{"params": mine}], lr=0.1, kernel_lr=0.5, kernel_decay=0.1)
-        reference = torch.optim.AdamW(theirs, lr=0.1)
+        reference = torch.optim.AdamW(theirs, lr=0.1, fused=True)
         assert len(optimizer.param_groups) == 1
         for seed in range(3):
             set_gradients(mine, seed)

@@ -1,21 +1,14 @@
 """The compiled kernels of the typed convolution, where they were compiled and the CPU has the instructions."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import torch
 from torch import Tensor
 
-try:
-    from grapheme_pyg.nn import _kernels
-except ImportError:  # no C compiler when the package was installed
-    _kernels = None
+from grapheme_pyg import native
 
-AVAILABLE = _kernels is not None
 # For which precisions this CPU has the instructions of the products.
 SUPPORTED: set[torch.dtype] = set()
-if _kernels is not None:
-    for dtype, supported in zip((torch.float32, torch.bfloat16), _kernels.supports(), strict=True):
+if native.AVAILABLE:
+    for dtype, supported in zip((torch.float32, torch.bfloat16), native.compiled.supports(), strict=True):
         if supported:
             SUPPORTED.add(dtype)
 
@@ -48,7 +41,7 @@ def gather_matmul(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     x, rows = _with_whole_rows(x), rows.contiguous()
     out = x.new_empty(rows.shape[0], weight.shape[2])
     sizes = (*rows.shape, x.shape[1], out.shape[1], x.stride(0))
-    _call(_kernels.gather_matmul, (x, rows, weight, out), sizes, weight.stride(), x.dtype == torch.bfloat16)
+    native.call("gather_matmul", (x, rows, weight, out), sizes, weight.stride(), x.dtype == torch.bfloat16)
     return out
 
 
@@ -66,7 +59,7 @@ def gather_outer(x: Tensor, rows: Tensor, grad_out: Tensor, out: Tensor) -> Tens
         raise ValueError(f"grad_out: expected {x.dtype} [{rows.shape[0]}, {out.shape[2]}], got {grad_out.shape}")
     x, rows, grad_out = _with_whole_rows(x), rows.contiguous(), grad_out.contiguous()
     sizes = (*rows.shape, x.shape[1], out.shape[2], x.stride(0))
-    _call(_kernels.gather_outer, (x, rows, grad_out, out), sizes, x.dtype == torch.bfloat16)
+    native.call("gather_outer", (x, rows, grad_out, out), sizes, x.dtype == torch.bfloat16)
     return out
 
 
@@ -83,7 +76,7 @@ def group_nodes(key: Tensor, num_keys: int) -> tuple[Tensor, Tensor, Tensor, Ten
     """
     counts = key.new_zeros(num_keys)
     order, group, row = torch.empty_like(key), torch.empty_like(key), torch.empty_like(key)
-    _call(_kernels.group_nodes, (key, counts, order, group, row), (key.numel(), num_keys))
+    native.call("group_nodes", (key, counts, order, group, row), (key.numel(), num_keys))
     return counts, order, group, row
 
 
@@ -95,7 +88,7 @@ def count_kinds(
     edge_index, edge_type = edge_index.contiguous(), edge_type.contiguous()
     kind, counts = torch.empty_like(edge_type), edge_type.new_zeros(groups * groups * types)
     tensors = (edge_index, edge_type, group_of, kind, counts)
-    _call(_kernels.count_kinds, tensors, (edge_type.numel(), groups, types))
+    native.call("count_kinds", tensors, (edge_type.numel(), groups, types))
     return kind, counts
 
 
@@ -106,7 +99,7 @@ def fill_tables(
     edge_index = edge_index.contiguous()
     sources, readers = (kind.new_zeros(size) for size in sizes)
     tensors = (edge_index, kind, row_of, lookup, sources, readers)
-    _call(_kernels.fill_tables, tensors, (kind.numel(), lookup.shape[1]))
+    native.call("fill_tables", tensors, (kind.numel(), lookup.shape[1]))
     return sources, readers
 
 
@@ -120,7 +113,7 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
         eps: Added to variances.
     """
     out, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-    _call(_kernels.norm_relu, (x, weight, bias, out, mean, variance), tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    native.call("norm_relu", (x, weight, bias, out, mean, variance), tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return out, mean, variance
 
 
@@ -130,7 +123,7 @@ def norm_relu_backward(
     """Gradients of :func:`norm_relu` with respect to its first three arguments."""
     grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
     tensors = (grad_out.contiguous(), out, x, weight, mean, variance, grad_x, grad_weight, grad_bias)
-    _call(_kernels.norm_relu_backward, tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    native.call("norm_relu_backward", tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return grad_x, grad_weight, grad_bias
 
 
@@ -143,7 +136,7 @@ def mean_and_max(x: Tensor, first: Tensor) -> Tensor:
     """
     out = torch.empty(first.numel() - 1, 2 * x.shape[1])
     sizes = (out.shape[0], x.shape[1])
-    _call(_kernels.mean_and_max, (x, first, out), sizes, x.dtype == torch.bfloat16)
+    native.call("mean_and_max", (x, first, out), sizes, x.dtype == torch.bfloat16)
     return out
 
 
@@ -152,12 +145,8 @@ def mean_and_max_backward(grad_out: Tensor, x: Tensor, out: Tensor, first: Tenso
     grad_x = torch.empty_like(x)
     sizes = (out.shape[0], x.shape[1])
     tensors = (grad_out.contiguous(), x, out, first, grad_x)
-    _call(_kernels.mean_and_max_backward, tensors, sizes, x.dtype == torch.bfloat16)
+    native.call("mean_and_max_backward", tensors, sizes, x.dtype == torch.bfloat16)
     return grad_x
-
-
-def _call(kernel: Callable[..., None], tensors: Sequence[Tensor], *arguments: Any) -> None:
-    kernel(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
 
 
 def _with_whole_rows(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from grapheme_pyg import native
 from grapheme_pyg.dag import check_edges
 from grapheme_pyg.nn import kernels
 from grapheme_pyg.nn.slots import EdgeBlock, Slots
@@ -102,7 +103,7 @@ def _group_nodes(node_type: Tensor, level: Tensor, num_node_types: int) -> Sweep
     """Nodes of one level and type together, without edges yet."""
     key = level * num_node_types + node_type
     num_keys = int(key.max()) + 1 if key.numel() else 0
-    if num_keys <= TABLE * key.numel() and kernels.AVAILABLE and key.device.type == "cpu":
+    if num_keys <= TABLE * key.numel() and native.AVAILABLE and key.device.type == "cpu":
         counts, order, group_of, row_of = kernels.group_nodes(key, num_keys)
         keys = counts.nonzero().squeeze(1)
         counts = counts[keys]
@@ -135,7 +136,7 @@ def _kinds_of_edges(
     num_groups = len(sweep.groups)
     size = num_groups**2 * num_edge_types
     countable = size <= TABLE * edge_type.numel()
-    if countable and kernels.AVAILABLE and edge_type.device.type == "cpu":
+    if countable and native.AVAILABLE and edge_type.device.type == "cpu":
         number, counts = kernels.count_kinds(edge_index, edge_type, sweep.group_of, (num_groups, num_edge_types))
     else:
         source, target = sweep.group_of.index_select(0, edge_index.flatten()).view(2, -1)

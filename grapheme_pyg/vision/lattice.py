@@ -1,11 +1,14 @@
 """The graph of all cells of an image size, and the subgraphs that images induce in it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from grapheme_pyg import native
 from grapheme_pyg.vision.assemble import offsets
 from grapheme_pyg.vision.hierarchy import Hierarchy
 from grapheme_pyg.vision.image_graph import as_batch
@@ -85,53 +88,74 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
         The batch that ``Batch.from_data_list`` would make of the single graphs, slices included.
     """
     num_graphs = present.shape[0]
-    # Rows of transposed masks are contiguous, and so quick to pick.
-    by_node = present.t().contiguous().index_select(0, lattice.entity)
-    edges, num_edges = _edges(lattice, by_node)
-    batch, node, num_nodes = _positions(by_node)
-    row = batch * present.shape[1] + lattice.entity.index_select(0, node)
-    fields = {
-        "x": features.flatten(0, 1).index_select(0, row),
-        **edges,
+    induced = _induced_natively(lattice, present) if native.AVAILABLE else _induced(lattice, present)
+    known = {
+        "x": features.flatten(0, 1).index_select(0, induced.row),
+        "edge_index": induced.edge_index,
+        "edge_type": lattice.edge_type.index_select(0, induced.edge),
+        "edge_attr": None if lattice.edge_attr is None else lattice.edge_attr.index_select(0, induced.edge),
         "y": y,
-        "pos": lattice.pos.index_select(0, node),
-        "node_type": lattice.node_type.index_select(0, node),
-        "level": lattice.level.index_select(0, node),
+        "pos": lattice.pos.index_select(0, induced.node),
+        "node_type": lattice.node_type.index_select(0, induced.node),
+        "level": lattice.level.index_select(0, induced.node),
         "image_size": torch.tensor([lattice.size]).expand(num_graphs, 2).contiguous(),
         "seg": None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel),
     }
-    known = {key: value for key, value in fields.items() if value is not None}
-    return as_batch(known, batch.long(), num_nodes, num_edges)
+    fields = {key: value for key, value in known.items() if value is not None}
+    return as_batch(fields, induced.graph, induced.num_nodes, induced.num_edges)
 
 
-def _edges(lattice: Lattice, by_node: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-    """Fields of the edges between kept nodes, and their number in each graph."""
+class _Induced(NamedTuple):
+    """Which nodes and edges of a lattice the graphs of a batch have.
+
+    Shapes:
+        - **node**, **row**, **graph**: ``[num_nodes]`` int64, of the lattice, of the features, of the batch
+        - **edge**: ``[num_edges]`` int64, of the lattice
+        - **edge_index**: ``[2, num_edges]`` int64
+        - **num_nodes**, **num_edges**: ``[num_graphs]`` int64
+    """
+
+    node: Tensor
+    row: Tensor
+    graph: Tensor
+    edge: Tensor
+    edge_index: Tensor
+    num_nodes: Tensor
+    num_edges: Tensor
+
+
+def _induced_natively(lattice: Lattice, present: Tensor) -> _Induced:
+    num_graphs, num_entities = present.shape
+    sizes = (lattice.entity.numel(), lattice.num_edges, num_entities, num_graphs)
+    known = (lattice.entity, lattice.edge_index, present.contiguous())
+    counts = torch.empty(2, num_graphs, dtype=torch.int64)
+    native.call("count_induced", (*known, counts[0], counts[1]), sizes)
+    firsts = F.pad(counts.cumsum(1), (1, 0))
+    num_nodes, num_edges = firsts[:, -1].tolist()
+    node, row, graph = (counts.new_empty(num_nodes) for _ in range(3))
+    edge, edge_index = counts.new_empty(num_edges), counts.new_empty(2, num_edges)
+    out = (firsts[0], firsts[1], node, row, graph, edge, edge_index)
+    native.call("fill_induced", (*known, *out), (*sizes, num_edges))
+    return _Induced(node, row, graph, edge, edge_index, counts[0], counts[1])
+
+
+def _induced(lattice: Lattice, present: Tensor) -> _Induced:
+    # Rows of transposed masks are contiguous, and so quick to pick.
+    by_node = present.t().contiguous().index_select(0, lattice.entity)
     ends = lattice.edge_index
-    graph, edge, counts = _positions(by_node.index_select(0, ends[0]) & by_node.index_select(0, ends[1]))
+    graph, edge, num_edges = _positions(by_node.index_select(0, ends[0]) & by_node.index_select(0, ends[1]))
     # Number of each kept node in the batch, by position in the mask.
     number = by_node.t().reshape(-1).cumsum(0).sub_(1)
-    first = graph.mul_(by_node.shape[0])
-    edge_index = torch.empty(2, edge.numel(), dtype=torch.int64)
-    for row, end in zip(edge_index, ends.to(edge.dtype), strict=True):
-        torch.index_select(number, 0, end.index_select(0, edge).add_(first), out=row)
-    fields = {"edge_index": edge_index, "edge_type": lattice.edge_type.index_select(0, edge)}
-    if lattice.edge_attr is not None:
-        fields["edge_attr"] = lattice.edge_attr.index_select(0, edge)
-    return fields, counts
+    edge_index = number[ends[:, edge] + graph * by_node.shape[0]]
+    graph, node, num_nodes = _positions(by_node)
+    row = graph * present.shape[1] + lattice.entity.index_select(0, node)
+    return _Induced(node, row, graph, edge, edge_index, num_nodes, num_edges)
 
 
 def _positions(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Column and row of each True in ``[n, B]``, column by column, and their number in each column.
-
-    In int32 where that is wide enough: building a batch is bound by memory.
-    """
-    kept = kept.t().contiguous()
-    dtype = torch.int32 if kept.numel() < 2**31 else torch.int64
-    counts = kept.sum(dim=1)
-    graphs = torch.arange(kept.shape[0], dtype=dtype)
-    position = kept.view(-1).nonzero().squeeze(1).to(dtype)
-    position -= (graphs * kept.shape[1]).repeat_interleave(counts)
-    return graphs.repeat_interleave(counts), position, counts
+    """Column and row of each True in ``[n, B]``, column by column, and their number in each column."""
+    graph, position = kept.t().nonzero(as_tuple=True)
+    return graph, position, kept.sum(dim=0)
 
 
 def _segmentation(present: Tensor, cell_of_pixel: Tensor) -> Tensor:

@@ -46,6 +46,12 @@ typedef struct {
     int64_t edges;
 } Edges;
 
+typedef struct {
+    const int64_t *entity;           /* of each node */
+    const int64_t *source, *target;  /* of edges */
+    int64_t nodes, edges, entities;
+} Lattice;
+
 /* Those that need memory return whether there was enough. */
 int gather_matmul(const Product *p, int half, int threads);
 int gather_outer(const Outer *p, int half, int threads);
@@ -56,6 +62,10 @@ void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t t
 void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
                  const int64_t *first_reader, const int64_t *stride, const int64_t *first_source, int64_t *sources,
                  int64_t *readers, int threads);
+int count_induced(const Lattice *l, const uint8_t *present, int64_t images, int64_t *nodes, int64_t *edges, int threads);
+int fill_induced(const Lattice *l, const uint8_t *present, int64_t images, const int64_t *first_node,
+                 const int64_t *first_edge, int64_t *node, int64_t *row, int64_t *image_of_node, int64_t *edge,
+                 int64_t *source, int64_t *target, int threads);
 
 /* For rows in single and in half precision. */
 #define ROWS_FUNCTIONS(type, name)                                                                                      \

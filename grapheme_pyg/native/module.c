@@ -159,6 +159,39 @@ static PyObject *py_mean_and_max_backward(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *py_count_induced(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long entity, ends, present, nodes, edges;
+    long long n[4];
+    int threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKK(LLLL)i", &entity, &ends, &present, &nodes, &edges, n, n + 1, n + 2, n + 3, &threads))
+        return NULL;
+    Lattice lattice = {(int64_t *)entity, (int64_t *)ends, (int64_t *)ends + n[1], n[0], n[1], n[2]};
+    Py_BEGIN_ALLOW_THREADS
+    done = count_induced(&lattice, (uint8_t *)present, n[3], (int64_t *)nodes, (int64_t *)edges, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_fill_induced(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long entity, ends, present, first_node, first_edge, node, row, image, edge, edge_index;
+    long long n[5];
+    int threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKKKKKKK(LLLLL)i", &entity, &ends, &present, &first_node, &first_edge, &node, &row,
+                          &image, &edge, &edge_index, n, n + 1, n + 2, n + 3, n + 4, &threads))
+        return NULL;
+    Lattice lattice = {(int64_t *)entity, (int64_t *)ends, (int64_t *)ends + n[1], n[0], n[1], n[2]};
+    int64_t *source = (int64_t *)edge_index;
+    Py_BEGIN_ALLOW_THREADS
+    done = fill_induced(&lattice, (uint8_t *)present, n[3], (int64_t *)first_node, (int64_t *)first_edge, (int64_t *)node,
+                        (int64_t *)row, (int64_t *)image, (int64_t *)edge, source, source + n[4], threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_supports(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
     int single = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
@@ -176,10 +209,12 @@ static PyMethodDef methods[] = {
     {"norm_relu_backward", py_norm_relu_backward, METH_VARARGS, "Its gradients."},
     {"mean_and_max", py_mean_and_max, METH_VARARGS, "Mean and maximum of graphs."},
     {"mean_and_max_backward", py_mean_and_max_backward, METH_VARARGS, "Their gradient."},
+    {"count_induced", py_count_induced, METH_VARARGS, "Sizes of induced subgraphs."},
+    {"fill_induced", py_fill_induced, METH_VARARGS, "Induced subgraphs."},
     {"supports", py_supports, METH_NOARGS, "Whether this CPU has the instructions, for float32 and for bfloat16."},
     {NULL, NULL, 0, NULL},
 };
 
-static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", NULL, -1, methods, NULL, NULL, NULL, NULL};
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__native(void) { return PyModule_Create(&module); }
