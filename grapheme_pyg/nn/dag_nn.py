@@ -153,6 +153,9 @@ class DagNN(MessagePassing):
         batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNormReLU)]
         for norm in batch_norms:
             norm.start()
+        if self.fused and torch.is_autocast_enabled(x.device.type):
+            # Once for all groups that read it.
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         states: list[Tensor] = []
         for group in sweep.groups:
             name = self.vocabulary.node_types[group.node_type]

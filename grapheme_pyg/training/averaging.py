@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class MovingAverage(WeightAveraging):
     """
 
     def __init__(self, share: float) -> None:
-        super().__init__(avg_fn=self._move)
+        super().__init__(multi_avg_fn=self._move)
         self._share, self._weight = share, 1.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -41,6 +42,7 @@ class MovingAverage(WeightAveraging):
         self._weight = 1 / max(1.0, self._share * trainer.global_step)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def _move(self, average: Tensor, current: Tensor, _: Tensor | int) -> Tensor:
-        # Integers are indices, which stay the same.
-        return average.lerp(current, self._weight) if average.is_floating_point() else current
+    def _move(self, averages: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
+        # Tensors of one dtype. Integers are indices, which stay the same.
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, current, self._weight)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 # Of the quintic iteration, tuned for its slope at zero (Jordan, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+# Short sides are padded to multiples of this.
+SIDE = 32
 
 
 class MuonAdamW(torch.optim.AdamW):
@@ -66,19 +68,23 @@ class MuonAdamW(torch.optim.AdamW):
         return loss
 
     def _step(self, parameters: list[Tensor], lr: float, decay: float, momentum: float) -> None:
-        directions = []
+        grads = []
         for parameter in parameters:
             assert parameter.grad is not None
-            state = self.state[parameter]
-            if not state:
-                state["step"] = torch.zeros(())  # AdamW looks for it in every state that it loads
-                state["momentum_buffer"] = torch.zeros_like(parameter.grad)
-            state["step"] += 1
-            buffer = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
-            directions.append(parameter.grad.lerp(buffer, momentum).flatten(0, -2))
+            grads.append(parameter.grad)
+            if not self.state[parameter]:
+                # AdamW looks for the step in every state that it loads.
+                self.state[parameter] = {"step": torch.zeros(()), "momentum_buffer": torch.zeros_like(parameter)}
+            self.state[parameter]["step"] += 1
+        if not parameters:
+            return
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_lerp_(buffers, grads, 1 - momentum)
+        directions = [matrix.flatten(0, -2) for matrix in torch._foreach_lerp(grads, buffers, momentum)]
+        torch._foreach_mul_(parameters, 1 - lr * decay)
         for parameter, update in zip(parameters, orthogonal_all(directions), strict=True):
             scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-            parameter.mul_(1 - lr * decay).add_(update.view_as(parameter), alpha=-lr * scale)
+            parameter.add_(update.view_as(parameter), alpha=-lr * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
@@ -91,23 +97,29 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """:func:`orthogonal` of many matrices, those of equally short sides together.
+    """:func:`orthogonal` of many matrices, those of similarly short sides together.
 
     Each step of the Newton-Schulz iteration multiplies by a polynomial of the matrix of inner products. These
     polynomials commute, so all steps are done on the shorter side, ``[columns, columns]`` of a tall matrix, which is
-    itself multiplied once, at the end. Small matrices cost calls more than arithmetic: together they cost the calls of
-    one.
+    itself multiplied once, at the end. Small matrices cost calls more than arithmetic: together, padded with zeros, they
+    cost the calls of one.
     """
-    unit = [matrix / (matrix.norm() + 1e-7) for matrix in matrices]
-    tall = [x if x.shape[0] > x.shape[1] else x.t() for x in unit]
+    tall = [matrix if matrix.shape[0] > matrix.shape[1] else matrix.t() for matrix in matrices]
     sides: dict[int, list[int]] = {}
     for i, x in enumerate(tall):
-        sides.setdefault(x.shape[1], []).append(i)
+        sides.setdefault(-(-x.shape[1] // SIDE) * SIDE, []).append(i)
     out = list(tall)
-    for places in sides.values():
-        products = _newton_schulz(torch.stack([tall[i].t() @ tall[i] for i in places]))
+    for side, places in sides.items():
+        grams = tall[places[0]].new_zeros(len(places), side, side)
+        for i, gram in zip(places, grams, strict=True):
+            width = tall[i].shape[1]
+            torch.mm(tall[i].t(), tall[i], out=gram[:width, :width])
+        # Of unit length: the trace of the inner products is the square of the length.
+        lengths = grams.diagonal(dim1=1, dim2=2).sum(1).sqrt_().add_(1e-7)[:, None, None]
+        products = _newton_schulz(grams / lengths.square()) / lengths
         for i, product in zip(places, products, strict=True):
-            out[i] = tall[i] @ product
+            width = tall[i].shape[1]
+            out[i] = tall[i] @ product[:width, :width]
     return [x if matrix.shape[0] > matrix.shape[1] else x.t() for x, matrix in zip(out, matrices, strict=True)]
 
 
