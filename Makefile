@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 # Options for the example: make mnist ARGS="--epochs 3"
 ARGS ?=
 
-.PHONY: mnist test slow-test lint picture results clean
+.PHONY: mnist test slow-test lint picture results bench clean
 
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
@@ -28,6 +28,10 @@ picture: $(VENV)/.installed
 # README's table; what has run already is not run again
 results: $(VENV)/.installed
 	$(BIN)/python benchmarks/results.py $(ARGS)
+
+# README's figures of speed; alone on the machine, about 20 minutes
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 # PyTorch comes first and by its exact version, so that a CPU build that is already at hand, or that
 # PIP_EXTRA_INDEX_URL points to, is taken.

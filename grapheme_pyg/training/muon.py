@@ -101,8 +101,8 @@ def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
 
     Each step of the Newton-Schulz iteration multiplies by a polynomial of the matrix of inner products. These
     polynomials commute, so all steps are done on the shorter side, ``[columns, columns]`` of a tall matrix, which is
-    itself multiplied once, at the end. Small matrices cost calls more than arithmetic: together, padded with zeros, they
-    cost the calls of one.
+    itself multiplied once, at the end. Small matrices cost calls more than arithmetic: together, padded with zeros,
+    they cost the calls of one.
     """
     tall = [matrix if matrix.shape[0] > matrix.shape[1] else matrix.t() for matrix in matrices]
     sides: dict[int, list[int]] = {}

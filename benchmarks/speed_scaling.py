@@ -1,0 +1,162 @@
+"""How time and memory of a training step grow with nodes, and with the number of edge types.
+
+Graphs come from MNIST digits, laid side by side where images are to be larger; so that a step has from a few hundred to
+a million nodes, of images from 28×28 to 1024×1024 pixels and in batches up to 1,024. The line t = a + b · nodes is
+fitted to the medians by relative least squares.
+
+    python benchmarks/speed_scaling.py
+"""
+
+import argparse
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from dense_twin import DenseTwin, lattice_maps
+from timing import Way, in_turn, peak_memory, show
+from torch import Tensor, nn
+
+from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg.datasets import load_mnist
+from grapheme_pyg.nn import DagNN
+
+# Side in pixels and images in a batch.
+SIZES = ((28, 1), (28, 4), (28, 16), (28, 64), (28, 128), (28, 256), (28, 1024), (56, 64), (112, 16), (112, 64))
+LARGE = ((224, 16), (512, 1), (512, 4), (1024, 1), (1024, 4))
+EDGE_TYPES = (1, 2, 4, 9, 16, 32)
+
+
+def digits(side: int, count: int) -> tuple[Tensor, Tensor]:
+    """Images of so many pixels in a row and a column, made of digits side by side."""
+    data = load_mnist().train
+    tiles = -(-side // 28)
+    wanted = (torch.arange(count * tiles * tiles)) % len(data.images)
+    images = data.images[wanted].view(count, tiles, tiles, 28, 28).transpose(2, 3).reshape(count, tiles * 28, -1)
+    return images[:, :side, :side].contiguous(), data.labels[:count]
+
+
+def step(model: nn.Module, inputs: Any, labels: Tensor) -> None:
+    """Forward and backward; the optimiser does not depend on the graph."""
+    model.zero_grad()
+    F.cross_entropy(model(inputs), labels).backward()
+
+
+def measure_nodes(turns: int, *, large: bool) -> list[dict[str, float]]:
+    """Milliseconds and bytes of steps of many sizes."""
+    rows = []
+    for side, count in (*SIZES, *(LARGE if large else ())):
+        torch.manual_seed(0)
+        model = ImageClassificationModel.from_preset("base")
+        images, labels = digits(side, count)
+        batch = model.vision.batch(images, labels)
+        seconds = in_turn({"step": lambda: step(model, batch, labels)}, turns=turns)["step"]  # noqa: B023
+        row = {"side": side, "batch_size": count, "nodes": batch.num_nodes, "ms": 1e3 * seconds}
+        rows.append(row | {"bytes": memory_of_step("ours", side, count)})
+    return rows
+
+
+def fit_line(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Of the rows: a, b, and how far from b single steps of 10,000 nodes or more are, as a factor either way."""
+    nodes = np.array([row["nodes"] for row in rows])
+    times = np.array([row["ms"] for row in rows])
+    design = np.stack([np.ones_like(times), nodes], axis=1) / times[:, None]
+    (a, b), *_ = np.linalg.lstsq(design, np.ones_like(times), rcond=None)
+    wide = nodes >= 10_000
+    slopes = (times[wide] - a) / nodes[wide] / b
+    return {"a_ms": float(a), "b_ns": 1e6 * float(b), "least_b": float(slopes.min()), "most_b": float(slopes.max())}
+
+
+def memory_of_step(kind: str, side: int, count: int) -> int:
+    """Bytes that a training step takes beyond the model and its inputs, in a process of its own."""
+    command = [sys.executable, __file__, "--memory", kind, str(side), str(count)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+
+
+def print_memory(kind: str, side: int, count: int) -> None:
+    """In the process of its own."""
+    torch.manual_seed(0)
+    model: nn.Module = ImageClassificationModel.from_preset("base")
+    # Libraries make their workspaces once, here on the smallest image.
+    few, few_labels = digits(28, 2)
+    images, labels = digits(side, count)
+    vision = VisionBrain()
+    inputs: list[Any] = [vision.batch(few), vision.batch(images)]
+    if kind == "dense":
+        inputs = [lattice_maps(vision, few), lattice_maps(vision, images)]
+        model = DenseTwin(ImageClassificationModel.from_preset("base"))
+    step(model, inputs[0], few_labels)
+    before = peak_memory()
+    step(model, inputs[1], labels)
+    print(peak_memory() - before)
+
+
+def measure_edge_types(turns: int) -> dict[str, float]:
+    """Milliseconds of a layer over the same edges, sorted into more and more types."""
+    generator = torch.Generator().manual_seed(0)
+    nodes, degree, channels = 8000, 8, 32
+    source = torch.randint(nodes, (nodes * degree,), generator=generator)
+    target = nodes + torch.arange(nodes).repeat_interleave(degree)
+    node_type = torch.arange(2).repeat_interleave(nodes)
+    ways: dict[str, Way] = {}
+    for number in EDGE_TYPES:
+        dag = DagNN((["a", "b"], [("a", f"r{i}", "b") for i in range(number)]), channels, channels)
+        edge_type = torch.arange(nodes * degree) % number
+        x = torch.randn(2 * nodes, channels, generator=generator)
+        edges = torch.stack([source, target])
+        arguments = (x, edges, edge_type, node_type, node_type)
+        ways[str(number)] = lambda dag=dag, arguments=arguments: dag(*arguments).sum().backward()  # type: ignore[misc]
+    return {name: 1e3 * seconds for name, seconds in in_turn(ways, turns=turns).items()}
+
+
+def measure(turns: int, *, large: bool = True) -> dict[str, Any]:
+    """All figures; see the keys."""
+    rows = measure_nodes(turns, large=large)
+    return {
+        "scaling": rows,
+        "scaling_line": fit_line(rows),
+        "memory_vs_conv2d": memory_of_step("ours", 28, 128) / memory_of_step("dense", 28, 128),
+        "memory_vs_conv2d_1024": memory_of_step("ours", 28, 1024) / memory_of_step("dense", 28, 1024),
+        "edge_types_ms": measure_edge_types(turns),
+    }
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Prints tables."""
+    rows = [
+        [
+            f"{row['side']}²",
+            f"{row['batch_size']:,}",
+            f"{row['nodes']:,}",
+            f"{row['ms']:.1f}",
+            f"{1e6 * row['ms'] / row['nodes']:.0f}",
+            f"{row['bytes'] / row['nodes']:,.0f}",
+        ]
+        for row in figures["scaling"]
+    ]
+    show("training steps", ["pixels", "images", "nodes", "ms", "ns a node", "bytes a node"], rows)
+    line = figures["scaling_line"]
+    print(f"\nt = {line['a_ms']:.2f} ms + {line['b_ns']:.0f} ns · nodes; from 10,000 nodes up, the slope is")
+    print(f"{line['least_b']:.2f} to {line['most_b']:.2f} of that")
+    shares = [figures["memory_vs_conv2d"], figures["memory_vs_conv2d_1024"]]
+    print(f"memory against dense convolutions: {shares[0]:.2f} (batches of 128), {shares[1]:.2f} (of 1,024)")
+    types = [[name, f"{milliseconds:.2f}"] for name, milliseconds in figures["edge_types_ms"].items()]
+    show("a layer of 64,000 edges", ["edge types", "ms"], types)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=7, metavar="N", help="how often each is timed (7)")
+    parser.add_argument("--memory", nargs=3, metavar=("KIND", "SIDE", "COUNT"), help="print the bytes of one step")
+    arguments = parser.parse_args()
+    if arguments.memory:
+        kind, side, count = arguments.memory
+        print_memory(kind, int(side), int(count))
+    else:
+        report(measure(arguments.turns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""A training step and an inference on MNIST graphs, against dense convolutions and PyG's relational ones.
+
+All sides have the same weights, the same classifier, the same images and the same optimiser; inputs are made
+beforehand, graphs for ours and for PyG's layers, maps of all cells for the dense twin. What ours derives from
+`edge_index` is part of its time. `tests/test_speed_benchmarks.py` shows that they compute the same.
+
+    python benchmarks/speed_steps.py
+"""
+
+import argparse
+import copy
+from collections.abc import Callable
+from itertools import cycle
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from dense_twin import DenseTwin, lattice_maps
+from relational_twin import RelationalTwin
+from timing import Way, in_turn, show
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import FastRGCNConv, RGCNConv
+
+from grapheme_pyg import ImageClassificationModel, native
+from grapheme_pyg.datasets import load_mnist
+from grapheme_pyg.nn import kernels
+from grapheme_pyg.nn.sweep import plan_sweep
+from grapheme_pyg.vision import VisionBrain
+
+BATCH_SIZE, BATCHES = 128, 8
+PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Task:
+    """A model and its inputs; calling it takes a training step on the next batch."""
+
+    def __init__(self, model: nn.Module, inputs: list[Any], labels: list[Tensor], dtype: torch.dtype) -> None:
+        self.model, self.dtype = model, dtype
+        self.batches = cycle(list(zip(inputs, labels, strict=True)))
+        # PyTorch's own, in one call: what is compared is the layers.
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+
+    def logits(self, inputs: Any) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            logits: Tensor = self.model(inputs)
+        return logits.float()
+
+    def __call__(self) -> None:
+        inputs, labels = next(self.batches)
+        self.model.train()
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.logits(inputs), labels).backward()
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def infer(self) -> None:
+        self.model.eval()
+        self.logits(next(self.batches)[0])
+
+
+class WithoutKernels(Task):
+    """The same, by PyTorch's own operators alone."""
+
+    def __call__(self) -> None:
+        without_kernels(super().__call__)
+
+    def infer(self) -> None:
+        without_kernels(super().infer)
+
+
+def without_kernels(function: Callable[[], object]) -> None:
+    """Calls something as it would run where nothing was compiled."""
+    available, supported = native.AVAILABLE, set(kernels.SUPPORTED)
+    native.AVAILABLE = False
+    kernels.SUPPORTED.clear()
+    try:
+        function()
+    finally:
+        native.AVAILABLE = available
+        kernels.SUPPORTED.update(supported)
+
+
+def graphs_of(vision: VisionBrain, images: Tensor, labels: Tensor) -> list[Batch]:
+    """Batches of graphs."""
+    parts = zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+    return [vision.batch(*part) for part in parts]
+
+
+def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[tuple[str, str], Task]:
+    """What is compared, by name and precision."""
+    graphs = graphs_of(model.vision, images, labels)
+    maps = [lattice_maps(model.vision, part) for part in images.split(BATCH_SIZE)]
+    last = [[level.contiguous(memory_format=torch.channels_last) for level in part] for part in maps]
+    classes = list(labels.split(BATCH_SIZE))
+    tasks: dict[tuple[str, str], Task] = {}
+    for name, dtype in PRECISIONS.items():
+        tasks["ours", name] = Task(copy.deepcopy(model), graphs, classes, dtype)
+        twin = DenseTwin(copy.deepcopy(model))
+        tasks["Conv2d", name] = Task(twin, maps, classes, dtype)
+        twin = copy.deepcopy(twin).to(memory_format=torch.channels_last)
+        tasks["Conv2d, channels_last", name] = Task(twin, last, classes, dtype)
+    tasks["ours, without kernels", "f32"] = WithoutKernels(copy.deepcopy(model), graphs, classes, torch.float32)
+    for conv in (RGCNConv, FastRGCNConv):
+        twin_model = copy.deepcopy(model)
+        twin_model.register_module("dag", RelationalTwin(twin_model.dag, conv))
+        tasks[conv.__name__, "f32"] = Task(twin_model, graphs, classes, torch.float32)
+    return tasks
+
+
+def useful_flops(model: ImageClassificationModel, batch: Batch) -> int:
+    """Of a training step: two for each edge and pair of channels, forward, for the weights and for the sources.
+
+    And two, forward and for the weights, for each node that reads features. What is padded does not count.
+    """
+    dag = model.dag
+    sweep = plan_sweep(batch.edge_index, batch.edge_type, batch.node_type, batch.level, dag.vocabulary)
+    total = 0
+    for group in sweep.groups:
+        name = dag.vocabulary.node_types[group.node_type]
+        if name in dag.input_weight:
+            total += 4 * group.nodes.numel() * dag.input_weight[name].numel()
+        for block in group.blocks:
+            weight = dag.weight[dag.vocabulary.pairs[block.pair]]
+            total += 6 * block.num_edges * weight.shape[1] * weight.shape[2]
+    return total
+
+
+def gemm_peak() -> dict[str, float]:
+    """Multiplications and additions of single precision in a second: of MKL, and of oneDNN, which convolutions use."""
+    size = 2048
+    a, b, out = (torch.randn(size, size) for _ in range(3))
+    image = a.view(1, size, 1, size).permute(0, 3, 1, 2)
+    kernel = b[:, :, None, None]
+    ways: dict[str, Way] = {
+        "mm": lambda: torch.mm(a, b, out=out),
+        "convolution of one pixel": lambda: F.conv2d(image, kernel),
+    }
+    return {name: 2 * size**3 / seconds for name, seconds in in_turn(ways, turns=20).items()}
+
+
+def measure(turns: int) -> dict[str, Any]:
+    """All figures; see the keys."""
+    torch.manual_seed(0)
+    data = load_mnist().train
+    images, labels = data.images[: BATCHES * BATCH_SIZE], data.labels[: BATCHES * BATCH_SIZE]
+    model = ImageClassificationModel.from_preset("base")
+    tasks = make_tasks(model, images, labels)
+    slow = {key: tasks.pop(key) for key in [("FastRGCNConv", "f32")]}
+    names = {f"{name} {precision}": task for (name, precision), task in tasks.items()}
+    steps = in_turn(dict(names), turns=turns, warm_up=BATCHES)
+    inference = in_turn({name: task.infer for name, task in names.items()}, turns=turns, warm_up=BATCHES)
+    for (name, precision), task in slow.items():
+        pair = {"ours f32": names["ours f32"], name: task}
+        steps[f"{name} {precision}"] = steps["ours f32"] * _ratio(in_turn(pair, turns=2, warm_up=1))
+    peak = gemm_peak()
+    useful = sum(useful_flops(model, graph) for graph in graphs_of(model.vision, images, labels)) / BATCHES
+    return {
+        "steps_ms": {name: 1e3 * seconds for name, seconds in steps.items()},
+        "inference_ms": {name: 1e3 * seconds for name, seconds in inference.items()},
+        "step_vs_conv2d_f32": _against_dense(steps, "f32"),
+        "step_vs_conv2d_bf16": _against_dense(steps, "bf16"),
+        "inference_vs_conv2d_f32": _against_dense(inference, "f32"),
+        "inference_vs_conv2d_bf16": _against_dense(inference, "bf16"),
+        "step_vs_rgcn_f32": steps["ours f32"] / steps["RGCNConv f32"],
+        "step_vs_fast_rgcn_f32": steps["ours f32"] / steps["FastRGCNConv f32"],
+        "inference_vs_rgcn_f32": inference["ours f32"] / inference["RGCNConv f32"],
+        "step_without_kernels_vs_with": steps["ours, without kernels f32"] / steps["ours f32"],
+        "bf16_step_vs_f32_step": steps["ours bf16"] / steps["ours f32"],
+        "gemm_gflops": {name: rate / 1e9 for name, rate in peak.items()},
+        "useful_gflops_a_step": useful / 1e9,
+        "useful_share_of_gemm_peak": useful / steps["ours f32"] / max(peak.values()),
+        "useful_share_of_mm_peak": useful / steps["ours f32"] / peak["mm"],
+        "other_graphs": measure_other_graphs(turns),
+    }
+
+
+def measure_other_graphs(turns: int) -> dict[str, dict[str, float]]:
+    """Steps on graphs that are no lattices, against ``RGCNConv``; narrow models without edge attributes."""
+    data = load_mnist().train
+    images, labels = data.images[: 2 * BATCH_SIZE], data.labels[: 2 * BATCH_SIZE]
+    out = {}
+    for mode in ("blob", "superpixel"):
+        torch.manual_seed(0)
+        model = ImageClassificationModel(VisionBrain(mode, edge_attr=False))
+        graphs, classes = graphs_of(model.vision, images, labels), list(labels.split(BATCH_SIZE))
+        twin = copy.deepcopy(model)
+        twin.register_module("dag", RelationalTwin(twin.dag, RGCNConv))
+        ways: dict[str, Way] = {
+            "ours": Task(model, graphs, classes, torch.float32),
+            "ours, bf16": Task(copy.deepcopy(model), graphs, classes, torch.bfloat16),
+            "RGCNConv": Task(twin, graphs, classes, torch.float32),
+        }
+        seconds = in_turn(ways, turns=max(3, turns // 3), warm_up=2)
+        out[mode] = {
+            "nodes": graphs[0].num_nodes,
+            "edges": graphs[0].num_edges,
+            "step_ms": 1e3 * seconds["ours"],
+            "bf16_vs_f32": seconds["ours, bf16"] / seconds["ours"],
+            "vs_rgcn": seconds["ours"] / seconds["RGCNConv"],
+        }
+    return out
+
+
+def _ratio(seconds: dict[str, float]) -> float:
+    ours, other = seconds.values()
+    return other / ours
+
+
+def _against_dense(seconds: dict[str, float], precision: str) -> float:
+    dense = min(seconds[f"{name} {precision}"] for name in ("Conv2d", "Conv2d, channels_last"))
+    return seconds[f"ours {precision}"] / dense
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Prints tables."""
+    rows = [
+        [name, f"{step:.1f}", f"{figures['inference_ms'][name]:.1f}" if name in figures["inference_ms"] else ""]
+        for name, step in figures["steps_ms"].items()
+    ]
+    weights = sum(parameter.numel() for parameter in ImageClassificationModel.from_preset("base").parameters())
+    show(f"{BATCH_SIZE} MNIST digits, {weights:,} weights, milliseconds", ["", "training step", "inference"], rows)
+    ratios = [[name, f"{value:.3f}"] for name, value in figures.items() if isinstance(value, float)]
+    show("ratios, and shares of the fastest product of matrices", ["", ""], ratios)
+    others = [
+        [mode, *(f"{row[key]:.2f}" if isinstance(row[key], float) else f"{row[key]:,}" for key in row)]
+        for mode, row in figures["other_graphs"].items()
+    ]
+    show("other graphs", ["", *next(iter(figures["other_graphs"].values()))], others)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=40, metavar="N", help="how often each is timed (40)")
+    report(measure(parser.parse_args().turns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Images a second: graphs made, and trained on from raw images; and how long one image takes.
+
+Graphs are made of the same images by scikit-image's SLIC (alone, and as our superpixel graphs) and by PyG's `ToSLIC`.
+Training is the library's own `fit` with its default model and settings: augmentation, building, forward, backward,
+clipping, optimiser and averaging.
+
+    python benchmarks/speed_throughput.py
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from skimage.segmentation import slic
+from timing import Way, in_turn, show
+from torch import Tensor
+from torch_geometric.transforms import ToSLIC
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.datasets import Split, load_mnist
+
+BATCH_SIZE, FEW = 512, 16
+SEGMENTS = 75
+
+
+def building(images: Tensor, turns: int) -> dict[str, float]:
+    """Images a second for each way of making graphs."""
+    parts = images[: 4 * BATCH_SIZE].split(BATCH_SIZE)
+    grid, everything, superpixel, blob = (
+        VisionBrain(),
+        VisionBrain(edge_attr=True, seg=True),
+        VisionBrain("superpixel"),
+        VisionBrain("blob"),
+    )
+    to_slic = ToSLIC(n_segments=SEGMENTS, channel_axis=-1)
+    ways: dict[str, tuple[int, Callable[[], object]]] = {
+        "grid": (len(parts) * BATCH_SIZE, lambda: [grid.batch(part) for part in parts]),
+        "grid, edge_attr and seg too": (len(parts) * BATCH_SIZE, lambda: [everything.batch(part) for part in parts]),
+        "grid, one by one": (FEW, lambda: [grid(image) for image in images[:FEW]]),
+        "blob": (FEW, lambda: blob.batch(images[:FEW])),
+        "superpixel": (FEW, lambda: superpixel.batch(images[:FEW])),
+        "SLIC of scikit-image alone": (
+            FEW,
+            lambda: [slic(image.numpy(), n_segments=SEGMENTS, channel_axis=None) for image in images[:FEW]],
+        ),
+        "ToSLIC of PyG": (FEW, lambda: [to_slic(image[None].float() / 255) for image in images[:FEW]]),
+    }
+    seconds = in_turn({name: way for name, (_, way) in ways.items()}, turns=turns)
+    return {name: count / seconds[name] for name, (count, _) in ways.items()}
+
+
+def training(data: Split, turns: int) -> dict[str, Any]:
+    """Images a second of whole epochs: the best precision of this CPU, float32, and PyG's DataLoader; and the parts."""
+    images, labels = data
+    half = "bf16-mixed" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "32-true"
+    few = Split(images[:6000], labels[:6000])
+    ways: dict[str, tuple[Split, dict[str, Any]]] = {
+        half: (data, {"precision": half}),
+        "32-true": (data, {}),
+        f"{half}, 6,000 images": (few, {"precision": half}),
+        f"{half}, 6,000 images, PyG's DataLoader, 2 workers": (
+            few,
+            {"precision": half, "loader": "pyg", "num_workers": 2},
+        ),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(turns):
+        for name, (split, settings) in ways.items():
+            torch.manual_seed(0)
+            model = ImageClassificationModel.from_preset("base")
+            history = fit(model, *split, settings=TrainingSettings(epochs=2, **settings), verbose=False)
+            # The first epoch is for warming up.
+            rates[name].append(history[-1]["graphs_per_second"])
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    vision, warp = VisionBrain(), RandomWarp()
+    maps = warp.draw(128, torch.Generator().manual_seed(0))
+    parts: dict[str, Way] = {
+        "augment": lambda: warp(images[:128], maps),
+        "build": lambda: vision.batch(images[:128], labels[:128]),
+    }
+    seconds = in_turn(parts, turns=40)
+    return {
+        "train_images_per_s": medians[half],
+        "train_images_per_s_f32": medians["32-true"],
+        "pyg_loader_vs_images": medians[f"{half}, 6,000 images"]
+        / medians[f"{half}, 6,000 images, PyG's DataLoader, 2 workers"],
+        **{f"{name}_share_of_training": seconds[name] / 128 * medians[half] for name in parts},
+    }
+
+
+def single_image(images: Tensor) -> float:
+    """Milliseconds from an image to its prediction."""
+    model = ImageClassificationModel.from_preset("base").eval()
+    seconds = []
+    for image in images[:200]:
+        started = time.perf_counter()
+        model.predict(image)
+        seconds.append(time.perf_counter() - started)
+    return 1e3 * statistics.median(seconds)
+
+
+def measure(turns: int) -> dict[str, Any]:
+    """All figures; see the keys."""
+    data = load_mnist().train
+    rates = building(data.images, max(3, 3 * turns))
+    return {
+        "build_images_per_s": rates,
+        "grid_build_images_per_s": rates["grid, edge_attr and seg too"],
+        "single_image_ms": single_image(data.images),
+        **training(data, turns),
+    }
+
+
+def report(figures: dict[str, Any]) -> None:
+    """Prints tables."""
+    rows = [[name, f"{rate:,.0f}"] for name, rate in figures["build_images_per_s"].items()]
+    show("graphs of MNIST digits made in a second", ["", "images/s"], rows)
+    others = [[name, f"{value:,.2f}"] for name, value in figures.items() if isinstance(value, float)]
+    show("training and prediction", ["", ""], others)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=3, metavar="N", help="how often each is trained (3)")
+    report(measure(parser.parse_args().turns))
+
+
+if __name__ == "__main__":
+    main()

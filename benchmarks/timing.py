@@ -1,0 +1,62 @@
+"""Times that can be compared: things timed in turn in one process, after warming up; medians."""
+
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch_geometric
+
+from grapheme_pyg import native
+
+Way = Callable[[], object]
+
+
+def in_turn(ways: dict[str, Way], *, turns: int, warm_up: int = 2) -> dict[str, float]:
+    """Median seconds of each way; in each turn every one of them runs once.
+
+    Args:
+        ways: What to time.
+        turns: How often each is timed.
+        warm_up: Turns before those.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(warm_up + turns):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "bfloat16_instructions": bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
+        "compiled_kernels": native.AVAILABLE,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torch_geometric": torch_geometric.__version__,
+    }
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has had in memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table in Markdown."""
+    print(f"\n{title}\n")
+    print("| " + " | ".join(header) + " |")
+    print("|" + " --- |" * len(header))
+    for row in rows:
+        print("| " + " | ".join(row) + " |", flush=True)
