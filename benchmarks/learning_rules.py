@@ -51,8 +51,9 @@ from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.datasets.image_graphs import ImageDataset
 from grapheme_pyg.nn import DagNN
-from grapheme_pyg.nn.sweep import EdgeBlock
-from grapheme_pyg.nn.typed_conv import slot_mean
+from grapheme_pyg.nn.neighbours import NeighbourLists
+from grapheme_pyg.nn.slots import EdgeBlock
+from grapheme_pyg.nn.typed_conv import slot_means
 
 GRADIENT, OJA = 0.7, 0.3
 RULES = ("gradient", "hybrid", "oja", "frozen")
@@ -106,9 +107,12 @@ def standardise(x: Tensor) -> Tensor:
 
 def received(x: Tensor, block: EdgeBlock) -> Tensor:
     """Means of the sources' states along each relation, side by side, ``[num_targets, num_relations · channels]``."""
-    table = block.sources_of_slots
-    # One source at most along each relation, as on a lattice, needs no averaging.
-    rows = slot_mean(x[block.source], block) if table is None else F.pad(x, (0, 0, 0, 1)).index_select(0, table)
+    neighbours = block.neighbours
+    if isinstance(neighbours, NeighbourLists):
+        rows = slot_means(x, neighbours)
+    else:
+        # One source at most along each relation, as on a lattice, needs no averaging.
+        rows = F.pad(x, (0, 0, 1, 0)).index_select(0, neighbours.rows.flatten())
     return rows.view(block.num_targets, -1)
 
 

@@ -98,7 +98,9 @@ def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) 
         tasks["ours", name] = Task(copy.deepcopy(model), graphs, classes, dtype)
         twin = DenseTwin(copy.deepcopy(model))
         tasks["Conv2d", name] = Task(twin, maps, classes, dtype)
-        twin = copy.deepcopy(twin).to(memory_format=torch.channels_last)
+        twin = copy.deepcopy(twin)
+        for conv in [*twin.convs.values(), *twin.inputs.values()]:
+            conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
         tasks["Conv2d, channels_last", name] = Task(twin, last, classes, dtype)
     tasks["ours, without kernels", "f32"] = WithoutKernels(copy.deepcopy(model), graphs, classes, torch.float32)
     for conv in (RGCNConv, FastRGCNConv):
@@ -147,8 +149,8 @@ def measure(turns: int) -> dict[str, Any]:
     model = ImageClassificationModel.from_preset("base")
     tasks = make_tasks(model, images, labels)
     slow = {key: tasks.pop(key) for key in [("FastRGCNConv", "f32")]}
-    names = {f"{name} {precision}": task for (name, precision), task in tasks.items()}
-    steps = in_turn(dict(names), turns=turns, warm_up=BATCHES)
+    names: dict[str, Task] = {f"{name} {precision}": task for (name, precision), task in tasks.items()}
+    steps = in_turn(names, turns=turns, warm_up=BATCHES)
     inference = in_turn({name: task.infer for name, task in names.items()}, turns=turns, warm_up=BATCHES)
     for (name, precision), task in slow.items():
         pair = {"ours f32": names["ours f32"], name: task}

@@ -25,6 +25,13 @@ from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split, load_mnist
 
 WANTED = 0.99
 MOST_EPOCHS = 14
+# So many of the training images, and settings, the shortest first.
+SCHEDULES: list[tuple[int, dict[str, Any]]] = [
+    (40_000, {"epochs": 1}),
+    (55_000, {"epochs": 1}),
+    (55_000, {"epochs": 2}),
+    (55_000, {"epochs": 3}),
+]
 
 
 def train_cnn(training: Split, validation: Split, test: Split, seed: int) -> dict[str, float]:
@@ -56,23 +63,25 @@ def train_cnn(training: Split, validation: Split, test: Split, seed: int) -> dic
 
 def share_found(model: ImageClassificationModel, split: Split) -> float:
     """Accuracy of our model."""
-    return (model.predict(split.images).labels == split.labels).float().mean().item()
+    return accuracy(model.predict(split.images).similarities, split.labels)
 
 
 def train_ours(training: Split, validation: Split, test: Split, seed: int) -> dict[str, float]:
     """The shortest of our schedules that ends above 99 % on validation."""
-    for schedule in SCHEDULES:
+    half = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    precision = {"precision": "bf16-mixed" if half else "32-true"}
+    for number, settings in SCHEDULES:
         torch.manual_seed(seed)
         model = ImageClassificationModel.from_preset("base")
-        part = Split(training.images[: schedule["images"]], training.labels[: schedule["images"]])
+        part = Split(training.images[:number], training.labels[:number])
         started = time.perf_counter()
-        fit(model, *part, settings=TrainingSettings(seed=seed, **schedule["settings"]), verbose=False)
+        fit(model, *part, settings=TrainingSettings(seed=seed, **precision, **settings), verbose=False)
         seconds = time.perf_counter() - started
         watched = share_found(model, validation)
         if watched >= WANTED:
             break
-    result = share_found(model, test)
-    return {"seconds": seconds, "epochs": schedule["settings"]["epochs"], "validation": watched, "test": result}
+    epochs = settings["epochs"] * number / len(training.images)
+    return {"seconds": seconds, "epochs": epochs, "validation": watched, "test": share_found(model, test)}
 
 
 def measure(seeds: list[int]) -> dict[str, Any]:
@@ -98,7 +107,12 @@ def measure(seeds: list[int]) -> dict[str, Any]:
 def report(figures: dict[str, Any]) -> None:
     """Prints a table."""
     rows = [
-        [name, f"{run['seconds']:.1f}", str(run["epochs"]), *(f"{100 * run[k]:.2f}" for k in ("validation", "test"))]
+        [
+            name,
+            f"{run['seconds']:.1f}",
+            f"{run['epochs']:.2g}",
+            *(f"{100 * run[k]:.2f}" for k in ("validation", "test")),
+        ]
         for name, some in figures["runs_to_99"].items()
         for run in some
     ]

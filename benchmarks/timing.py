@@ -4,7 +4,7 @@ import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from grapheme_pyg import native
 Way = Callable[[], object]
 
 
-def in_turn(ways: dict[str, Way], *, turns: int, warm_up: int = 2) -> dict[str, float]:
+def in_turn(ways: Mapping[str, Way], *, turns: int, warm_up: int = 2) -> dict[str, float]:
     """Median seconds of each way; in each turn every one of them runs once.
 
     Args:

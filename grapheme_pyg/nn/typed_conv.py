@@ -36,7 +36,7 @@ def typed_conv(x: Tensor, weight: Tensor, neighbours: Neighbours) -> Tensor:
     if isinstance(neighbours, NeighbourLists):
         # Where a slot has several neighbours: reduce, then multiply. Each reader reads the row of its means.
         num_readers = neighbours.num_slots // weight.shape[0]
-        x = _slot_means(x, neighbours).view(num_readers, -1)
+        x = slot_means(x, neighbours).view(num_readers, -1)
         weight = weight.flatten(0, 1)[None]
         own = torch.arange(1, num_readers + 1, device=x.device)[:, None]
         neighbours = NeighbourTable(own, num_readers, own)
@@ -100,7 +100,7 @@ class _SlotMeans(torch.autograd.Function):
 
 # PyTorch does not annotate `apply`.
 _gather_matmul: Callable[[Tensor, Tensor, NeighbourTable], Tensor] = _GatherMatmul.apply
-_slot_means: Callable[[Tensor, NeighbourLists], Tensor] = _SlotMeans.apply
+slot_means: Callable[[Tensor, NeighbourLists], Tensor] = _SlotMeans.apply
 
 
 def _multiply(x: Tensor, weight: Tensor, table: NeighbourTable) -> Tensor:
