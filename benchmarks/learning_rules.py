@@ -109,10 +109,8 @@ def received(x: Tensor, block: EdgeBlock) -> Tensor:
     """Means of the sources' states along each relation, side by side, ``[num_targets, num_relations · channels]``."""
     neighbours = block.neighbours
     if isinstance(neighbours, NeighbourLists):
-        rows = slot_means(x, neighbours)
-    else:
-        # One source at most along each relation, as on a lattice, needs no averaging.
-        rows = F.pad(x, (0, 0, 1, 0)).index_select(0, neighbours.rows.flatten())
+        x, neighbours = slot_means(x, neighbours), neighbours.table
+    rows = F.pad(x, (0, 0, 1, 0)).index_select(0, neighbours.rows.flatten())
     return rows.view(block.num_targets, -1)
 
 

@@ -46,21 +46,21 @@ static void pack(const Product *p, int half, int threads, void *packed) {
 }
 
 /* Readers sorted by which relations they have, so that a tile's readers miss the same ones. */
-enum { SORTED_RELATIONS = 12 };
+enum { SORTED_RELATIONS = 18 };
 
 static void sort_readers(const Product *p, int threads, int32_t *order) {
-    int64_t buckets = 1 << p->relations;
-    uint16_t *pattern = malloc(p->readers * sizeof(uint16_t));
+    int64_t buckets = p->relations > SORTED_RELATIONS ? 1 : (int64_t)1 << p->relations;
+    uint32_t *pattern = malloc(p->readers * sizeof(uint32_t));
     int32_t *next = calloc(buckets + 1, sizeof(int32_t));
     if (!pattern || !next || p->relations > SORTED_RELATIONS) {
         for (int64_t reader = 0; reader < p->readers; reader++) order[reader] = (int32_t)reader;
     } else {
 #pragma omp parallel for schedule(static) num_threads(threads)
         for (int64_t reader = 0; reader < p->readers; reader++) {
-            unsigned bits = 0;
+            uint32_t bits = 0;
             for (int64_t relation = 0; relation < p->relations; relation++)
-                bits |= (p->rows[reader * p->relations + relation] != 0) << relation;
-            pattern[reader] = (uint16_t)bits;
+                bits |= (uint32_t)(p->rows[reader * p->relations + relation] != 0) << relation;
+            pattern[reader] = bits;
         }
         for (int64_t reader = 0; reader < p->readers; reader++) next[pattern[reader] + 1]++;
         for (int64_t bucket = 0; bucket < buckets; bucket++) next[bucket + 1] += next[bucket];

@@ -45,14 +45,30 @@ class NeighbourLists:
     Attributes:
         sources: ``[num_edges]`` int64, slot by slot.
         slots: ``[num_edges]`` int64, ascending, ``reader · num_relations + relation``.
-        num_slots: Number of slots.
+        num_readers: Number of readers.
+        num_relations: Number of relations.
         num_sources: How many nodes are read from.
     """
 
     sources: Tensor
     slots: Tensor
-    num_slots: int
+    num_readers: int
+    num_relations: int
     num_sources: int
+
+    @cached_property
+    def filled(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Slots that have a neighbour, ascending; the position of each edge's slot among them; their edges' number."""
+        slots, position, counts = self.slots.unique_consecutive(return_inverse=True, return_counts=True)
+        return slots, position, counts
+
+    @cached_property
+    def table(self) -> NeighbourTable:
+        """Which filled slot each reader reads, relation by relation."""
+        slots, _, _ = self.filled
+        rows = slots.new_zeros(self.num_readers * self.num_relations)
+        rows[slots] = torch.arange(1, slots.numel() + 1, device=slots.device)
+        return NeighbourTable(rows.view(-1, self.num_relations), slots.numel())
 
 
 Neighbours = NeighbourTable | NeighbourLists

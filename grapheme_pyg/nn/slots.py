@@ -132,7 +132,7 @@ class EdgeBlock:
         sources, readers = self.slots.tables
         rows = self._by_target(sources)
         if not (self.slots.are_single[0] or self._has_all(rows)):
-            return NeighbourLists(self.source, self.slot, self.num_slots, self.num_sources)
+            return NeighbourLists(self.source, self.slot, self.num_targets, self.num_relations, self.num_sources)
         last = self.first_reader + self.num_sources * self.num_relations
         reading = readers[self.first_reader : last].view(-1, self.num_relations)
         single = self.slots.are_single[1] or self._has_all(reading)
@@ -143,7 +143,7 @@ class EdgeBlock:
         """Which edge each target reads, relation by relation."""
         num_edges = self.slots.kind.numel()
         if isinstance(self.neighbours, NeighbourLists):
-            return NeighbourLists(self.edge, self.slot, self.num_slots, num_edges)
+            return NeighbourLists(self.edge, self.slot, self.num_targets, self.num_relations, num_edges)
         return NeighbourTable(self._by_target(self.slots.edges), num_edges)
 
     def _by_target(self, table: Tensor) -> Tensor:

@@ -34,12 +34,8 @@ def typed_conv(x: Tensor, weight: Tensor, neighbours: Neighbours) -> Tensor:
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     if isinstance(neighbours, NeighbourLists):
-        # Where a slot has several neighbours: reduce, then multiply. Each reader reads the row of its means.
-        num_readers = neighbours.num_slots // weight.shape[0]
-        x = slot_means(x, neighbours).view(num_readers, -1)
-        weight = weight.flatten(0, 1)[None]
-        own = torch.arange(1, num_readers + 1, device=x.device)[:, None]
-        neighbours = NeighbourTable(own, num_readers, own)
+        # Reduce, then multiply: each slot is read as if its mean were its one neighbour.
+        x, neighbours = slot_means(x, neighbours), neighbours.table
     return _gather_matmul(x, weight, neighbours)
 
 
@@ -81,21 +77,24 @@ class _GatherMatmul(torch.autograd.Function):
 
 
 class _SlotMeans(torch.autograd.Function):
-    """The mean of the rows in each slot, 0 where there is none, ``[num_slots, channels]``."""
+    """The mean of the neighbours in each slot that has any, ``[num_filled, channels]``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, neighbours: NeighbourLists) -> Tensor:
         ctx.neighbours = neighbours
-        ctx.counts = torch.bincount(neighbours.slots, minlength=neighbours.num_slots)
-        pointer = F.pad(ctx.counts.cumsum(0), (1, 0))
+        pointer = F.pad(neighbours.filled[2].cumsum(0), (1, 0))
         return F.embedding_bag(neighbours.sources, x, pointer, mode="mean", include_last_offset=True)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_means: Tensor) -> tuple[Tensor, None]:
         neighbours: NeighbourLists = ctx.neighbours
-        shares = grad_means / ctx.counts.clamp(min=1)[:, None]
-        return _add_up(shares.index_select(0, neighbours.slots), neighbours.sources, neighbours.num_sources), None
+        _, position, counts = neighbours.filled
+        # Edges by source: then each source's sum is a bag of its own.
+        order = neighbours.sources.argsort(stable=True)
+        pointer = F.pad(torch.bincount(neighbours.sources, minlength=neighbours.num_sources).cumsum(0), (1, 0))
+        shares = grad_means / counts[:, None]
+        return F.embedding_bag(position[order], shares, pointer, mode="sum", include_last_offset=True), None
 
 
 # PyTorch does not annotate `apply`.
