@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from dense_twin import DenseTwin, lattice_maps
-from timing import Way, in_turn, peak_memory, show
+from timing import Way, in_turn, memory_of, show
 from torch import Tensor, nn
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
@@ -88,9 +88,7 @@ def print_memory(kind: str, side: int, count: int) -> None:
         inputs = [lattice_maps(vision, few), lattice_maps(vision, images)]
         model = DenseTwin(ImageClassificationModel.from_preset("base"))
     step(model, inputs[0], few_labels)
-    before = peak_memory()
-    step(model, inputs[1], labels)
-    print(peak_memory() - before)
+    print(memory_of(lambda: step(model, inputs[1], labels)))
 
 
 def measure_edge_types(turns: int) -> dict[str, float]:
