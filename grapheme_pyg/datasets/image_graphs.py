@@ -10,6 +10,7 @@ from torch_geometric.data import Dataset as GraphDataset
 
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.vision import ImageGraph, VisionBrain
+from grapheme_pyg.vision.image_graph import to_graphs
 
 
 class LabelledImages(Dataset[Any]):
@@ -156,6 +157,11 @@ class ImageGraphDataset(GraphDataset):
     def len(self) -> int:
         """Number of graphs."""
         return len(self.images)
+
+    def __getitems__(self, indices: list[int]) -> list[ImageGraph]:
+        """The graphs of a mini-batch, made at once: ``DataLoader`` asks for this by itself."""
+        images, labels = self.images[indices]
+        return to_graphs(self.vision.batch(images, labels))
 
     def get(self, idx: int) -> ImageGraph:
         """The graph of one image, with its class as ``y``."""
