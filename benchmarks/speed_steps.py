@@ -9,9 +9,11 @@ beforehand, graphs for ours and for PyG's layers, maps of all cells for the dens
 
 import argparse
 import copy
+import time
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +24,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import FastRGCNConv, RGCNConv
 
-from grapheme_pyg import ImageClassificationModel, native
+from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.datasets import load_mnist
-from grapheme_pyg.nn import kernels
 from grapheme_pyg.nn.sweep import plan_sweep
 from grapheme_pyg.vision import VisionBrain
 
@@ -71,14 +72,8 @@ class WithoutKernels(Task):
 
 def without_kernels(function: Callable[[], object]) -> None:
     """Calls something as it would run where nothing was compiled."""
-    available, supported = native.AVAILABLE, set(kernels.SUPPORTED)
-    native.AVAILABLE = False
-    kernels.SUPPORTED.clear()
-    try:
+    with patch("grapheme_pyg.native.compiled", None), patch("grapheme_pyg.nn.kernels.SUPPORTED", frozenset()):
         function()
-    finally:
-        native.AVAILABLE = available
-        kernels.SUPPORTED.update(supported)
 
 
 def graphs_of(vision: VisionBrain, images: Tensor, labels: Tensor) -> list[Batch]:
@@ -99,8 +94,9 @@ def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) 
         twin = DenseTwin(copy.deepcopy(model))
         tasks["Conv2d", name] = Task(twin, maps, classes, dtype)
         twin = copy.deepcopy(twin)
-        for conv in [*twin.convs.values(), *twin.inputs.values()]:
-            conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+        for weight in twin.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
         tasks["Conv2d, channels_last", name] = Task(twin, last, classes, dtype)
     tasks["ours, without kernels", "f32"] = WithoutKernels(copy.deepcopy(model), graphs, classes, torch.float32)
     for conv in (RGCNConv, FastRGCNConv):
@@ -173,8 +169,23 @@ def measure(turns: int) -> dict[str, Any]:
         "useful_gflops_a_step": useful / 1e9,
         "useful_share_of_gemm_peak": useful / steps["ours f32"] / max(peak.values()),
         "useful_share_of_mm_peak": useful / steps["ours f32"] / peak["mm"],
+        **measure_compiled(model, images, labels),
         "other_graphs": measure_other_graphs(turns),
     }
+
+
+def measure_compiled(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """What `torch.compile` makes of a step, and how long that takes."""
+    graphs, classes = graphs_of(model.vision, images, labels), list(labels.split(BATCH_SIZE))
+    plain = Task(copy.deepcopy(model), graphs, classes, torch.float32)
+    compiled = Task(copy.deepcopy(model), graphs, classes, torch.float32)
+    compiled.model.compile(dynamic=True)
+    started = time.perf_counter()
+    for _ in graphs:
+        compiled()
+    seconds = time.perf_counter() - started
+    medians = in_turn({"compiled": compiled, "plain": plain}, turns=BATCHES)
+    return {"compiled_step_vs_step": medians["compiled"] / medians["plain"], "seconds_to_compile": seconds}
 
 
 def measure_other_graphs(turns: int) -> dict[str, dict[str, float]]:

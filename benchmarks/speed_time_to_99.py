@@ -22,16 +22,12 @@ from timing import show
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split, load_mnist
+from grapheme_pyg.training.settings import Precision
 
 WANTED = 0.99
 MOST_EPOCHS = 14
-# So many of the training images, and settings, the shortest first.
-SCHEDULES: list[tuple[int, dict[str, Any]]] = [
-    (40_000, {"epochs": 1}),
-    (55_000, {"epochs": 1}),
-    (55_000, {"epochs": 2}),
-    (55_000, {"epochs": 3}),
-]
+# How many of the training images, and epochs, the shortest first.
+SCHEDULES = ((40_000, 1), (55_000, 1), (55_000, 2), (55_000, 3))
 
 
 def train_cnn(training: Split, validation: Split, test: Split, seed: int) -> dict[str, float]:
@@ -69,19 +65,20 @@ def share_found(model: ImageClassificationModel, split: Split) -> float:
 def train_ours(training: Split, validation: Split, test: Split, seed: int) -> dict[str, float]:
     """The shortest of our schedules that ends above 99 % on validation."""
     half = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    precision = {"precision": "bf16-mixed" if half else "32-true"}
-    for number, settings in SCHEDULES:
+    precision: Precision = "bf16-mixed" if half else "32-true"
+    for number, epochs in SCHEDULES:
         torch.manual_seed(seed)
         model = ImageClassificationModel.from_preset("base")
         part = Split(training.images[:number], training.labels[:number])
         started = time.perf_counter()
-        fit(model, *part, settings=TrainingSettings(seed=seed, **precision, **settings), verbose=False)
+        settings = TrainingSettings(epochs=epochs, seed=seed, precision=precision)
+        fit(model, *part, settings=settings, verbose=False)
         seconds = time.perf_counter() - started
         watched = share_found(model, validation)
         if watched >= WANTED:
             break
-    epochs = settings["epochs"] * number / len(training.images)
-    return {"seconds": seconds, "epochs": epochs, "validation": watched, "test": share_found(model, test)}
+    passes = epochs * number / len(training.images)
+    return {"seconds": seconds, "epochs": passes, "validation": watched, "test": share_found(model, test)}
 
 
 def measure(seeds: list[int]) -> dict[str, Any]:

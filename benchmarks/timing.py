@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch_geometric
 
-from grapheme_pyg import native
+from grapheme_pyg.native import available
 
 Way = Callable[[], object]
 
@@ -42,7 +42,7 @@ def machine() -> dict[str, Any]:
         "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
         "threads": torch.get_num_threads(),
         "bfloat16_instructions": bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
-        "compiled_kernels": native.AVAILABLE,
+        "compiled_kernels": available(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torch_geometric": torch_geometric.__version__,

@@ -26,8 +26,7 @@ def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]])
     number = {name: i for i, name in enumerate(metadata[0])}
     endpoints = [[number[edge_type[end]] for edge_type in metadata[1]] for end in (0, 2)]
     fields = (graph.edge_index, graph.edge_type, graph.node_type, graph.level)
-    sizes = {"num_node_types": len(number), "num_edge_types": len(metadata[1])}
-    check_fields(*fields, num_nodes=graph.x.shape[0], **sizes)
+    check_fields(*fields, num_nodes=graph.x.shape[0], num_node_types=len(number), num_edge_types=len(metadata[1]))
     check_edges(*fields, endpoints)
     _require(bool((graph.level.diff() >= 0).all()), "level: expected nodes sorted by level")
     source, target = graph.edge_index

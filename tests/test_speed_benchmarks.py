@@ -16,7 +16,8 @@ from timing import in_turn
 from torch.nn import functional as F
 from torch_geometric.nn import FastRGCNConv, RGCNConv
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain, native
+from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg.native import available
 from grapheme_pyg.nn import kernels
 
 ROOT = Path(__file__).parents[1]
@@ -99,11 +100,11 @@ def test_images_of_digits_side_by_side() -> None:
 
 
 def test_kernels_come_back() -> None:
-    before = native.AVAILABLE, set(kernels.SUPPORTED)
+    before = available(), kernels.SUPPORTED
     seen = []
-    without_kernels(lambda: seen.append((native.AVAILABLE, set(kernels.SUPPORTED))))
-    assert seen == [(False, set())]
-    assert before == (native.AVAILABLE, kernels.SUPPORTED)
+    without_kernels(lambda: seen.append((available(), kernels.SUPPORTED)))
+    assert seen == [(False, frozenset())]
+    assert before == (available(), kernels.SUPPORTED)
 
 
 def test_ways_take_turns() -> None:

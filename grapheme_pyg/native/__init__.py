@@ -1,17 +1,23 @@
 """Compiled kernels, where a C compiler was at hand when the package was installed. All else works without them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+compiled: ModuleType | None
 try:
-    from grapheme_pyg import _native as compiled
+    compiled = import_module("grapheme_pyg._native")
 except ImportError:
     compiled = None
 
-AVAILABLE = compiled is not None
+
+def available() -> bool:
+    """Whether there are kernels to call."""
+    return compiled is not None
 
 
 def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> None:
@@ -22,5 +28,10 @@ def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> None:
         tensors: On the CPU, contiguous and of the dtypes that it expects: it sees addresses alone.
         arguments: Sizes, and what else it takes.
     """
-    kernel: Callable[..., None] = getattr(compiled, name)
-    kernel(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
+    getattr(compiled, name)(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
+
+
+def supported() -> frozenset[torch.dtype]:
+    """Of which precisions this CPU has the instructions that products of rows need."""
+    dtypes = (torch.float32, torch.bfloat16)
+    return frozenset(d for d, has in zip(dtypes, compiled.supports(), strict=True) if has) if compiled else frozenset()

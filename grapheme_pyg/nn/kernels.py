@@ -3,14 +3,9 @@
 import torch
 from torch import Tensor
 
-from grapheme_pyg import native
+from grapheme_pyg.native import call, supported
 
-# For which precisions this CPU has the instructions of the products.
-SUPPORTED: set[torch.dtype] = set()
-if native.AVAILABLE:
-    for dtype, supported in zip((torch.float32, torch.bfloat16), native.compiled.supports(), strict=True):
-        if supported:
-            SUPPORTED.add(dtype)
+SUPPORTED = supported()
 
 
 def takes_rows(x: Tensor) -> bool:
@@ -41,7 +36,7 @@ def gather_matmul(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     x, rows = _with_whole_rows(x), rows.contiguous()
     out = x.new_empty(rows.shape[0], weight.shape[2])
     sizes = (*rows.shape, x.shape[1], out.shape[1], x.stride(0))
-    native.call("gather_matmul", (x, rows, weight, out), sizes, weight.stride(), x.dtype == torch.bfloat16)
+    call("gather_matmul", (x, rows, weight, out), sizes, weight.stride(), x.dtype == torch.bfloat16)
     return out
 
 
@@ -59,7 +54,7 @@ def gather_outer(x: Tensor, rows: Tensor, grad_out: Tensor, out: Tensor) -> Tens
         raise ValueError(f"grad_out: expected {x.dtype} [{rows.shape[0]}, {out.shape[2]}], got {grad_out.shape}")
     x, rows, grad_out = _with_whole_rows(x), rows.contiguous(), grad_out.contiguous()
     sizes = (*rows.shape, x.shape[1], out.shape[2], x.stride(0))
-    native.call("gather_outer", (x, rows, grad_out, out), sizes, x.dtype == torch.bfloat16)
+    call("gather_outer", (x, rows, grad_out, out), sizes, x.dtype == torch.bfloat16)
     return out
 
 
@@ -76,7 +71,7 @@ def group_nodes(key: Tensor, num_keys: int) -> tuple[Tensor, Tensor, Tensor, Ten
     """
     counts = key.new_zeros(num_keys)
     order, group, row = torch.empty_like(key), torch.empty_like(key), torch.empty_like(key)
-    native.call("group_nodes", (key, counts, order, group, row), (key.numel(), num_keys))
+    call("group_nodes", (key, counts, order, group, row), (key.numel(), num_keys))
     return counts, order, group, row
 
 
@@ -88,7 +83,7 @@ def count_kinds(
     edge_index, edge_type = edge_index.contiguous(), edge_type.contiguous()
     kind, counts = torch.empty_like(edge_type), edge_type.new_zeros(groups * groups * types)
     tensors = (edge_index, edge_type, group_of, kind, counts)
-    native.call("count_kinds", tensors, (edge_type.numel(), groups, types))
+    call("count_kinds", tensors, (edge_type.numel(), groups, types))
     return kind, counts
 
 
@@ -99,7 +94,7 @@ def fill_tables(
     edge_index = edge_index.contiguous()
     sources, readers = (kind.new_zeros(size) for size in sizes)
     tensors = (edge_index, kind, row_of, lookup, sources, readers)
-    native.call("fill_tables", tensors, (kind.numel(), lookup.shape[1]))
+    call("fill_tables", tensors, (kind.numel(), lookup.shape[1]))
     return sources, readers
 
 
@@ -113,7 +108,7 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
         eps: Added to variances.
     """
     out, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-    native.call("norm_relu", (x, weight, bias, out, mean, variance), tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    call("norm_relu", (x, weight, bias, out, mean, variance), tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return out, mean, variance
 
 
@@ -123,7 +118,7 @@ def norm_relu_backward(
     """Gradients of :func:`norm_relu` with respect to its first three arguments."""
     grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
     tensors = (grad_out.contiguous(), out, x, weight, mean, variance, grad_x, grad_weight, grad_bias)
-    native.call("norm_relu_backward", tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    call("norm_relu_backward", tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return grad_x, grad_weight, grad_bias
 
 
@@ -136,7 +131,7 @@ def mean_and_max(x: Tensor, first: Tensor) -> Tensor:
     """
     out = torch.empty(first.numel() - 1, 2 * x.shape[1])
     sizes = (out.shape[0], x.shape[1])
-    native.call("mean_and_max", (x, first, out), sizes, x.dtype == torch.bfloat16)
+    call("mean_and_max", (x, first, out), sizes, x.dtype == torch.bfloat16)
     return out
 
 
@@ -145,7 +140,7 @@ def mean_and_max_backward(grad_out: Tensor, x: Tensor, out: Tensor, first: Tenso
     grad_x = torch.empty_like(x)
     sizes = (out.shape[0], x.shape[1])
     tensors = (grad_out.contiguous(), x, out, first, grad_x)
-    native.call("mean_and_max_backward", tensors, sizes, x.dtype == torch.bfloat16)
+    call("mean_and_max_backward", tensors, sizes, x.dtype == torch.bfloat16)
     return grad_x
 
 

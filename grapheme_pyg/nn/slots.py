@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from grapheme_pyg import native
+from grapheme_pyg.native import available
 from grapheme_pyg.nn import kernels
 from grapheme_pyg.nn.neighbours import NeighbourLists, Neighbours, NeighbourTable
 
@@ -63,7 +63,7 @@ class Slots:
         0 where there is none; one of them, where there are several.
         """
         sizes = (self.num_slots, self.num_reader_slots)
-        if native.AVAILABLE and self.kind.device.type == "cpu":
+        if available() and self.kind.device.type == "cpu":
             return kernels.fill_tables(self.edge_index, self.kind, self.row_of, self.lookup, sizes)
         sources, readers = (self.kind.new_zeros(size) for size in sizes)
         sources[self.slot] = self.source + 1

@@ -1,14 +1,15 @@
 """The order of a sweep: which nodes are computed together, and along which edges they receive."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from grapheme_pyg import native
 from grapheme_pyg.dag import check_edges
+from grapheme_pyg.native import available
 from grapheme_pyg.nn import kernels
 from grapheme_pyg.nn.slots import EdgeBlock, Slots
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
@@ -76,7 +77,8 @@ def plan_sweep(
         members.setdefault((one.target, vocabulary.pair_of_type[one.edge_type]), []).append(one)
     lookup = torch.zeros(4, size, dtype=torch.int64)
     first_edge = first_slot = first_reader = 0
-    plans, numbers, places = [], [], []
+    numbers, places = [], []
+    blocks: list[tuple[int, partial[EdgeBlock]]] = []
     for (target, pair), some in members.items():
         source_groups = tuple(sorted({one.source for one in some}))
         first_rows = [0, *accumulate(groups[source].nodes.numel() for source in source_groups)]
@@ -87,15 +89,15 @@ def plan_sweep(
             numbers.append((first_slot + relation, first_reader + relation, num_relations, row))
             places.append(one.number)
         num_edges, num_targets = sum(one.num_edges for one in some), groups[target].nodes.numel()
-        shape = (pair, source_groups, first_rows[-1], num_targets, num_relations, num_edges)
-        plans.append((target, (*shape, first_edge, first_slot, first_reader)))
+        shape = (first_rows[-1], num_targets, num_relations, num_edges, first_edge, first_slot, first_reader)
+        blocks.append((target, partial(EdgeBlock, pair, source_groups, *shape)))
         first_edge += num_edges
         first_slot += num_targets * num_relations
         first_reader += first_rows[-1] * num_relations
     lookup[:, places] = torch.tensor(numbers).t()
     slots = Slots(edge_index, sweep.row_of, kind, lookup.to(kind.device), first_slot, first_reader)
-    for target, shape in plans:
-        groups[target].blocks.append(EdgeBlock(*shape, slots))
+    for target, block in blocks:
+        groups[target].blocks.append(block(slots=slots))
     return sweep
 
 
@@ -103,7 +105,7 @@ def _group_nodes(node_type: Tensor, level: Tensor, num_node_types: int) -> Sweep
     """Nodes of one level and type together, without edges yet."""
     key = level * num_node_types + node_type
     num_keys = int(key.max()) + 1 if key.numel() else 0
-    if num_keys <= TABLE * key.numel() and native.AVAILABLE and key.device.type == "cpu":
+    if num_keys <= TABLE * key.numel() and available() and key.device.type == "cpu":
         counts, order, group_of, row_of = kernels.group_nodes(key, num_keys)
         keys = counts.nonzero().squeeze(1)
         counts = counts[keys]
@@ -115,7 +117,10 @@ def _group_nodes(node_type: Tensor, level: Tensor, num_node_types: int) -> Sweep
         row_of[order] = torch.arange(key.numel(), device=key.device)
         row_of -= (counts.cumsum(0) - counts)[group_of]
     nodes = order.split(counts.tolist())
-    groups = [NodeGroup(*divmod(key, num_node_types), some) for key, some in zip(keys.tolist(), nodes, strict=True)]
+    groups = [
+        NodeGroup(code // num_node_types, code % num_node_types, some)
+        for code, some in zip(keys.tolist(), nodes, strict=True)
+    ]
     return Sweep(groups, group_of, row_of)
 
 
@@ -135,14 +140,14 @@ def _kinds_of_edges(
     """The number of each edge's kind, the kinds that there are, and a bound of their numbers."""
     num_groups = len(sweep.groups)
     size = num_groups**2 * num_edge_types
-    countable = size <= TABLE * edge_type.numel()
-    if countable and native.AVAILABLE and edge_type.device.type == "cpu":
+    few = size <= TABLE * edge_type.numel()
+    if few and available() and edge_type.device.type == "cpu":
         number, counts = kernels.count_kinds(edge_index, edge_type, sweep.group_of, (num_groups, num_edge_types))
     else:
         source, target = sweep.group_of.index_select(0, edge_index.flatten()).view(2, -1)
         number = (source * num_groups + target) * num_edge_types + edge_type
-        counts = torch.bincount(number, minlength=size) if countable else None
-    if counts is not None:
+        counts = torch.bincount(number, minlength=size) if few else number[:0]
+    if few:
         codes = numbers = counts.nonzero().squeeze(1)
         counts = counts[codes]
     else:
@@ -152,7 +157,7 @@ def _kinds_of_edges(
     kinds = []
     for i, code, count in zip(numbers.tolist(), codes.tolist(), counts.tolist(), strict=True):
         ends, kind = divmod(code, num_edge_types)
-        kinds.append(_Kind(i, *divmod(ends, num_groups), kind, count))
+        kinds.append(_Kind(i, ends // num_groups, ends % num_groups, kind, count))
     return number, kinds, size
 
 

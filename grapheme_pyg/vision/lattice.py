@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg import native
+from grapheme_pyg.native import available, call
 from grapheme_pyg.vision.assemble import offsets
 from grapheme_pyg.vision.hierarchy import Hierarchy
 from grapheme_pyg.vision.image_graph import as_batch
@@ -88,7 +88,7 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
         The batch that ``Batch.from_data_list`` would make of the single graphs, slices included.
     """
     num_graphs = present.shape[0]
-    induced = _induced_natively(lattice, present) if native.AVAILABLE else _induced(lattice, present)
+    induced = _induced_natively(lattice, present) if available() else _induced(lattice, present)
     known = {
         "x": features.flatten(0, 1).index_select(0, induced.row),
         "edge_index": induced.edge_index,
@@ -129,13 +129,13 @@ def _induced_natively(lattice: Lattice, present: Tensor) -> _Induced:
     sizes = (lattice.entity.numel(), lattice.num_edges, num_entities, num_graphs)
     known = (lattice.entity, lattice.edge_index, present.contiguous())
     counts = torch.empty(2, num_graphs, dtype=torch.int64)
-    native.call("count_induced", (*known, counts[0], counts[1]), sizes)
+    call("count_induced", (*known, counts[0], counts[1]), sizes)
     firsts = F.pad(counts.cumsum(1), (1, 0))
     num_nodes, num_edges = firsts[:, -1].tolist()
     node, row, graph = (counts.new_empty(num_nodes) for _ in range(3))
     edge, edge_index = counts.new_empty(num_edges), counts.new_empty(2, num_edges)
     out = (firsts[0], firsts[1], node, row, graph, edge, edge_index)
-    native.call("fill_induced", (*known, *out), (*sizes, num_edges))
+    call("fill_induced", (*known, *out), (*sizes, num_edges))
     return _Induced(node, row, graph, edge, edge_index, counts[0], counts[1])
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from graphs import METADATA, node_by_node, random_dag
 from torch import Tensor
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain, native
+from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.dag import topological_levels
 from grapheme_pyg.nn import DagNN, kernels
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU
@@ -25,8 +25,8 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 8e-3}
 
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "AVAILABLE", False)
-    monkeypatch.setattr(kernels, "SUPPORTED", set())
+    monkeypatch.setattr("grapheme_pyg.native.compiled", None)
+    monkeypatch.setattr(kernels, "SUPPORTED", frozenset())
 
 
 def random_table(readers: int, relations: int, rows: int) -> Tensor:
