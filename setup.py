@@ -10,7 +10,7 @@ kernels = Extension(
     "grapheme_pyg._native",
     sorted(str(path) for path in FOLDER.glob("*.c")),
     depends=[str(FOLDER / "kernels.h"), str(FOLDER / "rows.inc")],
-    extra_compile_args=["-O3", "-fno-math-errno", "-fopenmp"],
+    extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=off", "-fopenmp"],
     extra_link_args=["-fopenmp"],
     optional=True,
 )

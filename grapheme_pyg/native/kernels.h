@@ -52,6 +52,13 @@ typedef struct {
     int64_t nodes, edges, entities;
 } Lattice;
 
+typedef struct {
+    int64_t channels, height, width; /* of images */
+    int64_t patch, margin, threshold;
+    int64_t levels, features;
+    const int64_t *rows, *columns; /* of the levels */
+} Grid;
+
 /* Those that need memory return whether there was enough. */
 int gather_matmul(const Product *p, int half, int threads);
 int gather_outer(const Outer *p, int half, int threads);
@@ -66,6 +73,7 @@ int count_induced(const Lattice *l, const uint8_t *present, int64_t images, int6
 int fill_induced(const Lattice *l, const uint8_t *present, int64_t images, const int64_t *first_node,
                  const int64_t *first_edge, int64_t *node, int64_t *row, int64_t *image_of_node, int64_t *edge,
                  int64_t *source, int64_t *target, int threads);
+int measure_cells(const Grid *g, const uint8_t *pixels, int64_t images, uint8_t *present, float *features, int threads);
 
 /* For rows in single and in half precision. */
 #define ROWS_FUNCTIONS(type, name)                                                                                      \

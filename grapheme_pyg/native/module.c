@@ -192,6 +192,22 @@ static PyObject *py_fill_induced(PyObject *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *py_measure_cells(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long pixels, rows, columns, present, features;
+    long long n[9];
+    int threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKK(LLLLLLLLL)i", &pixels, &rows, &columns, &present, &features, n, n + 1, n + 2,
+                          n + 3, n + 4, n + 5, n + 6, n + 7, n + 8, &threads))
+        return NULL;
+    Grid grid = {n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], (int64_t *)rows, (int64_t *)columns};
+    Py_BEGIN_ALLOW_THREADS
+    done = measure_cells(&grid, (uint8_t *)pixels, n[0], (uint8_t *)present, (float *)features, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 static PyObject *py_supports(PyObject *self, PyObject *unused) {
     (void)self, (void)unused;
     int single = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
@@ -211,6 +227,7 @@ static PyMethodDef methods[] = {
     {"mean_and_max_backward", py_mean_and_max_backward, METH_VARARGS, "Their gradient."},
     {"count_induced", py_count_induced, METH_VARARGS, "Sizes of induced subgraphs."},
     {"fill_induced", py_fill_induced, METH_VARARGS, "Induced subgraphs."},
+    {"measure_cells", py_measure_cells, METH_VARARGS, "Contrast and features of the cells of grids."},
     {"supports", py_supports, METH_NOARGS, "Whether this CPU has the instructions, for float32 and for bfloat16."},
     {NULL, NULL, 0, NULL},
 };

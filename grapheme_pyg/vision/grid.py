@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grapheme_pyg.native import available, call
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, extents_along, join, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
@@ -169,8 +170,21 @@ class GridFinder:
             integers and correctly rounded operations, and so do not depend on the batch.
         """
         grids = self._grids(*pixels.shape[-2:])
+        if available():
+            return self._measure_natively(pixels, grids)
         extended = self._extend(pixels, *grids[0])
         return self._present(extended, grids), self._features(pixels, extended, grids)
+
+    def _measure_natively(self, pixels: Tensor, grids: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        num_entities = 1 + sum(rows * columns for rows, columns in grids)
+        num_features = self._num_features(0)
+        present = torch.empty(pixels.shape[0], num_entities, dtype=torch.bool)
+        features = torch.zeros(pixels.shape[0], num_entities, num_features)
+        rows, columns = torch.tensor(grids).t().contiguous()
+        assert self.threshold is not None  # chosen when this was made
+        sizes = (*pixels.shape, self.patch_size, self.margin, self.threshold, len(grids), num_features)
+        call("measure_cells", (pixels.contiguous(), rows, columns, present, features), sizes)
+        return present, features
 
     def _extend(self, pixels: Tensor, rows: int, columns: int) -> Tensor:
         """Whole cells with a margin: the border is repeated, which adds no contrast."""

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grapheme_pyg.native import available
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.grid import GridFinder
 
@@ -252,3 +253,30 @@ def test_blank_image_is_one_top_node(in_channels, patch_size, size, top):
     expected = [0.2] * in_channels + [0.0] * (brain.num_features - in_channels)
     torch.testing.assert_close(graph.x, torch.tensor([expected]))
     assert not graph.x[0, in_channels:].any()
+
+
+@pytest.mark.skipif(not available(), reason="nothing was compiled here")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"patch_size": 1},
+        {"patch_size": 3, "margin": 0, "threshold": 100},
+        {"patch_size": 5, "margin": 3, "threshold": 200},
+        {"rounds": (1, 1, 1, 1), "extend": False},
+    ],
+)
+def test_kernels_measure_as_pytorch_does_bit_for_bit(
+    options: dict, channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finder = GridFinder(in_channels=channels, **options)
+    for size in ((1, 1), (2, 9), (28, 28), (31, 17), (64, 50)):
+        images = torch.randint(256, (5, channels, *size), dtype=torch.uint8)
+        images[1] //= 16  # hardly any contrast
+        images[2] = 77  # none
+        compiled = finder.measure(images)
+        with monkeypatch.context() as patch:
+            patch.setattr("grapheme_pyg.native.compiled", None)
+            for one, other in zip(compiled, finder.measure(images), strict=True):
+                assert torch.equal(one, other)
