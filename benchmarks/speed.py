@@ -5,6 +5,8 @@ make bench
 
 import argparse
 import json
+from contextlib import redirect_stdout
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import speed_steps
 import speed_throughput
 import speed_time_to_99
 from matplotlib.figure import Figure
+from PIL import Image
 from plain_training import RESULTS
 from timing import machine
 
-PICTURE = Path(__file__).parents[1] / "docs/images/speed.png"
-# What is asked of the library, where it is a ratio that should be small.
+ROOT = Path(__file__).parents[1]
+PICTURE, PAGE, README = ROOT / "docs/images/speed.png", ROOT / "docs/speed.md", ROOT / "README.md"
+PARTS = (speed_steps, speed_scaling, speed_throughput, speed_time_to_99)
+# Ratios that should be small.
 BARS = {
     "step, against Conv2d": "step_vs_conv2d_f32",
     "step in bf16, against Conv2d": "step_vs_conv2d_bf16",
@@ -41,6 +46,7 @@ def draw(figures: dict[str, Any]) -> Figure:
     left.set_title(f"{line['a_ms']:.1f} ms + {line['b_ns']:.0f} ns · nodes", fontsize=10)
     values = [figures[key] for key in BARS.values()]
     right.barh(list(BARS), values, color="tab:blue")
+    right.set_xlim(0, 1.15 * max(values))
     right.axvline(1, color="tab:grey", linewidth=1)
     for place, value in enumerate(values):
         right.text(value + 0.01, place, f"{value:.2f}", va="center", fontsize=8)
@@ -50,25 +56,71 @@ def draw(figures: dict[str, Any]) -> Figure:
     return figure
 
 
+def summary(figures: dict[str, Any]) -> str:
+    """The figures that README quotes."""
+    rows = [
+        ["training step against dense `Conv2d`, float32", f"{figures['step_vs_conv2d_f32']:.2f}"],
+        ["the same in bfloat16", f"{figures['step_vs_conv2d_bf16']:.2f}"],
+        ["training step against `RGCNConv` on the same graphs", f"{figures['step_vs_rgcn_f32']:.2f}"],
+        ["against `FastRGCNConv`", f"{figures['step_vs_fast_rgcn_f32']:.3f}"],
+        ["bfloat16 against our float32", f"{figures['bf16_step_vs_f32_step']:.2f}"],
+        ["memory of a step against dense `Conv2d`", f"{figures['memory_vs_conv2d']:.2f}"],
+        ["useful arithmetic, of the fastest matrix product", f"{100 * figures['useful_share_of_gemm_peak']:.0f} %"],
+        ["graphs made in a second, all fields", f"{figures['grid_build_images_per_s']:,.0f}"],
+        ["images trained on in a second, from pixels", f"{figures['train_images_per_s']:,.0f}"],
+        ["from an image to its prediction", f"{figures['single_image_ms']:.1f} ms"],
+        ["training until 99 %", f"{figures['seconds_to_99_ours']:.0f} s"],
+        ["the CNN of PyTorch's MNIST example", f"{figures['seconds_to_99_pytorch_example']:.0f} s"],
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    facts = figures["machine"]
+    return f"|  |  |\n| --- | --- |\n{table}\n\n{facts['threads']} cores of {facts['cpu']}, PyTorch {facts['torch']}."
+
+
+def put_between(file: Path, name: str, text: str) -> None:
+    """Replaces what is between ``<!-- name -->`` and ``<!-- /name -->``."""
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, rest = file.read_text().split(start)
+    file.write_text(f"{before}{start}{text.strip()}\n{end}{rest.split(end)[1]}")
+
+
+def write(figures: dict[str, Any]) -> None:
+    """The page, README and the picture."""
+    tables = StringIO()
+    with redirect_stdout(tables):
+        for part in PARTS:
+            part.report(figures)
+    put_between(PAGE, "figures", tables.getvalue())
+    put_between(README, "speed", summary(figures))
+    drawn = BytesIO()
+    draw(figures).savefig(drawn, dpi=110)
+    Image.open(drawn).convert("RGB").quantize(64).save(PICTURE, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few turns of each, to see whether it works")
-    parser.add_argument("--out", default=str(RESULTS / "latest.json"), metavar="FILE", help="(default: %(default)s)")
-    parser.add_argument("--picture", default=str(PICTURE), metavar="FILE", help="(default: %(default)s)")
+    parser.add_argument("--again", action="store_true", help="measure nothing; write from the last results")
+    parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", metavar="FILE", help="(%(default)s)")
     arguments = parser.parse_args()
     quick = arguments.quick
+    if arguments.again:
+        write(json.loads(arguments.out.read_text()))
+        return
     figures: dict[str, Any] = {"machine": machine()}
-    for part, options in (
-        (speed_steps, {"turns": 3 if quick else 40}),
-        (speed_scaling, {"turns": 1 if quick else 7, "large": not quick}),
-        (speed_throughput, {"turns": 1 if quick else 3}),
-        (speed_time_to_99, {"seeds": [0] if quick else [0, 1, 2]}),
-    ):
-        measured = part.measure(**options)
+    options: list[dict[str, Any]] = [
+        {"turns": 3 if quick else 40},
+        {"turns": 1 if quick else 7, "large": not quick},
+        {"turns": 1 if quick else 3},
+        {"seeds": [0] if quick else [0, 1, 2]},
+    ]
+    for part, chosen in zip(PARTS, options, strict=True):
+        measured = part.measure(**chosen)
         part.report(measured)
         figures |= measured
-    Path(arguments.out).write_text(json.dumps(figures, indent=2) + "\n")
-    draw(figures).savefig(arguments.picture, dpi=110)
+    arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
+    if not quick:
+        write(figures)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,14 @@ from grapheme_pyg.training.settings import Precision
 
 BATCH_SIZE, FEW, FEWER = 512, 16, 6000
 SEGMENTS = 75
+FIGURES = (
+    "train_images_per_s",
+    "train_images_per_s_with_defaults",
+    "augment_share_of_training",
+    "build_share_of_training",
+    "time_of_pyg_loader_vs_images",
+    "single_image_ms",
+)
 
 
 def building(images: Tensor, turns: int) -> dict[str, float]:
@@ -124,7 +132,7 @@ def report(figures: dict[str, Any]) -> None:
     """Prints tables."""
     rows = [[name, f"{rate:,.0f}"] for name, rate in figures["build_images_per_s"].items()]
     show("graphs of MNIST digits made in a second", ["", "images/s"], rows)
-    others = [[name, f"{value:,.2f}"] for name, value in figures.items() if isinstance(value, float)]
+    others = [[name, f"{figures[name]:,.2f}"] for name in FIGURES]
     show("training and prediction", ["", ""], others)
 
 

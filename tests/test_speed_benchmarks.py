@@ -10,6 +10,7 @@ import pytest
 import torch
 from dense_twin import DenseTwin, lattice_maps
 from relational_twin import RelationalTwin
+from speed import put_between, summary
 from speed_scaling import digits, fit_line
 from speed_steps import graphs_of, useful_flops, without_kernels
 from timing import in_turn
@@ -119,7 +120,7 @@ def test_graphs_are_batches(model: ImageClassificationModel) -> None:
     assert [graph.num_graphs for graph in graphs_of(model.vision, images, labels)] == [128, 2]
 
 
-def test_the_figures_that_are_quoted_are_there() -> None:
+def test_what_is_quoted_was_measured() -> None:
     figures = json.loads((ROOT / "benchmarks/results/latest.json").read_text())
     wanted = {
         "machine",
@@ -135,6 +136,14 @@ def test_the_figures_that_are_quoted_are_there() -> None:
         "single_image_ms",
     }
     assert wanted <= figures.keys()
+    assert summary(figures) in (ROOT / "README.md").read_text()
+
+
+def test_text_is_put_between_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n")
+    put_between(page, "a", "new\nlines\n")
+    assert page.read_text() == "before\n<!-- a -->\nnew\nlines\n<!-- /a -->\nafter\n"
 
 
 @pytest.mark.slow
