@@ -29,7 +29,7 @@ picture: $(VENV)/.installed
 results: $(VENV)/.installed
 	$(BIN)/python benchmarks/results.py $(ARGS)
 
-# README's figures of speed; alone on the machine, about 20 minutes
+# README's figures of speed; alone on the machine, about 15 minutes
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
