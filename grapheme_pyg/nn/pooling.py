@@ -21,7 +21,13 @@ def mean_and_max(states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
 
     Returns:
         ``[num_graphs, 2 · channels]``, in single precision at least: a mean of many is more than half precision holds.
+
+    Raises:
+        ValueError: There is not one graph for each node.
     """
+    # Kernels would read past the end.
+    if graph.shape != states.shape[:1]:
+        raise ValueError(f"graph: expected shape [{states.shape[0]}], got {list(graph.shape)}")
     return _mean_and_max(states, graph, num_graphs)
 
 

@@ -138,6 +138,19 @@ def test_pooling_by_hand() -> None:
     assert states.grad.tolist() == [[1.0, 12.0], [11.0, 12.0], [400.0, 600.0]]
 
 
+def test_pooling_refuses_graphs_of_another_number() -> None:
+    with pytest.raises(ValueError, match=r"graph: expected shape \[3\], got \[5\]"):
+        mean_and_max(torch.zeros(3, 2), torch.zeros(5, dtype=torch.int64), 1)
+
+
+def test_levels_that_wrap_around_are_sorted_without_a_table() -> None:
+    model = DagNN((["a", "b", "c"], []), 1, 1, norm=None)
+    level, types = torch.tensor([2**62, 0, 2**62]), torch.tensor([0, 1, 2])
+    empty = torch.zeros(2, 0, dtype=torch.int64)
+    plan = plan_sweep(empty, empty[0], types, level, model.vocabulary)
+    assert sorted(node for group in plan.groups for node in group.nodes.tolist()) == [0, 1, 2]
+
+
 def test_pooling_gradients() -> None:
     states = torch.randn(9, 3, dtype=torch.float64, requires_grad=True)
     graph = torch.tensor([0, 0, 0, 1, 1, 3, 3, 3, 3])
