@@ -9,7 +9,7 @@ FOLDER = Path("grapheme_pyg/native")
 kernels = Extension(
     "grapheme_pyg._native",
     sorted(str(path) for path in FOLDER.glob("*.c")),
-    depends=[str(FOLDER / "kernels.h"), str(FOLDER / "rows.inc")],
+    depends=[str(path) for path in FOLDER.glob("*.[hi]*")],
     extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=off", "-fopenmp"],
     extra_link_args=["-fopenmp"],
     optional=True,

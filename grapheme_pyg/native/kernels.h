@@ -6,7 +6,6 @@
 
 #define SINGLE __attribute__((target("avx512f,avx512bw,avx512vl")))
 #define HALF __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
-#define UNROLL _Pragma("GCC unroll 12")
 
 typedef uint16_t bf16;
 
