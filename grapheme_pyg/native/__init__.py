@@ -20,7 +20,7 @@ def available() -> bool:
     return compiled is not None
 
 
-def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> None:
+def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> Any:
     """Calls a kernel with the addresses of tensors, the other arguments, and the number of threads to use.
 
     Args:
@@ -28,7 +28,7 @@ def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> None:
         tensors: On the CPU, contiguous and of the dtypes that it expects: it sees addresses alone.
         arguments: Sizes, and what else it takes.
     """
-    getattr(compiled, name)(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
+    return getattr(compiled, name)(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
 
 
 def supported() -> frozenset[torch.dtype]:

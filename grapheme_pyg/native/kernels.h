@@ -23,7 +23,7 @@ static inline bf16 narrow(float value) {
 
 typedef struct {
     const void *x;
-    const int64_t *rows;
+    const int32_t *rows;
     const float *weight;
     void *out;
     int64_t readers, relations, depth, columns;
@@ -33,7 +33,7 @@ typedef struct {
 
 typedef struct {
     const void *x;
-    const int64_t *rows;
+    const int32_t *rows;
     const void *g;
     float *out;
     int64_t readers, relations, depth, columns;
@@ -44,6 +44,14 @@ typedef struct {
     const int64_t *source, *target, *type; /* of edges */
     int64_t edges;
 } Edges;
+
+typedef struct {
+    const int64_t *source; /* of edges */
+    const int64_t *type;   /* of nodes */
+    const int64_t *kind;   /* of node types */
+    const uint8_t *read;   /* node types */
+    int64_t edges, nodes, types, kinds;
+} Choice;
 
 typedef struct {
     const int64_t *entity;           /* of each node */
@@ -65,9 +73,11 @@ int64_t group_nodes(const int64_t *key, int64_t nodes, int64_t keys, int64_t *co
                     int64_t *row); /* negative without memory */
 void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind, int64_t *counts,
                  int threads);
+int64_t choose_nodes(const Choice *c, int64_t *order, int64_t *counts, int threads); /* negative without memory */
+int find_runs(const int64_t *graph, int64_t nodes, int64_t graphs, int64_t *first);
 void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
-                 const int64_t *first_reader, const int64_t *stride, const int64_t *first_source, int64_t *sources,
-                 int64_t *readers, int threads);
+                 const int64_t *first_reader, const int64_t *stride, const int64_t *first_source, int32_t *sources,
+                 int32_t *readers, int threads);
 int count_induced(const Lattice *l, const uint8_t *present, int64_t images, int64_t *nodes, int64_t *edges, int threads);
 int fill_induced(const Lattice *l, const uint8_t *present, int64_t images, const int64_t *first_node,
                  const int64_t *first_edge, int64_t *node, int64_t *row, int64_t *image_of_node, int64_t *edge,
@@ -78,6 +88,8 @@ int measure_cells(const Grid *g, const uint8_t *pixels, int64_t images, uint8_t 
 #define ROWS_FUNCTIONS(type, name)                                                                                      \
     int norm_relu_##name(const type *x, int64_t n, int64_t c, const float *weight, const float *bias, float eps,        \
                          type *y, float *mean, float *variance, int threads);                                           \
+    int known_norm_relu_##name(const type *x, int64_t n, int64_t c, const float *weight, const float *bias,             \
+                               const float *mean, const float *variance, float eps, type *y, int threads);              \
     int norm_relu_backward_##name(const type *grad, const type *y, const type *x, int64_t n, int64_t c,                 \
                                   const float *weight, const float *mean, const float *variance, float eps,             \
                                   type *grad_x, float *grad_weight, float *grad_bias, int threads);                     \

@@ -12,7 +12,7 @@ static PyObject *py_gather_matmul(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "KKKK(LLLLL)(LLL)pi", &x, &rows, &weight, &out, n, n + 1, n + 2, n + 3, n + 4, strides,
                           strides + 1, strides + 2, &half, &threads))
         return NULL;
-    Product product = {(void *)x, (void *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3], n[4],
+    Product product = {(void *)x, (int32_t *)rows, (void *)weight, (void *)out, n[0], n[1], n[2], n[3], n[4],
                        {strides[0], strides[1], strides[2]}};
     int done;
     Py_BEGIN_ALLOW_THREADS
@@ -29,7 +29,7 @@ static PyObject *py_gather_outer(PyObject *self, PyObject *args) {
     int half, threads;
     if (!PyArg_ParseTuple(args, "KKKK(LLLLL)pi", &x, &rows, &g, &out, n, n + 1, n + 2, n + 3, n + 4, &half, &threads))
         return NULL;
-    Outer outer = {(void *)x, (void *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3], n[4]};
+    Outer outer = {(void *)x, (int32_t *)rows, (void *)g, (void *)out, n[0], n[1], n[2], n[3], n[4]};
     int done;
     Py_BEGIN_ALLOW_THREADS
     done = gather_outer(&outer, half, threads);
@@ -77,7 +77,7 @@ static PyObject *py_fill_tables(PyObject *self, PyObject *args) {
     const int64_t *of = (int64_t *)lookup;
     Py_BEGIN_ALLOW_THREADS
     fill_tables(&e, (int64_t *)kind, (int64_t *)row, of, of + kinds, of + 2 * kinds, of + 3 * kinds,
-                                       (int64_t *)sources, (int64_t *)readers, threads);
+                (int32_t *)sources, (int32_t *)readers, threads);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
@@ -98,6 +98,26 @@ static PyObject *py_norm_relu(PyObject *self, PyObject *args) {
     else
         done = norm_relu_single((float *)x, n, c, (float *)weight, (float *)bias, eps, (float *)y, (float *)mean,
                                 (float *)variance, threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_known_norm_relu(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long x, weight, bias, mean, variance, y;
+    long long n, c;
+    float eps;
+    int half, threads, done;
+    if (!PyArg_ParseTuple(args, "KKKKKK(LL)fpi", &x, &weight, &bias, &mean, &variance, &y, &n, &c, &eps, &half, &threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (half)
+        done = known_norm_relu_half((bf16 *)x, n, c, (float *)weight, (float *)bias, (float *)mean, (float *)variance,
+                                    eps, (bf16 *)y, threads);
+    else
+        done = known_norm_relu_single((float *)x, n, c, (float *)weight, (float *)bias, (float *)mean,
+                                      (float *)variance, eps, (float *)y, threads);
     Py_END_ALLOW_THREADS
     if (!done) return PyErr_NoMemory();
     Py_RETURN_NONE;
@@ -124,6 +144,36 @@ static PyObject *py_norm_relu_backward(PyObject *self, PyObject *args) {
     Py_END_ALLOW_THREADS
     if (!done) return PyErr_NoMemory();
     Py_RETURN_NONE;
+}
+
+/* Returns whether what it was given is in range. */
+static PyObject *py_choose_nodes(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long source, type, kind, read, order, counts;
+    long long n[4];
+    int threads;
+    if (!PyArg_ParseTuple(args, "KKKKKK(LLLL)i", &source, &type, &kind, &read, &order, &counts, n, n + 1, n + 2, n + 3,
+                          &threads))
+        return NULL;
+    Choice choice = {(int64_t *)source, (int64_t *)type, (int64_t *)kind, (uint8_t *)read, n[0], n[1], n[2], n[3]};
+    int64_t good;
+    Py_BEGIN_ALLOW_THREADS
+    good = choose_nodes(&choice, (int64_t *)order, (int64_t *)counts, threads);
+    Py_END_ALLOW_THREADS
+    return good < 0 ? PyErr_NoMemory() : PyBool_FromLong(good);
+}
+
+/* Returns whether graphs ascend and are in range. */
+static PyObject *py_find_runs(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long graph, first;
+    long long nodes, graphs;
+    int threads, good;
+    if (!PyArg_ParseTuple(args, "KK(LL)i", &graph, &first, &nodes, &graphs, &threads)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    good = find_runs((int64_t *)graph, nodes, graphs, (int64_t *)first);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(good);
 }
 
 static PyObject *py_mean_and_max(PyObject *self, PyObject *args) {
@@ -222,7 +272,10 @@ static PyMethodDef methods[] = {
     {"count_kinds", py_count_kinds, METH_VARARGS, "Kinds of edges."},
     {"fill_tables", py_fill_tables, METH_VARARGS, "Tables of sources and readers."},
     {"norm_relu", py_norm_relu, METH_VARARGS, "Batch normalisation, then the rectifier."},
+    {"known_norm_relu", py_known_norm_relu, METH_VARARGS, "The same with known statistics."},
     {"norm_relu_backward", py_norm_relu_backward, METH_VARARGS, "Its gradients."},
+    {"choose_nodes", py_choose_nodes, METH_VARARGS, "Nodes that a readout pools."},
+    {"find_runs", py_find_runs, METH_VARARGS, "Where each graph's nodes start."},
     {"mean_and_max", py_mean_and_max, METH_VARARGS, "Mean and maximum of graphs."},
     {"mean_and_max_backward", py_mean_and_max_backward, METH_VARARGS, "Their gradient."},
     {"count_induced", py_count_induced, METH_VARARGS, "Sizes of induced subgraphs."},

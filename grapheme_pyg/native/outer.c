@@ -136,8 +136,8 @@ static void list_edges(const Outer *p, int64_t length, int threads, Edge *edges,
         Edge *own = edges + section * p->relations * length;
         for (int64_t reader = first; reader < last; reader++)
             for (int64_t relation = 0; relation < p->relations; relation++) {
-                int64_t row = p->rows[reader * p->relations + relation];
-                own[relation * length + count[relation]] = (Edge){(int32_t)reader, (int32_t)(row - 1)};
+                int32_t row = p->rows[reader * p->relations + relation];
+                own[relation * length + count[relation]] = (Edge){(int32_t)reader, row - 1};
                 count[relation] += row != 0;
             }
     }

@@ -4,8 +4,8 @@
 #include "kernels.h"
 
 /* The kind of each edge: its type, and the groups at its ends; and how many there are of each kind. */
-void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind,
-                        int64_t *counts, int threads) {
+void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind, int64_t *counts,
+                 int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < e->edges; i++)
         kind[i] = (group[e->source[i]] * groups + group[e->target[i]]) * types + e->type[i];
@@ -15,13 +15,13 @@ void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t t
 /* Each edge into the table of its target's sources, and into that of its source's readers. A kind says where: in both
  * tables the place of its relation in its block's first row, and rows apart; and the row of its first source. */
 void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
-                        const int64_t *first_reader, const int64_t *stride, const int64_t *first_source,
-                        int64_t *sources, int64_t *readers, int threads) {
+                 const int64_t *first_reader, const int64_t *stride, const int64_t *first_source, int32_t *sources,
+                 int32_t *readers, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int64_t i = 0; i < e->edges; i++) {
         int64_t k = kind[i], target = row[e->target[i]], source = row[e->source[i]] + first_source[k];
-        sources[first_slot[k] + target * stride[k]] = source + 1;
-        readers[first_reader[k] + source * stride[k]] = target + 1;
+        sources[first_slot[k] + target * stride[k]] = (int32_t)(source + 1);
+        readers[first_reader[k] + source * stride[k]] = (int32_t)(target + 1);
     }
 }
 

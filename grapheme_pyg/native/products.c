@@ -60,8 +60,6 @@ SINGLE static void sort_readers(const Product *p, int threads, int32_t *order) {
         free(pattern);
         return;
     }
-    __mmask8 low = p->relations < 8 ? (1u << p->relations) - 1 : 0xff;
-    __mmask8 high = p->relations < 8 ? 0 : (1u << (p->relations - 8)) - 1;
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
@@ -69,9 +67,8 @@ SINGLE static void sort_readers(const Product *p, int threads, int32_t *order) {
             int64_t first = section * length, last = first + length < p->readers ? first + length : p->readers;
             int32_t *count = next + section * buckets;
             for (int64_t reader = first; reader < last; reader++) {
-                const int64_t *rows = p->rows + reader * p->relations;
-                __m512i some = _mm512_maskz_loadu_epi64(low, rows), others = _mm512_maskz_loadu_epi64(high, rows + 8);
-                pattern[reader] = _mm512_test_epi64_mask(some, some) | _mm512_test_epi64_mask(others, others) << 8;
+                __m512i rows = _mm512_maskz_loadu_epi32(lanes(p->relations), p->rows + reader * p->relations);
+                pattern[reader] = _mm512_test_epi32_mask(rows, rows);
                 count[pattern[reader]]++;
             }
         }
@@ -102,16 +99,16 @@ SINGLE static void sort_readers(const Product *p, int threads, int32_t *order) {
     int any = 0;                                                                                     \
     const type *a[ROWS];                                                                             \
     for (int i = 0; i < ROWS; i++) {                                                                 \
-        const int64_t *rows = i < count ? p->rows + readers[i] * p->relations + relation : no_row;   \
-        a[i] = *rows ? (const type *)p->x + (*rows - 1) * p->pitch : zeros;                          \
+        const int32_t *rows = i < count ? p->rows + readers[i] * p->relations + relation : no_row;   \
+        a[i] = *rows ? (const type *)p->x + (*rows - (int64_t)1) * p->pitch : zeros;                          \
         any |= *rows != 0;                                                                           \
         if (relation + 1 < p->relations && i < count && rows[1])                                     \
             for (int64_t k = 0; k < p->depth; k += 64 / sizeof(type))                                \
-                _mm_prefetch((const type *)p->x + (rows[1] - 1) * p->pitch + k, _MM_HINT_T0);        \
+                _mm_prefetch((const type *)p->x + (rows[1] - (int64_t)1) * p->pitch + k, _MM_HINT_T0);        \
     }                                                                                                \
     if (!any) continue;
 
-static const int64_t no_row[1] = {0};
+static const int32_t no_row[1] = {0};
 
 SINGLE static void tile_single(const Product *p, const int32_t *readers, int count, int64_t tile, const float *packed,
                                const float *zeros) {

@@ -112,7 +112,10 @@ class ClassificationBrain(nn.Module):
 
     def embed(self, pooled: Tensor) -> Tensor:
         """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
-        embedding: Tensor = self.project(F.dropout(pooled, self.dropout, self.training))
+        if self.training and self.dropout > 0:
+            # As F.dropout, whose random numbers take three times as long on a CPU.
+            pooled = pooled * (torch.rand_like(pooled) >= self.dropout) / (1 - self.dropout)
+        embedding: Tensor = self.project(pooled)
         return embedding
 
     def template_similarities(self, embedding: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class DagNN(MessagePassing):
             if name in self.input_weight:
                 weight = self.input_weight[name]
                 features = x[:, : weight.shape[0]]
-                own = NeighbourTable(group.nodes[:, None] + 1, x.shape[0])
+                own = NeighbourTable((group.nodes[:, None] + 1).int(), x.shape[0])
                 received.append(typed_conv(features, weight[None], own))
             if not received:
                 received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))

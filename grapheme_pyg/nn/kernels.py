@@ -26,7 +26,7 @@ def gather_matmul(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         x: ``[num_rows, in_channels]``, :func:`usable`.
-        rows: ``[num_readers, num_relations]`` int64, in [0, num_rows].
+        rows: ``[num_readers, num_relations]`` int32, in [0, num_rows].
         weight: ``[num_relations, in_channels, out_channels]`` float32, of any strides.
 
     Returns:
@@ -45,7 +45,7 @@ def gather_outer(x: Tensor, rows: Tensor, grad_out: Tensor, out: Tensor) -> Tens
 
     Args:
         x: ``[num_rows, in_channels]``, :func:`usable`.
-        rows: ``[num_readers, num_relations]`` int64, in [0, num_rows].
+        rows: ``[num_readers, num_relations]`` int32, in [0, num_rows].
         grad_out: ``[num_readers, out_channels]`` in the dtype of ``x``.
         out: ``[num_relations, in_channels, out_channels]`` float32, contiguous.
     """
@@ -92,7 +92,7 @@ def fill_tables(
 ) -> tuple[Tensor, Tensor]:
     """The tables of sources and readers; see :class:`grapheme_pyg.nn.slots.Slots`."""
     edge_index = edge_index.contiguous()
-    sources, readers = (kind.new_zeros(size) for size in sizes)
+    sources, readers = (kind.new_zeros(size, dtype=torch.int32) for size in sizes)
     tensors = (edge_index, kind, row_of, lookup, sources, readers)
     call("fill_tables", tensors, (kind.numel(), lookup.shape[1]))
     return sources, readers
@@ -112,6 +112,13 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
     return out, mean, variance
 
 
+def known_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """The same with means and variances that are known, ``[channels]`` float32."""
+    out = torch.empty_like(x)
+    call("known_norm_relu", (x, weight, bias, mean, variance, out), tuple(x.shape), eps, x.dtype == torch.bfloat16)
+    return out
+
+
 def norm_relu_backward(
     grad_out: Tensor, out: Tensor, x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,6 +127,42 @@ def norm_relu_backward(
     tensors = (grad_out.contiguous(), out, x, weight, mean, variance, grad_x, grad_weight, grad_bias)
     call("norm_relu_backward", tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return grad_x, grad_weight, grad_bias
+
+
+def choose_nodes(source: Tensor, node_type: Tensor, kind: Tensor, read: Tensor, num_kinds: int) -> list[Tensor] | None:
+    """Nodes to pool; see :class:`grapheme_pyg.nn.readout.Readout`.
+
+    Args:
+        source: ``[num_edges]`` int64, of edges.
+        node_type: ``[num_nodes]`` int64.
+        kind: ``[num_node_types]`` int64, in [0, num_kinds).
+        read: ``[num_node_types]`` bool, whether all nodes of a type are chosen.
+        num_kinds: Number of kinds.
+
+    Returns:
+        For each kind, ``[num_chosen]`` int64, ascending; None if a source or a node type is out of range.
+    """
+    order, counts = torch.empty_like(node_type), node_type.new_zeros(num_kinds)
+    tensors = (source.contiguous(), node_type.contiguous(), kind, read, order, counts)
+    if not call("choose_nodes", tensors, (source.numel(), node_type.numel(), kind.numel(), num_kinds)):
+        return None
+    return list(order[: int(counts.sum())].split(counts.tolist()))
+
+
+def find_runs(graph: Tensor, num_graphs: int) -> Tensor:
+    """Where the nodes of each graph start, and the number of nodes, ``[num_graphs + 1]`` int64.
+
+    Args:
+        graph: ``[num_nodes]`` int64, the graph of each node.
+        num_graphs: Number of graphs.
+
+    Raises:
+        ValueError: Graphs do not ascend, or are not in [0, num_graphs).
+    """
+    graph, first = graph.contiguous(), graph.new_empty(num_graphs + 1)
+    if not call("find_runs", (graph, first), (graph.numel(), num_graphs)):
+        raise ValueError(f"graph: expected ascending values in [0, {num_graphs}), got {graph.tolist()}")
+    return first
 
 
 def mean_and_max(x: Tensor, first: Tensor) -> Tensor:
@@ -156,5 +199,5 @@ def _check_shapes(x: Tensor, rows: Tensor, weight: Tensor) -> None:
     if weight.dim() != 3 or rows.dim() != 2 or weight.shape[:2] != (rows.shape[1], x.shape[1]):
         expected = f"[{rows.shape[-1]}, {x.shape[1]}, out_channels]"
         raise ValueError(f"weight: expected shape {expected}, got {list(weight.shape)}")
-    if rows.dtype != torch.int64 or rows.device != x.device or max(rows.shape[0], x.shape[0]) >= 2**31:
-        raise ValueError(f"rows: expected torch.int64 on {x.device}, fewer than 2³¹, got {rows.dtype} on {rows.device}")
+    if rows.dtype != torch.int32 or rows.device != x.device or max(rows.shape[0], x.shape[0]) >= 2**31:
+        raise ValueError(f"rows: expected torch.int32 on {x.device}, fewer than 2³¹, got {rows.dtype} on {rows.device}")

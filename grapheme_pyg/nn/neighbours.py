@@ -12,7 +12,7 @@ class NeighbourTable:
     """At most one neighbour in each slot.
 
     Attributes:
-        rows: ``[num_readers, num_relations]`` int64, 0 where there is no neighbour, else its number plus one.
+        rows: ``[num_readers, num_relations]`` int32, 0 where there is no neighbour, else its number plus one.
         num_sources: How many nodes are read from.
         readers: The same seen from the sources, ``[num_sources, num_relations]``, where it is known already.
     """
@@ -28,10 +28,10 @@ class NeighbourTable:
             return NeighbourTable(self.readers, self.rows.shape[0], self.rows)
         num_readers, num_relations = self.rows.shape
         relation = torch.arange(num_relations, device=self.rows.device)
-        reader = torch.arange(1, num_readers + 1, device=self.rows.device)
+        reader = torch.arange(1, num_readers + 1, dtype=torch.int32, device=self.rows.device)
         # What has no neighbour writes to a row before the first.
         table = self.rows.new_zeros((1 + self.num_sources) * num_relations)
-        table[(self.rows * num_relations + relation).view(-1)] = reader.repeat_interleave(num_relations)
+        table[(self.rows.long() * num_relations + relation).view(-1)] = reader.repeat_interleave(num_relations)
         rows = table[num_relations:].view(-1, num_relations)
         if int(rows.count_nonzero()) < int(self.rows.count_nonzero()):
             return None
@@ -66,8 +66,8 @@ class NeighbourLists:
     def table(self) -> NeighbourTable:
         """Which filled slot each reader reads, relation by relation."""
         slots, _, _ = self.filled
-        rows = slots.new_zeros(self.num_readers * self.num_relations)
-        rows[slots] = torch.arange(1, slots.numel() + 1, device=slots.device)
+        rows = slots.new_zeros(self.num_readers * self.num_relations, dtype=torch.int32)
+        rows[slots] = torch.arange(1, slots.numel() + 1, dtype=torch.int32, device=slots.device)
         return NeighbourTable(rows.view(-1, self.num_relations), slots.numel())
 
 

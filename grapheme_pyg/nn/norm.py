@@ -54,20 +54,23 @@ class GroupedBatchNormReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises one group, and makes negative results zero."""
+        has_kernel = kernels.takes_rows(x) and self.weight.dtype == torch.float32
         if not self.training:
-            return F.relu_(F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps))
-        mean, var = self.running_mean.clone(), self.running_var.clone()
-        if x.shape[0] < 2:
-            # A copy, because the backward pass reads what `update` is about to change.
-            return F.relu_(F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps))
-        if kernels.takes_rows(x) and self.weight.dtype == torch.float32:
-            out, mean, biased = _norm_relu(x.contiguous(), self.weight, self.bias, self.eps)
-            var = biased * (x.shape[0] / (x.shape[0] - 1))
+            statistics = (self.running_mean, self.running_var)
+            if has_kernel and not torch.is_grad_enabled():
+                return kernels.known_norm_relu(x.contiguous(), self.weight, self.bias, *statistics, self.eps)
+            return F.relu_(F.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps))
+        if has_kernel and x.shape[0] > 1:
+            out, mean, variance = _norm_relu(x.contiguous(), self.weight, self.bias, self.eps)
         else:
-            # With momentum 1 the "running" statistics that come back are this group's own.
-            out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
-            out = F.relu_(out)
-        self._seen.append((x.shape[0], mean, var))
+            # Copies, because the backward pass reads what `update` is about to change.
+            mean, variance = self.running_mean.clone(), self.running_var.clone()
+            if x.shape[0] < 2:
+                return F.relu_(F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps))
+            # With momentum 1 the "running" statistics that come back are this group's own, its variance unbiased.
+            out = F.batch_norm(x, mean, variance, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
+            out, variance = F.relu_(out), variance * ((x.shape[0] - 1) / x.shape[0])
+        self._seen.append((x.shape[0], mean, variance))
         return out
 
     @torch.no_grad()
@@ -75,20 +78,19 @@ class GroupedBatchNormReLU(nn.Module):
         """Moves the running statistics by what the groups of the sweep have shown."""
         if not self._seen:
             return
+        total = sum(count for count, _, _ in self._seen)
         if len(self._seen) == 1:
-            _, mean, var = self._seen.pop()
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var, self.momentum)
-            return
-        counts = torch.tensor([count for count, _, _ in self._seen]).to(self.running_mean)[:, None]
-        means = torch.stack([mean for _, mean, _ in self._seen])
-        variances = torch.stack([var for _, _, var in self._seen])
-        self._seen.clear()
-        total = counts.sum()
-        mean = (counts * means).sum(0) / total
-        squares = ((counts - 1) * variances + counts * (means - mean).square()).sum(0)
+            _, mean, variance = self._seen.pop()
+        else:
+            shares = torch.tensor([count / total for count, _, _ in self._seen]).to(self.running_mean)[:, None]
+            means = torch.stack([mean for _, mean, _ in self._seen])
+            variances = torch.stack([variance for _, _, variance in self._seen])
+            self._seen.clear()
+            mean = (shares * means).sum(0)
+            variance = (shares * (variances + (means - mean).square())).sum(0)
         self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(squares / (total - 1), self.momentum)
+        # Unbiased.
+        self.running_var.lerp_(variance * (total / (total - 1)), self.momentum)
 
     def extra_repr(self) -> str:
         """What ``repr`` shows."""

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -23,7 +22,7 @@ def mean_and_max(states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
         ``[num_graphs, 2 · channels]``, in single precision at least: a mean of many is more than half precision holds.
 
     Raises:
-        ValueError: There is not one graph for each node.
+        ValueError: There is not one graph for each node, or, on CPUs with kernels, they do not ascend to the last one.
     """
     # Kernels would read past the end.
     if graph.shape != states.shape[:1]:
@@ -42,7 +41,7 @@ class _MeanAndMax(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
         if kernels.takes_rows(states):
             states = states.contiguous()
-            first = F.pad(torch.bincount(graph, minlength=num_graphs).cumsum(0), (1, 0))
+            first = kernels.find_runs(graph, num_graphs)
             out = kernels.mean_and_max(states, first)
             ctx.save_for_backward(states, out, first)
             return out

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from grapheme_pyg.dag import check_integers, check_range, sinks
+from grapheme_pyg.native import available
+from grapheme_pyg.nn import kernels
 
 READOUTS = ("levels", "sinks")
 
@@ -43,10 +45,14 @@ class Readout(nn.Module):
 
     def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:
         """The nodes to pool; see the class for shapes."""
-        nodes = sinks(edge_index, num_nodes)
         if self.method == "sinks" or node_type is None:
-            return [nodes]
+            return [sinks(edge_index, num_nodes)]
         check_integers("node_type", node_type, (num_nodes,))
+        if available() and edge_index.device.type == "cpu" and edge_index.dtype == torch.int64:
+            chosen = kernels.choose_nodes(edge_index[0], node_type, self.kind, self.read, self.num_kinds)
+            if chosen is not None:
+                return chosen
+        nodes = sinks(edge_index, num_nodes)
         check_range("node_type", "node", node_type, self.read.numel())
         read = self.read[node_type]
         read[nodes] = True

@@ -52,8 +52,8 @@ class Slots:
     @cached_property
     def edges(self) -> Tensor:
         """The edge of each slot plus one, 0 where none, ``[num_slots]``; one of them, where a slot has several."""
-        table = self.slot.new_zeros(self.num_slots)
-        table[self.slot] = torch.arange(1, self.slot.numel() + 1, device=self.slot.device)
+        table = self.slot.new_zeros(self.num_slots, dtype=torch.int32)
+        table[self.slot] = torch.arange(1, self.slot.numel() + 1, dtype=torch.int32, device=self.slot.device)
         return table
 
     @cached_property
@@ -65,10 +65,10 @@ class Slots:
         sizes = (self.num_slots, self.num_reader_slots)
         if available() and self.kind.device.type == "cpu":
             return kernels.fill_tables(self.edge_index, self.kind, self.row_of, self.lookup, sizes)
-        sources, readers = (self.kind.new_zeros(size) for size in sizes)
-        sources[self.slot] = self.source + 1
+        sources, readers = (self.kind.new_zeros(size, dtype=torch.int32) for size in sizes)
+        sources[self.slot] = (self.source + 1).int()
         target = self.row_of[self.edge_index[1]]
-        readers[self.lookup[1][self.kind] + self.source * self.lookup[2][self.kind]] = target + 1
+        readers[self.lookup[1][self.kind] + self.source * self.lookup[2][self.kind]] = (target + 1).int()
         return sources, readers
 
     @cached_property
