@@ -90,9 +90,9 @@ int measure_cells(const Grid *g, const uint8_t *pixels, int64_t images, uint8_t 
                          type *y, float *mean, float *variance, int threads);                                           \
     int known_norm_relu_##name(const type *x, int64_t n, int64_t c, const float *weight, const float *bias,             \
                                const float *mean, const float *variance, float eps, type *y, int threads);              \
-    int norm_relu_backward_##name(const type *grad, const type *y, const type *x, int64_t n, int64_t c,                 \
-                                  const float *weight, const float *mean, const float *variance, float eps,             \
-                                  type *grad_x, float *grad_weight, float *grad_bias, int threads);                     \
+    int norm_relu_backward_##name(const type *grad, const type *x, int64_t n, int64_t c, const float *weight,           \
+                                  const float *bias, const float *mean, const float *variance, float eps, type *grad_x, \
+                                  float *grad_weight, float *grad_bias, int threads);                                   \
     void mean_and_max_##name(const type *x, const int64_t *first, int64_t graphs, int64_t c, float *out, int threads);  \
     int mean_and_max_backward_##name(const float *grad, const type *x, const float *out, const int64_t *first,          \
                                      int64_t graphs, int64_t c, type *grad_x, int threads);

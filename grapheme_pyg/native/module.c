@@ -125,20 +125,20 @@ static PyObject *py_known_norm_relu(PyObject *self, PyObject *args) {
 
 static PyObject *py_norm_relu_backward(PyObject *self, PyObject *args) {
     (void)self;
-    unsigned long long grad, y, x, weight, mean, variance, grad_x, grad_weight, grad_bias;
+    unsigned long long grad, x, weight, bias, mean, variance, grad_x, grad_weight, grad_bias;
     long long n, c;
     float eps;
     int half, threads, done;
-    if (!PyArg_ParseTuple(args, "KKKKKKKKK(LL)fpi", &grad, &y, &x, &weight, &mean, &variance, &grad_x, &grad_weight,
+    if (!PyArg_ParseTuple(args, "KKKKKKKKK(LL)fpi", &grad, &x, &weight, &bias, &mean, &variance, &grad_x, &grad_weight,
                           &grad_bias, &n, &c, &eps, &half, &threads))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
     if (half)
-        done = norm_relu_backward_half((bf16 *)grad, (bf16 *)y, (bf16 *)x, n, c, (float *)weight, (float *)mean,
+        done = norm_relu_backward_half((bf16 *)grad, (bf16 *)x, n, c, (float *)weight, (float *)bias, (float *)mean,
                                        (float *)variance, eps, (bf16 *)grad_x, (float *)grad_weight, (float *)grad_bias,
                                        threads);
     else
-        done = norm_relu_backward_single((float *)grad, (float *)y, (float *)x, n, c, (float *)weight, (float *)mean,
+        done = norm_relu_backward_single((float *)grad, (float *)x, n, c, (float *)weight, (float *)bias, (float *)mean,
                                          (float *)variance, eps, (float *)grad_x, (float *)grad_weight,
                                          (float *)grad_bias, threads);
     Py_END_ALLOW_THREADS

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.pooling import mean_and_max
+from grapheme_pyg.nn.states import pad_channels
 from grapheme_pyg.nn.templates import move_templates
 
 TEMPLATE_UPDATES = ("gradient", "momentum")
@@ -105,7 +106,7 @@ class ClassificationBrain(nn.Module):
         """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
         # States of a batch without the widest nodes, or without any, come narrower.
         parts = [
-            mean_and_max(F.pad(rows, (0, width - rows.shape[1])), graph, batch_size)
+            mean_and_max(pad_channels(rows, width), graph, batch_size)
             for width, rows, graph in zip(self.in_channels, states, index, strict=True)
         ]
         return torch.cat(parts, dim=-1)

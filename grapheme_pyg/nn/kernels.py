@@ -120,11 +120,11 @@ def known_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, varia
 
 
 def norm_relu_backward(
-    grad_out: Tensor, out: Tensor, x: Tensor, weight: Tensor, mean: Tensor, variance: Tensor, eps: float
+    grad_out: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of :func:`norm_relu` with respect to its first three arguments."""
     grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-    tensors = (grad_out.contiguous(), out, x, weight, mean, variance, grad_x, grad_weight, grad_bias)
+    tensors = (grad_out.contiguous(), x, weight, bias, mean, variance, grad_x, grad_weight, grad_bias)
     call("norm_relu_backward", tensors, tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return grad_x, grad_weight, grad_bias
 

@@ -103,7 +103,7 @@ class _NormReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         out, mean, variance = kernels.norm_relu(x, weight, bias, eps)
-        ctx.save_for_backward(out, x, weight, mean, variance)
+        ctx.save_for_backward(x, weight, bias, mean, variance)
         ctx.eps = eps
         ctx.mark_non_differentiable(mean, variance)
         return out, mean, variance
@@ -111,8 +111,7 @@ class _NormReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        out, x, weight, mean, variance = ctx.saved_tensors
-        return *kernels.norm_relu_backward(grad_out, out, x, weight, mean, variance, ctx.eps), None
+        return *kernels.norm_relu_backward(grad_out, *ctx.saved_tensors, ctx.eps), None
 
 
 # PyTorch does not annotate `apply`.

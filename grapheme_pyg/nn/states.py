@@ -33,7 +33,7 @@ def states_of_nodes(
         first = int(sweep.group_of[nodes[0]])
         if torch.equal(nodes, sweep.groups[first].nodes):
             # All of one group, as a readout of levels wants them: nothing to gather.
-            return _pad(states[first], max(width, states[first].shape[1]))
+            return pad_channels(states[first], max(width, states[first].shape[1]))
     group = sweep.group_of if nodes is None else sweep.group_of[nodes]
     row = sweep.row_of if nodes is None else sweep.row_of[nodes]
     wanted: list[int] = group.unique().tolist()
@@ -42,13 +42,14 @@ def states_of_nodes(
     width = max(width, *(states[number].shape[1] for number in wanted))
     if len(wanted) == 1:
         # The sinks of images of one size: no copying into a wider tensor.
-        return _pad(states[wanted[0]].index_select(0, row), width)
+        return pad_channels(states[wanted[0]].index_select(0, row), width)
     parts = [(group == number).nonzero().squeeze(1) for number in wanted]
-    chosen = [_pad(states[i].index_select(0, row[part]), width) for i, part in zip(wanted, parts, strict=True)]
+    chosen = [pad_channels(states[i].index_select(0, row[part]), width) for i, part in zip(wanted, parts, strict=True)]
     order = torch.cat(parts).argsort()
     return torch.cat(chosen).index_select(0, order)
 
 
-def _pad(states: Tensor, width: int) -> Tensor:
+def pad_channels(states: Tensor, width: int) -> Tensor:
+    """The same states, with zeros up to a width."""
     missing = width - states.shape[1]
     return F.pad(states, (0, missing)) if missing else states
