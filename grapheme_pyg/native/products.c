@@ -172,7 +172,7 @@ int gather_matmul(const Product *p, int half, int threads) {
         pack(p, half, threads, (char *)packed);
         sort_readers(p, threads, order);
         /* Those with few relations come first: halves would not take equally long. */
-#pragma omp parallel for schedule(dynamic, 8) num_threads(threads)
+#pragma omp parallel for schedule(dynamic, 4) num_threads(threads)
         for (int64_t block = 0; block < ceil_div(p->readers, ROWS); block++) {
             int64_t first = block * ROWS;
             int count = p->readers - first < ROWS ? p->readers - first : ROWS;

@@ -115,7 +115,7 @@ class ClassificationBrain(nn.Module):
         """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
         if self.training and self.dropout > 0:
             # As F.dropout, whose random numbers take three times as long on a CPU.
-            pooled = pooled * (torch.rand_like(pooled) >= self.dropout) / (1 - self.dropout)
+            pooled = pooled * torch.rand_like(pooled).ge_(self.dropout).div_(1 - self.dropout)
         embedding: Tensor = self.project(pooled)
         return embedding
 
