@@ -167,7 +167,9 @@ class DagNN(MessagePassing):
                 received.append(typed_conv(features, weight[None], own))
             if not received:
                 received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
-            state = sum(received[1:], received[0])
+            state = received[0]
+            for more in received[1:]:
+                state += more
             if name not in self.norm:
                 state = F.relu_(state + self.bias[name])
             elif isinstance(self.norm[name], GroupedBatchNormReLU):
