@@ -17,21 +17,26 @@ from grapheme_pyg.native import available
 Way = Callable[[], object]
 
 
-def in_turn(ways: Mapping[str, Way], *, turns: int, warm_up: int = 2) -> dict[str, float]:
-    """Median seconds of each way; in each turn every one of them runs once.
+def in_turn(ways: Mapping[str, Way], *, turns: int, warm_up: int = 2, calls: int = 1) -> dict[str, float]:
+    """Median seconds of each way; in each turn every one of them runs once, or some times in a row.
 
     Args:
         ways: What to time.
         turns: How often each is timed.
         warm_up: Turns before those.
+        calls: How many calls in a row are timed together. If there are several, as in training, where step follows
+            step, another one before them is not timed: it finds the caches full of what others need.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(warm_up + turns):
         for name, way in ways.items():
+            if calls > 1:
+                way()
             started = time.perf_counter()
-            way()
+            for _ in range(calls):
+                way()
             if turn >= warm_up:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append((time.perf_counter() - started) / calls)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

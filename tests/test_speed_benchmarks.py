@@ -113,6 +113,10 @@ def test_ways_take_turns() -> None:
     seconds = in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=2, warm_up=1)
     assert calls == ["a", "b"] * 3
     assert set(seconds) == {"a", "b"}
+    calls.clear()
+    # Several in a row, after one that is not timed.
+    in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, turns=1, warm_up=0, calls=2)
+    assert calls == ["a", "a", "a", "b", "b", "b"]
 
 
 def test_graphs_are_batches(model: ImageClassificationModel) -> None:

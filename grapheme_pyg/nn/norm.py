@@ -111,7 +111,8 @@ class _NormReLU(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        return *kernels.norm_relu_backward(grad_out, *ctx.saved_tensors, ctx.eps), None
+        x, weight, bias, mean, variance = ctx.saved_tensors
+        return *kernels.norm_relu_backward(grad_out, x, weight, bias, mean, variance, ctx.eps), None
 
 
 # PyTorch does not annotate `apply`.

@@ -40,7 +40,14 @@ def gathered(x: Tensor, table: Tensor) -> Tensor:
 
 
 # Readers, relations, channels of the rows and of the results, rows: odd widths, single rows, many relations, none read.
-SHAPES = [(37, 9, 32, 32, 30), (1000, 9, 14, 10, 500), (5, 1, 6, 33, 7), (1, 1, 2, 1, 1), (300, 20, 8, 50, 90), (400, 12, 110, 70, 300)]
+SHAPES = [
+    (37, 9, 32, 32, 30),
+    (1000, 9, 14, 10, 500),
+    (5, 1, 6, 33, 7),
+    (1, 1, 2, 1, 1),
+    (300, 20, 8, 50, 90),
+    (400, 12, 110, 70, 300),
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -129,6 +136,30 @@ def test_norm_and_rectifier(rows: int, channels: int, dtype: torch.dtype) -> Non
     torch.testing.assert_close(norm.running_var.double(), reference.running_var, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_norm_with_running_statistics(dtype: torch.dtype) -> None:
+    norm, x = GroupedBatchNormReLU(5).eval(), (3 + torch.randn(700, 5)).to(dtype)
+    with torch.no_grad():
+        for values in (norm.running_mean, norm.weight, norm.bias):
+            values.copy_(torch.randn(5))
+        norm.running_var.copy_(torch.rand(5) + 0.5)
+        statistics = (norm.running_mean.double(), norm.running_var.double())
+        affine = (norm.weight.double(), norm.bias.double())
+        expected = F.batch_norm(x.double(), *statistics, *affine, eps=norm.eps).relu()
+        torch.testing.assert_close(norm(x).double(), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    # With gradients it is another code.
+    torch.testing.assert_close(norm(x).double(), expected, rtol=2 * TOLERANCE[dtype], atol=2 * TOLERANCE[dtype])
+
+
+def test_norm_of_columns_far_from_zero() -> None:
+    # A first block unlike the rest, on which the moments are centred.
+    x = torch.cat([torch.zeros(256, 2), 1000 + torch.randn(50_000, 2)])
+    norm = GroupedBatchNormReLU(2, momentum=1.0)
+    norm(x)
+    norm.update()
+    torch.testing.assert_close(norm.running_var.double(), x.double().var(0), rtol=1e-4, atol=0)
+
+
 def test_pooling_by_hand() -> None:
     # Graph 0 has two rows, of which both hold the maximum of the second column; graph 1 has none, graph 2 has one.
     states = torch.tensor([[1.0, 5.0], [3.0, 5.0], [-2.0, 7.0]], requires_grad=True)
@@ -141,6 +172,13 @@ def test_pooling_by_hand() -> None:
 def test_pooling_refuses_graphs_of_another_number() -> None:
     with pytest.raises(ValueError, match=r"graph: expected shape \[3\], got \[5\]"):
         mean_and_max(torch.zeros(3, 2), torch.zeros(5, dtype=torch.int64), 1)
+
+
+@needs_products
+@pytest.mark.parametrize("graph", [[0, 1, 0], [0, 1, 3], [-1, 0, 1]])
+def test_pooling_refuses_graphs_out_of_order_or_range(graph: list[int]) -> None:
+    with pytest.raises(ValueError, match=r"graph: expected ascending values in \[0, 3\), got"):
+        mean_and_max(torch.zeros(3, 2), torch.tensor(graph), 3)
 
 
 def test_levels_that_wrap_around_are_sorted_without_a_table() -> None:
