@@ -67,15 +67,20 @@ class Task:
 
     def __call__(self) -> None:
         inputs, labels = next(self.batches)
-        self.model.train()
+        self._set_mode(training=True)
         self.optimizer.zero_grad()
         F.cross_entropy(self.logits(inputs), labels).backward()
         self.optimizer.step()
 
     @torch.no_grad()
     def infer(self) -> None:
-        self.model.eval()
+        self._set_mode(training=False)
         self.logits(next(self.batches)[0])
+
+    def _set_mode(self, *, training: bool) -> None:
+        # It takes a while to tell all modules, which training does once an epoch.
+        if self.model.training != training:
+            self.model.train(training)
 
 
 class WithoutKernels(Task):
