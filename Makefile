@@ -6,7 +6,7 @@ INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
 # Options for the example: make mnist ARGS="--epochs 3"
 ARGS ?=
 
-.PHONY: mnist test slow-test lint picture results bench clean
+.PHONY: mnist test slow-test lint docs picture results bench clean
 
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
@@ -21,6 +21,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Pages with what their code prints and draws, in docs/_build/html; any warning is an error
+docs: $(VENV)/.installed-dev
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 picture: $(VENV)/.installed
 	$(BIN)/python docs/picture.py
@@ -50,4 +54,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

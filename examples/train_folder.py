@@ -10,14 +10,14 @@ model is kept in the run's folder; with ``--predict`` it says what other picture
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import torch
 
-from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain
 from grapheme_pyg.datasets import load_image_folder, read_image
 from grapheme_pyg.datasets.image_files import ON_ERROR
+from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training.settings import PRECISIONS
 from grapheme_pyg.vision.brain import FINDERS
 
@@ -56,21 +56,14 @@ def main() -> None:
     model = ImageClassificationModel(
         VisionBrain(arguments.mode, in_channels=channels), data.classes, hidden_channels=arguments.hidden
     )
-    run_dir = arguments.run_dir or Path(f"runs/{arguments.folder.name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    counts = f"{len(training):,} pictures to learn from, {len(validation):,} to validate"
-    print(f"{len(data.classes)} classes, {counts}; results go to {run_dir}", flush=True)
-    started = time.perf_counter()
-    fit(
+    train_run(
         model,
-        training.images,
-        training.labels,
-        validation=(validation.images, validation.labels),
+        (training.images, training.labels),
+        (validation.images, validation.labels),
+        name=arguments.folder.name,
         settings=settings,
-        run_dir=run_dir,
+        run_dir=arguments.run_dir or new_run_dir(arguments.folder.name),
     )
-    print(f"trained in {time.perf_counter() - started:.0f} s")
-    model.calibrate(validation.images, validation.labels)
-    model.save_pretrained(run_dir / "model")
     if arguments.predict:
         prediction = model.predict([read_image(path, channels) for path in arguments.predict])
         for path, label, confidence in zip(arguments.predict, prediction.labels, prediction.confidences, strict=True):

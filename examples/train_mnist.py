@@ -10,22 +10,20 @@ import argparse
 import json
 import logging
 import sys
-import time
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg import ImageClassificationModel, TrainingSettings
 from grapheme_pyg.augmentation import VIEWS
 from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
-from grapheme_pyg.report import write_report
+from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
 from grapheme_pyg.training.settings import DEVICES, LOADERS, LOSSES, OPTIMIZERS, PRECISIONS
 from grapheme_pyg.vision.brain import FINDERS
-from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
 DEFAULTS = TrainingSettings()
 # Small data sets take more passes, in smaller steps.
@@ -33,7 +31,6 @@ SMALL = 10_000
 SMALL_DEFAULTS = {"epochs": 40, "batch_size": 64}
 # Share of the training images that is held out for validation: the last 5,000 of MNIST's 60,000.
 VALIDATION_SHARE = 1 / 12
-DRAWN_DIGITS = 6
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -173,87 +170,35 @@ def main() -> None:
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     # A checkpoint lies in <run>/checkpoints: a resumed run goes on in its folder.
-    default = f"runs/{data.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    run_dir = Path(arguments.run_dir or (Path(arguments.resume).parent.parent if arguments.resume else default))
-    if (run_dir / "settings.json").exists() and not arguments.resume:
-        raise ValueError(f"--run-dir: expected a folder without a run, got {run_dir}; choose another, or --resume")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    num_weights = sum(parameter.numel() for parameter in model.parameters())
-    described = {
-        "dataset": data.name,
-        "training_images": len(training.images),
-        "validation_images": len(validation.images),
-        "test_images": len(test.images),
-        "num_weights": num_weights,
-        "training": asdict(settings),
-        "vision": model.vision.config,
-        "model": model.config,
-    }
-    if not arguments.resume:
-        (run_dir / "settings.json").write_text(json.dumps(described, indent=2) + "\n")
-    counts = f"{len(training.images):,} training, {len(validation.images):,} validation, {len(test.images):,} test"
-    print(f"{data.name}: {counts} images; {num_weights:,} weights; results go to {run_dir}", flush=True)
-
-    started = time.perf_counter()
-    metrics = fit(
+    resume = None if arguments.resume is None else Path(arguments.resume)
+    run_dir = new_run_dir(data.name) if resume is None else resume.parent.parent
+    if arguments.run_dir is not None:
+        run_dir = Path(arguments.run_dir)
+    seconds = train_run(
         model,
-        *training,
-        validation=validation,
+        training,
+        validation,
+        name=data.name,
         settings=settings,
         run_dir=run_dir,
-        resume=arguments.resume,
+        resume=resume,
         tensorboard=arguments.tensorboard,
+        remember=arguments.remember,
     )
-    seconds = time.perf_counter() - started
-    print(f"trained {data.name} in {seconds:.0f} s")
-    if arguments.remember:
-        model.remember(*training)
-    model.calibrate(*validation)
-    model.save_pretrained(run_dir / "model")
-    curves = draw_learning_curves(metrics)
-    curves.suptitle(data.name)
-    curves.savefig(run_dir / "learning_curves.png")
-
     if arguments.validate_only:
         return
-
-    prediction = model.predict(test.images, views=arguments.views)
-    hits = prediction.probabilities.argmax(dim=1) == test.labels
-    accuracy = hits.float().mean().item()
+    name = f"{data.name}, test images"
+    accuracy = evaluate_run(model, *test, name=name, folder=run_dir, views=arguments.views)
     result = {
         "dataset": data.name,
         "test_accuracy": accuracy,
-        "num_weights": num_weights,
+        "num_weights": sum(weight.numel() for weight in model.parameters()),
         "seed": settings.seed,
         "seconds": seconds,
     }
-    write_report(
-        run_dir / "report",
-        name=f"{data.name}, test images",
-        probabilities=prediction.probabilities,
-        images=test.images,
-        labels=test.labels,
-        vision=model.vision,
-        classes=data.classes,
-    )
-    # Half of what is drawn are mistakes, if there are as many: they teach the most.
-    wrong = (~hits).nonzero().flatten()[: DRAWN_DIGITS // 2].tolist()
-    shown = (hits.nonzero().flatten()[: DRAWN_DIGITS - len(wrong)].tolist() + wrong)[:DRAWN_DIGITS]
-    digits = draw_predictions(
-        test.images[shown],
-        [model.vision(image) for image in test.images[shown]],
-        [prediction.labels[i] for i in shown],
-        prediction.confidences[shown],
-        prediction.similarities[shown],
-        data.classes,
-        truth=[data.classes[int(test.labels[i])] for i in shown],
-        metadata=model.vision.metadata,
-    )
-    digits.suptitle(f"{data.name}, test images")
-    digits.savefig(run_dir / "digits.png")
     # Last, so that it says that the run is complete.
     (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"test accuracy {100 * accuracy:.2f} % on {data.name}")
+    print(f"test accuracy {100 * accuracy:.2f} % on {data.name}, {len(test.images):,} images")
 
 
 if __name__ == "__main__":

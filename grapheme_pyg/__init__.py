@@ -9,6 +9,7 @@ from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 if TYPE_CHECKING:
+    from grapheme_pyg.explanation import explain
     from grapheme_pyg.training import TrainingSettings, fit
 
 __version__ = "0.1.0"
@@ -22,11 +23,17 @@ __all__ = [
     "RandomWarp",
     "TrainingSettings",
     "VisionBrain",
+    "explain",
     "fit",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    # So do PyG's explainers, one.
+    if name == "explain":
+        from grapheme_pyg.explanation import explain
+
+        return explain
     # Lightning takes two seconds to import: only those who train wait for it.
     if name in ("TrainingSettings", "fit"):
         try:

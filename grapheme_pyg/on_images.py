@@ -1,9 +1,7 @@
 """What a trained model does with images: says what they are, compares them, remembers them."""
 
-import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.dag import check_range
 from grapheme_pyg.nn import ClassificationBrain
+from grapheme_pyg.nn.evaluating import evaluating
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import VisionBrain
@@ -20,29 +19,6 @@ from grapheme_pyg.vision.pixels import to_pixel_batch
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _evaluating(method: Callable[P, R]) -> Callable[P, R]:
-    """Runs a method of a module without gradients and in evaluation mode, whatever mode the module is in."""
-
-    @functools.wraps(method)
-    @torch.no_grad()
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        module = args[0]
-        assert isinstance(module, nn.Module)
-        modes = {part: part.training for part in module.modules()}
-        module.eval()
-        try:
-            return method(*args, **kwargs)
-        finally:
-            for part, training in modes.items():
-                part.training = training
-
-    return run
 
 
 class OnImages(nn.Module, ABC):
@@ -60,7 +36,7 @@ class OnImages(nn.Module, ABC):
     def pool(self, batch: Data | Batch) -> Tensor:
         """Pooled states ``[batch_size, channels]`` of graphs."""
 
-    @_evaluating
+    @evaluating
     def predict(
         self, images: "Images", batch_size: int = 256, *, views: int = 1, reject: float | None = None
     ) -> Prediction:
@@ -105,12 +81,12 @@ class OnImages(nn.Module, ABC):
             None if familiarity is None else familiarity.cpu(),
         )
 
-    @_evaluating
+    @evaluating
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
         return self.classifier.embed(self._pool_images(images, batch_size)).cpu()
 
-    @_evaluating
+    @evaluating
     def remember(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
 
@@ -135,7 +111,7 @@ class OnImages(nn.Module, ABC):
         """Forgets what is remembered of images, and with it the classes that were added from examples."""
         self.classifier.forget()
 
-    @_evaluating
+    @evaluating
     def calibrate(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
@@ -156,7 +132,7 @@ class OnImages(nn.Module, ABC):
         if self.classifier.memory is not None:
             self.classifier.memory.calibrate(pooled)
 
-    @_evaluating
+    @evaluating
     def nearest(self, images: "Images", number: int = 5, batch_size: int = 256) -> tuple[Tensor, Tensor]:
         """The remembered images that are most similar to images.
 
@@ -179,7 +155,7 @@ class OnImages(nn.Module, ABC):
         cosines, positions = memory.nearest(self._pool_images(images, batch_size), number)
         return cosines.cpu(), positions.cpu()
 
-    @_evaluating
+    @evaluating
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Adds a class from a few examples, without training; asks for :meth:`remember` before.
 

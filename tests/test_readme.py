@@ -1,4 +1,4 @@
-"""Code in README, on a few digits instead of all, and in the documentation."""
+"""Code in README, on a few digits instead of all."""
 
 import re
 from dataclasses import replace
@@ -31,11 +31,3 @@ def test_the_example_is_ten_lines() -> None:
     first = re.search(r"```python\n(.*?)```", README, re.DOTALL)
     assert first is not None
     assert len([line for line in first[1].splitlines() if line.strip()]) <= 10
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
-def test_code_in_the_documentation_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.DOTALL):
-        exec(block, names)

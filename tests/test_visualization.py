@@ -74,7 +74,7 @@ def legend(ax):
 
 
 def test_to_networkx(graph):
-    result = to_networkx(graph, METADATA)
+    result = to_networkx(graph, metadata=METADATA)
     assert nx.is_directed_acyclic_graph(result)
     assert list(result.nodes(data=True)) == [
         (0, {"pos": (0.25, 0.25), "level": 0, "node_type": "cell0_round0"}),
@@ -111,7 +111,7 @@ def test_to_networkx_refuses_what_it_would_lose(graph):
 def test_to_networkx_of_a_real_graph():
     brain = VisionBrain()
     data = brain(torch.eye(12))
-    result = to_networkx(data, brain.metadata)
+    result = to_networkx(data, metadata=brain.metadata)
     assert nx.is_directed_acyclic_graph(result)
     assert (len(result), result.number_of_edges()) == (data.num_nodes, data.num_edges)
 

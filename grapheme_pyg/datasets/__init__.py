@@ -10,6 +10,7 @@ from grapheme_pyg.datasets.image_files import ImageFiles, ImageFolder, load_imag
 from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset, ImageSequenceDataset
 from grapheme_pyg.datasets.mnist import load_idx_data, load_mnist
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
+from grapheme_pyg.datasets.mnist_style import mnist_style
 
 __all__ = [
     "BudgetBatchSampler",
@@ -28,6 +29,7 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_mnist5k",
+    "mnist_style",
     "read_idx",
     "read_image",
 ]

@@ -95,17 +95,17 @@ SINGLE static void sort_readers(const Product *p, int threads, int32_t *order) {
 
 /* The rows that a tile reads along one relation, those of zeros where there are none; whether there are any. Those of the
  * next relation are called to the first-level cache: no processor can foresee them. */
-#define GATHER(type)                                                                                 \
-    int any = 0;                                                                                     \
-    const type *a[ROWS];                                                                             \
-    for (int i = 0; i < ROWS; i++) {                                                                 \
-        const int32_t *rows = i < count ? p->rows + readers[i] * p->relations + relation : no_row;   \
-        a[i] = *rows ? (const type *)p->x + (*rows - (int64_t)1) * p->pitch : zeros;                          \
-        any |= *rows != 0;                                                                           \
-        if (relation + 1 < p->relations && i < count && rows[1])                                     \
-            for (int64_t k = 0; k < p->depth; k += 64 / sizeof(type))                                \
-                _mm_prefetch((const type *)p->x + (rows[1] - (int64_t)1) * p->pitch + k, _MM_HINT_T0);        \
-    }                                                                                                \
+#define GATHER(type)                                                                                \
+    int any = 0;                                                                                    \
+    const type *a[ROWS];                                                                            \
+    for (int i = 0; i < ROWS; i++) {                                                                \
+        const int32_t *rows = i < count ? p->rows + readers[i] * p->relations + relation : no_row;  \
+        a[i] = *rows ? (const type *)p->x + (*rows - (int64_t)1) * p->pitch : zeros;                \
+        any |= *rows != 0;                                                                          \
+        if (relation + 1 < p->relations && i < count && rows[1])                                    \
+            for (int64_t k = 0; k < p->depth; k += 64 / sizeof(type))                               \
+                _mm_prefetch((const type *)p->x + (rows[1] - (int64_t)1) * p->pitch + k, _MM_HINT_T0);\
+    }                                                                                               \
     if (!any) continue;
 
 static const int32_t no_row[1] = {0};

@@ -152,6 +152,18 @@ class VisionBrain(BaseTransform):
         """Width of ``x``."""
         return max(self.node_features)
 
+    def generations(self, size: int) -> list[tuple[int, int]]:
+        """Level and node type of all groups of nodes that graphs can have, in the order in which they are computed.
+
+        Args:
+            size: Of the images, at most so many pixels a side. Only grids have more levels for larger images.
+        """
+        num_levels = self._vocabulary.num_levels
+        if isinstance(self.finder, GridFinder | HybridFinder):
+            size = self.resize or size
+            num_levels = max(num_levels, self.finder.count_levels(size, size))
+        return self._vocabulary.generations(num_levels)
+
     def forward(self, image: "Image") -> ImageGraph:
         """The graph of one image.
 

@@ -68,6 +68,10 @@ class GridFinder:
         per_channel = self._measure.window**2 if level == 0 else COARSE_FEATURES
         return per_channel * self.in_channels
 
+    def count_levels(self, height: int, width: int) -> int:
+        """Number of levels of an image of this size."""
+        return len(self._grids(height, width))
+
     def lattice(self, height: int, width: int) -> Hierarchy:
         """All cells that an image of this size can have."""
         level, kind, centre, grids = self._cells(height, width)

@@ -71,6 +71,10 @@ class HybridFinder:
         into = tuple(RelationType(0, "part_of", first + i) for i in range(len(blobs)))
         return Schema(grid.entity_types + blobs, grid.lateral + lateral, grid.part_of + part_of + into)
 
+    def count_levels(self, height: int, width: int) -> int:
+        """Number of levels of an image of this size."""
+        return max(self._grid.count_levels(height, width), self._blob.num_levels + 1)
+
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
         """Cells and blobs of images, and their features.
 

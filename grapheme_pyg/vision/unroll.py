@@ -72,6 +72,20 @@ class Vocabulary:
             stages.append(stages[-1] + max(here, default=0))
         return stages
 
+    def generations(self, num_levels: int) -> list[tuple[int, int]]:
+        """Stage and node type of all groups of nodes that hierarchies of up to so many levels can have, in order."""
+        first = self.first_stages(num_levels)
+        beyond = {kind.source for kind in self.schema.part_of if kind.source == kind.target}
+        found = []
+        for kind, entity in enumerate(self.schema.entity_types):
+            last = num_levels if kind in beyond else entity.level + 1
+            found += [
+                (first[level] + r, self.first_node_type[kind] + r)
+                for level in range(entity.level, last)
+                for r in range(entity.rounds)
+            ]
+        return sorted(found)
+
 
 @dataclass(frozen=True)
 class Dag:

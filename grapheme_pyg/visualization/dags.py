@@ -1,72 +1,38 @@
-"""Pictures of graphs, with networkx."""
+"""Pictures of graphs."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from torch_geometric.data import Batch, Data
-from torch_geometric.typing import EdgeType
+from torch_geometric.data import Data
 
+from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision.pixels import to_pixels
+from grapheme_pyg.visualization.layouts import Array, columns, places_and_scales
+from grapheme_pyg.visualization.networks import Metadata, check_graph, compute, names_of
+from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF, SELF, colors_of_relations
+from grapheme_pyg.visualization.strengths import relative_strengths, strongest
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
 
-Metadata = tuple[Sequence[str], Sequence[EdgeType]]
-Array = np.ndarray[Any, Any]
-
-# Relations by group, in drawing order; colours that colour-blind people can tell apart (after Okabe and Ito).
-LATERAL, SELF, PART_OF = range(3)
-GROUPS = (("lateral", "#2f9bd8"), ("self", "#5a5a5a"), ("part of", "#e8791a"))
 LINE_WIDTHS = {"image": (1.0, 0.0, 0.7), "levels": (0.5, 0.7, 0.6)}
-
-
-def to_networkx(
-    data: Data, metadata: Metadata | None = None, *, multi: bool = False
-) -> "nx.DiGraph[int] | nx.MultiDiGraph[int]":
-    """The graph for networkx, in plain Python values.
-
-    Args:
-        data: The graph of one image.
-        metadata: ``brain.metadata``, to have names instead of numbers.
-        multi: Whether to make a ``MultiDiGraph``, which holds several edges between two nodes: blobs, for one, may be
-            near one another and one above the other.
-
-    Returns:
-        Nodes 0…num_nodes − 1 with ``pos`` (x right, y down), ``level`` and ``node_type``; edges with
-        ``edge_type``, which with metadata is the relation's name, such as ``"north_of"``.
-
-    Raises:
-        ValueError: ``data`` is a batch, lacks a field, or has parallel edges without ``multi``.
-    """
-    _check_data(data)
-    node_types: list[Any] = data.node_type.tolist()
-    edge_types: list[Any] = data.edge_type.tolist()
-    if metadata is not None:
-        node_types = [metadata[0][kind] for kind in node_types]
-        edge_types = [metadata[1][kind][1] for kind in edge_types]
-    graph: nx.DiGraph[int] | nx.MultiDiGraph[int] = nx.MultiDiGraph() if multi else nx.DiGraph()
-    for node, (pos, level) in enumerate(zip(data.pos.tolist(), data.level.tolist(), strict=True)):
-        graph.add_node(node, pos=tuple(pos), level=level, node_type=node_types[node])
-    for (source, target), edge_type in zip(data.edge_index.t().tolist(), edge_types, strict=True):
-        if not multi and graph.has_edge(source, target):
-            raise ValueError(
-                f"data: expected no parallel edges without multi=True, got several from node {source} to node {target}"
-            )
-        graph.add_edge(source, target, edge_type=edge_type)
-    return graph
+COLORS = ("group", "relation")
+# Multiples of these, for the strongest and for the weakest edges.
+WIDEST, NARROWEST = 2.5, 0.2
 
 
 def draw_dag(
     data: Data,
     image: "Image | None" = None,
     *,
+    model: ImageClassificationModel | None = None,
     metadata: Metadata | None = None,
     layout: str = "image",
+    color: str = "group",
     ax: Axes | None = None,
     max_edges: int = 5000,
 ) -> Axes:
@@ -77,104 +43,110 @@ def draw_dag(
     ``layout="levels"`` draws every node and edge, computed from left to right: a column for each level, its nodes
     in image order from top to bottom. Coarser entities have bigger markers.
 
+    With a model, edges are as wide as they are strong, see :func:`grapheme_pyg.nn.messages.messages`, compared with
+    the others into their level: each level has a scale of its own. Of edges that would coincide the strongest is drawn.
+
     Args:
         data: The graph of one image.
         image: What lies under ``layout="image"``, as the brain takes it.
-        metadata: ``brain.metadata``, to name the columns of ``layout="levels"``.
+        model: Which computes strengths, and has the names.
+        metadata: ``brain.metadata``, the names without a model.
         layout: ``"image"`` or ``"levels"``.
+        color: Of edges, for each ``"group"`` of relations, or for each ``"relation"``, which asks for names. Over an
+            image, relations both ways then meet halfway: the half at an entity is what it receives.
         ax: Where to draw; by default on a new figure, ``result.figure``.
-        max_edges: Of more edges so many are drawn, evenly spread; the legend says so.
+        max_edges: Of more edges so many are drawn, evenly spread, or with a model the strongest into each level; the
+            legend says so.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``layout`` is unknown, ``max_edges`` not positive, ``image`` not an image, or ``data`` a batch or
-            lacking a field.
+        ValueError: ``layout`` or ``color`` is unknown, names are missing or come twice, ``max_edges`` is not positive,
+            ``image`` is no image, or ``data`` is a batch, lacks a field or is not as the model takes it.
     """
     if layout not in LINE_WIDTHS:
         raise ValueError(f"layout: expected one of {sorted(LINE_WIDTHS)}, got {layout!r}")
+    if color not in COLORS:
+        raise ValueError(f"color: expected one of {COLORS}, got {color!r}")
     if max_edges < 1:
         raise ValueError(f"max_edges: expected a positive integer, got {max_edges}")
-    _check_data(data)
+    check_graph(data)
+    names = names_of(model, metadata)
+    if color == "relation" and names is None:
+        raise ValueError("metadata: expected names of relations, or a model, for color='relation', got None")
     if ax is None:
-        ax = Figure(figsize=(5, 5.6) if layout == "image" else (9, 5.6), layout="constrained").subplots()
+        size = (5.0, 5.6) if layout == "image" else (9.0, 5.6)
+        taller = 1.5 if color == "relation" else 0.0  # for the legend
+        ax = Figure(figsize=(size[0], size[1] + taller), layout="constrained").subplots()
     pos, level, ends = (data[key].detach().cpu().numpy() for key in ("pos", "level", "edge_index"))
-    place, scale = _places_and_scales(pos, level)
+    place, scale = places_and_scales(pos, level)
     height = ax.get_window_extent().height * 72 / ax.figure.dpi  # in points, as markers are
     (source, target), (start, stop) = ends, place[ends]
+    strength = np.zeros(ends.shape[1])
+    if model is not None:
+        strength = relative_strengths(compute(model, data).strengths.cpu().double().numpy(), level[target])
     group = np.where(scale[source] != scale[target], PART_OF, np.where(start == stop, SELF, LATERAL))
+    kind, looks = group, list(GROUPS)
+    if color == "relation" and names is not None:
+        relations = list(dict.fromkeys(relation for _, relation, _ in names[1]))
+        number = np.array([relations.index(relation) for _, relation, _ in names[1]])
+        kind = number[data.edge_type.cpu().numpy()]
+        looks = list(colors_of_relations(relations).items())
+
+    lines = pos[ends].transpose(1, 0, 2)
     if layout == "image":
-        # The last node at each place, and the first edge of each group between two places.
+        # The last node at each place.
         nodes = np.sort(len(pos) - 1 - np.unique(place[::-1], return_index=True)[1])
-        pairs = np.stack([np.minimum(start, stop), np.maximum(start, stop), group])
-        edges = np.sort(np.unique(pairs, axis=1, return_index=True)[1])
-        edges = edges[start[edges] != stop[edges]]
+        edges = _distinct(start, stop, kind, strength, both_ways=color == "group")
         _show_image(data, image, ax)
         spacing = height * np.linalg.norm(pos[source[edges]] - pos[target[edges]], axis=1)
-        diameter = np.clip(0.25 * np.median(spacing) if len(edges) else np.inf, 1.5, 6) * 1.4**scale
+        diameter = np.clip(0.25 * np.median(spacing) if len(edges) else np.inf, 0.6, 6) * 1.4**scale
+        if color == "relation":
+            lines[group == LATERAL, 0] = lines[group == LATERAL].mean(axis=1)
     else:
         nodes, edges = np.arange(len(pos)), np.arange(len(group))
-        _label_columns(data, metadata, ax)
-        pos, diameter = _columns(pos, level, scale, height)
+        _label_columns(data, names, ax)
+        pos, diameter = columns(pos, level, scale, height)
+        lines = pos[ends].transpose(1, 0, 2)
 
     num_edges, num_drawn = len(edges), min(len(edges), max_edges)
-    edges = edges[np.arange(num_drawn) * num_edges // max(num_drawn, 1)]
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(nodes.tolist())
-    where, lines = dict(enumerate(pos.tolist())), []
-    style: dict[str, Any] = {"ax": ax, "hide_ticks": False}
-    thinner = np.clip((500 / max(num_drawn, 1)) ** 0.5, 0.5, 1)
-    for i, (name, color) in enumerate(GROUPS):
-        own = ends[:, edges[group[edges] == i]].T.tolist()
-        width = float(LINE_WIDTHS[layout][i] * thinner)
-        if own:
-            nx.draw_networkx_edges(graph, where, own, width, edge_color=color, arrows=False, **style)
-            lines.append(Line2D([], [], color=color, label=name))
-    style |= {"node_size": diameter[nodes] ** 2, "linewidths": 0.08 * diameter[nodes], "edgecolors": "white"}
-    style |= {"node_color": level[nodes], "cmap": "viridis", "vmin": 0, "vmax": max(1, level.max())}
-    nx.draw_networkx_nodes(graph, where, **style)
+    if model is None:
+        edges = edges[np.arange(num_drawn) * num_edges // max(num_drawn, 1)]
+    else:
+        edges = edges[strongest(strength[edges], level[target[edges]], num_drawn)]
+    width = np.array(LINE_WIDTHS[layout])[group[edges]] * np.clip((500 / max(num_drawn, 1)) ** 0.5, 0.5, 1)
+    if model is not None:
+        width = width * np.clip(WIDEST * strength[edges], NARROWEST, WIDEST)
+    handles = []
+    for i, (name, paint) in enumerate(looks):
+        own = kind[edges] == i
+        if own.any():
+            drawn = LineCollection(lines[edges[own]], linewidths=width[own], colors=paint, zorder=1)
+            ax.add_collection(drawn, autolim=False)
+            handles.append(Line2D([], [], color=paint, label=name.replace("_", " ")))
+    style: dict[str, Any] = {"c": level[nodes], "cmap": "viridis", "vmin": 0, "vmax": max(1, level.max())}
+    style |= {"s": diameter[nodes] ** 2, "linewidths": 0.08 * diameter[nodes], "edgecolors": "white", "zorder": 2}
+    ax.scatter(pos[nodes, 0], pos[nodes, 1], **style)
 
     words = ("entities", "relations") if layout == "image" else ("nodes", "edges")
-    of_all = f" of {num_edges:,}" if num_drawn < num_edges else ""
-    style = {"title": f"{len(nodes):,} {words[0]}, {num_drawn:,}{of_all} {words[1]}", "title_fontsize": "small"}
-    style |= {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "fontsize": "small", "frameon": False}
-    ax.legend(handles=lines, ncols=len(GROUPS), **style)
+    few = "" if num_drawn == num_edges else f" of {num_edges:,}" if model is None else f" strongest of {num_edges:,}"
+    title = f"{len(nodes):,} {words[0]}, {num_drawn:,}{few} {words[1]}"
+    title += "" if model is None else ",\nas wide as strong within their level"
+    _add_legend(ax, handles, title, wide=layout == "levels")
     return ax
 
 
-def _check_data(data: Data) -> None:
-    if isinstance(data, Batch) and data.num_graphs != 1:
-        raise ValueError(f"data: expected the graph of one image, got a batch of {data.num_graphs}")
-    lacking = {"pos", "level", "node_type", "edge_index", "edge_type"}.difference(data.keys())
-    if lacking:
-        raise ValueError(f"data: expected a graph as VisionBrain makes it, got one without {sorted(lacking)}")
-
-
-def _places_and_scales(pos: Array, level: Array) -> tuple[Array, Array]:
-    """Numbers each distinct position, and counts for each node how often the entities changed up to its level."""
-    place = np.unique(pos, axis=0, return_inverse=True)[1].reshape(-1)
-    scale, current, before = np.zeros_like(level), -1, np.empty(0)
-    for stage in np.unique(level):
-        here = np.unique(place[level == stage])
-        current += not np.array_equal(here, before)
-        scale[level == stage], before = current, here
-    return place, scale
-
-
-def _columns(pos: Array, level: Array, scale: Array, height: float) -> tuple[Array, Array]:
-    """Places of nodes, x their level and y their centred rank in image order, and marker diameters in points."""
-    xy, diameter = np.zeros((len(pos), 2)), np.zeros(len(pos))
-    most = np.bincount(level).max()
-    for stage in np.unique(level):
-        column = np.flatnonzero(level == stage)
-        column = column[np.lexsort(pos[column].T)]
-        # Columns shrink more slowly than their nodes get fewer: a network that narrows, but no tangle.
-        gap = (len(column) / most) ** 0.35 / len(column)
-        xy[column, 0] = stage
-        xy[column, 1] = (np.arange(len(column)) - (len(column) - 1) / 2) * gap
-        diameter[column] = np.clip(0.8 * gap * height, 1, 4 * 1.4 ** scale[column])
-    return xy, diameter
+def _distinct(start: Array, stop: Array, kind: Array, strength: Array, *, both_ways: bool) -> Array:
+    """Edges between different places, of each kind the strongest between two; ascending."""
+    order = (-strength).argsort(kind="stable")
+    order = order[start[order] != stop[order]]
+    ends = np.stack([start[order], stop[order]])
+    if both_ways:
+        ends.sort(axis=0)
+    num_places, num_kinds = max(start.max(initial=0), stop.max(initial=0)) + 1, kind.max(initial=0) + 1
+    first = np.unique((ends[0] * num_places + ends[1]) * num_kinds + kind[order], return_index=True)[1]
+    return np.sort(order[first])
 
 
 def _show_image(data: Data, image: "Image | None", ax: Axes) -> None:
@@ -195,3 +167,14 @@ def _label_columns(data: Data, metadata: Metadata | None, ax: Axes) -> None:
     ax.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
     ax.set(xlim=(stages[0] - 0.3, stages[-1] + 0.3), ylim=(0.52, -0.52), yticks=[])
     ax.spines[:].set_visible(False)
+
+
+def _add_legend(ax: Axes, handles: list[Line2D], title: str, *, wide: bool) -> None:
+    few = len(handles) <= len(GROUPS)
+    style: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "frameon": False}
+    style |= {"title": title, "title_fontsize": "small", "fontsize": "small" if few else "x-small"}
+    legend = ax.legend(handles=handles, ncols=3 if few or not wide else 6, **style)
+    legend.get_title().set_multialignment("center")
+    if not few:
+        for line in legend.get_lines():
+            line.set_linewidth(2.5)  # hues of thin lines are hard to tell apart

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from grapheme_pyg.evaluation import Evaluation, check_probabilities
-from grapheme_pyg.visualization.dags import GROUPS, LATERAL, Array, draw_dag
+from grapheme_pyg.visualization.dags import draw_dag
+from grapheme_pyg.visualization.layouts import Array
+from grapheme_pyg.visualization.relations import GROUPS, LATERAL
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -137,6 +139,7 @@ def draw_hardest(
     classes: Sequence[str],
     *,
     columns: int = 5,
+    figure: Figure | None = None,
 ) -> Figure:
     """Draws a grid of images, in the order given, each with the finest entities of its graph and their relations.
 
@@ -150,6 +153,7 @@ def draw_hardest(
         labels: ``[N]`` int64, true classes, in [0, num_classes).
         classes: Names of the classes.
         columns: Images in a row.
+        figure: Where to draw; by default a new figure.
 
     Returns:
         The figure.
@@ -171,7 +175,8 @@ def draw_hardest(
 
     columns = min(columns, num_images)
     num_rows = -(-num_images // columns)
-    figure = Figure(figsize=(2.3 * columns, 2.6 * num_rows), layout="constrained")
+    if figure is None:
+        figure = Figure(figsize=(2.3 * columns, 2.6 * num_rows), layout="constrained")
     axes = figure.subplots(num_rows, columns, squeeze=False).flatten()
     confidences, predicted = probabilities.max(dim=1)
     for i, ax in enumerate(axes[:num_images]):

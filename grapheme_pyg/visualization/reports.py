@@ -8,7 +8,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 from torch_geometric.data import Data
 
-from grapheme_pyg.visualization.dags import GROUPS, LATERAL, PART_OF, Metadata, draw_dag
+from grapheme_pyg.visualization.dags import draw_dag
+from grapheme_pyg.visualization.networks import Metadata
+from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -26,6 +28,7 @@ def draw_predictions(
     *,
     truth: Sequence[str] | None = None,
     metadata: Metadata | None = None,
+    figure: Figure | None = None,
 ) -> Figure:
     """Draws a row for each image: its graph over it, its graph as a network, how like each class it is.
 
@@ -38,6 +41,7 @@ def draw_predictions(
         classes: Names of the classes.
         truth: The true classes; a wrong prediction's title is red.
         metadata: ``brain.metadata``.
+        figure: Where to draw; by default a new figure.
 
     Returns:
         The figure.
@@ -56,7 +60,8 @@ def draw_predictions(
         if list(tensor.shape) != shape:
             raise ValueError(f"{name}: expected shape {shape}, got {list(tensor.shape)}")
 
-    figure = Figure(figsize=(12, 3.3 * num_images), layout="constrained")
+    if figure is None:
+        figure = Figure(figsize=(12, 3.3 * num_images), layout="constrained")
     rows = figure.subplots(num_images, 3, squeeze=False, width_ratios=(3, 5, 2.5))
     for i, (over, levels, bars) in enumerate(rows):
         draw_dag(graphs[i], images[i], ax=over)
@@ -74,12 +79,13 @@ def draw_predictions(
     return figure
 
 
-def draw_learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
+def draw_learning_curves(metrics: Sequence[Mapping[str, Any]], *, figure: Figure | None = None) -> Figure:
     """Draws losses and validation accuracy over epochs.
 
     Args:
         metrics: For each epoch ``epoch``, ``train_loss`` and, where measured, ``val_loss`` and ``val_accuracy``
             (in [0, 1]), as :func:`grapheme_pyg.fit` returns them; other keys are left alone.
+        figure: Where to draw; by default a new figure.
 
     Returns:
         The figure.
@@ -93,7 +99,8 @@ def draw_learning_curves(metrics: Sequence[Mapping[str, Any]]) -> Figure:
         if row.get("epoch") is None or row.get("train_loss") is None:
             raise ValueError(f"metrics[{i}]: expected the keys epoch and train_loss, got {sorted(row)}")
 
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    if figure is None:
+        figure = Figure(figsize=(10, 3.8), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
     curves = (
         (losses, "train_loss", 1, LATERAL),

@@ -1,0 +1,43 @@
+"""Which pixels and edges decided: red spoke for the class, blue against it.
+
+python examples/explain_digit.py runs/mnist/model
+python examples/explain_digit.py runs/mnist/model --picture photo.png --method integrated --target 3
+"""
+
+import argparse
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from grapheme_pyg import ImageClassificationModel, explain
+from grapheme_pyg.datasets import load_mnist, read_image
+from grapheme_pyg.visualization import draw_explanation
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="folder of a trained model")
+    parser.add_argument("--picture", type=Path, help="what to explain instead of the first test digit")
+    parser.add_argument("--method", choices=["gradient", "integrated", "gnnexplainer"], default="gradient")
+    parser.add_argument("--target", type=int, help="number of the class to explain (default: the predicted one)")
+    parser.add_argument("--out", type=Path, default=Path("explanation.png"))
+    arguments = parser.parse_args()
+    model = ImageClassificationModel.from_pretrained(arguments.model)
+    if arguments.picture is None:
+        image = load_mnist().test.images[0]
+    else:
+        image = read_image(arguments.picture, model.vision.in_channels)
+
+    explanation = explain(model, image, arguments.method, arguments.target)
+    axes = draw_explanation(explanation, image)
+    axes.set_title(f"predicted {explanation.label}; red for {model.classes[explanation.target]}, blue against it")
+    assert isinstance(axes.figure, Figure)
+    axes.figure.savefig(arguments.out, dpi=150)
+    strongest = explanation.edges.abs().argmax()
+    source, target = explanation.graph.edge_index[:, strongest].tolist()
+    relation = model.vision.metadata[1][int(explanation.graph.edge_type[strongest])][1]
+    print(f"{explanation.label}: strongest edge {source} → {target} ({relation}); {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

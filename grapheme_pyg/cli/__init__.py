@@ -1,0 +1,54 @@
+"""The console command ``grapheme``; see ``grapheme --help``."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from grapheme_pyg.cli.parse import parse
+
+# What each does, so that help need not import them: each is a function of that name in a module of that name.
+COMMANDS = {
+    "train": "train a model, on MNIST and its family or on a folder of pictures",
+    "evaluate": "measure a model on images that it has not seen",
+    "predict": "say what pictures show",
+    "draw": "draw the graph of a picture, or what a model has learned",
+    "explain": "show which pixels and edges decided",
+    "export": "write a model for use without this library",
+    "info": "say what a model is",
+    "demo": "open a page to draw on",
+}
+USAGE = "usage: grapheme [--version] COMMAND ...; options of a command: grapheme COMMAND --help"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: The command and its arguments; those of the process if None.
+
+    Returns:
+        The exit code: 0 if all went well, 1 if something that was asked for could not be done, 2 for wrong usage.
+        Messages on what went wrong are one line on standard error.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command, rest = (given[0], given[1:]) if given else ("", [])
+    if command in ("", "-h", "--help"):
+        print(USAGE, "", *(f"  {name:10}{text}" for name, text in COMMANDS.items()), sep="\n")
+        return 0 if command else 2
+    if command == "--version":
+        from grapheme_pyg import __version__
+
+        print(f"grapheme {__version__}")
+        return 0
+    if command not in COMMANDS:
+        print(f"grapheme: expected one of {', '.join(COMMANDS)}, got {command!r}", file=sys.stderr)
+        return 2
+    # Only the module that is needed: Lightning, Gradio and matplotlib take seconds.
+    function = getattr(import_module(f"grapheme_pyg.cli.{command}"), command)
+    try:
+        return int(parse(function, f"grapheme {command}", rest)() or 0)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"grapheme {command}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,51 @@
+"""``grapheme draw``: the graph of a picture, or what a model has learned."""
+
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from grapheme_pyg.datasets import read_image
+from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.visualization import draw_dag, draw_weights, save_graph
+
+DPI = 150
+GRAPH_FILES = (".graphml", ".dot", ".gv")
+
+
+def draw(
+    model: Path,
+    *,
+    image: Path | None = None,
+    out: Path = Path("drawing.png"),
+    layout: Literal["image", "levels"] = "image",
+    color: Literal["group", "relation"] = "group",
+    as_mnist: bool = False,
+) -> None:
+    """Draws the graph of a picture, edges as wide as they are strong; without a picture, the weights of the model.
+
+    Args:
+        model: Folder of a model.
+        image: The picture.
+        out: The file to write: a picture; or .graphml or .dot, for other programs that draw graphs.
+        layout: Nodes where they are in the image, or level by level.
+        color: Edges by group of relations, or each relation in a colour of its own.
+        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
+            those of MNIST were.
+    """
+    network = ImageClassificationModel.from_pretrained(model)
+    if image is None:
+        draw_weights(network).savefig(out, dpi=DPI)
+        print(out)
+        return
+    pixels = read_image(image, network.vision.in_channels)
+    pixels = mnist_style(pixels) if as_mnist else pixels
+    graph = network.vision(pixels)
+    if out.suffix in GRAPH_FILES:
+        save_graph(graph, out, network)
+    else:
+        figure = draw_dag(graph, pixels, model=network, layout=layout, color=color).figure
+        assert isinstance(figure, Figure)
+        figure.savefig(out, dpi=DPI)
+    print(out)

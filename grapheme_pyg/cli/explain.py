@@ -1,0 +1,56 @@
+"""``grapheme explain``: which pixels and edges decided."""
+
+from json import dumps
+from pathlib import Path
+from typing import Literal
+
+from matplotlib.figure import Figure
+
+from grapheme_pyg.datasets import read_image
+from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.explanation import explain as explained
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.visualization import draw_explanation
+
+DPI = 150
+
+
+def explain(
+    model: Path,
+    image: Path,
+    *,
+    out: Path = Path("explanation.png"),
+    method: Literal["gradient", "integrated", "gnnexplainer"] = "gradient",
+    target: str | None = None,
+    as_mnist: bool = False,
+    json: bool = False,
+) -> None:
+    """Shows which pixels and edges of a picture decided.
+
+    Args:
+        model: Folder of a model.
+        image: The picture.
+        out: The picture to write.
+        method: By one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).
+        target: The class to explain; the predicted one by default.
+        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
+            those of MNIST were.
+        json: Whether to print an object with the attribution of each pixel and edge too.
+    """
+    network = ImageClassificationModel.from_pretrained(model)
+    if target is not None and target not in network.classes:
+        raise ValueError(f"target: expected one of {network.classes}, got {target!r}")
+    pixels = read_image(image, network.vision.in_channels)
+    pixels = mnist_style(pixels) if as_mnist else pixels
+    number = None if target is None else network.classes.index(target)
+    explanation = explained(network, pixels, method=method, target=number)
+    figure = draw_explanation(explanation, pixels).figure
+    assert isinstance(figure, Figure)
+    figure.savefig(out, dpi=DPI)
+    if not json:
+        print(out)
+        return
+    ends = explanation.graph.edge_index.t().tolist()
+    edges = [[*pair, value] for pair, value in zip(ends, explanation.edges.tolist(), strict=True)]
+    target = network.classes[explanation.target]
+    print(dumps({"label": explanation.label, "target": target, "pixels": explanation.pixels.tolist(), "edges": edges}))

@@ -1,0 +1,20 @@
+"""``grapheme export``: a model for use without this library."""
+
+from pathlib import Path
+from typing import Literal
+
+from grapheme_pyg.export import export_onnx, export_program
+from grapheme_pyg.model import ImageClassificationModel
+
+
+def export(model: Path, out: Path, *, format: Literal["onnx", "program"] = "onnx") -> None:  # noqa: A002
+    """Writes a model for use without this library; docs/export.md tells what it reads.
+
+    Args:
+        model: Folder of a model.
+        out: The file to write.
+        format: ``onnx``, or ``program`` for ``torch.export.load``.
+    """
+    network = ImageClassificationModel.from_pretrained(model)
+    {"onnx": export_onnx, "program": export_program}[format](network, out)
+    print(out)

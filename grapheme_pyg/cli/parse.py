@@ -1,0 +1,47 @@
+"""Command lines from Python signatures."""
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from docstring_parser import parse as parse_docstring
+from jsonargparse import ActionYesNo, ArgumentParser
+
+
+def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
+    """The call that a command line asks for.
+
+    Types, defaults and help are those of the function. What has no default comes by position, ``*args`` as many as
+    there are. All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
+    dataclass as ``--name.field value``. Dashes in names are as good as underscores. ``--config file.yaml`` reads what
+    is given by name, ``--print_config`` shows it.
+
+    Args:
+        function: To call; its docstring is of Google's form.
+        name: What the command is called.
+        arguments: What follows it.
+
+    Raises:
+        SystemExit: The command line is wrong, or asks for help, which has been printed.
+    """
+    signature = inspect.signature(function)
+    described = parse_docstring(inspect.getdoc(function) or "")
+    texts = {param.arg_name: param.description for param in described.params}
+    parser = ArgumentParser(prog=name, description=described.short_description)
+    parser.add_argument("--config", action="config", help="a YAML file with what is given by name")
+    many = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
+    flags = [p for p in signature.parameters.values() if p.annotation is bool and p.default is not p.empty]
+    skipped: set[str | int] = {*many, *(flag.name for flag in flags)}
+    parser.add_function_arguments(function, as_positional=True, skip=skipped, fail_untyped=True)
+    for flag in flags:
+        parser.add_argument(f"--{flag.name}", action=ActionYesNo, default=flag.default, help=texts[flag.name])
+    for each in many:
+        parser.add_argument(each, nargs="+", type=signature.parameters[each].annotation, help=texts[each])
+    names = [re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in arguments]
+    given = parser.instantiate(parser.parse_args(names))
+    positional = [given[p.name] for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    rest = [value for each in many for value in given[each]]
+    named = {p.name: given[p.name] for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    return partial(function, *positional, *rest, **named)

@@ -1,0 +1,81 @@
+"""``grapheme train``: a model of MNIST and its family, or of a folder of pictures."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from grapheme_pyg.cli.data import load
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
+from grapheme_pyg.training import TrainingSettings
+
+# Small data sets take more passes, in smaller steps.
+SMALL = 10_000
+
+
+def train(
+    data: str,
+    *,
+    data_dir: Path | None = None,
+    limit: int | None = None,
+    preset: Literal["base", "small", "tiny"] = "base",
+    mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
+    colour: bool = False,
+    hidden_channels: list[int] | None = None,
+    settings: TrainingSettings | None = None,
+    run_dir: Path | None = None,
+    resume: Path | None = None,
+    remember: bool = False,
+    tensorboard: bool = False,
+    test: bool = True,
+) -> None:
+    """Trains a model and keeps it in a folder, with its settings, metrics and, for sets with test images, a report.
+
+    Args:
+        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``mnist5k``, or a folder with one of pictures for each class.
+        data_dir: Folder with the four IDX files of a set; by default $GRAPHEME_DATA, else they are downloaded once.
+        limit: Use only so many training and test images.
+        preset: Size of the model.
+        mode: How the entities of images are found.
+        colour: Whether pictures of a folder are in colour.
+        hidden_channels: Width of states, by level; the preset's by default.
+        settings: How to train; by default such as suit the number of images.
+        run_dir: Where results go; by default runs/<data>-<date>-<time>.
+        resume: A checkpoint to go on from, of a run with the same options.
+        remember: Whether the model is to remember the training images: to refuse what is unlike them, to retrieve, and
+            to add classes.
+        tensorboard: Whether to write TensorBoard logs too.
+        test: Whether to run the test set, at the end.
+    """
+    in_channels = 3 if colour else 1
+    found = load(data, data_dir, in_channels, limit)
+    if settings is None:
+        settings = TrainingSettings()
+        if len(found.training.images) < SMALL:
+            settings = replace(settings, epochs=40, batch_size=64)
+    torch.manual_seed(settings.seed)
+    chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
+    vision = {"mode": mode, "in_channels": in_channels}
+    model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
+    if run_dir is None:
+        run_dir = new_run_dir(found.name) if resume is None else resume.parent.parent
+    seconds = train_run(
+        model,
+        found.training,
+        found.validation,
+        name=found.name,
+        settings=settings,
+        run_dir=run_dir,
+        resume=resume,
+        tensorboard=tensorboard,
+        remember=remember,
+    )
+    if found.test is None or not test:
+        return
+    accuracy = evaluate_run(model, *found.test, name=f"{found.name}, test images", folder=run_dir)
+    result = {"dataset": found.name, "test_accuracy": accuracy, "seed": settings.seed, "seconds": seconds}
+    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
+    print(f"test accuracy {100 * accuracy:.2f} % on {found.name}, {len(found.test.images):,} images")

@@ -1,0 +1,79 @@
+"""The page: a canvas, and what the model makes of what is drawn on it."""
+
+from typing import Any
+
+import gradio as gr
+from gradio.themes import Default
+
+from grapheme_pyg.demo.drawing import to_image
+from grapheme_pyg.demo.reading import draw_graph, draw_levels, draw_reasons, draw_templates, read
+from grapheme_pyg.model import ImageClassificationModel
+
+TITLE = "Draw a digit"
+HELP = "Draw one digit with the mouse, large, in the square. Every stroke is read at once."
+# Pixels. Strokes of MNIST are about an eighth as wide as the digits are high, and those are about as high as this page.
+CANVAS, BRUSH = 360, 28
+CSS = ".gradio-container {max-width: 1320px !important; margin: auto}"
+# The sketchpad starts without a tool, and takes no stroke until one is chosen: whenever there is none, the brush is.
+BRUSH_READY = """() => setInterval(() => {
+    const find = name => document.querySelector(`#drawing button[aria-label="${name}"]`);
+    const [brush, eraser] = [find('Brush'), find('Erase')];
+    if (brush && ![brush, eraser].some(tool => tool?.classList.contains('highlight'))) brush.click();
+}, 200)"""
+
+
+def make_theme() -> Default:
+    """Gradio's own, with the fonts of the machine: others would be fetched from the network."""
+    return Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+
+
+def make_page(model: ImageClassificationModel) -> gr.Blocks:
+    """The page, not yet served.
+
+    Args:
+        model: In evaluation mode, trained on digits of MNIST's form.
+    """
+
+    def answer(value: dict[str, Any] | None) -> tuple[Any, ...]:
+        drawing = to_image(value)
+        if drawing is None:
+            return (None,) * 5
+        reading = read(model, drawing)
+        shares = dict(zip(model.classes, reading.prediction.probabilities[0].tolist(), strict=True))
+        figures = (
+            draw_graph(reading),
+            draw_reasons(reading),
+            draw_templates(reading, model),
+            draw_levels(reading, model),
+        )
+        return shares, *figures
+
+    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    with page:
+        gr.Markdown(f"# {TITLE}\n{HELP}")
+        with gr.Row():
+            with gr.Column(min_width=CANVAS + 20):
+                pad = gr.Sketchpad(
+                    type="pil",
+                    image_mode="RGBA",
+                    canvas_size=(CANVAS, CANVAS),
+                    fixed_canvas=True,
+                    height=CANVAS + 90,
+                    brush=gr.Brush(BRUSH, colors=["#000000"], default_color="#000000", color_mode="fixed"),
+                    layers=False,
+                    transforms=(),
+                    buttons=[],
+                    label="Your drawing",
+                    elem_id="drawing",
+                )
+                label = gr.Label(num_top_classes=3, label="What it is", elem_id="answer")
+            with gr.Column(min_width=320):
+                graph = gr.Plot(show_label=False, format="png", elem_id="graph")
+                reasons = gr.Plot(show_label=False, format="png", elem_id="reasons")
+            with gr.Column(min_width=320):
+                templates = gr.Plot(show_label=False, format="png", elem_id="templates")
+        levels = gr.Plot(show_label=False, format="png", elem_id="levels")
+        outputs: list[gr.components.Component] = [label, graph, reasons, templates, levels]
+        pad.change(answer, pad, outputs, trigger_mode="always_last", show_progress="hidden")
+        page.load(js=BRUSH_READY)
+    return page

@@ -1,0 +1,126 @@
+"""Attributions of a class to the edges and features of a graph, by PyG's explainers and by one gradient."""
+
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.explain import CaptumExplainer, Explainer, ExplainerAlgorithm, GNNExplainer
+from torch_geometric.explain.algorithm.utils import set_masks
+
+if TYPE_CHECKING:
+    from grapheme_pyg.model import ImageClassificationModel
+
+METHODS = ("gradient", "integrated", "gnnexplainer")
+# Points of the path of integrated gradients.
+STEPS = 50
+# In the order of `ImageClassificationModel.forward_graph`: Captum hands them over by position.
+FIELDS = ("edge_type", "node_type", "level", "edge_attr")
+
+
+def log_odds(logits: Tensor, target: int) -> Tensor:
+    r"""How much a class leads the others together: :math:`z_t - \log\sum_{k \ne t} e^{z_k}`, the logit of its share.
+
+    Cosines with templates rise and fall together, so a single logit also says how clear an image is in general; a lead
+    leaves that out.
+
+    Args:
+        logits: ``[batch_size, num_classes]``.
+        target: Number of the class.
+
+    Returns:
+        ``[batch_size]``; the logit itself where there is one class.
+    """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    others = torch.cat([logits[:, :target], logits[:, target + 1 :]], dim=1)
+    return logits[:, target] - others.logsumexp(dim=1)
+
+
+class Lead(nn.Module):
+    """What explainers call: a graph's fields → :func:`log_odds` of a class, ``[1]``, or logits if there is none."""
+
+    def __init__(self, model: "ImageClassificationModel", target: int | None) -> None:
+        super().__init__()
+        self.model, self.target = model, target
+
+    def forward(self, x: Tensor, edge_index: Tensor, *fields: Tensor | None, **named: Tensor | None) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.model.forward_graph(x, edge_index, *fields, **named)  # type: ignore[arg-type]
+        return logits if self.target is None else log_odds(logits, self.target)
+
+
+def frozen_copy(model: "ImageClassificationModel") -> "ImageClassificationModel":
+    """A copy on the CPU, in evaluation mode and without gradients, which shares what it does not change.
+
+    Explainers hang masks into a model; in a copy they are in nobody's way.
+    """
+    memo: dict[int, object] = {id(model.vision): model.vision}
+    memo |= {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()}
+    memo |= {id(buffer): buffer for buffer in model.buffers()}
+    return deepcopy(model, memo).eval().cpu()
+
+
+def attribute(
+    model: "ImageClassificationModel", graph: Data, target: int, method: str, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Attributions of a class to the edges and features of a graph.
+
+    Args:
+        model: A copy of one's own; it is left with masks.
+        graph: Of one image.
+        target: Number of the class.
+        method: One of ``METHODS``; see :func:`grapheme_pyg.explanation.explain`.
+        seed: Where ``"gnnexplainer"`` starts.
+
+    Returns:
+        ``[num_edges]`` and ``[num_nodes, num_features]``.
+    """
+    if method == "gradient":
+        return gradient(Lead(model, target), graph)
+    algorithm: ExplainerAlgorithm
+    if method == "integrated":
+        try:
+            algorithm = CaptumExplainer("IntegratedGradients", n_steps=STEPS)
+        except ModuleNotFoundError as error:
+            raise ImportError('method="integrated" needs Captum: pip install "grapheme-pyg[explain]"') from error
+        of_class: int | None = target
+        mode = {"mode": "regression", "task_level": "graph", "return_type": "raw"}
+    else:
+        algorithm, of_class = GNNExplainer(), None
+        mode = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
+    explainer = Explainer(
+        Lead(model, of_class),
+        algorithm,
+        explanation_type="phenomenon",
+        node_mask_type="attributes",
+        # Explainers refuse a mask that nothing depends on.
+        edge_mask_type="object" if graph.num_edges else None,
+        model_config=mode,
+    )
+    with torch.random.fork_rng(devices=[]):
+        # GNNExplainer draws from this generator; `torch.manual_seed` would change those of GPUs too.
+        torch.default_generator.manual_seed(seed)
+        fields = {name: graph.get(name) for name in FIELDS}
+        found = explainer(graph.x, graph.edge_index, target=torch.tensor([target]), **fields)
+    edges = found.edge_mask if graph.num_edges else graph.x.new_zeros(0)
+    return edges.detach(), found.node_mask.detach()
+
+
+def gradient(score: nn.Module, graph: Data) -> tuple[Tensor, Tensor]:
+    """Slopes of a score along a mask of ones over edges, and features times their slopes, by one backward pass.
+
+    Args:
+        score: Takes ``x``, ``edge_index`` and ``FIELDS``; holds modules that take masks.
+        graph: Of one image.
+
+    Returns:
+        ``[num_edges]`` and ``[num_nodes, num_features]``.
+    """
+    x = graph.x.clone().requires_grad_()
+    mask = torch.ones(graph.num_edges, dtype=x.dtype, requires_grad=True)
+    set_masks(score, mask, graph.edge_index, apply_sigmoid=False)
+    found = score(x, graph.edge_index, **{name: graph.get(name) for name in FIELDS})
+    edges, features = torch.autograd.grad(found.sum(), (mask, x), materialize_grads=True)
+    return edges, (features * x).detach()

@@ -1,0 +1,177 @@
+"""InputFormat: what an exported model reads, in words that JSON has."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.vision.grid import GridFinder
+
+FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """Nodes of one type that a generation reads.
+
+    Attributes:
+        node_type: Its name.
+        generations: The earlier generations that have nodes of that type; rows count through one after the other.
+        edge_types: For each relation, in the order of the weights, its number in the field ``edge_type`` of graphs.
+        relations: Their names.
+    """
+
+    node_type: str
+    generations: list[int]
+    edge_types: list[int]
+    relations: list[str]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Nodes of one type and level, which are computed together.
+
+    Attributes:
+        name: Of the node type.
+        node_type: Its number in the field ``node_type`` of graphs.
+        level: In the field ``level`` of graphs.
+        num_features: How many leading columns of the field ``x`` its nodes use; 0 if none.
+        sources: Whose states they read.
+    """
+
+    name: str
+    node_type: int
+    level: int
+    num_features: int
+    sources: list[Source]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Which nodes are pooled together.
+
+    Attributes:
+        generations: Those whose nodes may be; rows count through one after the other.
+        node_types: Nodes of these are, and with them all that no edge leaves.
+    """
+
+    generations: list[int]
+    node_types: list[int]
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """The tensors that an exported model reads, and what makes them; docs/export.md has the whole of it.
+
+    Attributes:
+        classes: Names, in the order of the logits.
+        generations: In the order in which they are computed.
+        readouts: One for each kind of node that is pooled for itself.
+        edge_dim: Width of edge attributes; 0 if none are read.
+        single: Whether a node has at most one neighbour of each relation.
+        max_size: Images have at most so many pixels a side.
+        vision: The settings of :class:`grapheme_pyg.VisionBrain` that graphs are made with.
+    """
+
+    classes: list[str]
+    generations: list[Generation]
+    readouts: list[Readout]
+    edge_dim: int
+    single: bool
+    max_size: int
+    vision: dict[str, Any]
+
+    @classmethod
+    def of(cls, model: ImageClassificationModel, max_size: int) -> Self:
+        """What an exported model reads of images of up to ``max_size`` pixels a side.
+
+        Raises:
+            ValueError: ``max_size`` is not a positive integer.
+        """
+        if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
+            raise ValueError(f"max_size: expected a positive integer, got {max_size!r}")
+        vision = model.vision
+        known: dict[int, list[int]] = {}
+        generations = []
+        for number, (level, node_type) in enumerate(vision.generations(max_size)):
+            generations.append(_generation(model, node_type, level, known))
+            known.setdefault(node_type, []).append(number)
+        return cls(
+            classes=list(model.classes),
+            generations=generations,
+            readouts=_readouts(model, generations),
+            edge_dim=model.dag.edge_dim,
+            # Where cells are alone, each is in one place beside another; contours and detections know no places.
+            single=isinstance(vision.finder, GridFinder) and not (vision.contours or vision.detections),
+            max_size=max_size,
+            vision=vision.config,
+        )
+
+    @property
+    def inputs(self) -> dict[str, tuple[int | str, ...]]:
+        """Names and shapes of the tensors, in order; lengths that a graph decides have names."""
+        shapes: dict[str, tuple[int | str, ...]] = {}
+        for number, generation in enumerate(self.generations):
+            nodes = f"nodes_{number}"
+            if generation.num_features:
+                shapes[f"x_{number}"] = (nodes, generation.num_features)
+            for source in generation.sources:
+                name = f"{number}_{source.node_type}"
+                most = 1 if self.single else f"most_{name}"
+                shapes[f"neighbours_{name}"] = (nodes, len(source.relations), most)
+                if self.edge_dim:
+                    shapes[f"edge_attr_{name}"] = (nodes, len(source.relations), most, self.edge_dim)
+        for number in range(len(self.readouts)):
+            shapes[f"readout_{number}"] = ("graphs", f"pooled_{number}")
+        return shapes
+
+    def to_json(self) -> str:
+        """As JSON, with the format's name and version."""
+        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The reverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: It is of another format or version, lacks a field, or is no JSON.
+        """
+        fields = json.loads(text)
+        came = (fields.pop("format", None), fields.pop("format_version", None)) if isinstance(fields, dict) else None
+        if came != (FORMAT, FORMAT_VERSION):
+            raise ValueError(f"format: expected {(FORMAT, FORMAT_VERSION)}, got {came}")
+        try:
+            generations = [
+                Generation(**(one | {"sources": [Source(**source) for source in one["sources"]]}))
+                for one in fields["generations"]
+            ]
+            readouts = [Readout(**one) for one in fields["readouts"]]
+            return cls(**(fields | {"generations": generations, "readouts": readouts}))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"format: expected the fields of version {FORMAT_VERSION}, got {error}") from error
+
+
+def _generation(model: ImageClassificationModel, node_type: int, level: int, known: dict[int, list[int]]) -> Generation:
+    vocabulary = model.dag.vocabulary
+    sources = []
+    for pair, (source, target) in vocabulary.ends_of_pair.items():
+        if target == node_type and source in known:
+            number = vocabulary.pairs.index(pair)
+            edge_types = [i for i, of_pair in enumerate(vocabulary.pair_of_type) if of_pair == number]
+            name, relations = vocabulary.node_types[source], vocabulary.relations[pair]
+            sources.append(Source(name, list(known[source]), edge_types, list(relations)))
+    name, num_features = vocabulary.node_types[node_type], model.dag.in_channels[node_type]
+    return Generation(name, node_type, level, num_features, sources)
+
+
+def _readouts(model: ImageClassificationModel, generations: list[Generation]) -> list[Readout]:
+    if model.readout.method == "sinks":
+        return [Readout(list(range(len(generations))), [])]
+    kinds, read = model.readout.kind.tolist(), model.readout.read.tolist()
+    return [
+        Readout(
+            [i for i, generation in enumerate(generations) if kinds[generation.node_type] == kind],
+            [i for i, (own, yes) in enumerate(zip(kinds, read, strict=True)) if yes and own == kind],
+        )
+        for kind in range(model.readout.num_kinds)
+    ]

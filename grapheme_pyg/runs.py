@@ -1,0 +1,159 @@
+"""A training run in a folder: settings, metrics, checkpoints, the model, and how good it is."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.report import write_report
+from grapheme_pyg.training import TrainingSettings, fit
+from grapheme_pyg.training.fit import METRICS
+from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    Labelled = tuple[Tensor | Sequence[Tensor], Tensor]
+
+DRAWN_IMAGES = 6
+# Folders of a run.
+MODEL, REPORT = "model", "report"
+
+
+def new_run_dir(name: str) -> Path:
+    """``runs/<name>-<date>-<time>``."""
+    return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def train_run(
+    model: ImageClassificationModel,
+    training: "Labelled",
+    validation: "Labelled",
+    *,
+    name: str,
+    settings: TrainingSettings,
+    run_dir: Path,
+    resume: Path | None = None,
+    tensorboard: bool = False,
+    remember: bool = False,
+) -> float:
+    """Trains a model, calibrates it, and keeps all that is worth keeping in a folder.
+
+    The files are ``settings.json``, ``metrics.csv``, ``checkpoints/last.ckpt``, ``learning_curves.png`` and ``model``.
+
+    Args:
+        model: To train, in place.
+        training: Images and labels, as :func:`grapheme_pyg.fit` takes them.
+        validation: The same, held out: for the accuracy after each epoch, and for the temperature.
+        name: Of the data.
+        settings: How to train.
+        run_dir: The folder; made if missing.
+        resume: A checkpoint to go on from, of a run with the same model and settings.
+        tensorboard: Whether to write TensorBoard logs too.
+        remember: Whether the model is to remember the training images.
+
+    Returns:
+        Seconds of training.
+
+    Raises:
+        ValueError: The folder has a run that is not resumed; or as :func:`grapheme_pyg.fit`.
+    """
+    # One that has not come to the end of an epoch is no loss.
+    if (run_dir / METRICS).exists() and resume is None:
+        raise ValueError(f"run_dir: expected a folder without a run, got {run_dir}; choose another, or resume")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    num_weights = sum(weight.numel() for weight in model.parameters())
+    described = {
+        "dataset": name,
+        "training_images": len(training[0]),
+        "validation_images": len(validation[0]),
+        "num_weights": num_weights,
+        "training": asdict(settings),
+        "vision": model.vision.config,
+        "model": model.config,
+    }
+    if resume is None:
+        (run_dir / "settings.json").write_text(json.dumps(described, indent=2) + "\n")
+    counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
+    print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
+    started = time.perf_counter()
+    metrics = fit(
+        model,
+        *training,
+        validation=validation,
+        settings=settings,
+        run_dir=run_dir,
+        resume=resume,
+        tensorboard=tensorboard,
+    )
+    seconds = time.perf_counter() - started
+    print(f"trained {name} in {seconds:.0f} s")
+    if remember:
+        model.remember(*training)
+    model.calibrate(*validation)
+    model.save_pretrained(run_dir / MODEL)
+    curves = draw_learning_curves(metrics)
+    curves.suptitle(name)
+    curves.savefig(run_dir / "learning_curves.png")
+    return seconds
+
+
+def evaluate_run(
+    model: ImageClassificationModel,
+    images: "Tensor | Sequence[Tensor]",
+    labels: "Tensor",
+    *,
+    name: str,
+    folder: Path,
+    views: int = 1,
+) -> float:
+    """Says how good a model is on images that it has not seen.
+
+    The files are ``report/…``, see :func:`grapheme_pyg.report.write_report`, and ``predictions.png`` with a few images.
+
+    Args:
+        model: The model.
+        images: N, as :meth:`VisionBrain.batch` takes them.
+        labels: ``[N]`` int64, in [0, num_classes).
+        name: What they are, such as ``"mnist, test images"``.
+        folder: Where to write; made if missing.
+        views: Over how many shifted views of each image to average.
+
+    Returns:
+        The accuracy, in [0, 1].
+
+    Raises:
+        ValueError: An argument is not as above.
+    """
+    prediction = model.predict(images, views=views)
+    hits = prediction.probabilities.argmax(dim=1) == labels
+    write_report(
+        folder / REPORT,
+        name=name,
+        probabilities=prediction.probabilities,
+        images=images,
+        labels=labels,
+        vision=model.vision,
+        classes=model.classes,
+    )
+    # Half of what is drawn are mistakes, if there are as many: they teach the most.
+    wrong = (~hits).nonzero().flatten()[: DRAWN_IMAGES // 2].tolist()
+    shown = (hits.nonzero().flatten()[: DRAWN_IMAGES - len(wrong)].tolist() + wrong)[:DRAWN_IMAGES]
+    chosen = [images[i] for i in shown]
+    figure = draw_predictions(
+        chosen,
+        [model.vision(image) for image in chosen],
+        [str(prediction.labels[i]) for i in shown],
+        prediction.confidences[shown],
+        prediction.similarities[shown],
+        model.classes,
+        truth=[model.classes[int(labels[i])] for i in shown],
+        metadata=model.vision.metadata,
+    )
+    figure.suptitle(name)
+    figure.savefig(folder / "predictions.png")
+    return hits.float().mean().item()

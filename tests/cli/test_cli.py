@@ -1,0 +1,192 @@
+"""The console command, in this process; that it starts in one of its own, and quickly, too."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg.cli import COMMANDS, main
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    ImageClassificationModel.from_preset("tiny", ["ring", "bar", "dot"]).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for name, size in (("ring", (30, 20)), ("bar", (28, 28)), ("dot", (90, 40))):
+        (folder / name).mkdir()
+        for i in range(2):
+            pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+class TestPredict:
+    def test_says_what_the_model_says(self, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        files = sorted(pictures.glob("*/*.png"))
+        code, out, _ = run(capsys, "predict", model, *files, "--json")
+        assert code == 0
+        network = ImageClassificationModel.from_pretrained(model)
+        expected = network.predict([Image.open(file) for file in files])
+        answers = json.loads(out)
+        assert [answer["file"] for answer in answers] == [str(file) for file in files]
+        assert [answer["label"] for answer in answers] == expected.labels
+        for answer, probabilities in zip(answers, expected.probabilities, strict=True):
+            first, second = probabilities.topk(2).values.tolist()
+            assert answer["confidence"] == pytest.approx(first)
+            assert answer["runner_up"]["confidence"] == pytest.approx(second)
+            assert {answer["label"], answer["runner_up"]["label"]} < set(network.classes)
+
+    def test_broken_files_are_named_and_others_answered(
+        self, model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        broken = tmp_path / "broken.png"
+        broken.write_bytes(b"\x89PNG but no more")
+        good = pictures / "bar/0.png"
+        code, out, err = run(capsys, "predict", model, broken, good, "--json")
+        assert code == 1
+        assert err.count("\n") == 1
+        assert "broken.png" in err
+        first, second = json.loads(out)
+        assert set(first) == {"file", "error"}
+        assert second["file"] == str(good)
+        code, out, err = run(capsys, "predict", model, good, tmp_path / "missing.png")
+        assert (code, out.count("\n"), err.count("\n")) == (1, 1, 1)
+
+    def test_lines(self, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        _, out, _ = run(capsys, "predict", model, pictures / "bar/0.png")
+        assert out.startswith(f"{pictures / 'bar/0.png'}: ")
+        assert " %), then " in out
+
+
+class TestWrongUsage:
+    def test_unknown_commands(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, err = run(capsys, "divine")
+        assert code == 2
+        assert err == f"grapheme: expected one of {', '.join(COMMANDS)}, got 'divine'\n"
+        assert run(capsys)[0] == 2
+
+    def test_unknown_options(self, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit) as stopped:
+            main(["info", str(model), "--loud"])
+        assert stopped.value.code == 2
+        assert "--loud" in capsys.readouterr().err
+
+    def test_missing_models(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, err = run(capsys, "info", tmp_path)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "config.json" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if command == "demo":
+        pytest.importorskip("gradio", reason="an extra")
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    assert "--config" in out
+    assert "Args:" not in out
+
+
+def test_info(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "info", model, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["classes"] == ["ring", "bar", "dot"]
+    assert facts["weights"] == sum(facts["weights_by_part"].values())
+    _, out, _ = run(capsys, "info", model)
+    assert "ring, bar, dot" in out
+
+
+def test_evaluate_a_folder(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "evaluate", model, pictures, "--json", "--report", tmp_path / "report")
+    assert code == 0
+    found = json.loads(out)
+    network = ImageClassificationModel.from_pretrained(model)
+    files = sorted(pictures.glob("*/*.png"))
+    labels = network.predict([Image.open(file) for file in files]).labels
+    hits = sum(label == file.parent.name for label, file in zip(labels, files, strict=True))
+    assert found["accuracy"] == pytest.approx(hits / 6)
+    assert (tmp_path / "report/report/report.md").is_file()
+    (pictures / "ring").rename(pictures / "square")
+    try:
+        code, _, err = run(capsys, "evaluate", model, pictures)
+        assert code == 1
+        assert "['square']" in err
+    finally:
+        (pictures / "square").rename(pictures / "ring")
+
+
+def test_settings_from_a_file(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", str(model), "x.png", "--views", "3", "--json", "--print_config"])
+    shown = capsys.readouterr().out
+    assert "views: 3" in shown
+    config = tmp_path / "config.yaml"
+    config.write_text("views: 3\njson: true\n")
+    code, out, _ = run(capsys, "predict", model, pictures / "bar/0.png", "--config", config)
+    network = ImageClassificationModel.from_pretrained(model)
+    expected = network.predict([Image.open(pictures / "bar/0.png")], views=3)
+    assert code == 0
+    assert json.loads(out)[0]["confidence"] == pytest.approx(float(expected.confidences[0]))
+
+
+def test_draw_and_explain(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pictures / "bar/0.png"
+    for options in (("draw", model, "--image", image), ("draw", model), ("explain", model, image)):
+        out = tmp_path / "out.png"
+        code, printed, _ = run(capsys, *options, "--out", out)
+        assert (code, printed) == (0, f"{out}\n")
+        with Image.open(out) as drawn:
+            assert min(drawn.size) > 300
+        out.unlink()
+    code, _, err = run(capsys, "explain", model, image, "--target", "square")
+    assert code == 1
+    assert "target: expected one of ['ring', 'bar', 'dot'], got 'square'" in err
+
+
+def test_as_a_program(model: Path, pictures: Path) -> None:
+    command = [sys.executable, "-m", "grapheme_pyg", "predict", str(model), str(pictures / "dot/1.png"), "--json"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(finished.stdout)[0]["label"] in ("ring", "bar", "dot")
+    assert finished.stderr == ""
+
+
+def test_what_is_not_asked_for_is_not_imported(model: Path) -> None:
+    code = f"import sys; from grapheme_pyg.cli import main; main(['info', {str(model)!r}]); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pytorch_lightning", "matplotlib", "networkx", "gradio", "captum"} & set(loaded)
+
+
+@pytest.mark.slow
+def test_train_on_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--preset", "tiny", "--settings.epochs", 1, "--settings.batch_size", 2, "--run_dir", tmp_path / "run")
+    code, out, _ = run(capsys, "train", pictures, *options)
+    assert code == 0
+    assert "3 training, 3 validation images" in out
+    code, out, _ = run(capsys, "predict", tmp_path / "run/model", pictures / "bar/0.png", "--json")
+    assert json.loads(out)[0]["label"] in ("ring", "bar", "dot")
+    code, _, err = run(capsys, "train", pictures, *options)
+    assert code == 1
+    assert "expected a folder without a run" in err

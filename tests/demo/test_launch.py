@@ -1,0 +1,155 @@
+"""The page, in a browser that draws on it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg.datasets import Split
+
+pytest.importorskip("gradio", reason="an extra")
+T = TypeVar("T")
+SERVE = "from pathlib import Path; from grapheme_pyg.demo import launch; "
+# Chromium's own pages, and what a page makes itself.
+INNER = ("chrome", "data:", "blob:", "about:")
+# Of a 7, from the middle of the canvas, in pixels.
+STROKE = ((-80, -105), (80, -105), (-10, 115))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start(folder: Path, port: int) -> "subprocess.Popen[str]":
+    command = f"{SERVE}launch(Path({str(folder)!r}), port={port}, open_browser=False)"
+    root = str(Path(__file__).parents[2])
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def wait(found: Callable[[], T], seconds: float = 60) -> T:
+    end = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < end, f"nothing came within {seconds} seconds"
+        time.sleep(0.2)
+    return result
+
+
+def test_broken_models_and_ports(tmp_path: Path) -> None:
+    from grapheme_pyg.demo import launch
+
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        launch(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="expected format and version"):
+        launch(tmp_path)
+    with pytest.raises(ValueError, match="port: expected a number in 1…65535, got 0"):
+        launch(tmp_path, port=0)
+
+
+@pytest.fixture(scope="module")
+def served(digits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a page whose model has learned a few digits; it ends by Ctrl-C, well."""
+    folder = tmp_path_factory.mktemp("model")
+    model = ImageClassificationModel.from_preset("small")
+    images, labels = digits[0]
+    fit(model, images[:4000], labels[:4000], settings=TrainingSettings(epochs=6, batch_size=64), verbose=False)
+    model.save_pretrained(folder)
+    port = free_port()
+    process = start(folder, port)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"Draw at http://127.0.0.1:{port}/ (Ctrl-C stops)\n"
+        yield port
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="for the browser")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if binary is None or driver is None:
+        pytest.skip("no chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    flags = (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+        " disable-component-update disable-sync disable-dev-shm-usage window-size=1360,1640"
+    )
+    for flag in flags.split():
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+def draw(browser: Any) -> None:
+    """Draws a 7 with the mouse, as soon as the page has its brush."""
+    from selenium.webdriver import ActionChains
+
+    wait(lambda: browser.find_elements("css selector", '#drawing button[aria-label="Brush"].highlight'))
+    canvas = browser.find_element("css selector", "#drawing canvas")
+    actions = ActionChains(browser, duration=60)
+    actions.move_to_element_with_offset(canvas, *STROKE[0]).click_and_hold()
+    for (x, y), (to_x, to_y) in pairwise(STROKE):
+        for k in range(1, 7):
+            actions.move_to_element_with_offset(canvas, x + (to_x - x) * k // 6, y + (to_y - y) * k // 6)
+    actions.release().perform()
+
+
+@pytest.mark.slow
+def test_a_drawn_seven_is_read(served: int, browser: Any, tmp_path: Path) -> None:
+    browser.get(f"http://127.0.0.1:{served}")
+    draw(browser)
+    read = wait(
+        lambda: [e.text for e in browser.find_elements("css selector", '#answer [data-testid="label-output-value"]')]
+    )
+    assert read == ["7"]
+    for name in ("graph", "reasons", "templates", "levels"):
+        picture = wait(lambda name=name: browser.find_elements("css selector", f"#{name} img"))[0]
+        wait(lambda picture=picture: picture.get_property("naturalWidth"))
+    # The folder, if one is named, keeps what was seen, for docs/demo.md.
+    folder = Path(os.environ.get("GRAPHEME_SCREENSHOTS", tmp_path))
+    assert browser.save_screenshot(str(folder / "demo.png"))
+
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    outside = [url for url in asked if not url.startswith((f"http://127.0.0.1:{served}/", *INNER))]
+    assert len(asked) > 5
+    assert outside == []
+
+    # An empty page has no answer, and the brush is there again.
+    browser.find_element("css selector", '#drawing button[aria-label="Clear canvas"]').click()
+    wait(lambda: not browser.find_elements("css selector", "#graph img"))
+    draw(browser)
+    wait(lambda: browser.find_elements("css selector", "#graph img"))
+
+
+@pytest.mark.slow
+def test_only_this_machine_is_served(served: int) -> None:
+    with socket.create_connection(("127.0.0.1", served), timeout=5):
+        pass
+    # The whole of 127/8 is this machine, but the page is bound to one address of it.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", served), timeout=5)
