@@ -40,8 +40,16 @@ Orders = list[Tensor]
 class Logit(Lead):
     """A logit instead of its lead over the others, to compare."""
 
-    def forward(self, x: Tensor, edge_index: Tensor, *fields: Tensor | None, **named: Tensor | None) -> Tensor:
-        return self.model.forward_graph(x, edge_index, *fields, **named)[:, self.target]  # type: ignore[arg-type]
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_type: Tensor,
+        node_type: Tensor | None = None,
+        level: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> Tensor:
+        return self.model.forward_graph(x, edge_index, edge_type, node_type, level, edge_attr)[:, self.target]
 
 
 def taken(scores: Orders, share: float) -> list[Tensor]:

@@ -52,7 +52,7 @@ class PythonBlock(SphinxDirective):
         try:
             with redirect_stdout(printed), chdir(folder / "scratch"):
                 value = execute(source, page["names"])
-        except Exception:
+        except Exception:  # whatever the code of a page may raise
             log.error("code failed:\n%s", traceback.format_exc(), location=self.get_location())
             return [code]
         if value is not None and not isinstance(value, Figure | Axes):

@@ -28,7 +28,7 @@ def lines(edges: list[float], max_edges: int = 100) -> LineCollection:
 
 def test_colours() -> None:
     ax = draw_explanation(explanation([1.0]), IMAGE)
-    red, green, blue, alpha = ax.images[1].get_array().transpose(2, 0, 1)  # type: ignore[union-attr]
+    red, green, blue, alpha = ax.images[1].get_array().transpose(2, 0, 1)
     assert alpha.tolist() == [[0, 1, 0.5], [0, 0, 0]]
     assert red[0, 1] > 2 * blue[0, 1]
     assert blue[0, 2] > 2 * red[0, 2]

@@ -45,9 +45,17 @@ class Lead(nn.Module):
         super().__init__()
         self.model, self.target = model, target
 
-    def forward(self, x: Tensor, edge_index: Tensor, *fields: Tensor | None, **named: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        edge_index: Tensor,
+        edge_type: Tensor,
+        node_type: Tensor | None = None,
+        level: Tensor | None = None,
+        edge_attr: Tensor | None = None,
+    ) -> Tensor:
         """See the class."""
-        logits: Tensor = self.model.forward_graph(x, edge_index, *fields, **named)  # type: ignore[arg-type]
+        logits: Tensor = self.model.forward_graph(x, edge_index, edge_type, node_type, level, edge_attr)
         return logits if self.target is None else log_odds(logits, self.target)
 
 

@@ -95,7 +95,7 @@ def _format_in_program(path: Path) -> str | None:
 def _format_in_onnx(path: Path) -> str | None:
     try:
         import onnx
-        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from google.protobuf.message import DecodeError
     except ImportError as error:
         raise ImportError(f'{error.name} is needed to read ONNX: pip install "grapheme-pyg[onnx]"') from error
     try:

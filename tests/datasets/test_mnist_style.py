@@ -89,7 +89,7 @@ def test_bad_images() -> None:
     with pytest.raises(ValueError, match="image: expected shape"):
         mnist_style(np.zeros(28, np.uint8))
     with pytest.raises(ValueError, match="got str"):
-        mnist_style("7.png")  # type: ignore[arg-type]
+        mnist_style("7.png")
 
 
 @pytest.mark.parametrize("name", CHANGES)
