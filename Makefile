@@ -1,12 +1,13 @@
-# Everything runs in a virtual environment of its own, .venv, made from pinned constraints.
+# Everything runs in a virtual environment of its own, .venv, made of archives whose SHA-256 sums are in locked/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/pip install --quiet --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --no-deps
+LOCKED := $(INSTALL) --require-hashes --requirement
 # Options for the example: make mnist ARGS="--epochs 3"
 ARGS ?=
 
-.PHONY: mnist test slow-test lint docs picture results bench clean
+.PHONY: mnist test slow-test lint docs picture results bench reliability pins lock clean
 
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
@@ -37,20 +38,39 @@ results: $(VENV)/.installed
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/speed.py $(ARGS)
 
-# PyTorch comes first and by its exact version, so that a CPU build that is already at hand, or that
-# PIP_EXTRA_INDEX_URL points to, is taken.
-$(VENV)/.torch: constraints.txt
+# The table on the page on reliability; about an hour, goes on where it was stopped
+reliability: $(VENV)/.installed-dev
+	$(BIN)/python reliability/every_promise.py $(ARGS)
+
+# Whether versions are exact, locked, free of known holes, and those that are installed
+pins: $(VENV)/.installed-dev
+	$(BIN)/python tools/check_pins.py
+
+# The hashes of all archives, after a change of constraints.txt
+lock: $(VENV)/.installed-dev
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/lock.py
+
+# PyTorch comes first. Its CPU build, which needs none of CUDA's libraries, is taken where it is at hand or
+# PIP_EXTRA_INDEX_URL points to it; else the build that PyPI has. If pip fails for another reason, so does this.
+$(VENV)/.torch: locked/torch-cpu.txt locked/torch.txt locked/cuda.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) torch
+	$(LOCKED) locked/torch-cpu.txt 2> $(VENV)/torch-cpu.log || \
+		if grep -q "No matching distribution" $(VENV)/torch-cpu.log; then \
+			$(LOCKED) locked/torch.txt && $(LOCKED) locked/cuda.txt; \
+		else \
+			cat $(VENV)/torch-cpu.log; exit 1; \
+		fi
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.torch pyproject.toml setup.py $(wildcard grapheme_pyg/native/*.[chi]*)
-	$(INSTALL) --editable '.[train,plot,mnist5k,superpixel]'
+# The package itself is built with the setuptools that is locked.
+$(VENV)/.installed: $(VENV)/.torch locked/train.txt pyproject.toml setup.py $(wildcard grapheme_pyg/native/*.[chi]*)
+	$(LOCKED) locked/train.txt
+	$(INSTALL) --no-build-isolation --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL) --editable '.[dev]'
+$(VENV)/.installed-dev: $(VENV)/.installed locked/dev.txt
+	$(LOCKED) locked/dev.txt
 	touch $@
 
 clean:

@@ -25,6 +25,8 @@ from torch_geometric.nn import GATv2Conv, GCNConv, RGCNConv
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.evaluation import evaluate
+from grapheme_pyg.nn.graph_input import GraphInput
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 HEADS = 4
 # Ours in a smaller size than the mode's default, for the others' sake; and channels for which they have about as many
@@ -41,6 +43,7 @@ class Stack(nn.Module):
     def __init__(self, kind: str, vision: VisionBrain, channels: int) -> None:
         super().__init__()
         self.kind = kind
+        self.input = GraphInput(EdgeVocabulary(vision.metadata), vision.num_features, edge_dim=3)
         self.types = nn.Parameter(torch.empty(len(vision.metadata[0]), vision.num_features, channels))
         nn.init.kaiming_uniform_(self.types.flatten(0, 1), nonlinearity="relu")
         num_layers = len(vision.metadata[0]) - 1
@@ -63,6 +66,8 @@ class Stack(nn.Module):
         level: Tensor,  # noqa: ARG002  the sweep's; all layers see all nodes
         edge_attr: Tensor,
         nodes: list[Tensor],
+        *,
+        checked: bool,  # noqa: ARG002  the model has done so
     ) -> list[Tensor]:
         """States of the chosen nodes."""
         # A matrix for each node type, as the nodes of a type lie together once they are sorted.

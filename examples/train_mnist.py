@@ -2,6 +2,7 @@
 
     python examples/train_mnist.py
     python examples/train_mnist.py --epochs 3 --hidden 16 32 48 --accumulate 2
+    torchrun --nnodes=2 --node-rank=0 --master-addr=HOST --nproc-per-node=1 examples/train_mnist.py
 
 The last images of the training set are held out for validation. The test set is run once, on the final weights.
 """
@@ -22,7 +23,8 @@ from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, l
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
-from grapheme_pyg.training.settings import DEVICES, LOADERS, LOSSES, OPTIMIZERS, PRECISIONS
+from grapheme_pyg.training.processes import Processes
+from grapheme_pyg.training.settings import DEVICES, LOADERS, LOSSES, NONFINITE, OPTIMIZERS, PRECISIONS
 from grapheme_pyg.vision.brain import FINDERS
 
 DEFAULTS = TrainingSettings()
@@ -120,7 +122,28 @@ def parse_arguments() -> argparse.Namespace:
         help="keep the training images in the model: to refuse, add classes, retrieve",
     )
     run.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/<dataset>-<date>-<time>)")
-    run.add_argument("--resume", metavar="CKPT", help="go on from a checkpoint of a run with the same options")
+    run.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run of the same options in --run-dir, or the newest one of this data set",
+    )
+    run.add_argument(
+        "--checkpoint-every",
+        type=int,
+        default=DEFAULTS.checkpoint_every,
+        metavar="N",
+        help="steps between checkpoints, beside those after epochs (default: %(default)s)",
+    )
+    run.add_argument(
+        "--nonfinite", choices=NONFINITE, default=DEFAULTS.nonfinite, help="at a loss of NaN (default: %(default)s)"
+    )
+    run.add_argument(
+        "--patience",
+        type=float,
+        default=DEFAULTS.patience,
+        metavar="S",
+        help="seconds to wait for other processes (default: %(default)s)",
+    )
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs too")
     arguments = parser.parse_args()
     if arguments.limit is not None and arguments.limit < 2:
@@ -169,11 +192,7 @@ def main() -> None:
         vision=given(arguments, "mode", "rounds", "margin", "threshold"),
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
-    # A checkpoint lies in <run>/checkpoints: a resumed run goes on in its folder.
-    resume = None if arguments.resume is None else Path(arguments.resume)
-    run_dir = new_run_dir(data.name) if resume is None else resume.parent.parent
-    if arguments.run_dir is not None:
-        run_dir = Path(arguments.run_dir)
+    run_dir = Path(arguments.run_dir or new_run_dir(data.name, resume=arguments.resume))
     seconds = train_run(
         model,
         training,
@@ -181,11 +200,11 @@ def main() -> None:
         name=data.name,
         settings=settings,
         run_dir=run_dir,
-        resume=resume,
+        resume=arguments.resume,
         tensorboard=arguments.tensorboard,
         remember=arguments.remember,
     )
-    if arguments.validate_only:
+    if arguments.validate_only or not Processes.of_environment().writes:
         return
     name = f"{data.name}, test images"
     accuracy = evaluate_run(model, *test, name=name, folder=run_dir, views=arguments.views)
@@ -206,3 +225,5 @@ if __name__ == "__main__":
         main()
     except (ValueError, OSError) as error:
         sys.exit(f"train_mnist.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,16 +1,16 @@
 """Image classification with one directed acyclic graph per image, on PyTorch Geometric."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from grapheme_pyg.augmentation import RandomWarp
-from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.nn import ClassificationBrain, DagNN
-from grapheme_pyg.prediction import Prediction
-from grapheme_pyg.vision import ImageGraph, VisionBrain
-
 if TYPE_CHECKING:
+    from grapheme_pyg.augmentation import RandomWarp
     from grapheme_pyg.explanation import explain
+    from grapheme_pyg.model import ImageClassificationModel
+    from grapheme_pyg.nn import ClassificationBrain, DagNN
+    from grapheme_pyg.prediction import Prediction
     from grapheme_pyg.training import TrainingSettings, fit
+    from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 __version__ = "0.1.0"
 
@@ -27,20 +27,37 @@ __all__ = [
     "fit",
 ]
 
+# Where each name comes from. They are imported when they are asked for: PyTorch and PyG take three seconds, Lightning
+# two more, and those who want a version or the command's help need not wait for them.
+_MODULES = {
+    "ClassificationBrain": "nn",
+    "DagNN": "nn",
+    "ImageClassificationModel": "model",
+    "ImageGraph": "vision",
+    "Prediction": "prediction",
+    "RandomWarp": "augmentation",
+    "TrainingSettings": "training",
+    "VisionBrain": "vision",
+    "explain": "explanation",
+    "fit": "training",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # So do PyG's explainers, one.
-    if name == "explain":
-        from grapheme_pyg.explanation import explain
+    if name in _MODULES.values():
+        return import_module(f"{__name__}.{name}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name != "pytorch_lightning":
+            raise
+        raise ImportError(f'{name} needs PyTorch Lightning: pip install "grapheme-pyg[train]"') from error
+    # From now on it is found without this function.
+    found = globals()[name] = getattr(module, name)
+    return found
 
-        return explain
-    # Lightning takes two seconds to import: only those who train wait for it.
-    if name in ("TrainingSettings", "fit"):
-        try:
-            from grapheme_pyg import training
-        except ModuleNotFoundError as error:
-            if error.name != "pytorch_lightning":
-                raise
-            raise ImportError(f'{name} needs PyTorch Lightning: pip install "grapheme-pyg[train]"') from error
-        return getattr(training, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

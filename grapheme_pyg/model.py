@@ -1,6 +1,6 @@
 """ImageClassificationModel: the three parts, composed; saved and loaded without pickle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,13 +8,18 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.model_files import CONFIG, load_model, save_model
+from grapheme_pyg.errors import GraphError, ModelFileError
+from grapheme_pyg.model_config import SHOWN
+from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
+from grapheme_pyg.nn.graph_checks import count_graphs, with_precision
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.readout import Readout
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.on_images import OnImages
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.weights_file import TensorKind
 
 
 class ImageClassificationModel(OnImages):
@@ -123,7 +128,7 @@ class ImageClassificationModel(OnImages):
         return self.classifier.classes
 
     def forward(self, batch: Data | Batch) -> Tensor:
-        """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs."""
+        """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs, which :meth:`check` lets pass."""
         return self.classifier.logits(self.pool(batch))
 
     def embed(self, batch: Data | Batch) -> Tensor:
@@ -132,8 +137,55 @@ class ImageClassificationModel(OnImages):
 
     def pool(self, batch: Data | Batch) -> Tensor:
         """Pooled states ``[batch_size, channels]`` of a graph or a batch of graphs: what embeddings are made of."""
-        fields = ("x", "edge_index", "edge_type", "node_type", "level", "edge_attr", "batch")
-        return self._pool(*(batch.get(name) for name in fields), batch_size=getattr(batch, "num_graphs", 1))
+        return self._pool(*self._fields(batch))
+
+    def check(self, batch: Data | Batch) -> None:
+        """Refuses a graph, or a batch of graphs, that the model cannot compute, on the device where it lies.
+
+        :meth:`forward`, :meth:`embed` and :meth:`pool` check by themselves; this is for graphs from elsewhere, before
+        they are moved to another device.
+
+        Args:
+            batch: A graph or a batch of graphs.
+
+        Raises:
+            GraphError: Naming the field, the first offending node or edge, what was expected and what came.
+        """
+        self._check(*self._fields(batch))
+
+    @staticmethod
+    def _fields(data: Data | Batch) -> tuple[Any, ...]:
+        """What the model computes with, unchecked, and the number of graphs, which may be None as well."""
+        if not isinstance(data, Data):
+            raise GraphError(f"batch: expected a Data or a Batch, got {type(data).__name__}")
+        names = ("x", "edge_index", "edge_type", "node_type", "level", "edge_attr", "batch")
+        ptr = data.get("ptr")
+        num_graphs = ptr.numel() - 1 if isinstance(ptr, Tensor) else None
+        return (*(data.get(name) for name in names), getattr(data, "_num_graphs", num_graphs))
+
+    def _check(
+        self,
+        x: Tensor | None,
+        edge_index: Tensor | None,
+        edge_type: Tensor | None,
+        node_type: Tensor | None,
+        level: Tensor | None,
+        edge_attr: Tensor | None,
+        batch: Tensor | None,
+        num_graphs: int | None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
+        """What of these fields may be missing or of another precision, as the parts take it."""
+        # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
+        dtype = self.classifier.templates.dtype
+        x = with_precision("x", x, dtype)
+        if edge_attr is not None:
+            edge_attr = with_precision("edge_attr", edge_attr, dtype) if self.dag.input.edge_dim > 0 else None
+        if num_graphs is None:
+            num_graphs = count_graphs(batch, x.shape)
+        node_type, level = self.dag.input.check(
+            x, edge_index, edge_type, node_type, level, edge_attr, batch, num_graphs, dtype=dtype
+        )
+        return x, node_type, level, edge_attr, num_graphs
 
     def forward_graph(
         self,
@@ -156,15 +208,16 @@ class ImageClassificationModel(OnImages):
             level: ``[num_nodes]`` int64; computed if None.
             edge_attr: ``[num_edges, 3]`` float32, if the model was made for it.
             batch: ``[num_nodes]`` int64, ascending, the graph of each node; all one graph if None.
-            batch_size: Number of graphs; taken from ``batch`` if None.
+            batch_size: Number of graphs; taken from ``batch`` if None, as many as nodes at most.
 
         Returns:
             ``[batch_size, num_classes]``.
+
+        Raises:
+            GraphError: As :meth:`check`.
         """
-        if batch_size is None:
-            batch_size = 1 if batch is None else int(batch.max()) + 1
-        fields = (x, edge_index, edge_type, node_type, level, edge_attr, batch)
-        return self.classifier.logits(self._pool(*fields, batch_size=batch_size))
+        fields = (x, edge_index, edge_type, node_type, level, edge_attr, batch, batch_size)
+        return self.classifier.logits(self._pool(*fields))
 
     def _pool(
         self,
@@ -175,19 +228,25 @@ class ImageClassificationModel(OnImages):
         level: Tensor | None,
         edge_attr: Tensor | None,
         batch: Tensor | None,
-        *,
-        batch_size: int,
+        num_graphs: int | None,
     ) -> Tensor:
-        # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
-        dtype = self.classifier.templates.dtype
-        x, edge_attr = x.to(dtype), None if edge_attr is None else edge_attr.to(dtype)
+        fields = edge_index, edge_type
+        x, node_type, level, edge_attr, num_graphs = self._check(
+            x, *fields, node_type, level, edge_attr, batch, num_graphs
+        )
         nodes = self.readout(edge_index, node_type, x.shape[0])
-        states = self.dag(x, edge_index, edge_type, node_type, level, edge_attr, nodes)
+        states = self.dag(x, *fields, node_type, level, edge_attr, nodes, checked=True)
         index = [torch.zeros_like(some) if batch is None else batch[some] for some in nodes]
-        return self.classifier.pool(states, index, batch_size)
+        return self.classifier.pool(states, index, num_graphs)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing."""
+        """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing.
+
+        Raises:
+            ModelFileError: A weight is not finite, or the model is another one that :meth:`from_pretrained` refuses.
+        """
+        if len(dtypes := {parameter.dtype for parameter in self.parameters()}) > 1:
+            raise ModelFileError(f"model: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
         save_model(
             Path(folder),
             {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)},
@@ -209,22 +268,46 @@ class ImageClassificationModel(OnImages):
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Loads what :meth:`save_pretrained` wrote, in evaluation mode, on the CPU.
 
+        Files from strangers do no harm: nothing in them is run, and nothing larger than they are is made of them.
+
         Raises:
             FileNotFoundError: One of the two files is missing.
-            ValueError: A file is damaged or of another format; the message names it.
+            ModelFileError: A file is damaged, of another format or of a newer version, or the two do not fit together;
+                the message names the file and the field.
         """
-        folder = Path(folder)
-        tensors, config = load_model(folder)
+        model, tensors, config = load_model(Path(folder), cls._of_config)
         try:
-            model = cls(VisionBrain(**config["vision"]), **config["model"])
-            model.to(tensors["classifier.templates"].dtype)
-            if config.get("memory") is not None:
-                added = config["memory"]["added_classes"]
-                model.classifier.memory = Memory(
-                    model.classifier.pooled_channels, config["memory"]["num_keys"], len(added)
-                )
-                model.classifier.classes = [*model.classes, *added]
-            model.load_state_dict(tensors | {"dag._extra_state": config["relations"]})
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ValueError(f"{folder / CONFIG}: expected settings that fit the weights, got {error}") from error
+            model.load_state_dict(tensors | {"dag._extra_state": config["relations"]}, assign=True)
+            if model.classifier.memory is not None:
+                model.classifier.memory.check()
+        except ValueError as error:
+            raise ModelFileError(f"{Path(folder) / WEIGHTS}: {error}") from error
         return model.eval()
+
+    @classmethod
+    def _of_config(cls, config: dict[str, Any], kinds: Mapping[str, TensorKind]) -> Self:
+        """The model of a checked config, whose weights have shapes but no values yet."""
+        vision = VisionBrain(**config["vision"])
+        _check_relations(config["relations"], EdgeVocabulary(vision.metadata).relations)
+        with torch.device("meta"):
+            model = cls(vision, **config["model"])
+            if "classifier.templates" in kinds and kinds["classifier.templates"].dtype.is_floating_point:
+                model.to(kinds["classifier.templates"].dtype)
+            if config["memory"] is not None:
+                added = config["memory"]["added_classes"]
+                num_keys = config["memory"]["num_keys"]
+                model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
+                model.classifier.classes = [*model.classes, *added]
+        # What it holds is not among the weights.
+        model.readout = Readout(vision.node_kinds, vision.node_rounds, model.readout.method)
+        return model
+
+
+def _check_relations(came: RelationNames, expected: RelationNames) -> None:
+    """Refuses names of relations that are not those of a vocabulary, in whatever order."""
+    for pair in [*expected, *came]:
+        ours, theirs = (sorted(names.get(pair, [])) for names in (expected, came))
+        if ours != theirs:
+            name = min(set(ours) ^ set(theirs))
+            expected_it, got_it = ("it", "none") if name in ours else ("none", "one")
+            raise ValueError(f"relations.{pair[:SHOWN]}: {name[:SHOWN]}: expected {expected_it}, got {got_it}")

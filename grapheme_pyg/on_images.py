@@ -194,4 +194,4 @@ class OnImages(nn.Module, ABC):
         if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (number,):
             came = f"{labels.dtype} of shape {list(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
             raise ValueError(f"labels: expected torch.int64 of shape [{number}], one for each image, got {came}")
-        check_range("labels", "image", labels, num_classes)
+        check_range("labels", "image", labels, num_classes, ValueError)

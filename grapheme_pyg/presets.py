@@ -30,8 +30,15 @@ def default_widths(mode: str, in_channels: int, num_levels: int) -> tuple[int, .
         mode: Of :class:`grapheme_pyg.VisionBrain`.
         in_channels: Of its images, 1 or 3.
         num_levels: Configured levels.
+
+    Raises:
+        ValueError: The mode is none of the library's own.
     """
-    finest, second, others = (WIDTHS if in_channels == 1 else COLOUR_WIDTHS)[mode]
+    widths = WIDTHS if in_channels == 1 else COLOUR_WIDTHS
+    if mode not in widths:
+        number = f"{num_levels} positive integers, one for each level"
+        raise ValueError(f"hidden_channels: expected {number}, as mode {mode!r} has no default, got None")
+    finest, second, others = widths[mode]
     return (finest, second, *(others,) * num_levels)[:num_levels]
 
 

@@ -6,10 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.report import write_report
 from grapheme_pyg.training import TrainingSettings, fit
+from grapheme_pyg.training.checkpoints import FOLDER, LAST
 from grapheme_pyg.training.fit import METRICS
+from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
 if TYPE_CHECKING:
@@ -24,9 +27,18 @@ DRAWN_IMAGES = 6
 MODEL, REPORT = "model", "report"
 
 
-def new_run_dir(name: str) -> Path:
-    """``runs/<name>-<date>-<time>``."""
-    return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+def new_run_dir(name: str, *, resume: bool = False) -> Path:
+    """``runs/<name>-<date>-<time>``, of now, or the newest one that is there if it is to be resumed.
+
+    Raises:
+        ValueError: There is none to resume.
+    """
+    if not resume:
+        return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    found = sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
+    if not found:
+        raise ValueError(f"resume: expected a run of {name} in {Path('runs').absolute()}, or a run_dir, got none")
+    return found[-1]
 
 
 def train_run(
@@ -37,13 +49,15 @@ def train_run(
     name: str,
     settings: TrainingSettings,
     run_dir: Path,
-    resume: Path | None = None,
+    resume: bool = False,
     tensorboard: bool = False,
     remember: bool = False,
 ) -> float:
     """Trains a model, calibrates it, and keeps all that is worth keeping in a folder.
 
-    The files are ``settings.json``, ``metrics.csv``, ``checkpoints/last.ckpt``, ``learning_curves.png`` and ``model``.
+    The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``. A run that
+    was stopped, even at once, goes on with ``resume`` and ends with the same weights, to the last bit. Of several
+    processes (see :func:`grapheme_pyg.fit`) only the first writes, remembers and calibrates.
 
     Args:
         model: To train, in place.
@@ -52,7 +66,7 @@ def train_run(
         name: Of the data.
         settings: How to train.
         run_dir: The folder; made if missing.
-        resume: A checkpoint to go on from, of a run with the same model and settings.
+        resume: Whether to go on with the run in that folder, of the same model, settings and data.
         tensorboard: Whether to write TensorBoard logs too.
         remember: Whether the model is to remember the training images.
 
@@ -62,10 +76,9 @@ def train_run(
     Raises:
         ValueError: The folder has a run that is not resumed; or as :func:`grapheme_pyg.fit`.
     """
-    # One that has not come to the end of an epoch is no loss.
-    if (run_dir / METRICS).exists() and resume is None:
+    # One that has saved nothing is no loss.
+    if not resume and ((run_dir / METRICS).exists() or (run_dir / FOLDER / LAST).exists()):
         raise ValueError(f"run_dir: expected a folder without a run, got {run_dir}; choose another, or resume")
-    run_dir.mkdir(parents=True, exist_ok=True)
     num_weights = sum(weight.numel() for weight in model.parameters())
     described = {
         "dataset": name,
@@ -76,10 +89,11 @@ def train_run(
         "vision": model.vision.config,
         "model": model.config,
     }
-    if resume is None:
-        (run_dir / "settings.json").write_text(json.dumps(described, indent=2) + "\n")
-    counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
-    print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
+    writes = Processes.of_environment().writes
+    if writes:
+        replace_file(run_dir / "settings.json", (json.dumps(described, indent=2) + "\n").encode())
+        counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
+        print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
     started = time.perf_counter()
     metrics = fit(
         model,
@@ -91,6 +105,8 @@ def train_run(
         tensorboard=tensorboard,
     )
     seconds = time.perf_counter() - started
+    if not writes:
+        return seconds
     print(f"trained {name} in {seconds:.0f} s")
     if remember:
         model.remember(*training)

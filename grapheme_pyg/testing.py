@@ -63,6 +63,18 @@ def check_order_invariance(model: Model, graph: Data, *, atol: float = 1e-5, see
     Raises:
         AssertionError: The renumbered graph gives another result.
     """
+    renumbered = renumber(graph, seed)
+    expected, came = (model(Batch.from_data_list([data])) for data in (graph, renumbered))
+    torch.testing.assert_close(came, expected, rtol=0, atol=atol)
+
+
+def renumber(graph: Data, seed: int = 0) -> Data:
+    """The same graph with its nodes and its edges in another order.
+
+    Args:
+        graph: A graph, which stays as it is.
+        seed: Of the order.
+    """
     generator = torch.Generator().manual_seed(seed)
     nodes = torch.randperm(int(graph.num_nodes or 0), generator=generator)
     edges = torch.randperm(graph.num_edges, generator=generator)
@@ -73,8 +85,7 @@ def check_order_invariance(model: Model, graph: Data, *, atol: float = 1e-5, see
         elif name != "edge_index" and graph.is_edge_attr(name):
             renumbered[name] = graph[name][edges]
     renumbered.edge_index = nodes.argsort()[graph.edge_index[:, edges]]
-    expected, came = (model(Batch.from_data_list([data])) for data in (graph, renumbered))
-    torch.testing.assert_close(came, expected, rtol=0, atol=atol)
+    return renumbered
 
 
 def _require(condition: bool, message: str) -> None:

@@ -26,7 +26,7 @@ def test_variants_change_something(variant: Variant) -> None:
 def test_finished_runs_are_not_run_again(
     digits: tuple[Split, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    few = Split(digits[0].images[:150], digits[0].labels[:150])
+    few = Split(digits[0].images[:60], digits[0].labels[:60])
     monkeypatch.setattr(ablations, "split_mnist", lambda: (few, few))
     folders = ("--runs", str(tmp_path), "--out", str(tmp_path / "out.json"))
     monkeypatch.setattr(sys, "argv", ["ablations.py", "--only", "default", "wide", "--epochs", "1", *folders])

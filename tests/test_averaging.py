@@ -8,6 +8,9 @@ from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.training.averaging import MovingAverage
 
+# Of a few steps, after which some classes are not recognised yet.
+pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+
 
 class Counter(pl.LightningModule):
     """Its weight is the number of steps taken."""

@@ -1,5 +1,6 @@
 """The pages: every public name is on one, every block of code is run, and they build without a warning."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import grapheme_pyg
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = sorted(DOCS.rglob("[!_]*.md"))
 # With public names of their own; further ones are found by their __all__.
-WITHOUT_ALL = ("evaluation", "report", "testing", "presets", "calibration", "dag", "runs")
+WITHOUT_ALL = ("evaluation", "report", "testing", "presets", "calibration", "dag", "runs", "errors")
+OPTIONS = ("-W", "--keep-going", "-q", "-b", "html")
 AUTO = re.compile(r"^\.\. auto(?P<kind>\w+):: (?P<name>[\w.]+)(?:\(.*\))?(?P<options>(?:\n   :.*)*)", re.MULTILINE)
 
 
@@ -90,24 +92,48 @@ def test_pages_build_without_a_warning(tmp_path):
     assert "accuracy" in (tmp_path / "start.html").read_text()
 
 
-def test_errors_in_code_fail_the_build(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Of two pages, one with errors and one without: exit code, warnings, and where the pages are. In one process."""
     pytest.importorskip("furo")
-    source = one_page(tmp_path, "1 / 0", "print('fine')\nassert 1 == 2", "1 +", "undefined")
-    done = build(source, tmp_path / "out")
-    assert done.returncode != 0
-    named = re.findall(r"^ *(\w+Error)\b", done.stderr, re.MULTILINE)
+    first = "from matplotlib.figure import Figure\nfigure = Figure(figsize=(1, 1))\nprint(6 * 7)\n'a' + 'b'"
+    pages = {
+        "broken": ("1 / 0", "print('fine')\nassert 1 == 2", "1 +", "undefined"),
+        "good": (first, "figure"),
+    }
+    folders = {name: tmp_path_factory.mktemp(name) for name in pages}
+    commands = [
+        [
+            *OPTIONS,
+            "-w",
+            str(folders[name] / "warnings"),
+            str(one_page(folders[name], *blocks)),
+            str(folders[name] / "out"),
+        ]
+        for name, blocks in pages.items()
+    ]
+    script = "import json, sys; from sphinx.cmd.build import main; print([main(c) for c in json.loads(sys.argv[1])])"
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(commands)], capture_output=True, text=True, check=True
+    )
+    codes = dict(zip(pages, json.loads(done.stdout), strict=True))
+    return {name: (codes[name], (folder / "warnings").read_text(), folder / "out") for name, folder in folders.items()}
+
+
+def test_errors_in_code_fail_the_build(built):
+    code, warnings, _ = built["broken"]
+    assert code != 0
+    named = re.findall(r"^ *(\w+Error)\b", warnings, re.MULTILINE)
     assert named == ["ZeroDivisionError", "AssertionError", "SyntaxError", "NameError"]
 
 
-def test_code_shows_what_it_prints_and_draws(tmp_path):
-    pytest.importorskip("furo")
-    first = "from matplotlib.figure import Figure\nfigure = Figure(figsize=(1, 1))\nprint(6 * 7)\n'a' + 'b'"
-    done = build(one_page(tmp_path, first, "figure"), tmp_path / "out")
-    assert (done.returncode, done.stderr) == (0, "")
-    page = (tmp_path / "out" / "index.html").read_text()
+def test_code_shows_what_it_prints_and_draws(built):
+    code, warnings, folder = built["good"]
+    assert (code, warnings) == (0, "")
+    page = (folder / "index.html").read_text()
     output = re.search(r'<div class="[^"]*output.*?</pre>', page, re.DOTALL)
     assert re.sub("<.*?>", "", output[0]).split() == ["42", "'ab'"]
-    assert len(list((tmp_path / "out" / "_images").glob("*.png"))) == 1
+    assert len(list((folder / "_images").glob("*.png"))) == 1
     assert page.count("<img") == 1
 
 
@@ -122,5 +148,5 @@ def one_page(folder, *blocks):
 
 
 def build(source, target):
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(source), str(target)]
+    command = [sys.executable, "-m", "sphinx", *OPTIONS, str(source), str(target)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from runpy import run_path
 
 import numpy as np
 import pytest
@@ -142,13 +143,34 @@ def test_new_class() -> None:
     assert float(learned[1]) > 50 > 10 > float(learned[2])
 
 
-def test_explain_digit(tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["grid", "blob", "superpixel", "hybrid"])
+def test_modes(mode: str, tmp_path: Path) -> None:
+    out = run(EXAMPLES / f"mode_{mode}.py", "--limit", 1200, "--out", tmp_path / "drawn.png")
+    accuracy = re.search(r"^validation accuracy (\S+)%$", out, re.MULTILINE)
+    assert accuracy is not None
+    assert float(accuracy[1]) > 50
+    with Image.open(tmp_path / "drawn.png") as picture:
+        assert len(picture.convert("RGB").getcolors(2**20)) > 100
+    if mode == "grid":
+        # A one takes the smallest network.
+        sizes = [int(nodes) for nodes in re.findall(r"^\d: (\d+) nodes on average$", out, re.MULTILINE)]
+        assert len(sizes) == 10
+        assert sizes[1] == min(sizes)
+    if mode == "blob":
+        # Of the eight the holes, inside the ink.
+        assert re.search(r"^dark\d_round1 inside light\d_round0: \d+$", out, re.MULTILINE)
+
+
+def test_explain_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ImageClassificationModel.from_preset("tiny").save_pretrained(tmp_path / "model")
     image = np.zeros((28, 28), dtype=np.uint8)
     image[4:24, 12:16] = 255
     Image.fromarray(image).save(tmp_path / "one.png")
     options = ("--picture", tmp_path / "one.png", "--target", 3, "--out", tmp_path / "explanation.png")
-    out = run(EXAMPLES / "explain_digit.py", tmp_path / "model", *options)
-    assert re.search(r"^\d: strongest edge \d+ → \d+ \(\w+\); .*explanation\.png$", out)
+    # In this process, which has loaded all that it takes.
+    monkeypatch.setattr(sys, "argv", [str(part) for part in ("explain_digit.py", tmp_path / "model", *options)])
+    run_path(str(EXAMPLES / "explain_digit.py"), run_name="__main__")
+    assert re.search(r"^\d: strongest edge \d+ → \d+ \(\w+\); .*explanation\.png$", capsys.readouterr().out)
     with Image.open(tmp_path / "explanation.png") as picture:
         assert len(picture.convert("RGB").getcolors(2**20)) > 100

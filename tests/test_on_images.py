@@ -12,6 +12,7 @@ from torch import Tensor
 from grapheme_pyg import ImageClassificationModel, Prediction
 from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.errors import ModelFileError
 
 NAMES = [f"digit {i}" for i in range(8)]
 
@@ -488,13 +489,34 @@ class TestFiles:
             torch.testing.assert_close(came.probabilities, expected.probabilities, rtol=0, atol=1e-4)
             torch.testing.assert_close(came.familiarity, expected.familiarity, rtol=0, atol=1e-4)
 
-    @pytest.mark.parametrize("change", [{"num_keys": 204}, {"added_classes": ["eight"]}, {"num_keys": "many"}])
-    def test_damaged(self, grown: ImageClassificationModel, tmp_path: Path, change: dict[str, object]) -> None:
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            ({"num_keys": 204}, r"model\.safetensors: classifier\.memory\.keys: expected shape \[204, 28\]"),
+            ({"added_classes": ["eight"]}, r"model\.safetensors: classifier\.memory\.offsets: expected shape \[1\]"),
+            ({"added_classes": ["eight", NAMES[0]]}, r"config\.json: memory\.added_classes: expected no name of"),
+            ({"num_keys": "many"}, r"config\.json: memory\.num_keys: expected a positive integer, got 'many'"),
+            ({"num_keys": 10**12}, r"config\.json: memory\.num_keys: expected what weights of \d+ bytes can hold"),
+        ],
+    )
+    def test_damaged(
+        self, grown: ImageClassificationModel, tmp_path: Path, change: dict[str, object], expected: str
+    ) -> None:
         grown.save_pretrained(tmp_path)
         config = json.loads((tmp_path / "config.json").read_text())
         config["memory"] |= change
+        del config["settings_sha256"]
         (tmp_path / "config.json").write_text(json.dumps(config))
-        with pytest.raises(ValueError, match=r"config\.json: expected settings that fit the weights"):
+        with pytest.raises(ModelFileError, match=expected):
+            ImageClassificationModel.from_pretrained(tmp_path)
+
+    @pytest.mark.parametrize("number", [-2, 0, 7])
+    def test_examples_of_no_class(self, grown: ImageClassificationModel, tmp_path: Path, number: int) -> None:
+        memory = copy.deepcopy(grown).classifier.memory
+        memory.added[memory.added == 1] = number
+        grown.classifier.memory = memory
+        grown.save_pretrained(tmp_path)
+        with pytest.raises(ModelFileError, match=r"classifier\.memory\.added: expected examples of training"):
             ImageClassificationModel.from_pretrained(tmp_path)
 
 

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
-from grapheme_pyg.presets import PRESETS
+from grapheme_pyg.presets import PRESETS, default_widths
+from grapheme_pyg.vision.brain import FINDERS
+from grapheme_pyg.vision.grid import GridFinder
 
 every = pytest.mark.parametrize("preset", ["tiny", "small", "base"])
 
@@ -86,6 +88,19 @@ def test_bad_differences() -> None:
         ImageClassificationModel.from_preset("tiny", hidden_channels=(8, 8))
     with pytest.raises(ValueError, match="margin: expected a non-negative integer"):
         ImageClassificationModel.from_preset("tiny", vision={"margin": -1})
+
+
+def test_widths_by_level() -> None:
+    assert default_widths("grid", 1, 1) == (32,)
+    assert default_widths("grid", 3, 5) == (64, 128, 192, 192, 192)
+
+
+def test_a_mode_of_the_users_own_has_no_default_widths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FINDERS, "tiles", GridFinder)
+    vision = VisionBrain("tiles", rounds=(1, 2))
+    with pytest.raises(ValueError, match=r"hidden_channels: expected 2 positive integers, .* mode 'tiles' .* got None"):
+        ImageClassificationModel(vision)
+    assert ImageClassificationModel(vision, hidden_channels=(3, 4)).config["hidden_channels"] == [3, 4]
 
 
 @every

@@ -11,6 +11,7 @@ import torch
 from dense_twin import DenseTwin, lattice_maps
 from relational_twin import RelationalTwin
 from speed import put_between, summary
+from speed_checks import measure
 from speed_scaling import digits, fit_line
 from speed_steps import graphs_of, useful_flops, without_kernels
 from timing import in_turn
@@ -119,6 +120,12 @@ def test_ways_take_turns() -> None:
     assert calls == ["a", "a", "a", "b", "b", "b"]
 
 
+def test_checks_are_timed_with_the_pass_that_they_are_part_of(model: ImageClassificationModel) -> None:
+    seconds = measure(model, torch.randint(256, (4, 28, 28), dtype=torch.uint8), turns=3)
+    for ending in ("", ", no kernels"):
+        assert 0 < seconds[f"checks{ending}"] < seconds[f"forward{ending}"]
+
+
 def test_graphs_are_batches(model: ImageClassificationModel) -> None:
     images, labels = digits(28, 130)
     assert [graph.num_graphs for graph in graphs_of(model.vision, images, labels)] == [128, 2]
@@ -151,7 +158,7 @@ def test_text_is_put_between_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["speed_steps.py", "speed_scaling.py"])
+@pytest.mark.parametrize("name", ["speed_steps.py", "speed_scaling.py", "speed_import.py"])
 def test_scripts_run(name: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / name, "--turns", "1"], capture_output=True, text=True, check=True

@@ -11,6 +11,9 @@ from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings,
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
 from grapheme_pyg.training import ClassifierTraining
 
+# Of a few steps, after which some classes are not recognised yet.
+pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+
 
 @pytest.fixture
 def few(digits: tuple[Split, Split]) -> Split:
@@ -27,6 +30,22 @@ def train(few: Split, **settings: object) -> tuple[ImageClassificationModel, lis
     model = make()
     settings = {"epochs": 2, "batch_size": 50, "device": "cpu"} | settings
     return model, fit(model, *few, settings=TrainingSettings(**settings), verbose=False)
+
+
+class Interrupted(Exception):  # noqa: N818
+    pass
+
+
+def interrupt_after(model: ImageClassificationModel, passes: int) -> None:
+    count = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count > passes:
+            raise Interrupted
+
+    model.dag.register_forward_pre_hook(interrupt)
 
 
 def test_three_lines(few: Split) -> None:
@@ -107,70 +126,50 @@ def test_tensorboard(few: Split, tmp_path: Path) -> None:
     settings = TrainingSettings(epochs=1, device="cpu")
     fit(make(), *few, settings=settings, run_dir=tmp_path, tensorboard=True, verbose=False)
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
-    with pytest.raises(ValueError, match="tensorboard: expected a run_dir"):
+    with pytest.raises(ValueError, match="run_dir: expected a folder for tensorboard, got none"):
         fit(make(), *few, settings=settings, tensorboard=True, verbose=False)
 
 
 @pytest.mark.parametrize("loader", ["images", "pyg"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_checkpoint_goes_on(loader: str, num_workers: int, few: Split, tmp_path: Path) -> None:
-    # Interrupted by an exception in the third of four epochs.
-    settings = TrainingSettings(batch_size=50, device="cpu", epochs=4, loader=loader, num_workers=num_workers)
+    # Interrupted by an exception in the second of three epochs.
+    settings = TrainingSettings(batch_size=50, device="cpu", epochs=3, loader=loader, num_workers=num_workers)
     whole = make(dropout=0.3)
     expected = fit(whole, *few, settings=settings, verbose=False)
 
-    class Interrupted(Exception):  # noqa: N818
-        pass
-
     model = make(dropout=0.3)
-    steps = 0
-
-    def interrupt(*_: object) -> None:
-        nonlocal steps
-        steps += 1
-        if steps > 10:
-            raise Interrupted
-
-    model.dag.register_forward_pre_hook(interrupt)
+    interrupt_after(model, passes=6)
     with pytest.raises(Interrupted):
         fit(model, *few, settings=settings, run_dir=tmp_path, verbose=False)
     resumed = ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16), dropout=0.3)
-    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
-    metrics = fit(resumed, *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False)
-    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4]
+    metrics = fit(resumed, *few, settings=settings, run_dir=tmp_path, resume=True, verbose=False)
+    assert [m["epoch"] for m in metrics] == [1, 2, 3]
     assert [m["train_loss"] for m in metrics] == [m["train_loss"] for m in expected]
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
     with (tmp_path / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert [float(row["train_loss"]) for row in rows] == [m["train_loss"] for m in expected]
 
 
 def test_a_finished_run_resumes_to_itself(few: Split, tmp_path: Path) -> None:
     model, settings = make(), TrainingSettings(epochs=2, batch_size=50, device="cpu")
     metrics = fit(model, *few, validation=few, settings=settings, run_dir=tmp_path, verbose=False)
-    again, checkpoint = make(), tmp_path / "checkpoints" / "last.ckpt"
-    assert fit(again, *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False) == metrics
+    again = make()
+    assert fit(again, *few, settings=settings, run_dir=tmp_path, resume=True, verbose=False) == metrics
     assert torch.equal(again.classifier.templates, model.classifier.templates)
 
 
 def test_rows_of_a_run_may_differ(few: Split, tmp_path: Path) -> None:
-    # Two epochs with validation, then a third without: no row is lost.
-    options = {"batch_size": 50, "device": "cpu"}
-    fit(
-        make(),
-        *few,
-        validation=few,
-        settings=TrainingSettings(epochs=2, **options),
-        run_dir=tmp_path,
-        verbose=False,
-    )
-    checkpoint, settings = tmp_path / "checkpoints" / "last.ckpt", TrainingSettings(epochs=3, lr=0.001, **options)
-    state = torch.load(checkpoint, weights_only=True)
-    state["lr_schedulers"][0]["total_steps"] = 12
-    torch.save(state, checkpoint)
-    fit(make(), *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False)
+    # Two epochs with validation, then a third without: no row is lost. An epoch has four batches, validation one.
+    settings = TrainingSettings(epochs=3, batch_size=50, device="cpu")
+    model = make()
+    interrupt_after(model, passes=2 * 5 + 2)
+    with pytest.raises(Interrupted):
+        fit(model, *few, validation=few, settings=settings, run_dir=tmp_path, verbose=False)
+    fit(make(), *few, settings=settings, run_dir=tmp_path, resume=True, verbose=False)
     with (tmp_path / "metrics.csv").open() as file:
         assert [bool(row["val_accuracy"]) for row in csv.DictReader(file)] == [True, True, False]
 

@@ -12,6 +12,9 @@ from grapheme_pyg.nn import ClassificationBrain
 from grapheme_pyg.training import ClassifierTraining
 from grapheme_pyg.training.muon import MuonAdamW
 
+# Of a few steps, after which some classes are not recognised yet.
+pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+
 
 @pytest.fixture
 def few(digits: tuple[Split, Split]) -> Split:
@@ -247,8 +250,7 @@ class TestResume:
         # The weights of another seed: all come from the checkpoint.
         resumed = make(**arguments)
         torch.nn.init.normal_(resumed.classifier.project.weight)
-        checkpoint = tmp_path / "checkpoints" / "last.ckpt"
-        metrics = fit(resumed, *few, settings=settings, run_dir=tmp_path, resume=checkpoint, verbose=False)
+        metrics = fit(resumed, *few, settings=settings, run_dir=tmp_path, resume=True, verbose=False)
         assert [m["train_loss"] for m in metrics] == [m["train_loss"] for m in expected]
         assert_same(tensors(resumed), tensors(whole))
 

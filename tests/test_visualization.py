@@ -1,4 +1,5 @@
 from io import BytesIO
+from itertools import pairwise
 
 import matplotlib as mpl
 import networkx as nx
@@ -133,6 +134,38 @@ def test_levels_layout_draws_every_node_and_edge(graph):
     nodes = next(c for c in ax.collections if isinstance(c, PathCollection)).get_offsets()
     assert np.asarray(nodes)[:, 0].tolist() == [0, 0, 1, 1, 2]
     assert nodes[0, 1] == -nodes[1, 1] < 0 == nodes[4, 1]  # the y axis points down
+
+
+@pytest.mark.parametrize(("width", "upright"), [(6, False), (5, True)])
+def test_names_of_columns_do_not_overlap(width, upright):
+    vision = VisionBrain("hybrid")  # which has most of them
+    y, x = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
+    soft_ring = (1 - (torch.hypot(y - 14, x - 14) - 7).abs() / 5).clamp(0, 1)
+    figure = Figure(figsize=(width, 4), layout="constrained")
+    ax = draw_dag(vision(soft_ring), metadata=vision.metadata, layout="levels", ax=figure.subplots())
+    figure.draw_without_rendering()
+    labels = ax.get_xticklabels()
+    assert {label.get_rotation() for label in labels} == {90.0 if upright else 0.0}
+    boxes = [label.get_window_extent() for label in labels]
+    assert len(boxes) == 11
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_markers_grow_up_to_a_limit():
+    # One entity for each level: every level is a scale of its own.
+    graph = ImageGraph(
+        x=torch.zeros(9, 1),
+        pos=torch.linspace(0.1, 0.9, 9)[:, None].expand(9, 2),
+        node_type=torch.zeros(9, dtype=torch.int64),
+        level=torch.arange(9),
+        edge_index=torch.stack([torch.arange(8), torch.arange(1, 9)]),
+        edge_type=torch.zeros(8, dtype=torch.int64),
+        image_size=torch.tensor([[4, 4]]),
+    )
+    for layout in ("image", "levels"):
+        sizes = draw_dag(graph, layout=layout).collections[-1].get_sizes()
+        np.testing.assert_allclose(sizes[1:5] / sizes[:4], 1.4**2)
+        np.testing.assert_allclose(sizes[4:], sizes[4])
 
 
 def test_levels_follow_the_image_row_by_row(graph):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
 
 
@@ -24,7 +25,7 @@ def predict(
 
     Args:
         model: Folder of a model.
-        files: Pictures, of any size and kind that Pillow reads.
+        files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP files.
         json: Whether to print a list of objects with file, label, confidence and the runner-up.
         as_mnist: Whether pictures are photographs or drawings of single digits, to be cropped, scaled and centred as
             those of MNIST were.
@@ -33,7 +34,7 @@ def predict(
             images; what is unlike them has no label then.
 
     Returns:
-        1 if a file could not be read, which is said on standard error; else 0.
+        1 if a file could not be read or, with ``as_mnist``, has nothing on it, which is said on standard error; else 0.
     """
     network = ImageClassificationModel.from_pretrained(model)
     images: list[Tensor] = []
@@ -42,8 +43,15 @@ def predict(
         entry: dict[str, Any] = {"file": str(file)}
         try:
             image = read_image(file, network.vision.in_channels)
-            images.append(mnist_style(image) if as_mnist else image)
+<<<<<<< HEAD
+            if as_mnist and not (image := mnist_style(image)).any():
+                raise ImageError(f"{file}: expected a digit, got an empty page")
+            images.append(image)
         except (ValueError, OSError) as error:
+=======
+            images.append(mnist_style(image) if as_mnist else image)
+        except (ImageError, OSError) as error:
+>>>>>>> wt-images
             entry["error"] = " ".join(str(error).split())
             print(f"grapheme predict: {entry['error']}", file=sys.stderr)
         found.append(entry)

@@ -11,6 +11,7 @@ from grapheme_pyg.cli.data import load
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
 from grapheme_pyg.training import TrainingSettings
+from grapheme_pyg.training.processes import Processes
 
 # Small data sets take more passes, in smaller steps.
 SMALL = 10_000
@@ -27,7 +28,7 @@ def train(
     hidden_channels: list[int] | None = None,
     settings: TrainingSettings | None = None,
     run_dir: Path | None = None,
-    resume: Path | None = None,
+    resume: bool = False,
     remember: bool = False,
     tensorboard: bool = False,
     test: bool = True,
@@ -44,7 +45,7 @@ def train(
         hidden_channels: Width of states, by level; the preset's by default.
         settings: How to train; by default such as suit the number of images.
         run_dir: Where results go; by default runs/<data>-<date>-<time>.
-        resume: A checkpoint to go on from, of a run with the same options.
+        resume: Go on with the run of the same options in run_dir, or the newest one of these data.
         remember: Whether the model is to remember the training images: to refuse what is unlike them, to retrieve, and
             to add classes.
         tensorboard: Whether to write TensorBoard logs too.
@@ -61,7 +62,7 @@ def train(
     vision = {"mode": mode, "in_channels": in_channels}
     model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
-        run_dir = new_run_dir(found.name) if resume is None else resume.parent.parent
+        run_dir = new_run_dir(found.name, resume=resume)
     seconds = train_run(
         model,
         found.training,
@@ -73,7 +74,7 @@ def train(
         tensorboard=tensorboard,
         remember=remember,
     )
-    if found.test is None or not test:
+    if found.test is None or not test or not Processes.of_environment().writes:
         return
     accuracy = evaluate_run(model, *found.test, name=f"{found.name}, test images", folder=run_dir)
     result = {"dataset": found.name, "test_accuracy": accuracy, "seed": settings.seed, "seconds": seconds}

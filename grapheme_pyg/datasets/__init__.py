@@ -6,8 +6,10 @@ from grapheme_pyg.datasets.download import DownloadError
 from grapheme_pyg.datasets.graph_cache import GraphCache
 from grapheme_pyg.datasets.idx import read_idx
 from grapheme_pyg.datasets.image_data import ImageData, Split
-from grapheme_pyg.datasets.image_files import ImageFiles, ImageFolder, load_image_folder, read_image
+from grapheme_pyg.datasets.image_files import ImageFiles
+from grapheme_pyg.datasets.image_folder import ImageFolder, load_image_folder
 from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.mnist import load_idx_data, load_mnist
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
 from grapheme_pyg.datasets.mnist_style import mnist_style

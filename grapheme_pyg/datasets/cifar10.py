@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 import tarfile
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 import torch
 
+from grapheme_pyg.datasets.bounded import SURPLUS, BoundedReader, largest_gzip, refusing_unreadable
 from grapheme_pyg.datasets.download import FOLDER_VARIABLE, cache_folder, download
 from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.errors import DatasetError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
+ARCHIVE_BYTES = 170_052_171
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 FOLDER = "cifar-10-batches-bin"
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
@@ -32,7 +36,8 @@ def load_cifar10(data_dir: str | Path | None = None) -> ImageData:
 
     The binary version, as an archive or unpacked, is taken from `data_dir`; if that is None, from the folder in the
     environment variable GRAPHEME_DATA; if that is unset too, it is downloaded once (162 MiB) into
-    `$XDG_CACHE_HOME/grapheme_pyg` (by default `~/.cache/grapheme_pyg`) and its checksum compared.
+    `$XDG_CACHE_HOME/grapheme_pyg` (by default `~/.cache/grapheme_pyg`) and its checksum compared, also when it is
+    loaded again. Of an archive no more is unpacked than CIFAR-10 holds, and 1 MiB for what is beside it.
 
     Args:
         data_dir: Folder with `cifar-10-binary.tar.gz` or with the six `.bin` files, directly or in a sub-folder
@@ -43,18 +48,24 @@ def load_cifar10(data_dir: str | Path | None = None) -> ImageData:
 
     Raises:
         FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks the files.
-        ValueError: If a file is not what it should be; the message names it.
+        DatasetError: If a file is not what it should be; the message names it.
         DownloadError: If the archive has to be downloaded and cannot be.
     """
-    given = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
-    if given is None:
+    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
+    if folder is None:
         place = cache_folder() / "cifar10" / ARCHIVE
-        if not place.exists():
-            download([URL], place, verify=_verify)
+        if place.exists():
+            try:
+                _verify(place)
+            except DatasetError as error:
+                raise DatasetError(f"{error}; delete the file to have it downloaded again") from error
+        else:
+            download([URL], place, verify=_verify, max_bytes=ARCHIVE_BYTES)
+        parts = _unpack(place)
     else:
-        place = _find(Path(given).expanduser())
-    files = _read(place) if place.is_dir() else _unpack(place)
-    parts = {name: read_cifar(files[name], f"{place}: {name}", PER_FILE) for name in files}
+        with refusing_unreadable(folder):
+            place = _find(Path(folder).expanduser())
+            parts = _read(place) if place.is_dir() else _unpack(place)
     train, test = (
         Split(torch.cat([parts[name].images for name in names]), torch.cat([parts[name].labels for name in names]))
         for names in (TRAIN, TEST)
@@ -74,15 +85,13 @@ def read_cifar(content: bytes, name: str, count: int | None = None) -> Split:
         Images uint8 [N, 3, 32, 32] and labels int64 [N].
 
     Raises:
-        ValueError: If it is not made of whole images, or has another number of them, or a label above 9.
+        DatasetError: If it is not made of whole images, or has another number of them, or a label above 9.
     """
-    if not content or len(content) % RECORD or (count is not None and len(content) != count * RECORD):
-        expected = f"{count:,} images of {RECORD} bytes" if count else f"images of {RECORD} bytes each"
-        raise ValueError(f"{name}: expected {expected}, got {len(content):,} bytes")
+    _check_size(len(content), name, count)
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     labels = torch.from_numpy(records[:, 0].astype(np.int64))
     if int(labels.max()) >= len(CLASSES):
-        raise ValueError(f"{name}: expected labels in 0…{len(CLASSES) - 1}, got {int(labels.max())}")
+        raise DatasetError(f"{name}: expected labels in 0…{len(CLASSES) - 1}, got {int(labels.max())}")
     return Split(torch.from_numpy(records[:, 1:].reshape(-1, 3, SIDE, SIDE).copy()), labels)
 
 
@@ -101,23 +110,67 @@ def _verify(path: Path) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != SHA256:
-        raise ValueError(f"{path}: expected an archive with SHA-256 {SHA256}, got {digest}")
+        raise DatasetError(f"{path}: expected an archive with SHA-256 {SHA256}, got {digest}")
 
 
-def _read(folder: Path) -> dict[str, bytes]:
-    """The files' contents."""
-    return {name: (folder / name).read_bytes() for name in (*TRAIN, *TEST)}
+def _check_size(size: int, name: str, count: int | None) -> None:
+    """Of a file, in bytes; before it is read, where it is known then."""
+    if not size or size % RECORD or (count is not None and size != count * RECORD):
+        expected = f"{count:,} images of {RECORD} bytes" if count else f"images of {RECORD} bytes each"
+        raise DatasetError(f"{name}: expected {expected}, got {size:,} bytes")
 
 
-def _unpack(archive: Path) -> dict[str, bytes]:
-    """The files' contents; nothing is written, so that names in the archive are of no consequence."""
-    contents = {}
+def _read(folder: Path) -> dict[str, Split]:
+    """The images of each file."""
+    parts = {}
+    for name in (*TRAIN, *TEST):
+        with (folder / name).open("rb") as file:
+            _check_size(os.fstat(file.fileno()).st_size, f"{folder}: {name}", PER_FILE)
+            # It may grow while it is read.
+            parts[name] = read_cifar(file.read(PER_FILE * RECORD + 1), f"{folder}: {name}", PER_FILE)
+    return parts
+
+
+def _unpack(archive: Path) -> dict[str, Split]:
+    """The images of each file; nothing is written, so that names in the archive are of no consequence."""
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for name in (*TRAIN, *TEST):
-                member: IO[bytes] | None = tar.extractfile(f"{FOLDER}/{name}")
-                assert member is not None
-                contents[name] = member.read(PER_FILE * RECORD + 1)
-    except (KeyError, AssertionError, EOFError, OSError, tarfile.TarError) as error:
-        raise ValueError(f"{archive}: expected CIFAR-10's archive, got {type(error).__name__}: {error}") from error
-    return contents
+        with archive.open("rb") as file:
+            packed = BoundedReader(file, archive)
+            with gzip.GzipFile(fileobj=cast(IO[bytes], packed)) as unzipped:
+                parts = _members(archive, packed, BoundedReader(unzipped, archive))
+    except (DatasetError, MemoryError):
+        raise
+    # Of a broken archive tarfile and what it calls raise TarError, OSError, EOFError, zlib.error, RecursionError,
+    # UnicodeDecodeError and others, which have no base in common but this.
+    except Exception as error:
+        raise DatasetError(f"{archive}: expected CIFAR-10's archive, got {type(error).__name__}: {error}") from error
+    missing = [name for name in (*TRAIN, *TEST) if name not in parts]
+    if missing:
+        raise DatasetError(f"{archive}: expected CIFAR-10's archive, got one without {', '.join(missing)}")
+    return parts
+
+
+def _members(archive: Path, packed: BoundedReader, stream: BoundedReader) -> dict[str, Split]:
+    """The images of each file of a stream that is read once, from its start to its end."""
+    wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN, *TEST)}
+    parts: dict[str, Split] = {}
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as tar:
+        for member in tar:
+            name = wanted.pop(member.name, None)
+            if name is None:
+                continue
+            label = f"{archive}: {name}"
+            if not member.isreg() or member.issparse():
+                raise DatasetError(f"{label}: expected a regular file, got a member of type {member.type!r}")
+            _check_size(member.size, label, PER_FILE)
+            # Only now is it known that so much more may come.
+            stream.limit += member.size
+            packed.limit = largest_gzip(stream.limit)
+            content = tar.extractfile(member)
+            if content is None:
+                raise DatasetError(f"{label}: expected a file, got a member without content")
+            parts[name] = read_cifar(content.read(member.size), label, PER_FILE)
+    # The end of the stream is where gzip compares its checksum.
+    while stream.read(SURPLUS):
+        pass
+    return parts

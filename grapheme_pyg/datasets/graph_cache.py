@@ -1,17 +1,21 @@
 """Graphs of labelled images, made once and kept on disk."""
 
-import hashlib
-import json
 import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Database, OnDiskDataset
+from torch_geometric.data.database import SQLiteDatabase
 
-from grapheme_pyg.datasets.image_files import ImageFiles
+from grapheme_pyg.datasets.cache_description import Description, fingerprint, read_description, write_description
 from grapheme_pyg.datasets.image_graphs import ImageDataset, ImageSequenceDataset
+from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 DESCRIPTION = "description.json"
@@ -22,7 +26,9 @@ class GraphCache(OnDiskDataset):
     """The graphs of labelled images, in a database in a folder: tensors, nothing pickled.
 
     They are made at first use, many at once. A folder that was left unfinished is made anew; one that holds the graphs
-    of other images, or of another brain, is refused. Workers of a ``DataLoader`` may read from it.
+    of other images, or of another brain, is refused, and so is one that was damaged: the CRC-32 of each graph is
+    compared when it is read, and that of the description beside them when the cache is opened. Workers of a
+    ``DataLoader`` may read from it.
 
     Args:
         root: The folder; made if missing.
@@ -34,7 +40,8 @@ class GraphCache(OnDiskDataset):
         num_edges: ``[N]`` int64.
 
     Raises:
-        ValueError: The images are augmented, or the folder is not theirs.
+        ValueError: The images are augmented.
+        DatasetError: The folder is not theirs, or its files are damaged; of a graph, when it is asked for.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -49,17 +56,25 @@ class GraphCache(OnDiskDataset):
         if images.augment is not None:
             raise ValueError("images: expected none that are augmented, as each graph is made once")
         self._images, self._vision = images, vision
-        self._described = {"images": _fingerprint(images), "vision": vision.config}
         self._process_id = os.getpid()
-        path = Path(root) / "processed" / DESCRIPTION
-        if path.exists():
-            found = json.loads(path.read_text())
-            for name, value in self._described.items():
-                if found[name] != value:
-                    raise ValueError(f"{root}: expected graphs with {name} {value}, got {found[name]}")
         super().__init__(str(root), schema=_schema(vision), log=False)
-        sizes = json.loads(path.read_text())
-        self.num_nodes, self.num_edges = torch.tensor(sizes["num_nodes"]), torch.tensor(sizes["num_edges"])
+        database, description = (Path(path) for path in self.processed_paths)
+        ours = fingerprint(images)
+        if not (description.exists() and database.exists()):
+            database.parent.mkdir(parents=True, exist_ok=True)
+            description.unlink(missing_ok=True)
+            write_description(description, Description(ours, vision.config, *self._make(database)))
+        found = read_description(description, len(images))
+        for name, value, there in (("images", ours, found.images), ("vision", vision.config, found.vision)):
+            if there != value:
+                raise DatasetError(f"{root}: expected graphs with {name} {value}, got {there}")
+        self._checksums = found.crc32
+        self.num_nodes, self.num_edges = torch.tensor(found.num_nodes), torch.tensor(found.num_edges)
+        _check_tables(database, self.schema)
+        with self._sound(database):
+            count = len(self.db)
+        if count != len(images):
+            raise DatasetError(f"{database}: expected {len(images)} graphs, got {count}")
 
     @property
     def processed_file_names(self) -> list[str]:
@@ -73,23 +88,63 @@ class GraphCache(OnDiskDataset):
             self._db, self._process_id = None, os.getpid()
         return super().db
 
-    def process(self) -> None:
-        """Makes the graphs."""
-        self.close()
-        self._db = None
-        Path(self.processed_paths[0]).unlink(missing_ok=True)
+    # Not PyG's ``process``: whatever defines that has files beside the database unpickled, which may be a stranger's.
+    def _make(self, database: Path) -> tuple[list[int], list[int], list[int]]:
+        """Makes the graphs; the nodes, the edges and the checksum of each."""
+        database.unlink(missing_ok=True)
         nodes: list[int] = []
         edges: list[int] = []
-        for start in range(0, len(self._images), AT_ONCE):
-            chosen = list(range(start, min(start + AT_ONCE, len(self._images))))
-            graphs = self._vision.batch(*self._images[chosen]).to_data_list()
-            self.extend(graphs)
-            nodes += [graph.num_nodes for graph in graphs]
-            edges += [graph.num_edges for graph in graphs]
-        self.close()
-        self._db = None
-        description = self._described | {"num_nodes": nodes, "num_edges": edges}
-        Path(self.processed_paths[1]).write_text(json.dumps(description) + "\n")
+        checksums: list[int] = []
+        try:
+            for start in range(0, len(self._images), AT_ONCE):
+                chosen = list(range(start, min(start + AT_ONCE, len(self._images))))
+                graphs = self._vision.batch(*self._images[chosen]).to_data_list()
+                self.extend(graphs)
+                nodes += [graph.num_nodes for graph in graphs]
+                edges += [graph.num_edges for graph in graphs]
+                checksums += [_checksum(self.serialize(graph)) for graph in graphs]
+        finally:
+            self.close()
+            self._db = None
+        return nodes, edges, checksums
+
+    def get(self, idx: int) -> ImageGraph:
+        """The graph of one image."""
+        return self.multi_get([idx])[0]
+
+    def multi_get(
+        self, indices: Iterable[int] | Tensor | slice | range, batch_size: int | None = None
+    ) -> list[ImageGraph]:
+        """The graphs of some images.
+
+        Args:
+            indices: Their numbers.
+            batch_size: How many to fetch from the database at once; all if None.
+
+        Raises:
+            DatasetError: One of them is not what was written.
+        """
+        numbers: Sequence[int] = range(len(self))[indices] if isinstance(indices, slice) else [int(i) for i in indices]
+        database = Path(self.processed_paths[0])
+        with self._sound(database):
+            found = [self.db.get(numbers[0])] if len(numbers) == 1 else self.db.multi_get(numbers, batch_size)
+        if len(found) != len(numbers):
+            raise DatasetError(f"{database}: expected {len(numbers)} graphs, got {len(found)}")
+        for number, fields in zip(numbers, found, strict=True):
+            if _checksum(fields) != self._checksums[number]:
+                expected = f"a graph with CRC-32 {self._checksums[number]:08x}"
+                raise DatasetError(f"{database}: graph {number}: expected {expected}, got {_checksum(fields):08x}")
+        return [self.deserialize(fields) for fields in found]
+
+    @contextmanager
+    def _sound(self, database: Path) -> Iterator[None]:
+        """Of a damaged database SQLite raises errors, PyG those of what it does with wrong or lacking bytes."""
+        try:
+            yield
+        except (sqlite3.Error, RuntimeError, TypeError, ValueError) as error:
+            self.close()
+            self._db = None
+            raise DatasetError(f"{database}: expected a sound database of graphs, got {error}") from error
 
     def serialize(self, data: Any) -> dict[str, Tensor]:
         """The fields of a graph."""
@@ -98,6 +153,33 @@ class GraphCache(OnDiskDataset):
     def deserialize(self, data: Any) -> ImageGraph:
         """A graph of its fields, in memory of its own."""
         return ImageGraph(**{name: value.clone() for name, value in data.items()})
+
+
+def _checksum(fields: dict[str, Tensor]) -> int:
+    """CRC-32 of the fields' shapes and bytes."""
+    checksum = 0
+    for name, value in fields.items():
+        checksum = zlib.crc32(f"{name} {list(value.shape)}".encode(), checksum)
+        checksum = zlib.crc32(value.contiguous().numpy().tobytes(), checksum)
+    return checksum
+
+
+def _check_tables(database: Path, schema: dict[str, Any]) -> None:
+    """Refuses a database of other tables, and above all one of views, which are code that reading would run."""
+    try:
+        expected = SQLiteDatabase(":memory:", GraphCache.__name__, schema)
+        tables = "SELECT type, sql FROM sqlite_master"
+        wanted = expected.cursor.execute(tables).fetchall()
+        expected.close()
+        connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            found = connection.execute(tables).fetchmany(len(wanted) + 1)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise DatasetError(f"{database}: expected a sound database of graphs, got {error}") from error
+    if found != wanted:
+        raise DatasetError(f"{database}: expected the tables {wanted}, got {found}")
 
 
 def _schema(vision: VisionBrain) -> dict[str, Any]:
@@ -117,21 +199,3 @@ def _schema(vision: VisionBrain) -> dict[str, Any]:
     if vision.seg:
         shapes["seg"] = torch.int64, (-1,)
     return {name: {"dtype": dtype, "size": size} for name, (dtype, size) in shapes.items()}
-
-
-def _fingerprint(images: ImageDataset | ImageSequenceDataset) -> str:
-    """Of labels and pixels; of files, of their names, sizes and times."""
-    digest = hashlib.sha256(images.labels.numpy().tobytes())
-    if isinstance(images.images, Tensor):
-        digest.update(repr(tuple(images.images.shape)).encode())
-        digest.update(images.images.contiguous().numpy().tobytes())
-    elif isinstance(images.images, ImageFiles):
-        digest.update(str(images.images.in_channels).encode())
-        for path in images.images.paths:
-            known = path.stat()
-            digest.update(f"{path}\n{known.st_size} {known.st_mtime_ns}\n".encode())
-    else:
-        for image in images.images:
-            digest.update(repr(tuple(image.shape)).encode())
-            digest.update(image.contiguous().numpy().tobytes())
-    return digest.hexdigest()

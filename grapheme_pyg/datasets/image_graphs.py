@@ -66,10 +66,10 @@ class ImageDataset(LabelledImages):
         self.images = images
 
     def __getitem__(self, index: int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        index = torch.as_tensor(index)
+        index = _to_index(index)
         rows = index.view(-1)
         images = self.images[rows]
-        if self.augment is not None:
+        if self.augment is not None and rows.numel() > 0:
             images = self.augment(images, self._maps[rows])
         return images.view(*index.shape, *images.shape[1:]), self.labels[index]
 
@@ -99,7 +99,7 @@ class ImageSequenceDataset(LabelledImages):
         self.images = images
 
     def __getitem__(self, index: int | Sequence[int] | Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
-        index = torch.as_tensor(index)
+        index = _to_index(index)
         rows = index.view(-1).tolist()
         images = [self._take(row) for row in rows]
         if self.augment is not None:
@@ -160,12 +160,15 @@ class ImageGraphDataset(GraphDataset):
 
     def __getitems__(self, indices: list[int]) -> list[ImageGraph]:
         """The graphs of a mini-batch, made at once: ``DataLoader`` asks for this by itself."""
+        if not indices:
+            return []
         images, labels = self.images[indices]
         return to_graphs(self.vision.batch(images, labels))
 
     def get(self, idx: int) -> ImageGraph:
         """The graph of one image, with its class as ``y``."""
         image, label = self.images[idx]
+        assert isinstance(image, Tensor)
         graph: ImageGraph = self.vision(image)
         graph.y = label.view(1)
         return graph
@@ -196,6 +199,11 @@ class EpochSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = Generator().manual_seed(_seed(self.seed, self.epoch, stream=0))
         yield from torch.randperm(len(self.dataset), generator=generator).tolist()
+
+
+def _to_index(index: int | Sequence[int] | Tensor) -> Tensor:
+    index = torch.as_tensor(index)
+    return index if index.numel() else index.long()  # an empty list makes an empty tensor of floats
 
 
 def _describe(value: object) -> str:

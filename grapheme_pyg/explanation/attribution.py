@@ -1,5 +1,8 @@
 """Attributions of a class to the edges and features of a graph, by PyG's explainers and by one gradient."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ METHODS = ("gradient", "integrated", "gnnexplainer")
 STEPS = 50
 # In the order of `ImageClassificationModel.forward_graph`: Captum hands them over by position.
 FIELDS = ("edge_type", "node_type", "level", "edge_attr")
+# PyG's explainers take no generator of their own.
+_drawing = threading.Lock()
 
 
 def log_odds(logits: Tensor, target: int) -> Tensor:
@@ -107,13 +112,20 @@ def attribute(
         edge_mask_type="object" if graph.num_edges else None,
         model_config=mode,
     )
-    with torch.random.fork_rng(devices=[]):
-        # GNNExplainer draws from this generator; `torch.manual_seed` would change those of GPUs too.
-        torch.default_generator.manual_seed(seed)
+    with _seeded(seed) if method == "gnnexplainer" else nullcontext():
         fields = {name: graph.get(name) for name in FIELDS}
         found = explainer(graph.x, graph.edge_index, target=torch.tensor([target]), **fields)
     edges = found.edge_mask if graph.num_edges else graph.x.new_zeros(0)
     return edges.detach(), found.node_mask.detach()
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draws from a seed; all threads have one generator, which one of them after the other sets and puts back."""
+    with _drawing, torch.random.fork_rng(devices=[]):
+        # `torch.manual_seed` would change the generators of GPUs too.
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def gradient(score: nn.Module, graph: Data) -> tuple[Tensor, Tensor]:

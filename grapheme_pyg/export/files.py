@@ -1,6 +1,9 @@
 """Exported models as files: ONNX, and programs of ``torch.export``."""
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
@@ -42,7 +45,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
     except ImportError as error:
         raise ImportError(f'{error.name} is needed to write ONNX: pip install "grapheme-pyg[onnx]"') from error
     program, input_format = _trace(model, max_size)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _without_torchvision():
         # PyTorch's own, about its own trees; and that inputs share the lengths that we say they share.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         warnings.filterwarnings("ignore", "# The axis name", UserWarning)
@@ -103,6 +106,21 @@ def _format_in_onnx(path: Path) -> str | None:
     except DecodeError:
         return None
     return next((entry.value for entry in model.metadata_props if entry.key == METADATA), None)
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """PyTorch logs a warning for each operator of torchvision if that is not there. None of these models has one."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)
 
 
 def _named(shape: tuple[int | str, ...]) -> dict[int, str]:

@@ -46,6 +46,11 @@ typedef struct {
 } Edges;
 
 typedef struct {
+    const int64_t *type, *level, *graph; /* of nodes; no graph if there is one alone */
+    int64_t nodes, types, levels, graphs;
+} Typed;
+
+typedef struct {
     const int64_t *source; /* of edges */
     const int64_t *type;   /* of nodes */
     const int64_t *kind;   /* of node types */
@@ -74,6 +79,8 @@ int64_t group_nodes(const int64_t *key, int64_t nodes, int64_t keys, int64_t *co
 void count_kinds(const Edges *e, const int64_t *group, int64_t groups, int64_t types, int64_t *kind, int64_t *counts,
                  int threads);
 int64_t choose_nodes(const Choice *c, int64_t *order, int64_t *counts, int threads); /* negative without memory */
+int check_graph(const Edges *e, const Typed *n, const int64_t *ends, int64_t types, int threads);
+int all_finite(const float *x, int64_t count, int threads);
 int find_runs(const int64_t *graph, int64_t nodes, int64_t graphs, int64_t *first);
 void fill_tables(const Edges *e, const int64_t *kind, const int64_t *row, const int64_t *first_slot,
                  const int64_t *first_reader, const int64_t *stride, const int64_t *first_source, int32_t *sources,

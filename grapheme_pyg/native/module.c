@@ -163,6 +163,35 @@ static PyObject *py_choose_nodes(PyObject *self, PyObject *args) {
     return good < 0 ? PyErr_NoMemory() : PyBool_FromLong(good);
 }
 
+/* Returns whether a graph may be trusted. */
+static PyObject *py_check_graph(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long ends, edge_type, endpoints, node_type, level, graph;
+    long long edges, types, n[4];
+    int threads, good;
+    if (!PyArg_ParseTuple(args, "KKKKKK(LLLLLL)i", &ends, &edge_type, &endpoints, &node_type, &level, &graph, &edges,
+                          &types, n, n + 1, n + 2, n + 3, &threads))
+        return NULL;
+    Edges e = {(int64_t *)ends, (int64_t *)ends + edges, (int64_t *)edge_type, edges};
+    Typed nodes = {(int64_t *)node_type, (int64_t *)level, (int64_t *)graph, n[0], n[1], n[2], n[3]};
+    Py_BEGIN_ALLOW_THREADS
+    good = check_graph(&e, &nodes, (int64_t *)endpoints, types, threads);
+    Py_END_ALLOW_THREADS
+    return good < 0 ? PyErr_NoMemory() : PyBool_FromLong(good);
+}
+
+static PyObject *py_all_finite(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long x;
+    long long count;
+    int threads, good;
+    if (!PyArg_ParseTuple(args, "KLi", &x, &count, &threads)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    good = all_finite((float *)x, count, threads);
+    Py_END_ALLOW_THREADS
+    return PyBool_FromLong(good);
+}
+
 /* Returns whether graphs ascend and are in range. */
 static PyObject *py_find_runs(PyObject *self, PyObject *args) {
     (void)self;
@@ -275,6 +304,8 @@ static PyMethodDef methods[] = {
     {"known_norm_relu", py_known_norm_relu, METH_VARARGS, "The same with known statistics."},
     {"norm_relu_backward", py_norm_relu_backward, METH_VARARGS, "Its gradients."},
     {"choose_nodes", py_choose_nodes, METH_VARARGS, "Nodes that a readout pools."},
+    {"check_graph", py_check_graph, METH_VARARGS, "Whether a graph may be trusted."},
+    {"all_finite", py_all_finite, METH_VARARGS, "Whether all numbers are finite."},
     {"find_runs", py_find_runs, METH_VARARGS, "Where each graph's nodes start."},
     {"mean_and_max", py_mean_and_max, METH_VARARGS, "Mean and maximum of graphs."},
     {"mean_and_max_backward", py_mean_and_max_backward, METH_VARARGS, "Their gradient."},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.pooling import mean_and_max
@@ -47,6 +48,10 @@ class ClassificationBrain(nn.Module):
         - **batch_size**: number of graphs
         - **output**: logits ``[batch_size, num_classes]``
 
+    Attributes:
+        process_group: Processes of which each has some graphs of every batch: templates that learn by momentum move by
+            those of all. None if each batch is this process's own. Not saved.
+
     Raises:
         ValueError: There is no class, one name occurs twice, or an argument is out of its range.
     """
@@ -87,6 +92,7 @@ class ClassificationBrain(nn.Module):
         templates = torch.zeros(len(names), templates_per_class, embedding_channels)
         self.templates = nn.Parameter(templates, requires_grad=by_gradient)
         self.memory: Memory | None = None
+        self.process_group: ProcessGroup | None = None
         # Starts soft enough for gradients to reach every class; training sharpens it.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
         if by_gradient:
@@ -146,14 +152,24 @@ class ClassificationBrain(nn.Module):
         return self.log_temperature.exp() * self.similarities(pooled)
 
     @torch.no_grad()
-    def update_templates(self, embedding: Tensor, labels: Tensor) -> None:
+    def update_templates(self, embedding: Tensor, labels: Tensor, position: Tensor | None = None) -> None:
         """Moves templates towards the embeddings of their class; see :func:`grapheme_pyg.nn.templates.move_templates`.
 
         Args:
             embedding: ``[batch_size, embedding_channels]``.
             labels: ``[batch_size]`` int64.
+            position: ``[batch_size]`` int64: where they stand in the batch of all processes; needed if there are
+                several.
         """
-        self.templates.copy_(move_templates(self.templates, embedding, labels, self.template_momentum))
+        moved = move_templates(
+            self.templates,
+            embedding,
+            labels,
+            self.template_momentum,
+            position=position,
+            process_group=self.process_group,
+        )
+        self.templates.copy_(moved)
 
     @torch.no_grad()
     def add_class(self, name: str, pooled: Tensor) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from torch_geometric.index import index2ptr
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import EdgeType, OptTensor
 from torch_geometric.utils import segment
 
-from grapheme_pyg.dag import check_fields, check_range, topological_levels
+from grapheme_pyg.dag import check_integers, check_range
+from grapheme_pyg.nn.graph_input import GraphInput
+from grapheme_pyg.nn.joint_norm import JointNorms
 from grapheme_pyg.nn.neighbours import NeighbourTable
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU
 from grapheme_pyg.nn.slots import EdgeBlock
@@ -58,9 +61,14 @@ class DagNN(MessagePassing):
         - **node_type**: ``[num_nodes]`` int64; optional if there is one node type
         - **level**: ``[num_nodes]`` int64, rising along every edge; computed if None
         - **edge_attr**: ``[num_edges, edge_dim]``, if ``edge_dim`` is not 0
+        - **checked**: whether ``input.check`` has returned just these fields
         - **nodes**: ``[num_chosen]`` int64, the nodes whose states to return; all if None; or a list of such choices
         - **output**: ``[num_chosen, out_channels]``, narrower states zero-padded; or a list, of which each is as wide
           as the widest state in it
+
+    Attributes:
+        process_group: Processes of which each has some graphs of every batch: training takes batch statistics over all
+            of them, which call it together. None if each batch is this process's own. Not saved.
 
     Raises:
         ValueError: The metadata, the graph or its dtypes are not as above; :class:`grapheme_pyg.dag.CycleError`,
@@ -87,6 +95,8 @@ class DagNN(MessagePassing):
         self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, vocabulary.node_types, minimum=1)
         self.out_channels = max(self.hidden_channels)
         self.edge_dim, self.fused = edge_dim, fused
+        self.input = GraphInput(vocabulary, max(self.in_channels), edge_dim)
+        self.process_group: ProcessGroup | None = None
 
         self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
         self.input_weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
@@ -128,31 +138,26 @@ class DagNN(MessagePassing):
         level: Tensor | None = None,
         edge_attr: Tensor | None = None,
         nodes: Tensor | Sequence[Tensor] | None = None,
+        *,
+        checked: bool = False,
     ) -> Tensor | list[Tensor]:
         """Computes states; see the class for arguments and shapes."""
-        self._check_features(x, edge_type, edge_attr)
+        if not checked:
+            # An explainer adds a parameter of its own, which is float32.
+            dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
+            node_type, level = self.input.check(x, edge_index, edge_type, node_type, level, edge_attr, dtype=dtype)
+        assert node_type is not None, "checked: expected node_type as `input.check` returned it"
+        assert level is not None, "checked: expected level as `input.check` returned it"
         for choice in [nodes] if isinstance(nodes, Tensor) else nodes or []:
-            check_range("nodes", "position", choice, x.shape[0])
-        num_node_types = len(self.vocabulary.node_types)
-        if node_type is None:
-            if num_node_types > 1:
-                raise ValueError(f"node_type: expected one of {num_node_types} types for each node, got None")
-            node_type = torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
-        check_fields(
-            edge_index,
-            edge_type,
-            node_type,
-            level,
-            num_nodes=x.shape[0],
-            num_node_types=num_node_types,
-            num_edge_types=len(self.vocabulary.edge_types),
-        )
-        if level is None:
-            level = topological_levels(edge_index, x.shape[0])
+            check_integers("nodes", choice, tuple(choice.shape))
+            check_range("nodes", "position", choice, x.shape[0], ValueError)
         sweep = plan_sweep(edge_index, edge_type, node_type, level, self.vocabulary)
         batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNormReLU)]
         for norm in batch_norms:
             norm.start()
+        joint = None
+        if self.process_group is not None and self.training and batch_norms:
+            joint = JointNorms(sweep.groups, batch_norms, self.process_group)
         if self.fused and torch.is_autocast_enabled(x.device.type):
             # Once for all groups that read it.
             x = x.to(torch.get_autocast_dtype(x.device.type))
@@ -172,16 +177,22 @@ class DagNN(MessagePassing):
                 state += more
             if name not in self.norm:
                 state = F.relu_(state + self.bias[name])
+            elif joint is not None:
+                state = joint.normalise(state, group)
             elif isinstance(self.norm[name], GroupedBatchNormReLU):
                 state = self.norm[name](state)
             else:
                 state = F.relu_(self.norm[name](state))
             states.append(state)
+        if nodes is None or isinstance(nodes, Tensor):
+            chosen = [states_of_nodes(states, sweep, nodes, like=x, width=self.out_channels)]
+        else:
+            chosen = [states_of_nodes(states, sweep, choice, like=x) for choice in nodes]
+        if joint is not None:
+            chosen = joint.finish(x, chosen)
         for norm in batch_norms:
             norm.update()
-        if nodes is None or isinstance(nodes, Tensor):
-            return states_of_nodes(states, sweep, nodes, like=x, width=self.out_channels)
-        return [states_of_nodes(states, sweep, choice, like=x) for choice in nodes]
+        return chosen[0] if nodes is None or isinstance(nodes, Tensor) else chosen
 
     def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
         """What the targets of a block receive, ``[num_targets, out_channels]``."""
@@ -218,21 +229,6 @@ class DagNN(MessagePassing):
         mask = self._edge_mask.sigmoid() if self._apply_sigmoid else self._edge_mask
         weighed: Tensor = inputs * mask[block.edge].unsqueeze(-1)
         return weighed
-
-    def _check_features(self, x: Tensor, edge_type: Tensor, edge_attr: Tensor | None) -> None:
-        # An explainer adds a parameter of its own, which is float32.
-        dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
-        if x.dim() != 2 or x.shape[1] < max(self.in_channels):
-            width = max(self.in_channels)
-            raise ValueError(f"x: expected shape [num_nodes, at least {width}], got {list(x.shape)}")
-        if x.dtype != dtype:
-            raise ValueError(f"x: expected dtype {dtype}, the weights', got {x.dtype}")
-        if self.edge_dim == 0:
-            return
-        shape = [edge_type.numel(), self.edge_dim]
-        if edge_attr is None or list(edge_attr.shape) != shape or edge_attr.dtype != dtype:
-            came = None if edge_attr is None else f"{edge_attr.dtype} of shape {list(edge_attr.shape)}"
-            raise ValueError(f"edge_attr: expected {dtype} of shape {shape}, got {came}")
 
     def get_extra_state(self) -> RelationNames:
         """Names of the relations along the first dimension of each weight."""

@@ -149,19 +149,45 @@ def choose_nodes(source: Tensor, node_type: Tensor, kind: Tensor, read: Tensor, 
     return list(order[: int(counts.sum())].split(counts.tolist()))
 
 
-def find_runs(graph: Tensor, num_graphs: int) -> Tensor:
+def check_graph(
+    edges: tuple[Tensor, Tensor, Tensor], nodes: tuple[Tensor, Tensor, Tensor], sizes: tuple[int, int, int]
+) -> bool:
+    """Whether a graph is what :func:`grapheme_pyg.nn.graph_checks.check_graph` lets pass.
+
+    Args:
+        edges: ``edge_index``, ``edge_type``, and the node types that each edge type joins, ``[2, num_edge_types]``.
+        nodes: ``node_type``, ``level`` and the graph of each node; the last one may be empty if there is one graph.
+        sizes: Number of node types, of levels and of graphs.
+
+    Returns:
+        False too if 32 bits do not hold a node type, a level and a graph together: this needs another look.
+    """
+    tensors = [tensor.contiguous() for tensor in (*edges, *nodes)]
+    numbers = edges[1].numel(), edges[2].shape[1], nodes[0].numel()
+    good: bool = call("check_graph", tensors, (*numbers, *sizes))
+    return good
+
+
+def all_finite(x: Tensor) -> bool:
+    """Whether no value is infinite or not a number; float32, on the CPU."""
+    x = x.detach().contiguous()
+    finite: bool = call("all_finite", (x,), x.numel())
+    return finite
+
+
+def find_runs(graph: Tensor, num_graphs: int) -> Tensor | None:
     """Where the nodes of each graph start, and the number of nodes, ``[num_graphs + 1]`` int64.
 
     Args:
         graph: ``[num_nodes]`` int64, the graph of each node.
         num_graphs: Number of graphs.
 
-    Raises:
-        ValueError: Graphs do not ascend, or are not in [0, num_graphs).
+    Returns:
+        None if graphs do not ascend, or are not in [0, num_graphs).
     """
     graph, first = graph.contiguous(), graph.new_empty(num_graphs + 1)
     if not call("find_runs", (graph, first), (graph.numel(), num_graphs)):
-        raise ValueError(f"graph: expected ascending values in [0, {num_graphs}), got {graph.tolist()}")
+        return None
     return first
 
 

@@ -70,6 +70,18 @@ class Memory(nn.Module):
         nn.Module._apply(self, lambda tensor: fn(tensor).to(tensor.dtype), recurse)
         return self
 
+    def check(self) -> None:
+        """Refuses a memory from a file that contradicts itself.
+
+        Raises:
+            ValueError: An example is of no class, or a class is without an example.
+        """
+        num_added = self.offsets.numel()
+        classes = self.added.unique().tolist()
+        if classes != list(range(-1, num_added)):
+            expected = f"examples of training (-1) and of each of {num_added} added classes"
+            raise ValueError(f"classifier.memory.added: expected {expected}, got those of {str(classes)[:100]}")
+
     @classmethod
     @torch.no_grad()
     def of(cls, pooled: Tensor, labels: Tensor) -> Self:

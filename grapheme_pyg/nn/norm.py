@@ -60,18 +60,33 @@ class GroupedBatchNormReLU(nn.Module):
             if has_kernel and not torch.is_grad_enabled():
                 return kernels.known_norm_relu(x.contiguous(), self.weight, self.bias, *statistics, self.eps)
             return F.relu_(F.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps))
-        if has_kernel and x.shape[0] > 1:
+        if x.shape[0] < 2:
+            return self.by_running_statistics(x)
+        if has_kernel:
             out, mean, variance = _norm_relu(x.contiguous(), self.weight, self.bias, self.eps)
         else:
-            # Copies, because the backward pass reads what `update` is about to change.
             mean, variance = self.running_mean.clone(), self.running_var.clone()
-            if x.shape[0] < 2:
-                return F.relu_(F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps))
             # With momentum 1 the "running" statistics that come back are this group's own, its variance unbiased.
             out = F.batch_norm(x, mean, variance, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
             out, variance = F.relu_(out), variance * ((x.shape[0] - 1) / x.shape[0])
-        self._seen.append((x.shape[0], mean, variance))
+        self.see(x.shape[0], mean, variance)
         return out
+
+    def by_running_statistics(self, x: Tensor) -> Tensor:
+        """Normalises a group that is too small for statistics of its own, and makes negative results zero."""
+        # Copies, because the backward pass reads what `update` is about to change.
+        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        return F.relu_(F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps))
+
+    def see(self, num_rows: int, mean: Tensor, variance: Tensor) -> None:
+        """Notes what a group has shown, for :meth:`update`.
+
+        Args:
+            num_rows: Of the group, at least 2.
+            mean: ``[channels]``.
+            variance: ``[channels]``, biased.
+        """
+        self._seen.append((num_rows, mean, variance))
 
     @torch.no_grad()
     def update(self) -> None:

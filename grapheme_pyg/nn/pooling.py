@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from grapheme_pyg.dag import check_ascending, check_integers
 from grapheme_pyg.nn import kernels
 
 
@@ -22,11 +23,10 @@ def mean_and_max(states: Tensor, graph: Tensor, num_graphs: int) -> Tensor:
         ``[num_graphs, 2 · channels]``, in single precision at least: a mean of many is more than half precision holds.
 
     Raises:
-        ValueError: There is not one graph for each node, or, on CPUs with kernels, they do not ascend to the last one.
+        GraphError: There is not one graph for each node, or they do not ascend to the last one.
     """
     # Kernels would read past the end.
-    if graph.shape != states.shape[:1]:
-        raise ValueError(f"graph: expected shape [{states.shape[0]}], got {list(graph.shape)}")
+    check_integers("graph", graph, (states.shape[0],))
     return _mean_and_max(states, graph, num_graphs)
 
 
@@ -42,9 +42,13 @@ class _MeanAndMax(torch.autograd.Function):
         if kernels.takes_rows(states):
             states = states.contiguous()
             first = kernels.find_runs(graph, num_graphs)
+            if first is None:
+                check_ascending("graph", graph, num_graphs)
+            assert first is not None, "graph: expected what ascends"
             out = kernels.mean_and_max(states, first)
             ctx.save_for_backward(states, out, first)
             return out
+        check_ascending("graph", graph, num_graphs)
         rows = states.to(torch.promote_types(states.dtype, torch.float32))
         count = torch.bincount(graph, minlength=num_graphs).clamp_(min=1)[:, None]
         mean = rows.new_zeros(num_graphs, rows.shape[1]).index_add_(0, graph, rows).div_(count)

@@ -57,7 +57,7 @@ def plan_sweep(
         edge_index: ``[2, num_edges]`` int64, in range.
         edge_type: ``[num_edges]`` int64, in range.
         node_type: ``[num_nodes]`` int64, in range.
-        level: ``[num_nodes]`` int64, not negative.
+        level: ``[num_nodes]`` int64, in [0, 2³¹).
         vocabulary: Of the types.
 
     Raises:
@@ -104,9 +104,8 @@ def plan_sweep(
 def _group_nodes(node_type: Tensor, level: Tensor, num_node_types: int) -> Sweep:
     """Nodes of one level and type together, without edges yet."""
     key = level * num_node_types + node_type
-    least, num_keys = (int(key.min()), int(key.max()) + 1) if key.numel() else (0, 0)
-    # Keys of levels beyond 2⁵⁵ or so wrap around, below zero: they can be sorted, but are no positions in a table.
-    if least >= 0 and num_keys <= TABLE * key.numel() and available() and key.device.type == "cpu":
+    num_keys = int(key.max()) + 1 if key.numel() else 0
+    if num_keys <= TABLE * key.numel() and available() and key.device.type == "cpu":
         counts, order, group_of, row_of = kernels.group_nodes(key, num_keys)
         keys = counts.nonzero().squeeze(1)
         counts = counts[keys]

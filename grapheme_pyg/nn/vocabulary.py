@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 from torch_geometric.typing import EdgeType
 
@@ -26,6 +27,7 @@ class EdgeVocabulary:
         relation_of_type: For each edge type, its number among the relations of the pair.
         ends_of_pair: For each pair, the node types at its source and at its target.
         endpoints: Two lists: for each edge type, the node types at its source and at its target.
+        joined: The same, ``[2, num_edge_types]`` int64.
 
     Raises:
         ValueError: A name is not in ``[a-z0-9_]+``, has a double underscore, is reserved or occurs twice; or an edge
@@ -64,3 +66,5 @@ class EdgeVocabulary:
         place = {pair: i for i, pair in enumerate(self.pairs)}
         self.pair_of_type = [place[f"{source}__{target}"] for source, _, target in self.edge_types]
         self.endpoints = [[number[edge_type[end]] for edge_type in self.edge_types] for end in (0, 2)]
+        # Not on the device "meta", where models are made whose weights are still to be read.
+        self.joined = torch.tensor(self.endpoints, dtype=torch.int64, device="cpu")

@@ -35,6 +35,10 @@ def align_by_name(
             if key not in state_dict or f"{kind}.{pair}" not in parameters:
                 continue
             loaded: Tensor = state_dict[key]
+            if loaded.shape[0] == len(theirs) and set(theirs) == set(ours):
+                # Without the module's own, which may not be there yet (on the device "meta").
+                state_dict[key] = loaded[[theirs.index(name) for name in ours]]
+                continue
             aligned = parameters[f"{kind}.{pair}"].detach().to(loaded.device, loaded.dtype, copy=True)
             if loaded.shape[0] != len(theirs) or loaded.shape[1:] != aligned.shape[1:]:
                 continue  # left as it is for PyTorch to name the shapes

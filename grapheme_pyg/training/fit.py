@@ -1,36 +1,41 @@
 """Training on images and labels."""
 
 import logging
+import signal
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader
-from torch_geometric.loader import DataLoader as GraphDataLoader
 
 from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_data import Split
-from grapheme_pyg.datasets.image_graphs import (
-    EpochSampler,
-    ImageDataset,
-    ImageGraphDataset,
-    ImageSequenceDataset,
-    labelled_images,
-)
+from grapheme_pyg.datasets.image_graphs import EpochSampler, labelled_images
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.averaging import MovingAverage
+from grapheme_pyg.training.checkpoints import FOLDER, LAST, DurableCheckpoints, check_same_run, newest_checkpoint
+from grapheme_pyg.training.interrupts import Interrupted, Interrupts
+from grapheme_pyg.training.joint import JointBatches, jointly
+from grapheme_pyg.training.loading import make_loader
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
+from grapheme_pyg.training.processes import Processes, check_same, from_writer, met
 from grapheme_pyg.training.reporting import EpochReport
+from grapheme_pyg.training.saving import Saving
 from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.watching import ClassCounts, warn_of_lost_classes
 
 METRICS = "metrics.csv"
+# Without gradients there is room for more graphs at once.
+VALIDATION_BATCH = 256
 
 
 def fit(
@@ -41,11 +46,18 @@ def fit(
     validation: Split | tuple[Tensor | Sequence[Tensor], Tensor] | None = None,
     settings: TrainingSettings | None = None,
     run_dir: str | Path | None = None,
-    resume: str | Path | None = None,
+    resume: bool = False,
     tensorboard: bool = False,
     verbose: bool = True,
 ) -> list[EpochMetrics]:
     """Trains a model, in place. What it remembers of images would no longer be true, and is forgotten.
+
+    Processes that ``torchrun`` has started train it together, on one machine or several: each calls this with the same
+    arguments and gets the same weights, which are those that one process would get, up to rounding. The first writes
+    all files; see :class:`grapheme_pyg.training.processes.Processes`.
+
+    At the end :class:`grapheme_pyg.errors.TrainingWarning` names classes of which the last validation recognised no
+    image, and different classes of which a template has become the same: cosine above 1 − 10⁻⁶.
 
     Args:
         model: The model; left in evaluation mode and in the precision in which it came.
@@ -54,8 +66,11 @@ def fit(
         labels: ``[N]`` int64, in [0, num_classes).
         validation: Images and labels for the accuracy after each epoch.
         settings: How to train; the defaults if None.
-        run_dir: Where to write ``metrics.csv`` and ``checkpoints/last.ckpt`` after each epoch; nothing if None.
-        resume: A checkpoint to go on from, of a run with the same model and settings.
+        run_dir: Where to write ``metrics.csv`` after each epoch, and ``checkpoints/last.ckpt`` and ``previous.ckpt``
+            after each epoch and within it; nothing if None.
+        resume: Whether to go on with the run in ``run_dir``, of the same model, settings and data: what comes out is,
+            to the last bit, what would have come out without an interruption. If it has no checkpoint yet, training
+            starts at the beginning.
         tensorboard: Whether to write TensorBoard logs into ``run_dir`` too (extra ``[tensorboard]``).
         verbose: Whether to show a progress bar and a line for each epoch.
 
@@ -67,6 +82,11 @@ def fit(
     Raises:
         ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run that is not resumed, or the
             model has classes that were added from examples.
+        CheckpointError: No checkpoint of the run can be read, it is of another run, or one cannot be written.
+        TrainingError: The loss, its gradient or a weight is not finite; the last checkpoint is from before. Or, of
+            several processes, another one is gone or about to do something else.
+        KeyboardInterrupt: SIGINT came; the step was finished and saved.
+        SystemExit: SIGTERM came; the same, with exit code 143.
     """
     settings = settings or TrainingSettings()
     if added := model.classifier.added_classes:
@@ -83,91 +103,97 @@ def fit(
         if low < 0 or high >= num_classes:
             raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {low}…{high}")
     folder = None if run_dir is None else Path(run_dir)
-    if tensorboard and folder is None:
-        raise ValueError("tensorboard: expected a run_dir to write its logs to, got none")
-    if folder is not None and resume is None and (folder / METRICS).exists():
-        raise ValueError(f"run_dir: expected a folder without a run, or resume; {folder / METRICS} is there already")
-    done = 0 if resume is None else int(torch.load(resume, weights_only=True, map_location="cpu")["epoch"]) + 1
-    report = EpochReport(None if folder is None else folder / METRICS, done=done, verbose=verbose)
-    callbacks: list[Callback] = [report]
-    if settings.averaging > 0:
-        callbacks.append(MovingAverage(settings.averaging))
-    loggers: list[Logger] = []
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        callbacks.append(
-            ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True)
-        )
-        if tensorboard:
+    for name, wanted in (("tensorboard", tensorboard), ("resume", resume)):
+        if wanted and folder is None:
+            raise ValueError(f"run_dir: expected a folder for {name}, got none")
+    if folder is not None and not resume:
+        for path in (folder / METRICS, folder / FOLDER / LAST):
+            if path.exists():
+                raise ValueError(f"run_dir: expected a folder without a run, or resume; {path} is there already")
+    described = {
+        "settings": asdict(settings),
+        "model": model.config,
+        "vision": model.vision.config,
+        "data": {"images": len(training), "labels_crc32": zlib.crc32(training.labels.numpy().tobytes())},
+    }
+    processes = Processes.of_environment()
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    dtype = model.classifier.templates.dtype
+    with met(processes, cuda=cuda, patience=settings.patience), ExitStack() as stack:
+        check_same(processes, described | {"run": {"saved": folder is not None, "validation": len(held_out or ())}})
+        found = newest_checkpoint(folder) if resume and folder is not None and processes.writes else None
+        found = from_writer(processes, found)
+        if found is not None:
+            check_same_run(*found, described)
+        model.forget()
+        if settings.precision == "64-true":
+            model.double()  # Lightning would do it after the average has been set up
+        model.train()  # Lightning leaves modes as they are
+        share = {"rank": processes.rank, "world_size": processes.world_size}
+        batches = EpochBatches(EpochSampler(training, settings.seed), settings.batch_size, **share)
+        if found is not None:
+            # Lightning starts the workers of a resumed epoch before it says which epoch that is.
+            batches.go_on(*_position(found[1]))
+        in_order = EpochBatches(range(len(held_out or ())), max(settings.batch_size, VALIDATION_BATCH), **share)
+        interrupts = Interrupts()
+        table = folder / METRICS if folder is not None and processes.writes else None
+        report = EpochReport(table, batches, verbose=verbose and processes.writes)
+        counts = ClassCounts(model.classifier.num_classes)
+        callbacks: list[Callback] = [report, counts]
+        if settings.averaging > 0:
+            callbacks.append(MovingAverage(settings.averaging))
+        if processes.several:
+            callbacks.append(stack.enter_context(jointly(model)))
+        callbacks.append(Saving(folder, every=settings.checkpoint_every, interrupts=interrupts))
+        loggers: list[Logger] = []
+        if folder is not None and tensorboard:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-    with _quiet_lightning():
+        stack.enter_context(_quiet_lightning())
         trainer = pl.Trainer(
             accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[settings.device],
-            devices=1,
+            strategy=JointBatches(processes) if processes.several else "auto",
+            devices=processes.local_world_size,
+            num_nodes=processes.world_size // processes.local_world_size,
+            use_distributed_sampler=False,
             max_epochs=settings.epochs,
             precision=settings.precision,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip or None,
             callbacks=callbacks,
+            plugins=[DurableCheckpoints(found)],
             logger=loggers or False,
-            enable_checkpointing=run_dir is not None,
+            enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=False,
             num_sanity_val_steps=0,
             default_root_dir=run_dir,
         )
-        loader = _loader(training, model, settings, shuffle=True)
-        # Lightning starts the workers of a resumed epoch before it says which epoch that is.
-        sampler: Any = loader.sampler
-        sampler.set_epoch(done)
-        dtype = model.classifier.templates.dtype
-        model.forget()
-        if settings.precision == "64-true":
-            model.double()  # Lightning would do it after the average has been set up
-        model.train()  # Lightning leaves modes as they are
-        with _frozen(model, settings.freeze), torch.random.fork_rng():
+        stack.enter_context(_frozen(model, settings.freeze))
+        stack.enter_context(torch.random.fork_rng())
+        try:
             trainer.fit(
-                ClassifierTraining(model, settings),
-                loader,
-                _loader(held_out, model, settings, shuffle=False) if held_out else None,
-                ckpt_path=resume,
+                ClassifierTraining(model, settings, described),
+                make_loader(training, batches, model.vision, settings),
+                None if held_out is None else make_loader(held_out, in_order, model.vision, settings),
+                ckpt_path=None if found is None else found[0],
                 weights_only=True,
             )
+        except Interrupted:
+            if interrupts.came is signal.SIGINT:
+                raise KeyboardInterrupt from None
+            raise SystemExit(128 + signal.SIGTERM) from None
     model.to(dtype).eval()  # Lightning leaves float64 after training in it
+    if trainer.is_global_zero:
+        warn_of_lost_classes(counts, model.classifier.templates, model.classes, stacklevel=2)
     return report.metrics
 
 
-def _loader(
-    images: ImageDataset | ImageSequenceDataset,
-    model: ImageClassificationModel,
-    settings: TrainingSettings,
-    *,
-    shuffle: bool,
-) -> DataLoader[Any]:
-    batch_size = settings.batch_size if shuffle else max(settings.batch_size, 256)
-    if settings.loader == "pyg":
-        dataset = ImageGraphDataset(images, model.vision)
-        sampler = EpochSampler(dataset, settings.seed) if shuffle else None
-        loader: DataLoader[Any] = GraphDataLoader(
-            dataset, batch_size, sampler=sampler, num_workers=settings.num_workers
-        )
-        return loader
-    order = EpochSampler(images, settings.seed) if shuffle else range(len(images))
-    # The data set indexes with whole batches: one indexing, one augmentation, one graph building for each.
-    return DataLoader(
-        images,
-        batch_size=None,
-        sampler=_EpochBatchSampler(order, batch_size, drop_last=False),
-        num_workers=settings.num_workers,
-    )
-
-
-class _EpochBatchSampler(BatchSampler):
-    """Passes the epoch on to the sampler inside."""
-
-    def set_epoch(self, epoch: int) -> None:
-        if isinstance(self.sampler, EpochSampler):
-            self.sampler.set_epoch(epoch)
+def _position(checkpoint: dict[str, Any]) -> tuple[int, int]:
+    """The epoch that a checkpoint is in, counted from 0, and how many of its batches are done."""
+    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    if epochs["processed"] == epochs["started"]:
+        return epochs["processed"], 0
+    return epochs["processed"], checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"]
 
 
 @contextmanager

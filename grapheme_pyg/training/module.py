@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim import Optimizer
 from torch_geometric.data import Batch
 
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.nn.graph_checks import check_labels
+from grapheme_pyg.training.finite import FiniteSteps
+from grapheme_pyg.training.loading import graphs_of_share
 from grapheme_pyg.training.losses import structural_losses
 from grapheme_pyg.training.muon import MuonAdamW
 from grapheme_pyg.training.settings import TrainingSettings
@@ -24,30 +28,42 @@ class ClassifierTraining(pl.LightningModule):
     Args:
         model: The model to train, in place.
         settings: How.
+        described: What the run is, in plain values: checkpoints hold it.
     """
 
-    def __init__(self, model: ImageClassificationModel, settings: TrainingSettings) -> None:
+    def __init__(
+        self, model: ImageClassificationModel, settings: TrainingSettings, described: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.model, self.settings = model, settings
-        self.save_hyperparameters({"settings": asdict(settings), "model": model.config, "vision": model.vision.config})
+        self.save_hyperparameters(described or {"settings": asdict(settings)})
         self._train_loss = _Mean()
         self._val_loss, self._val_accuracy = _Mean(), _Mean()
         # Embeddings since the last step of the optimiser, which templates that learn by momentum move towards.
         self._embeddings: list[Tensor] = []
         self._labels: list[Tensor] = []
+        self._positions: list[Tensor] = []
+        self._finite = FiniteSteps(model, settings)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """Graphs are made on the CPU, before anything moves to a device."""
-        return batch if isinstance(batch, Batch) else self.model.vision.batch(*batch)
+        """Graphs are made, or looked at, where they lie: nothing that is wrong moves to another device."""
+        if isinstance(batch, Batch):
+            self.model.check(batch)
+        else:
+            batch = graphs_of_share(self.model.vision, *batch)
+        check_labels(batch.get("y"), batch.num_graphs, self.model.classifier.num_classes)
+        return batch
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Makes what is random in a step depend on its number alone, so that a resumed run does the same."""
+        """Makes what is random in a step depend on the numbers of step and process, so that a resumed run does it."""
         number = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        number = number * self.trainer.world_size + self.global_rank
         seed = ((self.settings.seed << 31) + number) % (1 << 63)
         # What torch.manual_seed does, without looking for devices that are not there: that takes half a millisecond.
         torch.default_generator.manual_seed(seed)
         if torch.cuda.is_available():
             torch.cuda.manual_seed_all(seed)
+        self._finite.on_batch_start(batch_idx)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""
@@ -57,24 +73,42 @@ class ClassifierTraining(pl.LightningModule):
             with torch.no_grad():
                 self._embeddings.append(classifier.project(pooled))
             self._labels.append(batch.y)
-        losses = self._losses(classifier.similarities(pooled), batch.y).sum()
-        self._train_loss.add(losses.detach(), batch.num_graphs)
-        return losses / self.settings.batch_size
+            if (several := self.trainer.world_size) > 1:
+                # Process r has the samples r, r + world_size, … of each batch.
+                first = batch_idx % self.settings.accumulate * self.settings.batch_size + self.global_rank
+                self._positions.append(first + several * torch.arange(batch.num_graphs, device=self.device))
+        losses = self._losses(classifier.similarities(pooled), batch.y)
+        self._finite.add(losses.detach())
+        # Processes take the mean of their gradients, of which the sum is wanted.
+        return losses.sum() * self.trainer.world_size / self.settings.batch_size
+
+    def configure_gradient_clipping(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
+        """Looks whether the step is finite, and clips its gradient."""
+        losses = self._finite.check(optimizer, self.trainer)
+        if losses is None:
+            self._forget_embeddings()
+        else:
+            self._train_loss.add(losses.sum(), losses.numel())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Templates that learn by momentum move once for each step of the optimiser."""
         super().optimizer_step(*args, **kwargs)
         if self._embeddings:
-            self.model.classifier.update_templates(torch.cat(self._embeddings), torch.cat(self._labels))
-            self._embeddings.clear()
-            self._labels.clear()
+            parts = (self._embeddings, self._labels, self._positions)
+            self.model.classifier.update_templates(*(torch.cat(part) for part in parts if part))
+            self._forget_embeddings()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Adds up loss and hits."""
+    def _forget_embeddings(self) -> None:
+        for part in (self._embeddings, self._labels, self._positions):
+            part.clear()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Adds up loss and hits; the predicted classes, ``[batch_size]``."""
         similarities = self.model.classifier.similarities(self.model.pool(batch))
-        hits = similarities.argmax(dim=-1) == batch.y
+        predicted = similarities.argmax(dim=-1)
         self._val_loss.add(self._losses(similarities, batch.y).sum(), batch.num_graphs)
-        self._val_accuracy.add(hits.sum(), batch.num_graphs)
+        self._val_accuracy.add((predicted == batch.y).sum(), batch.num_graphs)
+        return predicted
 
     def _losses(self, similarities: Tensor, labels: Tensor) -> Tensor:
         """The loss of each sample, ``[batch_size]``."""
@@ -84,16 +118,37 @@ class ClassifierTraining(pl.LightningModule):
         smoothing = self.settings.label_smoothing if self.training else 0.0
         return F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the loss of the epoch so far, of all processes."""
+        total, count = self._of_all(self._train_loss)
+        checkpoint["train_loss"] = (total, int(count))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up the loss of the epoch so far; one process for all."""
+        if self.global_rank == 0:
+            self._train_loss.total, self._train_loss.count = checkpoint["train_loss"]
+
     def epoch_metrics(self) -> EpochMetrics:
-        """Means since the last call."""
-        metrics = {"train_loss": self._train_loss.pop()}
-        if self._val_loss.count > 0:
-            metrics |= {"val_loss": self._val_loss.pop(), "val_accuracy": self._val_accuracy.pop()}
-        return metrics
+        """Means over the samples of all processes since the last call."""
+        named = {"train_loss": self._train_loss, "val_loss": self._val_loss, "val_accuracy": self._val_accuracy}
+        sums = self._of_all(*named.values())
+        for mean in named.values():
+            mean.clear()
+        values = zip(named, sums[::2], sums[1::2], strict=True)
+        return {name: total / max(count, 1) for name, total, count in values if count > 0 or name == "train_loss"}
+
+    def _of_all(self, *means: "_Mean") -> list[float]:
+        """The total and the count of each mean, of all processes."""
+        values = [value for mean in means for value in (float(mean.total), float(mean.count))]
+        if self.trainer.world_size > 1:
+            joint = torch.tensor(values, dtype=torch.float64)
+            torch.distributed.all_reduce(joint)
+            values = joint.tolist()
+        return values
 
     @property
     def running_loss(self) -> float:
-        """Mean training loss of the epoch so far."""
+        """Mean training loss of the epoch so far, of this process."""
         return self._train_loss.value()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -139,7 +194,5 @@ class _Mean:
     def value(self) -> float:
         return float(self.total) / max(self.count, 1)
 
-    def pop(self) -> float:
-        value = self.value()
+    def clear(self) -> None:
         self.total, self.count = 0.0, 0
-        return value

@@ -1,6 +1,7 @@
 """What a person sees of training: a bar, a line for each epoch, and logs of its metrics."""
 
 import csv
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
+from grapheme_pyg.atomic import replace_file
+from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
 
 # Steps between two looks at the loss: each one waits for the device.
@@ -19,27 +22,46 @@ class EpochReport(Callback):
     """Keeps, logs and prints the metrics of each epoch.
 
     Args:
-        path: Where to keep the metrics of all epochs as CSV, or None. Rows that are there already are kept, those
-            of epochs that are trained again are not.
-        done: How many epochs of a resumed run are done.
+        path: Where to keep the metrics of all epochs as CSV, or None. A resumed run has them in its checkpoint.
+        batches: The mini-batches, of all processes together.
         verbose: Whether to show a progress bar (on stderr) and print a line for each epoch (on stdout).
     """
 
-    def __init__(self, path: Path | None, *, done: int, verbose: bool) -> None:
+    def __init__(self, path: Path | None, batches: EpochBatches, *, verbose: bool) -> None:
         self.metrics: list[EpochMetrics] = []
-        self._path = path
-        if path is not None and path.exists():
-            self.metrics = [row for row in _read(path) if row["epoch"] <= done]
-        self._verbose, self._graphs = verbose, 0
+        self._path, self._batches, self._verbose = path, batches, verbose
+        # Of this epoch: graphs so far, seconds before an interruption, and when it started or went on.
+        self._graphs, self._before = 0, 0.0
         self._started = self._trained = 0.0
         self._bar: Any = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds: the rows, and what is counted of an epoch that is not over."""
+        return {"rows": self.metrics, "graphs": self._graphs, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the rows and counts of a checkpoint."""
+        self.metrics = list(state_dict["rows"])
+        self._graphs, self._before = state_dict["graphs"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Goes on with an epoch that was interrupted: for Lightning it has started."""
+        if trainer.fit_loop.restarted_mid_epoch:
+            self._start(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.ready)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and the bar."""
-        self._started, self._graphs = time.perf_counter(), 0
+        self._graphs, self._before = 0, 0.0
+        self._start(trainer, 0)
+
+    def _start(self, trainer: pl.Trainer, done: int) -> None:
+        self._started = time.perf_counter()
         name = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         steps = int(trainer.num_training_batches)
-        self._bar = tqdm(desc=name, total=steps, leave=False, mininterval=0.5, disable=not self._verbose)
+        self._bar = tqdm(desc=name, total=steps, initial=done, leave=False, mininterval=0.5, disable=not self._verbose)
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
 
     def on_train_batch_end(
         self,
@@ -51,7 +73,7 @@ class EpochReport(Callback):
     ) -> None:
         """Counts graphs and moves the bar."""
         assert isinstance(pl_module, ClassifierTraining)
-        self._graphs += batch.num_graphs
+        self._graphs += self._batches.size_of(batch_idx)
         self._trained = time.perf_counter()
         if self._verbose and batch_idx % REFRESH == 0:
             self._bar.set_postfix(loss=f"{pl_module.running_loss:.4f}")
@@ -67,8 +89,8 @@ class EpochReport(Callback):
         metrics["learning_rate"] = rates[False]
         if True in rates:
             metrics["kernel_learning_rate"] = rates[True]
-        metrics["graphs_per_second"] = self._graphs / (self._trained - self._started)
-        metrics["seconds"] = time.perf_counter() - self._started
+        metrics["graphs_per_second"] = self._graphs / (self._before + self._trained - self._started)
+        metrics["seconds"] = self._seconds()
         self.metrics.append(metrics)
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.current_epoch + 1)
@@ -90,17 +112,10 @@ class EpochReport(Callback):
             self._bar.close()
 
 
-def _read(path: Path) -> list[EpochMetrics]:
-    with path.open(newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [row | {"epoch": int(row["epoch"])} for row in rows]
-
-
 def _write(path: Path, rows: list[EpochMetrics]) -> None:
-    """Writes all rows anew, under another name first: a crash leaves the old file."""
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
+    """Writes all rows anew."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+    writer.writeheader()
+    writer.writerows(rows)
+    replace_file(path, text.getvalue().encode())

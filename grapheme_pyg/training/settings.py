@@ -9,8 +9,10 @@ Device = Literal["auto", "cpu", "cuda"]
 Optimizer = Literal["muon", "adamw"]
 Loss = Literal["cross_entropy", "structural"]
 Part = Literal["dag", "classifier"]
+Nonfinite = Literal["stop", "skip"]
 PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
 OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
+NONFINITE = get_args(Nonfinite)
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class TrainingSettings:
 
     Attributes:
         epochs: Passes over the training images.
-        batch_size: Images in a mini-batch.
+        batch_size: Images in a mini-batch, of all processes together.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
         loss: ``"cross_entropy"`` of the tempered similarities, or ``"structural"``, which has no softmax; see
             :func:`grapheme_pyg.training.losses.structural_losses`. With templates that learn by momentum it learns
@@ -41,6 +43,10 @@ class TrainingSettings:
             ``DataLoader``, as a plain PyG project would. Both give the same losses.
         num_workers: Processes that load; 0 loads in this one.
         seed: Of order and augmentation.
+        checkpoint_every: Steps of the optimiser between two checkpoints within an epoch; 0 for one after each epoch.
+        nonfinite: What a loss or gradient that is NaN or infinite does: ``"stop"`` training, or ``"skip"`` the step,
+            with all that its batches did to weights and batch statistics.
+        patience: Seconds after which a process that does not answer is taken for gone, where several train together.
 
     Raises:
         ValueError: A value is out of its range.
@@ -65,18 +71,21 @@ class TrainingSettings:
     loader: Loader = "images"
     num_workers: int = 0
     seed: int = 0
+    checkpoint_every: int = 200
+    nonfinite: Nonfinite = "stop"
+    patience: float = 45.0
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        for name in ("num_workers", "seed"):
+        for name in ("num_workers", "seed", "checkpoint_every"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:
                 raise ValueError(f"{name}: expected a non-negative integer, got {value!r}")
         # Written so that NaN is out of range.
-        for name in ("lr", "kernel_lr"):
+        for name in ("lr", "kernel_lr", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
         for name in ("weight_decay", "clip"):
@@ -95,6 +104,7 @@ class TrainingSettings:
             ("device", DEVICES),
             ("optimizer", OPTIMIZERS),
             ("loss", LOSSES),
+            ("nonfinite", NONFINITE),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")

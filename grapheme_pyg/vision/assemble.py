@@ -6,13 +6,16 @@ from torch_geometric.data import Batch
 
 from grapheme_pyg.vision.hierarchy import Hierarchy
 from grapheme_pyg.vision.image_graph import as_batch
-from grapheme_pyg.vision.unroll import Vocabulary, unroll
+from grapheme_pyg.vision.unroll import Dag
+
+# How many are measured at a time.
+EDGES = 2**15
 
 
 def assemble(
     hierarchy: Hierarchy,
     features: Tensor,
-    vocabulary: Vocabulary,
+    dag: Dag,
     *,
     edge_attr: bool,
     seg: bool,
@@ -21,9 +24,9 @@ def assemble(
     """The graphs of images of one size.
 
     Args:
-        hierarchy: Their entities.
+        hierarchy: Their entities; relations are not looked at.
         features: ``[num_entities, num_features]`` float32.
-        vocabulary: Of the schema that the hierarchy keeps to.
+        dag: The hierarchy, unrolled.
         edge_attr: Whether to measure edges.
         seg: Whether to map pixels to nodes.
         y: ``[num_images]`` int64 classes.
@@ -31,19 +34,16 @@ def assemble(
     Returns:
         The batch that ``Batch.from_data_list`` would make of the single graphs, slices included.
     """
-    dag = unroll(hierarchy, vocabulary)
     height, width = hierarchy.size
     num_graphs, centre = hierarchy.num_images, hierarchy.centre
     batch = hierarchy.image[dag.entity]
     num_nodes = torch.bincount(batch, minlength=num_graphs)
     fields: dict[str, Tensor] = {
-        "x": features[dag.entity],
-        "edge_index": torch.stack([dag.source, dag.target]),
+        "edge_index": dag.edge_index,
         "edge_type": dag.edge_type,
     }
     if edge_attr:
-        ends = centre[dag.entity[dag.source]], centre[dag.entity[dag.target]]
-        fields["edge_attr"] = offsets(*ends, hierarchy.size)
+        fields["edge_attr"] = offsets(centre[dag.entity], dag.edge_index, hierarchy.size)
     if y is not None:
         fields["y"] = y
     fields |= {
@@ -54,14 +54,28 @@ def assemble(
     }
     if seg:
         fields["seg"] = _nodes_of_pixels(hierarchy, dag.first_node, num_nodes)
-    num_edges = torch.bincount(batch[dag.target], minlength=num_graphs)
-    return as_batch(fields, batch, num_nodes, num_edges)
+    num_edges = torch.bincount(batch[dag.edge_index[1]], minlength=num_graphs)
+    return as_batch({"x": features[dag.entity]} | fields, batch, num_nodes, num_edges)
 
 
-def offsets(source: Tensor, target: Tensor, size: tuple[int, int]) -> Tensor:
-    """``edge_attr`` of edges between centres ``[num_edges, 2]`` in pixels, float32 ``[num_edges, 3]``."""
-    offset = (source - target) / max(size)
-    return torch.cat([offset, offset.square().sum(dim=1, keepdim=True).sqrt()], dim=1).float()
+def offsets(centre: Tensor, edge_index: Tensor, size: tuple[int, int]) -> Tensor:
+    """``edge_attr`` of edges between nodes.
+
+    Args:
+        centre: ``[num_nodes, 2]`` float64, in pixels.
+        edge_index: ``[2, num_edges]`` int64.
+        size: Of the image.
+
+    Returns:
+        float32 ``[num_edges, 3]``.
+    """
+    measured = torch.empty(edge_index.shape[1], 3)
+    # Some at a time, as float64 on the way takes several times the memory of what is kept.
+    for (source, target), out in zip(edge_index.split(EDGES, dim=1), measured.split(EDGES), strict=True):
+        offset = (centre[source] - centre[target]) / max(size)
+        out[:, :2] = offset
+        out[:, 2] = offset.square().sum(dim=1).sqrt()
+    return measured
 
 
 def _nodes_of_pixels(hierarchy: Hierarchy, first_node: Tensor, num_nodes: Tensor) -> Tensor:

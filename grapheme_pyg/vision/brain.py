@@ -1,7 +1,7 @@
 """VisionBrain: images → directed acyclic graphs, by signal processing alone."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,12 +16,14 @@ from grapheme_pyg.vision.checks import check, is_int
 from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.hierarchy import NO_RELATIONS
 from grapheme_pyg.vision.hybrid import HybridFinder
 from grapheme_pyg.vision.image_graph import ImageGraph
-from grapheme_pyg.vision.lattice import Lattice, make_lattice, restrict
+from grapheme_pyg.vision.lattice import Lattice, restrict
+from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixel_batch, to_pixels
 from grapheme_pyg.vision.superpixel import SuperpixelFinder
-from grapheme_pyg.vision.unroll import Vocabulary
+from grapheme_pyg.vision.unroll import Vocabulary, unroll
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 # The graphs of images of at most so many pixels are cut from the lattice of all cells; those of larger ones are put
 # together cell by cell, which takes memory only for cells that are there.
 LATTICE_PIXELS = 2**16
-# Lattices are kept for reuse while they have no more edges than this in all (24 bytes an edge, 36 with edge_attr).
-CACHED_EDGES = 4_000_000
 
 FINDERS = {"grid": GridFinder, "blob": BlobFinder, "superpixel": SuperpixelFinder, "hybrid": HybridFinder}
 
@@ -109,7 +109,7 @@ class VisionBrain(BaseTransform):
         schema = self.finder.schema()
         schema = with_contours(schema) if contours else schema
         self._vocabulary = Vocabulary(with_detections(schema) if detections else schema)
-        self._lattices: dict[tuple[int, int], Lattice] = {}
+        self._lattices = LatticeCache(self.finder, self._vocabulary, edge_attr=edge_attr, seg=seg)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -164,18 +164,23 @@ class VisionBrain(BaseTransform):
             num_levels = max(num_levels, self.finder.count_levels(size, size))
         return self._vocabulary.generations(num_levels)
 
+    def __call__(self, image: Any) -> ImageGraph:
+        """As :meth:`forward`. The base class would copy the image first, by pickling it, which not every kind bears."""
+        return self.forward(image)
+
     def forward(self, image: "Image") -> ImageGraph:
         """The graph of one image.
 
         Args:
-            image: A PIL image, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[H, W]`` or ``[C, H, W]``
-                with C = 1 or 3; uint8, or float in [0, 1].
+            image: A PIL image of any mode, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[H, W]`` or
+                ``[C, H, W]`` with C = 1 or 3; uint8, or float in [0, 1].
 
         Returns:
             The graph. The same image gives the same graph, bit for bit, alone or in a batch.
 
         Raises:
-            ValueError: The image is empty, of another shape or dtype, not finite or outside [0, 1].
+            ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
+                that is broken or too large.
         """
         graph: ImageGraph = self._build(to_pixels(image, self.in_channels)[None])[0]
         return graph
@@ -192,7 +197,8 @@ class VisionBrain(BaseTransform):
             What ``Batch.from_data_list([brain(image) for image in images])`` gives.
 
         Raises:
-            ValueError: As :meth:`forward`; there are no images, or not as many classes.
+            ImageError: As :meth:`forward`; the message names the position of the image.
+            ValueError: There are no images, or not as many classes.
         """
         runs = to_pixel_batch(images, self.in_channels)
         num_images = sum(run.shape[0] for run in runs)
@@ -235,19 +241,13 @@ class VisionBrain(BaseTransform):
             hierarchy = add_contours(hierarchy, pixels, schema)
         if self.detections:
             hierarchy, features = add_detections(hierarchy, features, pixels, schema)
-        return assemble(hierarchy, features, self._vocabulary, edge_attr=self.edge_attr, seg=self.seg, y=y)
+        dag = unroll(hierarchy, self._vocabulary)
+        # Relations are edges now. Of a large image they take much memory, which is given back before more is needed.
+        hierarchy = replace(hierarchy, lateral=NO_RELATIONS, part_of=NO_RELATIONS)
+        return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
 
     def _lattice(self, height: int, width: int) -> Lattice:
-        lattice = self._lattices.get((height, width))
-        if lattice is None:
-            hierarchy = self.finder.lattice(height, width)
-            lattice = make_lattice(hierarchy, self._vocabulary, edge_attr=self.edge_attr, seg=self.seg)
-            kept = sum(other.num_edges for other in self._lattices.values())
-            while self._lattices and kept + lattice.num_edges > CACHED_EDGES:
-                kept -= self._lattices.pop(next(iter(self._lattices))).num_edges
-            if lattice.num_edges <= CACHED_EDGES:
-                self._lattices[height, width] = lattice
-        return lattice
+        return self._lattices.get(height, width)
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config.items())

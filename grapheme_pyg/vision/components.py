@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from grapheme_pyg.vision.arrays import Bools, Ints
 
@@ -45,6 +44,8 @@ def find_components(grey: Ints, thresholds: tuple[int, ...]) -> Components:
         grey: uint8 ``[num_images, H, W]``.
         thresholds: Ascending, in 0…254; a pixel is light if it exceeds the threshold.
     """
+    from scipy import ndimage  # a tenth of a second, and a grid has no use for it
+
     num_pixels = grey.size
     labels = np.empty((len(thresholds), num_pixels), dtype=np.int64)
     found: list[tuple[Ints, Bools, Ints]] = []

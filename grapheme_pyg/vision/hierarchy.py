@@ -62,6 +62,10 @@ class Relations:
     type: Tensor
 
 
+_NOTHING = torch.empty(0, dtype=torch.int64)
+NO_RELATIONS = Relations(_NOTHING, _NOTHING, _NOTHING)
+
+
 @dataclass(frozen=True)
 class Hierarchy:
     """Entities of images of one size: image by image, level by level, fine to coarse, in image order.

@@ -15,7 +15,6 @@ from grapheme_pyg.vision.hierarchy import (
     Schema,
     image_order,
     renumber,
-    stack_features,
 )
 
 
@@ -84,8 +83,9 @@ class HybridFinder:
         Returns:
             Both, and float32 ``[num_entities, num_features]``.
         """
-        grid, cells = self._grid.find(pixels)
+        # In this order, as what finding blobs takes for a while then has room for the cells, which are more.
         blob, blobs = self._blob.find(pixels)
+        grid, cells = self._grid.find(pixels)
         words, of_grid = self.schema(), self._grid.schema()
         num_cells, first = grid.level.numel(), len(of_grid.entity_types)
         image = torch.cat([grid.image, blob.image])
@@ -121,7 +121,10 @@ class HybridFinder:
             size=grid.size,
             alone=None if grid.alone is None else F.pad(grid.alone, (0, len(blobs)))[order],
         )
-        return joined, stack_features([cells, blobs])[order]
+        features = cells.new_zeros(len(order), max(cells.shape[1], blobs.shape[1]))
+        features[number[:num_cells], : cells.shape[1]] = cells
+        features[number[num_cells:], : blobs.shape[1]] = blobs
+        return joined, features
 
 
 def _join(parts: list[tuple[Relations, int, int]], number: Tensor) -> Relations:

@@ -66,11 +66,9 @@ def make_lattice(hierarchy: Hierarchy, vocabulary: Vocabulary, *, edge_attr: boo
         node_type=torch.cat([dag.node_type, torch.tensor([vocabulary.first_node_type[int(hierarchy.type[-1])]])]),
         level=torch.cat([dag.level, torch.tensor([vocabulary.first_stages(num_levels)[-1]])]),
         pos=(centre / torch.tensor([width, height])).float()[entity],
-        edge_index=torch.stack([dag.source, dag.target]),
+        edge_index=dag.edge_index,
         edge_type=dag.edge_type,
-        edge_attr=offsets(centre[dag.entity[dag.source]], centre[dag.entity[dag.target]], hierarchy.size)
-        if edge_attr
-        else None,
+        edge_attr=offsets(centre[dag.entity], dag.edge_index, hierarchy.size) if edge_attr else None,
         cell_of_pixel=hierarchy.finest_of_pixel[0] if seg else None,
     )
 

@@ -8,32 +8,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grapheme_pyg.errors import ImageError
+from grapheme_pyg.vision.pil_images import from_pil
+
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
     Image: TypeAlias = Tensor | np.ndarray[Any, Any] | PILImage
     Images: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Image]
 
+DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMPY_DTYPES = ("uint8", "float16", "float32", "float64")
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
 LUMA = (19595, 38470, 7471)
 
 
-def to_pixels(image: "Image", in_channels: int) -> Tensor:
+def to_pixels(image: "Image", in_channels: int, *, name: str = "image") -> Tensor:
     """One image as integers.
 
     Args:
-        image: A PIL image, a NumPy array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[H, W]`` or
-            ``[C, H, W]``, with C = 1 or 3; uint8, or float in [0, 1].
+        image: A PIL image of any mode (see :func:`grapheme_pyg.vision.pil_images.from_pil`), a NumPy array ``[H, W]``
+            or ``[H, W, C]``, or a tensor ``[H, W]`` or ``[C, H, W]``, with C = 1 or 3; uint8, or float in [0, 1].
         in_channels: 1 (colour becomes ITU-R 601 luma) or 3 (grey is repeated).
+        name: How errors call the image.
 
     Returns:
         uint8 ``[in_channels, H, W]``; a float ``v`` becomes ``round(255 v)``.
 
     Raises:
-        ValueError: The image is empty, of another shape or dtype, not finite or outside [0, 1].
+        ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
+            that is broken or too large.
     """
-    return _to_channels(_quantize(_channels_first(image, batched=False)), in_channels)
+    return _to_channels(_quantize(_channels_first(image, name, batched=False), name, batched=False), in_channels)
 
 
 def to_pixel_batch(images: "Images", in_channels: int) -> list[Tensor]:
@@ -48,19 +54,17 @@ def to_pixel_batch(images: "Images", in_channels: int) -> list[Tensor]:
         uint8 tensors ``[n_i, in_channels, H_i, W_i]`` whose images, in order, are the images given.
 
     Raises:
-        ValueError: As :func:`to_pixels`; the message names the position of the image in a sequence.
+        ImageError: As :func:`to_pixels`; the message names the position of the image.
     """
     if isinstance(images, Tensor | np.ndarray):
-        return [_to_channels(_quantize(_channels_first(images, batched=True)), in_channels)]
+        pixels = _quantize(_channels_first(images, "images", batched=True), "images", batched=True)
+        return [_to_channels(pixels, in_channels)]
     if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
         expected = "a tensor, a NumPy array or a sequence of images"
-        raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
+        raise ImageError(f"images: expected {expected}, got {type(images).__name__}")
     runs: list[list[Tensor]] = []
     for i, image in enumerate(images):
-        try:
-            pixels = to_pixels(image, in_channels)
-        except ValueError as error:
-            raise ValueError(f"images[{i}]: {error}") from error
+        pixels = to_pixels(image, in_channels, name=f"images[{i}]")
         if runs and runs[-1][0].shape == pixels.shape:
             runs[-1].append(pixels)
         else:
@@ -68,16 +72,21 @@ def to_pixel_batch(images: "Images", in_channels: int) -> list[Tensor]:
     return [torch.stack(run) for run in runs]
 
 
-def _channels_first(image: Any, *, batched: bool) -> Tensor:
+def _channels_first(image: Any, name: str, *, batched: bool) -> Tensor:
     """``[..., H, W]`` → ``[..., C, H, W]``, with a leading dimension exactly if ``batched``."""
     channels_last = not isinstance(image, Tensor)
     if not isinstance(image, Tensor | np.ndarray):
-        image = _from_pil(image)
+        image = _from_pil(image, name)
     if isinstance(image, np.ndarray):
         if image.dtype not in NUMPY_DTYPES:
-            raise ValueError(f"image: expected uint8, or float in [0, 1], got dtype {image.dtype}")
+            raise ImageError(f"{name}: expected uint8, or float in [0, 1], got dtype {image.dtype}")
         # What Pillow hands over is read-only, which PyTorch has no tensors for.
         image = torch.from_numpy(np.require(image, requirements=["C", "W"]))
+    if image.dtype not in DTYPES:
+        raise ImageError(f"{name}: expected uint8, or float in [0, 1], got dtype {image.dtype}")
+    if image.layout != torch.strided or image.is_nested or image.is_meta:
+        kind = "nested" if image.is_nested else "meta" if image.is_meta else image.layout
+        raise ImageError(f"{name}: expected a dense tensor with values, got one that is {kind}")
     grey_dim = 3 if batched else 2
     shapes = "[N, H, W] or [N, H, W, C]" if channels_last else "[N, H, W] or [N, C, H, W]"
     if not batched:
@@ -89,37 +98,35 @@ def _channels_first(image: Any, *, batched: bool) -> Tensor:
         if channels_last:
             image = image.movedim(-1, -3)
     else:
-        raise ValueError(f"image: expected shape {shapes}, got {shape}")
+        raise ImageError(f"{name}: expected shape {shapes}, got {shape}")
     if image.shape[-3] not in (1, 3):
-        raise ValueError(f"image: expected 1 or 3 channels in a shape {shapes}, got {shape}")
+        raise ImageError(f"{name}: expected 1 or 3 channels in a shape {shapes}, got {shape}")
     if image.shape[-1] == 0 or image.shape[-2] == 0:
-        raise ValueError(f"image: expected at least one pixel, got shape {shape}")
+        raise ImageError(f"{name}: expected at least one pixel, got shape {shape}")
     pixels: Tensor = image.detach().cpu()
     return pixels
 
 
-def _from_pil(image: Any) -> "np.ndarray[Any, Any]":
-    mode = getattr(image, "mode", None)
-    if mode is None or not hasattr(image, "convert"):
+def _from_pil(image: Any, name: str) -> "np.ndarray[Any, Any]":
+    from PIL.Image import Image as PILImage
+
+    if not isinstance(image, PILImage):
         expected = "a tensor, a NumPy array or a PIL image"
-        raise ValueError(f"image: expected {expected}, got {type(image).__name__}")
-    if mode == "1":
-        image = image.convert("L")
-    elif mode not in ("L", "RGB"):
-        raise ValueError(f"image: expected a PIL image of mode '1', 'L' or 'RGB', got mode {mode!r}; convert it first")
-    return np.asarray(image)
+        raise ImageError(f"{name}: expected {expected}, got {type(image).__name__}")
+    return from_pil(image, name)
 
 
-def _quantize(image: Tensor) -> Tensor:
+def _quantize(image: Tensor, name: str, *, batched: bool) -> Tensor:
     if image.dtype == torch.uint8:
         return image
-    if not image.is_floating_point():
-        raise ValueError(f"image: expected uint8, or float in [0, 1], got dtype {image.dtype}")
     # One pass finds NaN and infinities too: neither compares as inside the range.
     inside = (image >= 0) & (image <= 1)
     if not bool(inside.all()):
-        value = image[~inside][0].item()
-        raise ValueError(f"image: expected float values in [0, 1], got {value}; is it in 0…255? then make it uint8")
+        at = tuple((~inside).nonzero()[0].tolist())
+        if batched:
+            name = f"{name}[{at[0]}]"
+        value = image[at].item()
+        raise ImageError(f"{name}: expected float values in [0, 1], got {value}; is it in 0…255? then make it uint8")
     # In float64, so that every dtype rounds once, and a float16 value as the same float32 one.
     return (image.double() * 255).round().to(torch.uint8)
 

@@ -1,8 +1,6 @@
 """Regions of label images: who touches whom, where, and who merges with whom. Knows no PyG."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from grapheme_pyg.vision.arrays import Floats, Ints
 
@@ -55,6 +53,9 @@ def merge(source: Ints, target: Ints, area: Floats, colour: Floats, centre: Floa
     Returns:
         ``[num_regions]``, the number of the union that each is part of, in the order of their first regions.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     offset, contrast = centre[source] - centre[target], colour[source] - colour[target]
     ward = area[source] * area[target] / (area[source] + area[target]) * (contrast * contrast).sum(axis=1)
     cost = ward + (offset * offset).sum(axis=1) / (spacing * spacing)

@@ -1,11 +1,12 @@
 """Superpixels and what they merge into: the finder of ``mode="superpixel"``. Knows pixels and no PyG."""
 
+import os
+import threading
 import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
@@ -20,6 +21,18 @@ DISTANCES = ("near", "far")
 NUM_SHAPE_FEATURES = 12
 # Of white in CIELAB.
 LIGHTNESS = 100
+
+_filters = threading.Lock()
+
+
+def _renew_lock() -> None:
+    """A process that is forked while a thread holds the lock, as one that loads data may be, has not that thread."""
+    global _filters
+    _filters = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # where processes can be forked
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,8 @@ class SuperpixelFinder:
 
     def __post_init__(self) -> None:
         check("num_regions", self.num_regions, is_int(self.num_regions, 1), "a positive integer")
-        positive = isinstance(self.compactness, int | float) and self.compactness > 0
+        positive = isinstance(self.compactness, int | float) and not isinstance(self.compactness, bool)
+        positive = positive and self.compactness > 0
         check("compactness", self.compactness, positive, "a positive number")
         if self.threshold is None:
             object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
@@ -166,7 +180,8 @@ class SuperpixelFinder:
             return found
 
         for out, picture, mask in zip(labels, images, active, strict=True):
-            with warnings.catch_warnings():
+            # Python's filters are those of all threads: one at a time changes them and puts them back.
+            with _filters, warnings.catch_warnings():
                 # Pixels may be fewer than regions.
                 warnings.filterwarnings("ignore", message="One of the clusters is empty")
                 found = segment(picture, mask)
@@ -184,6 +199,8 @@ class SuperpixelFinder:
 
     def _active(self, pixels: Ints) -> Bools:
         """Pixels with contrast around them, ``[B, H, W]``; all, of an image without any."""
+        from scipy import ndimage
+
         window = (1, 1, 3, 3)
         high = ndimage.maximum_filter(pixels, window, mode="nearest")
         low = ndimage.minimum_filter(pixels, window, mode="nearest")

@@ -93,15 +93,15 @@ class Dag:
 
     Shapes:
         - **entity**, **node_type**, **level**: ``[num_nodes]`` int64; nodes by image, then level, then entity
-        - **source**, **target**, **edge_type**: ``[num_edges]`` int64; edges by (target, type, source)
+        - **edge_index**: ``[2, num_edges]`` int64, source and target; edges by (target, type, source)
+        - **edge_type**: ``[num_edges]`` int64
         - **first_node**: ``[num_entities]`` int64, the node of each entity's first round
     """
 
     entity: Tensor
     node_type: Tensor
     level: Tensor
-    source: Tensor
-    target: Tensor
+    edge_index: Tensor
     edge_type: Tensor
     first_node: Tensor
 
@@ -147,15 +147,18 @@ def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
     source = first[part_of.source] + rounds[part_of.source] - 1
     edges.append((position[source], position[first[part_of.target]], vocabulary.part_of_types[part_of.type]))
     source, target, edge_type = (torch.cat(column) for column in zip(*edges, strict=True))
+    del edges  # what is not needed any more is given back at once: of large images it is most of the memory
     by = ((target * len(vocabulary.edge_types) + edge_type) * order.numel() + source).argsort()
+    edge_index = torch.empty(2, by.numel(), dtype=torch.int64)
+    for ends, row in zip((source, target), edge_index, strict=True):
+        torch.index_select(ends, 0, by, out=row)
     entity = entity[order]
     first_type = torch.tensor(vocabulary.first_node_type)
     return Dag(
         entity=entity,
         node_type=first_type[hierarchy.type[entity]] + number[order],
         level=level[order],
-        source=source[by],
-        target=target[by],
+        edge_index=edge_index,
         edge_type=edge_type[by],
         first_node=position[first],
     )

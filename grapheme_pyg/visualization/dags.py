@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision.pixels import to_pixels
-from grapheme_pyg.visualization.layouts import Array, columns, places_and_scales
+from grapheme_pyg.visualization.layouts import Array, columns, growth, places_and_scales
 from grapheme_pyg.visualization.networks import Metadata, check_graph, compute, names_of
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF, SELF, colors_of_relations
 from grapheme_pyg.visualization.strengths import relative_strengths, strongest
@@ -23,6 +23,8 @@ LINE_WIDTHS = {"image": (1.0, 0.0, 0.7), "levels": (0.5, 0.7, 0.6)}
 COLORS = ("group", "relation")
 # Multiples of these, for the strongest and for the weakest edges.
 WIDEST, NARROWEST = 2.5, 0.2
+# Of small letters, in points.
+CHARACTER = 5.0
 
 
 def draw_dag(
@@ -101,7 +103,7 @@ def draw_dag(
         edges = _distinct(start, stop, kind, strength, both_ways=color == "group")
         _show_image(data, image, ax)
         spacing = height * np.linalg.norm(pos[source[edges]] - pos[target[edges]], axis=1)
-        diameter = np.clip(0.25 * np.median(spacing) if len(edges) else np.inf, 0.6, 6) * 1.4**scale
+        diameter = np.clip(0.25 * np.median(spacing) if len(edges) else np.inf, 0.6, 6) * growth(scale)
         if color == "relation":
             lines[group == LATERAL, 0] = lines[group == LATERAL].mean(axis=1)
     else:
@@ -163,7 +165,11 @@ def _label_columns(data: Data, metadata: Metadata | None, ax: Axes) -> None:
     for stage in stages:
         kinds = data.node_type[data.level == stage].unique().tolist()
         names.append(f"level {stage}" if metadata is None else "\n".join(metadata[0][kind] for kind in kinds))
-    ax.set_xticks(stages, [name.replace("_", "\n") for name in names], fontsize="small")
+    # Upright where the longest word would reach into the next column.
+    room = ax.get_window_extent().width * 72 / ax.figure.dpi / len(stages)
+    upright = room < CHARACTER * max(map(len, "_".join(names).replace("\n", "_").split("_")))
+    labels = [name.replace("_", " " if upright else "\n") for name in names]
+    ax.set_xticks(stages, labels, fontsize="small", rotation=90 if upright else 0)
     ax.tick_params(top=False, labeltop=True, bottom=False, labelbottom=False)
     ax.set(xlim=(stages[0] - 0.3, stages[-1] + 0.3), ylim=(0.52, -0.52), yticks=[])
     ax.spines[:].set_visible(False)

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+# Markers grow by so much from one scale to the next, in so many steps: in deep graphs they would cover each other.
+GROWTH, STEPS = 1.4, 4
 
 
 def places_and_scales(pos: Array, level: Array) -> tuple[Array, Array]:
@@ -24,6 +26,12 @@ def places_and_scales(pos: Array, level: Array) -> tuple[Array, Array]:
         current += not np.array_equal(here, before)
         scale[level == stage], before = current, here
     return place, scale
+
+
+def growth(scale: Array) -> Array:
+    """How much larger the markers of coarser nodes are: ``GROWTH`` for each scale, up to ``STEPS``."""
+    larger: Array = GROWTH ** np.minimum(scale, STEPS)
+    return larger
 
 
 def columns(pos: Array, level: Array, scale: Array, height: float) -> tuple[Array, Array]:
@@ -47,5 +55,5 @@ def columns(pos: Array, level: Array, scale: Array, height: float) -> tuple[Arra
         gap = (len(column) / most) ** 0.35 / len(column)
         xy[column, 0] = stage
         xy[column, 1] = (np.arange(len(column)) - (len(column) - 1) / 2) * gap
-        diameter[column] = np.clip(0.8 * gap * height, 1, 4 * 1.4 ** scale[column])
+        diameter[column] = np.clip(0.8 * gap * height, 1, 4 * growth(scale[column]))
     return xy, diameter

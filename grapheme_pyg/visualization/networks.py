@@ -89,6 +89,7 @@ def names_of(model: ImageClassificationModel | None, metadata: Metadata | None) 
 
 
 def compute(model: ImageClassificationModel, data: Data) -> Messages:
-    """States and strengths, computed where the model is."""
+    """States and strengths, computed where the model is, of a graph that is looked at where it lies."""
+    model.check(data)
     # A copy, because PyG moves a graph in place.
     return messages(model.dag, copy(data).to(model.classifier.templates.device))

@@ -60,7 +60,7 @@ def draw_templates(
     if labels.dtype != torch.int64 or list(labels.shape) != [len(images)]:
         got = f"{labels.dtype} of shape {list(labels.shape)}"
         raise ValueError(f"labels: expected torch.int64 of shape [{len(images)}], one for each image, got {got}")
-    check_range("labels", "image", labels, len(model.classes))
+    check_range("labels", "image", labels, len(model.classes), ValueError)
     labels = labels.cpu()
     directions = F.normalize(model.embed_images(images).double(), dim=-1)
     templates = F.normalize(model.classifier.templates.detach().cpu().double(), dim=-1)

@@ -1,5 +1,6 @@
 """The console command, in this process; that it starts in one of its own, and quickly, too."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -71,6 +72,18 @@ class TestPredict:
         assert second["file"] == str(good)
         code, out, err = run(capsys, "predict", model, good, tmp_path / "missing.png")
         assert (code, out.count("\n"), err.count("\n")) == (1, 1, 1)
+
+    def test_empty_pages_are_no_digits(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        noise = np.random.default_rng(0).normal(200, 4, (60, 50)).round().astype(np.uint8)
+        page, digit = tmp_path / "page.png", tmp_path / "one.png"
+        Image.fromarray(noise).save(page)
+        noise[10:50, 20:30] = 40
+        Image.fromarray(noise).save(digit)
+        code, out, err = run(capsys, "predict", model, page, digit, "--as-mnist")
+        assert (code, err) == (1, f"grapheme predict: {page}: expected a digit, got an empty page\n")
+        assert out.startswith(f"{digit}: ")
+        # Without the option a page is a picture like any other.
+        assert run(capsys, "predict", model, page)[0] == 0
 
     def test_lines(self, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
         _, out, _ = run(capsys, "predict", model, pictures / "bar/0.png")
@@ -174,9 +187,27 @@ def test_as_a_program(model: Path, pictures: Path) -> None:
 
 
 def test_what_is_not_asked_for_is_not_imported(model: Path) -> None:
-    code = f"import sys; from grapheme_pyg.cli import main; main(['info', {str(model)!r}]); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"pytorch_lightning", "matplotlib", "networkx", "gradio", "captum"} & set(loaded)
+    code = (
+        "import gc, sys; from grapheme_pyg.cli import main; before = set(sys.modules); main();"
+        "print('torch' in before, gc.isenabled(), gc.get_freeze_count() > 100_000, *sys.modules)"
+    )
+    command = [sys.executable, "-c", code, "info", str(model), "--json"]
+    last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1].split()
+    # The collector leaves out what was imported, and goes on with all else.
+    assert last[:3] == ["False", "True", "True"]
+    assert not {"pytorch_lightning", "matplotlib", "networkx", "gradio", "captum", "scipy"} & set(last)
+
+
+def test_the_collector_is_left_alone_in_a_process_of_others(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frozen = gc.get_freeze_count()
+    run(capsys, "info", model)
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, frozen)
+    gc.disable()
+    try:
+        run(capsys, "info", model, "--json")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
+import gzip
+import hashlib
 import io
 import tarfile
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import torch
 
 import grapheme_pyg.datasets.cifar10 as cifar10
 from grapheme_pyg.datasets import load_cifar10
+from grapheme_pyg.errors import DatasetError
 
 NAMES = (*cifar10.TRAIN, *cifar10.TEST)
 
@@ -98,3 +102,74 @@ def test_downloads_are_checked(tmp_path, files, monkeypatch):
     packed(tmp_path, files)
     with pytest.raises(ValueError, match="expected an archive with SHA-256 c4a38c50"):
         cifar10._verify(tmp_path / cifar10.ARCHIVE)
+
+
+def archive_of(*members):
+    """A gzipped archive of pieces of bytes."""
+    return b"".join(gzip.compress(member, 1) for member in members)
+
+
+def header(name, size, kind=tarfile.REGTYPE):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = size, kind
+    return member.tobuf()
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_bomb_before_the_files_is_not_unpacked(tmp_path, files, kind):
+    packed(tmp_path, files)
+    path = tmp_path / cifar10.ARCHIVE
+    path.write_bytes(archive_of(header("x", 50 << 20, kind), bytes(50 << 20)) + path.read_bytes())
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="expected at most 1048576 bytes for what it holds, but more follow"):
+            load_cifar10(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_behind_the_files_and_a_wrong_checksum_of_gzip_are_noticed(tmp_path, files):
+    packed(tmp_path, files)
+    path = tmp_path / cifar10.ARCHIVE
+    whole = path.read_bytes()
+    path.write_bytes(whole + gzip.compress(bytes(4 << 20)))
+    with pytest.raises(DatasetError, match=r"expected at most .* bytes for what it holds, but more follow"):
+        load_cifar10(tmp_path)
+    path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    with pytest.raises(DatasetError, match="expected CIFAR-10's archive, got BadGzipFile"):
+        load_cifar10(tmp_path)
+
+
+def test_headers_within_headers_are_refused(tmp_path, files):
+    (tmp_path / cifar10.ARCHIVE).write_bytes(gzip.compress(header("x", 0, tarfile.GNUTYPE_LONGNAME) * 1500))
+    with pytest.raises(DatasetError, match="expected CIFAR-10's archive, got RecursionError"):
+        load_cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_a_member_that_is_no_file_is_refused(tmp_path, kind):
+    wrong = header("cifar-10-batches-bin/data_batch_1.bin", 0, kind)
+    (tmp_path / cifar10.ARCHIVE).write_bytes(gzip.compress(wrong + bytes(1024)))
+    with pytest.raises(DatasetError, match=r"data_batch_1\.bin: expected a regular file, got a member of type"):
+        load_cifar10(tmp_path)
+
+
+def test_a_long_file_is_refused_by_its_length(tmp_path, files):
+    unpacked(tmp_path, files)
+    with (tmp_path / "test_batch.bin").open("wb") as file:
+        file.truncate(1 << 40)  # a hole, which takes no place
+    with pytest.raises(DatasetError, match=r"test_batch\.bin: expected 3 images of 3073 bytes, got 1,099,511,627,776"):
+        load_cifar10(tmp_path)
+
+
+def test_a_download_that_was_damaged_later_is_noticed(tmp_path, files, monkeypatch):
+    monkeypatch.delenv("GRAPHEME_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "grapheme_pyg" / "cifar10"
+    folder.mkdir(parents=True)
+    packed(folder, files)
+    with pytest.raises(DatasetError, match=r"expected an archive with SHA-256 .*; delete the file"):
+        load_cifar10()
+    monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256((folder / cifar10.ARCHIVE).read_bytes()).hexdigest())
+    assert len(load_cifar10().test.labels) == 3

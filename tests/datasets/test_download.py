@@ -1,6 +1,8 @@
 import re
 import socket
+import ssl
 import time
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +144,14 @@ def test_no_urls(tmp_path):
 
 def test_download_error_is_an_os_error():
     assert issubclass(DownloadError, OSError)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(mirror, tmp_path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(Path(__file__).with_name("self_signed.pem"))
+    mirror.server.socket = context.wrap_socket(mirror.server.socket, server_side=True)
+    mirror.files["/f"] = CONTENT
+    url = mirror.url.replace("http:", "https:")
+    with pytest.raises(DownloadError, match=r"certificate verify failed: self.signed certificate"):
+        download([f"{url}/f"], tmp_path / "f", verify=verify)
+    assert mirror.requests == left_in(tmp_path) == []

@@ -1,4 +1,7 @@
 import json
+import os
+import sqlite3
+import struct
 
 import pytest
 import torch
@@ -7,6 +10,8 @@ from torch_geometric.loader import DataLoader
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import BudgetBatchSampler, GraphCache, ImageDataset, ImageSequenceDataset, load_image_folder
+from grapheme_pyg.datasets.cache_description import Description, read_description, write_description
+from grapheme_pyg.errors import DatasetError
 
 SIZES = [(28, 28), (1, 1), (30, 17), (5, 60)]
 
@@ -103,4 +108,132 @@ def test_nothing_is_pickled(tmp_path):
         "vision",
         "num_nodes",
         "num_edges",
+        "crc32",
+        "checksum",
     }
+    assert {path.name for path in tmp_path.rglob("*")} == {"processed", "graphs.db", "description.json"}
+
+
+def changed(path, change):
+    content = bytearray(path.read_bytes())
+    path.write_bytes(bytes(change(content)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:5000], "expected a sound database of graphs"),
+        (lambda content: b"no database " * 99, "expected a sound database of graphs, got file is not a database"),
+        (lambda content: b"", r"expected the tables \[.*\], got \[\]"),
+        # The height and width of the last image.
+        (
+            lambda content: content.replace(struct.pack("<2q", 5, 60), struct.pack("<2q", 5, 61)),
+            "expected a graph with CRC-32 [0-9a-f]{8}, got [0-9a-f]{8}",
+        ),
+    ],
+    ids=["cut", "other", "empty", "changed"],
+)
+def test_damaged_graphs_are_refused(tmp_path, change, message):
+    GraphCache(tmp_path, dataset(), VisionBrain()).close()
+    path = tmp_path / "processed/graphs.db"
+    changed(path, change)
+    with pytest.raises(DatasetError, match=f"^{path}: .*{message}"):
+        GraphCache(tmp_path, dataset(), VisionBrain()).multi_get(range(4))
+    path.unlink()
+    assert len(GraphCache(tmp_path, dataset(), VisionBrain()).multi_get(range(4))) == 4
+
+
+def test_graphs_that_changed_places_are_noticed(tmp_path):
+    GraphCache(tmp_path, dataset(), VisionBrain()).close()
+    connection = sqlite3.connect(tmp_path / "processed/graphs.db")
+    connection.execute("UPDATE GraphCache SET id = CASE id WHEN 1 THEN -2 ELSE -1 END WHERE id IN (1, 2)")
+    connection.execute("UPDATE GraphCache SET id = -id WHERE id < 0")
+    connection.commit()
+    cache = GraphCache(tmp_path, dataset(), VisionBrain())
+    assert cache[0].num_nodes == cache.num_nodes[0]
+    for read in (lambda: cache[1], lambda: cache.multi_get([0, 2])):
+        with pytest.raises(DatasetError, match=r"graph [12]: expected a graph with CRC-32"):
+            read()
+    connection.execute("DELETE FROM GraphCache WHERE id = 0")
+    connection.commit()
+    for read in (lambda: cache[0], lambda: cache.multi_get([0, 3])):
+        with pytest.raises(DatasetError, match=r"expected a sound database of graphs|expected 2 graphs, got 1"):
+            read()
+    connection.close()
+    with pytest.raises(DatasetError, match="expected 4 graphs, got 3"):
+        GraphCache(tmp_path, dataset(), VisionBrain())
+
+
+def test_a_view_in_place_of_the_table_is_not_run(tmp_path):
+    GraphCache(tmp_path, dataset(), VisionBrain()).close()
+    connection = sqlite3.connect(tmp_path / "processed/graphs.db")
+    connection.execute("DROP TABLE GraphCache")
+    endless = "WITH RECURSIVE r(id) AS (SELECT 0 UNION ALL SELECT id + 1 FROM r) SELECT id FROM r"
+    connection.execute(f"CREATE VIEW GraphCache AS {endless}")
+    connection.close()
+    with pytest.raises(DatasetError, match=r"expected the tables .*, got .*CREATE VIEW"):
+        GraphCache(tmp_path, dataset(), VisionBrain())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content[:-5], "expected an object with images, vision, .*, got JSONDecodeError"),
+        (lambda content: b"[" * 20_000, "expected an object with .*, got RecursionError"),
+        (lambda content: b"[1]", "expected an object with .*, got TypeError"),
+        (lambda content: b'{"images": ""}', "expected an object with .*, got KeyError: 'checksum'"),
+        (
+            lambda content: content.replace(b'"num_edges": [', b'"num_edges": [1'),
+            "checksum: expected [0-9]+, got [0-9]+",
+        ),
+        (lambda content: b" " * 100_000 + content, "expected at most 65824 bytes for 4 graphs, got more"),
+    ],
+    ids=["cut", "deep", "list", "lacking", "changed", "long"],
+)
+def test_damaged_descriptions_are_refused(tmp_path, change, message):
+    GraphCache(tmp_path, dataset(), VisionBrain()).close()
+    path = tmp_path / "processed/description.json"
+    changed(path, change)
+    with pytest.raises(DatasetError, match=f"^{path}: {message}.*; delete the folder to have the graphs made anew$"):
+        GraphCache(tmp_path, dataset(), VisionBrain())
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "message"),
+    [
+        ("num_nodes", [1, 2, 3], "num_nodes: expected a list of 4 integers"),
+        ("crc32", None, "crc32: expected a list of 4 integers"),
+        ("num_edges", [1, 2, 3, 1 << 63], "num_edges: expected integers in"),
+        ("num_edges", [1, 2, 3, True], "num_edges: expected integers in"),
+    ],
+)
+def test_descriptions_of_something_else_are_refused(tmp_path, name, numbers, message):
+    lists = {"num_nodes": [1] * 4, "num_edges": [1] * 4, "crc32": [1] * 4} | {name: numbers}
+    write_description(tmp_path / "description.json", Description("", {}, **lists))
+    with pytest.raises(DatasetError, match=message):
+        read_description(tmp_path / "description.json", 4)
+
+
+def test_a_strangers_pickles_are_not_loaded(tmp_path):
+    touched = tmp_path / "touched"
+
+    class Hostile:
+        def __reduce__(self):
+            return type(touched).touch, (touched,)
+
+    (tmp_path / "processed").mkdir()
+    for name in ("pre_transform.pt", "pre_filter.pt"):
+        torch.save(Hostile(), tmp_path / "processed" / name)
+    for _ in range(2):
+        assert len(GraphCache(tmp_path, dataset(), VisionBrain())) == 4
+    assert not touched.exists()
+
+
+def test_names_of_pictures_need_not_be_utf_8(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "a").mkdir()
+    Image.new("L", (9, 9), 100).save(tmp_path / "a/1.png")
+    (tmp_path / "a/1.png").rename(tmp_path / "a" / os.fsdecode(b"\xff.png"))
+    found = load_image_folder(tmp_path, 1)
+    assert len(GraphCache(tmp_path / "cache", ImageSequenceDataset(found.images, found.labels), VisionBrain())) == 1

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 import struct
 import tracemalloc
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from grapheme_pyg.datasets import read_idx
+from grapheme_pyg.datasets.idx import read_idx_and_digest
+from grapheme_pyg.errors import DatasetError
 
 
 def idx(shape, body=None, kind=0x08):
@@ -140,3 +143,34 @@ def test_lying_header_costs_no_memory(write):
 def test_missing_file_is_reported_as_such(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         read_idx(tmp_path / "absent")
+
+
+def test_many_members_and_long_names_are_not_read_to_their_end(write):
+    content = gzip.compress(idx((2, 3)))
+    long_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (2 << 20) + b"\0" + content[10:]
+    for zipped in (gzip.compress(b"") * 100_000 + content, long_name):
+        with pytest.raises(DatasetError, match=r"expected at most 1048576 bytes for what it holds, but more follow"):
+            read_idx(write(zipped))
+    # Within reason they are what the format allows.
+    short_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"name\0" + content[10:]
+    assert read_idx(write(gzip.compress(b"") * 9 + short_name)).shape == (2, 3)
+
+
+def test_the_shape_is_checked_before_data_is_read(write):
+    seen = []
+
+    def check(shape):
+        seen.append(shape)
+        raise DatasetError("another shape")
+
+    for zipped in (False, True):
+        content = idx((1 << 15, 1 << 14), bytes(10))
+        with pytest.raises(DatasetError, match="another shape"):
+            read_idx_and_digest(write(gzip.compress(content) if zipped else content), check)
+    assert seen == [(1 << 15, 1 << 14)] * 2
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DatasetError, match="pipe: expected a regular file"):
+        read_idx(tmp_path / "pipe")

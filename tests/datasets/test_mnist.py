@@ -5,6 +5,7 @@ import logging
 import os
 import struct
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from grapheme_pyg.datasets import DownloadError, load_idx_data, load_mnist, load_mnist5k
 from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.mnist import _load
+from grapheme_pyg.errors import DatasetError
 
 GRAPHEME_DATA = os.environ.get("GRAPHEME_DATA")
 # No stand-in can show that the checksums are those of the true files. A fresh clone has them not, and its tests must
@@ -340,6 +342,31 @@ def test_load_mnist_does_not_replace_files_that_were_asked_for(closed_url, tmp_p
     with pytest.raises(ValueError, match="expected images of shape"):
         load_mnist(tmp_path)
     assert caplog.records == []
+
+
+def test_a_file_of_another_shape_is_refused_before_it_is_unpacked(tmp_path):
+    write(tmp_path, tiny_files())
+    header = b"\0\0\x08\x03" + struct.pack(">3I", 1 << 15, 32, 32)
+    path = tmp_path / TRAIN_IMAGES
+    path.write_bytes(gzip.compress(header + bytes(32 << 20), 1))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match=rf"^{path}: expected images of .*, got shape \(32768, 32, 32\)$"):
+            _load(TINY, tmp_path, None)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_answer_longer_than_the_set_is_not_kept(tmp_path, mirror):
+    mirror.files[f"/{TRAIN_IMAGES}.gz"] = bytes(2 << 20)
+    with pytest.raises(DownloadError, match="expected at most 1048915 bytes, got more"):
+        _load(TINY, None, [mirror.url])
+    assert list((tmp_path / "cache" / "grapheme_pyg" / "tiny").iterdir()) == []
+
+
+def test_every_set_has_checksums():
+    assert all(spec.sha256 or spec.archive_md5 for spec in SPECS.values())
 
 
 @on_real_files

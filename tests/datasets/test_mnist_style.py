@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from blank_papers import PAPERS, PLACES, blank_paper, is_empty, on_paper, placed
 from pasted_digits import CHANGES, changed
 from PIL import Image
 
@@ -72,6 +73,39 @@ def test_nothing_is_nothing() -> None:
     assert not mnist_style(page(1, 1, paper=7)).any()
     slope = np.tile(np.linspace(0, 1, 50, dtype=np.float32), (40, 1))
     assert not mnist_style(slope).any()
+
+
+@pytest.mark.parametrize("kind", PAPERS)
+def test_blank_papers_are_empty(kind: str) -> None:
+    found = [is_empty(blank_paper(kind, np.random.default_rng(seed))) for seed in range(20)]
+    assert sum(found) >= 16
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_digits_are_not(place: str, digits: tuple[Split, Split]) -> None:
+    images = digits[0].images[:20].numpy()
+    assert not any(is_empty(placed(image, place, np.random.default_rng(i))) for i, image in enumerate(images))
+
+
+def test_digits_on_noisy_and_grainy_paper_are_not(digits: tuple[Split, Split]) -> None:
+    image = digits[0].images[0].numpy()
+    for kind in ("noise", "grain"):
+        assert not any(is_empty(on_paper(image, kind, np.random.default_rng(seed))) for seed in range(10))
+
+
+def test_edges_and_parts_are_what_counts() -> None:
+    # The same amount of darkness: as a disc with an edge, as one that fades from its middle, and as single pixels.
+    y, x = np.mgrid[:50, :50] - 24.5
+    radius = np.hypot(y, x)
+    disc = np.where(radius < 10, 55, 255)
+    fading = 255 - 200 * np.clip(1 - radius / 24, 0, 1)
+    scattered = page(50, 50)
+    scattered[2:48:3, 2:48:3] = 55
+    assert [is_empty(picture.astype(np.uint8)) for picture in (disc, fading, scattered)] == [False, True, True]
+    # Thin strokes have edges too.
+    line = page(50, 50)
+    line[10:40, 25] = 55
+    assert not is_empty(line)
 
 
 def test_kinds_of_images_agree() -> None:

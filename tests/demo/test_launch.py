@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from PIL import Image, ImageChops
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg.cli import main
 from grapheme_pyg.datasets import Split
 
 pytest.importorskip("gradio", reason="an extra")
@@ -60,6 +64,18 @@ def test_broken_models_and_ports(tmp_path: Path) -> None:
         launch(tmp_path)
     with pytest.raises(ValueError, match="port: expected a number in 1…65535, got 0"):
         launch(tmp_path, port=0)
+
+
+def test_occupied_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["demo", str(tmp_path), "--port", str(port), "--no_open_browser"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"grapheme demo: port: expected a free one, got {port} \(.+\)\n", err)
+    # Once it is free again, what is wrong is the folder.
+    assert main(["demo", str(tmp_path), "--port", str(port)]) == 1
+    assert "config.json" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +146,13 @@ def test_a_drawn_seven_is_read(served: int, browser: Any, tmp_path: Path) -> Non
         picture = wait(lambda name=name: browser.find_elements("css selector", f"#{name} img"))[0]
         wait(lambda picture=picture: picture.get_property("naturalWidth"))
     # The folder, if one is named, keeps what was seen, for docs/demo.md.
+    seen = Image.open(BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+    shrunk = seen.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=5, dither=Image.Dither.NONE)
+    # A quarter of the size. The median cut, which is the default, would spend the palette on common colours, and make
+    # red brown.
+    assert all(most < 32 for _, most in ImageChops.difference(seen, shrunk.convert("RGB")).getextrema())
     folder = Path(os.environ.get("GRAPHEME_SCREENSHOTS", tmp_path))
-    assert browser.save_screenshot(str(folder / "demo.png"))
+    shrunk.save(folder / "demo.png", optimize=True)
 
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]

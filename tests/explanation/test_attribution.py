@@ -4,9 +4,9 @@ import sys
 
 import pytest
 import torch
-from graphs import METADATA, random_dag
 from torch import Tensor, nn
 from torch_geometric.data import Data
+from typed_graphs import METADATA, random_dag
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.explanation import explain

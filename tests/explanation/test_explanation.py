@@ -1,5 +1,6 @@
 """Explanations of images, in every mode."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,8 +10,15 @@ from torch import Tensor
 import grapheme_pyg
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
-from grapheme_pyg.explanation import Explanation, explain
+from grapheme_pyg.explanation import Explanation, attribution, explain
 from grapheme_pyg.explanation.attribution import METHODS
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is promised here does not depend on how long the explainers go on; tests of attributions take all steps."""
+    monkeypatch.setattr(attribution, "STEPS", 20)
+    monkeypatch.setattr(attribution, "GNNExplainer", partial(attribution.GNNExplainer, epochs=20))
 
 
 def picture(*shape: int) -> Tensor:

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from graphs import METADATA, NODE_TYPES, node_by_node, random_dag
 from torch import Tensor
 from torch_geometric.explain import Explainer, GNNExplainer
+from typed_graphs import METADATA, NODE_TYPES, node_by_node, random_dag
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.dag import CycleError, topological_levels

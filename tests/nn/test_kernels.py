@@ -3,11 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from graphs import METADATA, node_by_node, random_dag
 from torch import Tensor
+from typed_graphs import METADATA, node_by_node, random_dag
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.dag import topological_levels
+from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn import DagNN, kernels
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU
 from grapheme_pyg.nn.pooling import mean_and_max
@@ -175,18 +176,27 @@ def test_pooling_refuses_graphs_of_another_number() -> None:
 
 
 @needs_products
-@pytest.mark.parametrize("graph", [[0, 1, 0], [0, 1, 3], [-1, 0, 1]])
-def test_pooling_refuses_graphs_out_of_order_or_range(graph: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"graph: expected ascending values in \[0, 3\), got"):
-        mean_and_max(torch.zeros(3, 2), torch.tensor(graph), 3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        ([0, 1, 0], r"ascending values in \[0, 3\), got 0 at node 2, after 1"),
+        ([0, 1, 3], r"values in \[0, 3\), got 3 at node 2"),
+        ([-1, 0, 1], r"values in \[0, 3\), got -1 at node 0"),
+    ],
+)
+def test_pooling_refuses_graphs_out_of_order_or_range(graph: list[int], message: str, dtype: torch.dtype) -> None:
+    with pytest.raises(GraphError, match=f"graph: expected {message}"):
+        mean_and_max(torch.zeros(3, 2, dtype=dtype), torch.tensor(graph), 3)
 
 
-def test_levels_that_wrap_around_are_sorted_without_a_table() -> None:
-    model = DagNN((["a", "b", "c"], []), 1, 1, norm=None)
-    level, types = torch.tensor([2**62, 0, 2**62]), torch.tensor([0, 1, 2])
-    empty = torch.zeros(2, 0, dtype=torch.int64)
-    plan = plan_sweep(empty, empty[0], types, level, model.vocabulary)
-    assert sorted(node for group in plan.groups for node in group.nodes.tolist()) == [0, 1, 2]
+@pytest.mark.parametrize("level", [2**31, 2**62, 2**63 - 1])
+def test_levels_that_would_wrap_around_are_refused(level: int) -> None:
+    model = DagNN((["a", "b"], [("a", "to", "b")]), 1, 1, norm=None)
+    graph = torch.ones(2, 1), torch.tensor([[0], [1]]), torch.tensor([0]), torch.tensor([0, 1])
+    with pytest.raises(GraphError, match=rf"level: expected values in \[0, 2147483648\), got {level} at node 1"):
+        model(*graph, torch.tensor([0, level]))
+    assert model(*graph, torch.tensor([0, 2**31 - 1])).isfinite().all()
 
 
 def test_pooling_gradients() -> None:

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from graphs import METADATA, node_by_node, random_dag
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+from typed_graphs import METADATA, node_by_node, random_dag
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.nn import DagNN

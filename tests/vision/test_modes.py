@@ -22,6 +22,7 @@ from grapheme_pyg.testing import check_graph
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 from grapheme_pyg.vision.assemble import assemble
 from grapheme_pyg.vision.pixels import resized
+from grapheme_pyg.vision.unroll import unroll
 
 MODES = ("grid", "blob", "superpixel", "hybrid")
 OPTIONS = {
@@ -199,7 +200,7 @@ def test_the_subgraph_of_the_lattice_is_what_the_finder_finds(options, channels)
     images = [*images_of_sizes(channels), sparse_image((90, 70), 0, channels)]
     for image in images:
         hierarchy, features = brain.finder.find(image[None])
-        found = assemble(hierarchy, features, brain._vocabulary, edge_attr=True, seg=True)
+        found = assemble(hierarchy, features, unroll(hierarchy, brain._vocabulary), edge_attr=True, seg=True)
         assert_same_batch(found, brain.batch([image]))
 
 

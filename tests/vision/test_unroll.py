@@ -39,7 +39,7 @@ THREE = hierarchy([0, 0, 1], lateral=[(0, 1, 0), (1, 0, 2)], part_of=[(0, 2, 0),
 
 
 def triples(dag, vocabulary):
-    columns = (dag.source.tolist(), dag.edge_type.tolist(), dag.target.tolist())
+    columns = (dag.edge_index[0].tolist(), dag.edge_type.tolist(), dag.edge_index[1].tolist())
     edges = []
     for source, kind, target in zip(*columns, strict=True):
         before, relation, after = vocabulary.edge_types[kind]
@@ -131,8 +131,8 @@ def test_three_entities_in_three_rounds_and_two():
 def test_edges_of_one_target_and_type_are_in_order_of_their_sources():
     # Both parts are in the whole, given in the other order.
     dag = unroll(hierarchy([0, 0, 1], part_of=[(1, 2, 0), (0, 2, 0)]), vocabulary_of((1, 1)))
-    assert dag.source.tolist() == [0, 1]
-    assert dag.target.tolist() == [2, 2]
+    assert dag.edge_index[0].tolist() == [0, 1]
+    assert dag.edge_index[1].tolist() == [2, 2]
 
 
 def test_levels_beyond_the_configured_ones_share_the_types_of_the_last():
@@ -163,7 +163,7 @@ def test_part_of_edges_leave_the_last_round_of_entities_that_do_not_start_at_zer
     dag = unroll(two, vocabulary_of((1, 2)))
     # Nodes 0, 1; 2, 3 and again 4, 5; then 6 and 7.
     assert dag.entity.tolist() == [0, 1, 2, 3, 2, 3, 4, 4]
-    assert list(zip(dag.source.tolist(), dag.target.tolist(), strict=True)) == [
+    assert list(zip(dag.edge_index[0].tolist(), dag.edge_index[1].tolist(), strict=True)) == [
         (0, 3),
         (2, 4),
         (3, 5),

@@ -1,0 +1,33 @@
+"""Errors in what comes from outside: each says which file or argument, what was expected there and what came."""
+
+
+class GraphemeError(ValueError):
+    """Something that came from outside is not as it must be. The base of all of them."""
+
+
+class ImageError(GraphemeError):
+    """An image, or a file of one, cannot be read or is of a kind that is not accepted."""
+
+
+class DatasetError(GraphemeError):
+    """A file or folder of labelled images is damaged, contradicts itself, or is not what it should be."""
+
+
+class GraphError(GraphemeError):
+    """A graph's fields have another dtype, shape or range than they must have, or contradict each other."""
+
+
+class ModelFileError(GraphemeError):
+    """A saved model is damaged, of another format or version, or its parts do not fit together."""
+
+
+class CheckpointError(GraphemeError):
+    """A checkpoint of training cannot be read or written, or belongs to another run."""
+
+
+class TrainingError(GraphemeError):
+    """Training cannot go on: the loss or a weight is not finite, or another process is gone."""
+
+
+class TrainingWarning(UserWarning):
+    """Training came to its end, but a class is never recognised, or two classes share a template."""

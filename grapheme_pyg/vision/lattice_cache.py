@@ -1,0 +1,52 @@
+"""LatticeCache: lattices of the image sizes that were met, kept for the next images of that size."""
+
+from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.lattice import Lattice, make_lattice
+from grapheme_pyg.vision.unroll import Vocabulary
+
+# In all lattices that are kept (24 bytes an edge, 36 with edge_attr).
+CACHED_EDGES = 4_000_000
+
+
+class LatticeCache:
+    """Makes the lattice of an image size when it is first asked for.
+
+    Those that were made first are forgotten first, once all together have more than ``CACHED_EDGES`` edges. Threads may
+    ask at the same time.
+
+    Args:
+        finder: Of grids.
+        vocabulary: Whose rounds and types lattices have.
+        edge_attr: Whether they measure edges.
+        seg: Whether they keep the map from pixels to entities.
+    """
+
+    def __init__(self, finder: GridFinder, vocabulary: Vocabulary, *, edge_attr: bool, seg: bool) -> None:
+        self._finder, self._vocabulary, self._edge_attr, self._seg = finder, vocabulary, edge_attr, seg
+        self._kept: dict[tuple[int, int], Lattice] = {}
+
+    def __len__(self) -> int:
+        """How many lattices are kept."""
+        return len(self._kept)
+
+    @property
+    def num_edges(self) -> int:
+        """Of all lattices that are kept."""
+        return sum(lattice.num_edges for lattice in self._kept.values())
+
+    def get(self, height: int, width: int) -> Lattice:
+        """The lattice of images of so many pixels."""
+        lattice = self._kept.get((height, width))
+        if lattice is None:
+            hierarchy = self._finder.lattice(height, width)
+            lattice = make_lattice(hierarchy, self._vocabulary, edge_attr=self._edge_attr, seg=self._seg)
+            self._keep(lattice)
+        return lattice
+
+    def _keep(self, lattice: Lattice) -> None:
+        # Put into a copy: another thread may be looking at the old one, which is never changed.
+        kept = self._kept | {lattice.size: lattice}
+        num_edges = sum(other.num_edges for other in kept.values())
+        while num_edges > CACHED_EDGES:
+            num_edges -= kept.pop(next(iter(kept))).num_edges
+        self._kept = kept

@@ -1,0 +1,118 @@
+"""PIL images of every mode → arrays of grey levels or RGB."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from grapheme_pyg.errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+# Of pictures in files, unless another limit is asked for: cameras of phones go to 48 megapixels and a little more.
+MAX_PIXELS = 50_000_000
+# What transparent pixels show: drawings with a transparent background are mostly dark ink, which black would swallow.
+PAPER = 255
+GREY_MODES = ("1", "L", "LA", "La")
+
+
+def from_pil(image: "PILImage", name: str = "image", max_pixels: int = MAX_PIXELS) -> "np.ndarray[Any, Any]":
+    """What a PIL image of any mode shows; a file that was opened but not yet read is read now.
+
+    - It is turned upright as its EXIF orientation says; one that cannot be read says nothing.
+    - Transparent pixels show white paper behind them.
+    - 16-bit grey levels are divided by 257 and rounded, so that 65,535 becomes 255. Pillow's own conversion would turn
+      all above 255 white. Modes ``I`` and ``I;16…`` hold them.
+    - Palettes, CMYK, YCbCr, LAB and HSV become RGB; bilevel images become 0 and 255.
+    - Floats, mode ``F``, stay as they are.
+    - Of an animation it is the frame that is shown.
+
+    Args:
+        image: The image.
+        name: How errors call it.
+        max_pixels: Of images from files, the largest number of pixels, compared before they are decoded.
+
+    Returns:
+        uint8 or float32, ``[H, W]`` or ``[H, W, 3]``.
+
+    Raises:
+        ImageError: It has no pixels, too many, or levels outside of 0…65535; or its file is broken.
+    """
+    from PIL.ImageFile import ImageFile
+
+    width, height = image.size
+    if width == 0 or height == 0:
+        raise ImageError(f"{name}: expected at least one pixel, got shape {(height, width)}")
+    if isinstance(image, ImageFile):
+        check_num_pixels(image, name, max_pixels)
+    with decoding(name):
+        return _levels(_upright(image), name)
+
+
+def check_num_pixels(image: "PILImage", name: str, max_pixels: int) -> None:
+    """Refuses an image that is too large, by what its header says.
+
+    Raises:
+        ImageError: It has more pixels than ``max_pixels``.
+    """
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: expected at most {max_pixels:,} pixels (max_pixels), got {width} by {height}")
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Whatever Pillow raises within becomes an :class:`ImageError` of that name; its warnings are not shown."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    # Of a broken file Pillow's decoders raise OSError, SyntaxError, ValueError, IndexError, struct.error, MemoryError
+    # and others, by format: they have no base in common but this.
+    except Exception as error:
+        raise ImageError(f"{name}: expected an image, got {type(error).__name__}: {error}") from error
+
+
+def _upright(image: "PILImage") -> "PILImage":
+    from PIL import ImageOps
+
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # as many as for broken pictures, but here the picture is whole
+        return image
+
+
+def _levels(image: "PILImage", name: str) -> "np.ndarray[Any, Any]":
+    from PIL import Image as PILImage
+
+    mode = image.mode
+    if mode.startswith("I"):
+        return _of_sixteen_bits(image, name)
+    if mode == "F":
+        return np.asarray(image)
+    if mode == "La":  # which Pillow turns into nothing else
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        pixels = image.convert("RGBA")
+        paper = PILImage.new("RGBA", pixels.size, (PAPER, PAPER, PAPER, 255))
+        image = PILImage.alpha_composite(paper, pixels).convert("RGB")
+    shown = "L" if mode in GREY_MODES else "RGB"
+    return np.asarray(image if image.mode == shown else image.convert(shown))
+
+
+def _of_sixteen_bits(image: "PILImage", name: str) -> "np.ndarray[Any, Any]":
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65_535:
+        raise ImageError(f"{name}: expected grey levels in 0…65535, got {low}…{high}")
+    levels: np.ndarray[Any, Any] = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # of a PNG file: that level is no ink
+        levels[values == transparent] = PAPER
+    return levels

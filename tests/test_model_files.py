@@ -1,0 +1,323 @@
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from model_mutations import join, signed, split
+from safetensors.torch import load_file
+
+from grapheme_pyg import ImageClassificationModel, VisionBrain, model_files
+from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.weights_file import read_header, read_tensors
+
+load = ImageClassificationModel.from_pretrained
+
+
+@pytest.fixture(scope="module")
+def tiny() -> ImageClassificationModel:
+    return ImageClassificationModel.from_preset("tiny").eval()
+
+
+@pytest.fixture
+def folder(tiny: ImageClassificationModel, tmp_path: Path) -> Path:
+    tiny.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the config as someone would who then signs it."""
+    config, weights = json.loads((folder / "config.json").read_text()), (folder / "model.safetensors").read_bytes()
+    change(config)
+    (folder / "config.json").write_bytes(signed(config, weights)[0])
+
+
+def edit_header(folder: Path, change: Callable[[dict[str, Any]], object], more: bytes = b"") -> None:
+    """Changes what the weights say of themselves, and signs them."""
+    header, tensors = split((folder / "model.safetensors").read_bytes())
+    change(header)
+    files = signed(json.loads((folder / "config.json").read_text()), join(json.dumps(header), tensors + more))
+    for name, content in zip(("config.json", "model.safetensors"), files, strict=True):
+        (folder / name).write_bytes(content)
+
+
+def put(*path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(config: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            config = config[name]
+        config[path[-1]] = value
+
+    return change
+
+
+class TestConfig:
+    @pytest.mark.parametrize(
+        ("path", "value", "expected"),
+        [
+            (("format",), "other", "format: expected 'grapheme_pyg.ImageClassificationModel', got 'other'"),
+            (("format_version",), 2, "format_version: written by a newer version: .* got 2; this one reads up to 1"),
+            (("format_version",), True, "format_version: expected an integer in 1…1, got True"),
+            (("format_version",), "1", "format_version: expected an integer in 1…1, got '1'"),
+            (("colour",), 1, "colour: expected a field that is known"),
+            (("vision", "colour"), 1, r"vision\.colour: expected a field that is known, one of \['contours', "),
+            (("model", "colour"), 1, r"model\.colour: expected a field that is known"),
+            (("memory",), {"num_keys": 1}, r"memory\.added_classes: expected distinct names .*, got no such field"),
+            (("memory",), {"num_keys": 1, "added_classes": [], "x": 1}, r"memory\.x: expected a field that is known"),
+            (("vision",), [], r"vision: expected an object, got \[\]"),
+            (("vision", "mode"), ["grid"], r"vision\.mode: expected one of .*, got \['grid'\]"),
+            (("vision", "mode"), "blob", r"vision\.extend: expected a field that is known|vision\.thresholds: "),
+            (("vision", "in_channels"), True, r"vision\.in_channels: expected 1 or 3, got True"),
+            (("vision", "patch_size"), True, r"vision\.patch_size: expected a positive integer, got True"),
+            (("vision", "patch_size"), 10**9, r"vision\.patch_size and margin: expected what weights of \d+ bytes"),
+            (("vision", "rounds"), "332", r"vision\.rounds: expected at least two positive integers, got '332'"),
+            (("vision", "rounds"), [10**9, 2, 1], r"vision\.rounds and thresholds: expected those of 35 tensors"),
+            (("vision", "rounds"), [3, 2], r"hidden_channels: expected 2 positive integers|relations\."),
+            (("vision", "resize"), 10**6, r"vision\.resize: expected an integer in 1…4096 or null, got 1000000"),
+            (("vision", "edge_attr"), True, r"model\.safetensors: dag\.edge_weight\..*: expected a tensor"),
+            (("model", "hidden_channels"), [10**9] * 3, r"model\.hidden_channels: expected what weights of \d+ bytes"),
+            (("model", "hidden_channels"), [8, 10, 15], r"model\.safetensors: dag\..*: expected shape \[15\]|\[9, "),
+            (("model", "hidden_channels"), [8, 10, True], r"model\.hidden_channels: expected positive integers"),
+            (("model", "hidden_channels"), [8, 10], "hidden_channels: expected 3 positive integers, one for each"),
+            (("model", "templates_per_class"), 10**8, r"model\.templates_per_class: expected what weights of"),
+            (("model", "embedding_channels"), 10**17, r"model\.embedding_channels: expected what weights of"),
+            (
+                ("model", "embedding_channels"),
+                16.0,
+                r"model\.embedding_channels: expected a positive integer, got 16",
+            ),
+            (("model", "dropout"), "0", r"model\.dropout: expected a number in \[0, 1\), got '0'"),
+            (("model", "dropout"), True, r"model\.dropout: expected a number in \[0, 1\), got True"),
+            (("model", "norm"), {}, r"model\.norm: expected one of \('batch', 'layer', None\), got \{\}"),
+            (("model", "readout"), None, r"model\.readout: expected one of"),
+            (("model", "classes"), 10, r"model\.classes: expected distinct names"),
+            (("model", "classes"), ["a"] * 10, r"model\.classes: expected distinct names"),
+            (("model", "classes"), ["\x1b[2J", "b"], r"model\.classes: expected distinct names without control"),
+            (("model", "classes"), ["\ud800", "b"], r"model\.classes: expected distinct names without control"),
+            (("model", "classes"), [str(i) for i in range(5000)], r"expected at most \d+ values"),
+            (("model", "classes"), [str(i) for i in range(10**6)], r"size: expected at most \d+ bytes, got \d+"),
+            (
+                ("relations", "cell0_round0__cell0_round1"),
+                [],
+                r"relations\.cell0_.*: expected distinct names",
+            ),
+            (("relations", "cell0_round0__cell0_round1"), ["self"], r"relations\..*: east_of: expected it, got none"),
+            (("relations", "x__y"), ["self"], r"relations\.x__y: self: expected none, got one"),
+        ],
+    )
+    def test_refused(self, folder: Path, path: tuple[str, ...], value: object, expected: str) -> None:
+        edit(folder, put(*path, value=value))
+        with pytest.raises(ModelFileError, match=expected) as caught:
+            load(folder)
+        assert str(folder) in str(caught.value)
+        assert len(str(caught.value)) < 800
+
+    @pytest.mark.parametrize("section", ["vision", "model", None])
+    def test_no_field_may_be_missing(self, folder: Path, section: str | None) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        later = {"resize", "contours", "detections", "sha256", "settings_sha256"}
+        for name in set(config[section] if section else config) - later:
+            edit(folder, lambda config, name=name: (config[section] if section else config).pop(name))
+            with pytest.raises(ModelFileError, match=name):
+                load(folder)
+            (folder / "config.json").write_text(json.dumps(config))
+
+    def test_models_of_before_load(self, folder: Path, tiny: ImageClassificationModel) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        del config["settings_sha256"], config["vision"]["resize"], config["vision"]["contours"]
+        (folder / "config.json").write_text(json.dumps(config))
+        images = torch.rand(2, 9, 9)
+        assert torch.equal(load(folder).predict(images).similarities, tiny.predict(images).similarities)
+
+    def test_a_changed_setting_is_noticed(self, folder: Path) -> None:
+        text = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(text.replace('"threshold": 32', '"threshold": 36'))
+        with pytest.raises(ModelFileError, match=r"config\.json: settings_sha256: expected [0-9a-f]{64}, that of the"):
+            load(folder)
+        (folder / "config.json").write_text(json.dumps(json.loads(text), indent=8, sort_keys=True))
+        load(folder)
+
+    def test_many_regions(self, tmp_path: Path) -> None:
+        # SLIC keeps the distances of all pairs of regions: 65,536 of them asked for 32 GiB.
+        ImageClassificationModel(VisionBrain("superpixel"), hidden_channels=[4, 4, 4]).save_pretrained(tmp_path)
+        edit(tmp_path, put("vision", "num_regions", value=65_536))
+        with pytest.raises(ModelFileError, match=r"vision\.num_regions: expected at most 4096, got 65536"):
+            load(tmp_path)
+
+
+class TestWeights:
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (put("x", value={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}), "x: expected no such tensor"),
+            (lambda header: header.pop("classifier.templates"), "expected to (start|end)"),
+            (put("__metadata__", value={"format": "pt"}), "__metadata__: expected dtype, shape and data_offsets"),
+            (put("classifier.templates", "shape", value=[10, 16]), r"expected shape \[10, 1, 16\], which config"),
+            (put("classifier.templates", "shape", value=[10, 1, 10**9]), r"expected 40000000000 bytes by its shape"),
+            (put("classifier.templates", "shape", value=[-10, -1, 16]), "expected shape of non-negative integers"),
+            (put("classifier.templates", "shape", value=[True, 10, 16]), "expected shape of non-negative integers"),
+            (put("classifier.templates", "dtype", value="I32"), "expected dtype one of"),
+            (put("classifier.templates", "dtype", value=["F32"]), "expected dtype one of"),
+            (put("classifier.templates", "data_offsets", value=[0, 4]), "expected 640 bytes by its shape, got 4"),
+            (put("classifier.templates", "data_offsets", value=[0, 640]), "expected to start at byte"),
+            (put("classifier.templates", value=None), "expected dtype, shape and data_offsets, got NoneType"),
+        ],
+    )
+    def test_headers_that_lie(self, folder: Path, change: Callable[[dict[str, Any]], object], expected: str) -> None:
+        edit_header(folder, change)
+        with pytest.raises(ModelFileError, match=rf"model\.safetensors: .*{expected}"):
+            load(folder)
+
+    def test_more_than_the_tensors(self, folder: Path) -> None:
+        edit_header(folder, lambda header: None, bytes(1000))
+        with pytest.raises(ModelFileError, match=r"tensors: expected to end with the file, at byte \d+, got"):
+            load(folder)
+
+    @pytest.mark.parametrize("content", [b"", b"\x01", bytes(8), b"\xff" * 8 + b"{}", b"\x02" + bytes(7) + b"[]"])
+    def test_no_header(self, folder: Path, content: bytes) -> None:
+        (folder / "model.safetensors").write_bytes(content)
+        with pytest.raises(ModelFileError, match=r"model\.safetensors: (header|JSON): expected"):
+            load(folder)
+
+    def test_a_large_file_is_refused_unread(self, folder: Path) -> None:
+        os.truncate(folder / "model.safetensors", 2**40)  # takes no space on disk
+        with pytest.raises(ModelFileError, match="tensors: expected to end with the file, at byte 1099511627776"):
+            load(folder)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "expected"),
+        [
+            ("classifier.templates", float("nan"), "expected finite values, got nan"),
+            ("dag.input_weight.cell0_round0", float("-inf"), "expected finite values, got -inf"),
+            ("dag.norm.cell1_round0.running_var", -1.0, "expected no negative variance, got -1"),
+        ],
+    )
+    def test_values(self, folder: Path, tmp_path: Path, name: str, value: float, expected: str) -> None:
+        model = load(folder)
+        tensor = model.state_dict()[name]
+        tensor.view(-1)[-1] = value
+        with pytest.raises(ModelFileError, match=expected):
+            model.save_pretrained(tmp_path / "other")
+        header, tensors = split((folder / "model.safetensors").read_bytes())
+        changed = bytearray(tensors)
+        stop = header[name]["data_offsets"][1]
+        changed[stop - 4 : stop] = torch.tensor([value]).numpy().tobytes()
+        weights = join(json.dumps(header), bytes(changed))
+        config, _ = signed(json.loads((folder / "config.json").read_text()), weights)
+        (folder / "config.json").write_bytes(config)
+        (folder / "model.safetensors").write_bytes(weights)
+        with pytest.raises(ModelFileError, match=rf"model\.safetensors: {name}: {expected}"):
+            load(folder)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+    def test_other_precisions(self, folder: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+        model = load(folder).to(dtype)
+        model.save_pretrained(tmp_path / "other")
+        loaded = load(tmp_path / "other")
+        for name, value in model.state_dict().items():
+            if isinstance(value, torch.Tensor):
+                assert loaded.state_dict()[name].dtype == dtype
+                assert torch.equal(loaded.state_dict()[name], value)
+        model.classifier.float()
+        with pytest.raises(ModelFileError, match=r"model: expected parameters of one dtype, got \['torch\."):
+            model.save_pretrained(tmp_path / "mixed")
+        edit_header(folder, put("classifier.log_temperature", "dtype", value="I64"))
+        with pytest.raises(ModelFileError, match="log_temperature: expected 8 bytes by its shape, got 4"):
+            load(folder)
+
+    def test_as_the_library_reads_them(self, folder: Path) -> None:
+        expected, came = load_file(folder / "model.safetensors"), load(folder).state_dict()
+        assert expected.keys() == came.keys() - {"dag._extra_state"}
+        for name, value in expected.items():
+            assert came[name].dtype == value.dtype
+            assert torch.equal(came[name], value)
+            assert came[name].data_ptr() % 64 == 0
+
+    def test_a_file_that_shrinks_while_it_is_read(self, folder: Path) -> None:
+        path = folder / "model.safetensors"
+        with path.open("rb") as file:
+            kinds = read_header(file, path.stat().st_size)
+            size = path.stat().st_size
+            os.truncate(path, size - 1)
+            with pytest.raises(ValueError, match=r"expected \d+ bytes, got \d+, and the end of the file"):
+                read_tensors(file, kinds, size)
+
+    def test_loaded_weights_learn(self, folder: Path) -> None:
+        model = load(folder)
+        model.train()(model.vision.batch(torch.rand(4, 9, 9))).sum().backward()
+        assert all(parameter.grad is not None for parameter in model.classifier.parameters())
+        assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
+
+
+class TestKindsOfFiles:
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    def test_no_regular_files(self, folder: Path, name: str) -> None:
+        content = (folder / name).read_bytes()
+        for make in (
+            os.mkfifo,
+            Path.mkdir,
+            lambda path: path.symlink_to("/dev/zero"),
+            lambda path: path.symlink_to(path),
+        ):
+            (folder / name).unlink()
+            make(folder / name)
+            with pytest.raises(ModelFileError, match=rf"{name}: (expected a regular file, got|.*symbolic links)"):
+                load(folder)
+            (folder / name).rmdir() if make is Path.mkdir else (folder / name).unlink()
+            (folder / name).write_bytes(content)
+        (folder / name).rename(folder / "elsewhere")
+        (folder / name).symlink_to(folder / "elsewhere")
+        load(folder)
+        (folder / "elsewhere").unlink()
+        with pytest.raises(FileNotFoundError, match=name):
+            load(folder)
+
+    def test_a_file_in_place_of_the_folder(self, folder: Path) -> None:
+        with pytest.raises(ModelFileError, match="Not a directory"):
+            load(folder / "config.json")
+
+    def test_saving_again_leaves_two_files(self, folder: Path, tiny: ImageClassificationModel) -> None:
+        mode = stat.S_IMODE((folder / "config.json").stat().st_mode)
+        umask = os.umask(0)
+        os.umask(umask)
+        assert mode == 0o666 & ~umask
+        tiny.save_pretrained(folder)
+        assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+
+    @pytest.mark.parametrize("at", [0, 1])
+    def test_saving_that_ends_early(self, folder: Path, at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        before, other, calls = load(folder), load(folder), []
+        torch.nn.init.normal_(other.classifier.templates)
+        replace = Path.replace
+
+        def dying(part: Path, path: Path) -> Path:
+            calls.append(path)
+            if len(calls) > at:
+                raise KeyboardInterrupt
+            return replace(part, path)
+
+        monkeypatch.setattr(Path, "replace", dying)
+        with pytest.raises(KeyboardInterrupt):
+            other.save_pretrained(folder)
+        if at == 0:
+            assert torch.equal(load(folder).classifier.templates, before.classifier.templates)
+        else:
+            with pytest.raises(ModelFileError, match="expected SHA-256"):
+                load(folder)
+
+    def test_no_memory(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(model_files, "read_tensors", full)
+        with pytest.raises(ModelFileError, match="expected a model that fits into memory"):
+            load(folder)
+
+
+def test_what_would_not_load_is_not_saved(tmp_path: Path) -> None:
+    model = ImageClassificationModel.from_preset("tiny", ["a\n", "b"])
+    with pytest.raises(ModelFileError, match=r"model\.classes: expected distinct names without control characters"):
+        model.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
