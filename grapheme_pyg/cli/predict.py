@@ -43,15 +43,10 @@ def predict(
         entry: dict[str, Any] = {"file": str(file)}
         try:
             image = read_image(file, network.vision.in_channels)
-<<<<<<< HEAD
             if as_mnist and not (image := mnist_style(image)).any():
                 raise ImageError(f"{file}: expected a digit, got an empty page")
             images.append(image)
-        except (ValueError, OSError) as error:
-=======
-            images.append(mnist_style(image) if as_mnist else image)
         except (ImageError, OSError) as error:
->>>>>>> wt-images
             entry["error"] = " ".join(str(error).split())
             print(f"grapheme predict: {entry['error']}", file=sys.stderr)
         found.append(entry)
