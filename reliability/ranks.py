@@ -3,15 +3,14 @@
 import os
 import pickle
 import socket
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from training_process import Ended, Training
+from training_process import FORKSERVER, Ended, Training
 
 
 def free_port() -> int:
@@ -24,7 +23,7 @@ def free_port() -> int:
 
 def variables(rank: int, world_size: int, port: int, address: str = "127.0.0.1") -> dict[str, str]:
     """What tells a process who it is and where the others are."""
-    names = {"RANK": rank, "WORLD_SIZE": world_size, "MASTER_ADDR": address, "MASTER_PORT": port}
+    names = {"RANK": rank, "WORLD_SIZE": world_size, "MASTER_ADDR": address, "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
     return {name: str(value) for name, value in names.items()}
 
 
@@ -42,11 +41,16 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 def start_training(run_dir: Path, world_size: int, *options: str) -> list[Training]:
     """Starts processes that train by the example's command, with results in ``run_dir / "run"``."""
-    port, started = free_port(), []
-    for rank in range(world_size):
-        with environment(variables(rank, world_size, port)):
-            started.append(Training(run_dir / f"process{rank}", "--run-dir", str(run_dir / "run"), *options))
-    return started
+    port = free_port()
+    return [
+        Training(
+            run_dir / f"process{rank}",
+            *("--run-dir", str(run_dir / "run")),
+            *options,
+            environment=variables(rank, world_size, port),
+        )
+        for rank in range(world_size)
+    ]
 
 
 def train_together(run_dir: Path, world_size: int, *options: str) -> list[Ended]:
@@ -57,36 +61,27 @@ def train_together(run_dir: Path, world_size: int, *options: str) -> list[Ended]
     return ended
 
 
-def on_ranks(world_size: int, function: Callable[[int], Any], folder: Path) -> list[Any]:
-    """What a function gives in each of some processes that are forked from this one, by their numbers.
+def on_ranks(world_size: int, function: Callable[[int], Any]) -> list[Any]:
+    """What a function gives in each of some processes, by their numbers; raises what it raises in one of them.
 
     Args:
         world_size: How many.
-        function: Called with the number of the process, whose environment says the same.
-        folder: For what they have to say; made if missing.
-
-    Raises:
-        RuntimeError: One of them has failed; the message is its traceback.
+        function: Of a module, or a part of one. Called with the number of the process, whose environment says the same.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    port, paths = free_port(), [folder / f"rank{rank}.pickle" for rank in range(world_size)]
-    sys.stdout.flush()
-    children = []
-    for rank, path in enumerate(paths):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.environ.update(variables(rank, world_size, port))
-                torch.set_num_threads(1)
-                path.write_bytes(pickle.dumps(function(rank)))
-            except BaseException:
-                path.with_suffix(".error").write_text(traceback.format_exc())
-            finally:
-                os._exit(0)
-        children.append(pid)
-    for pid in children:
-        os.waitpid(pid, 0)
-    for path in paths:
-        if not path.exists():
-            raise RuntimeError(path.with_suffix(".error").read_text())
-    return [pickle.loads(path.read_bytes()) for path in paths]  # noqa: S301  they are our own
+    port = free_port()
+    with ExitStack() as stack:
+        # One executor for each, as each of them is to be a process of its own.
+        executors = [stack.enter_context(ProcessPoolExecutor(1, FORKSERVER)) for _ in range(world_size)]
+        # Pickled here, as PyTorch would share the memory of tensors, which ends with the process.
+        task = pickle.dumps(function)
+        ends = [
+            executor.submit(_on_rank, task, rank, variables(rank, world_size, port))
+            for rank, executor in enumerate(executors)
+        ]
+        return [pickle.loads(end.result()) for end in ends]  # noqa: S301  they are our own
+
+
+def _on_rank(task: bytes, rank: int, environment: dict[str, str]) -> bytes:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    return pickle.dumps(pickle.loads(task)(rank))  # noqa: S301  it is our own

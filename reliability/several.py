@@ -6,7 +6,8 @@ import shutil
 import signal
 import tempfile
 import time
-from functools import cache
+import warnings
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain
 from grapheme_pyg.datasets import load_mnist5k
 from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset
+from grapheme_pyg.errors import TrainingWarning
 from grapheme_pyg.training.checkpoints import FOLDER, LAST
 from grapheme_pyg.training.loading import make_loader
 
@@ -123,21 +125,25 @@ def settings_of(number: int) -> tuple[dict[str, Any], dict[str, Any], int, int]:
     return model, settings | {"loader": ("images", "pyg")[number // 2 % 2]}, 25, world_size
 
 
-def train(number: int, *, world_size: int, scratch: Path) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
+Trained = tuple[dict[str, Tensor], list[dict[str, float]]]
+
+
+def train(number: int, _: int) -> Trained:
     """Weights, templates and running statistics after twenty steps or more in double precision, and the metrics."""
     arguments, settings, size, _ = settings_of(number)
-
-    def of_rank(_: int) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-        torch.manual_seed(number)
-        model = ImageClassificationModel(
-            **arguments, embedding_channels=12, templates_per_class=2, hidden_channels=_widths(arguments), dropout=0.0
-        )
-        images, labels = load_mnist5k().train
-        # Sorted by label there. The last image is blank: of most types its graph has no node.
-        chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(number))[: size + 7]
-        images, labels = images[chosen].clone(), labels[chosen]
-        images[size - 1] = 0
-        common: dict[str, Any] = {"precision": "64-true", "device": "cpu", "seed": number, "patience": 30.0}
+    torch.manual_seed(number)
+    model = ImageClassificationModel(
+        **arguments, embedding_channels=12, templates_per_class=2, hidden_channels=_widths(arguments), dropout=0.0
+    )
+    images, labels = load_mnist5k().train
+    # Sorted by label there. The last image is blank: of most types its graph has no node.
+    chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(number))[: size + 7]
+    images, labels = images[chosen].clone(), labels[chosen]
+    images[size - 1] = 0
+    common: dict[str, Any] = {"precision": "64-true", "device": "cpu", "seed": number, "patience": 30.0}
+    with warnings.catch_warnings():
+        # It is not meant to be good.
+        warnings.simplefilter("ignore", TrainingWarning)
         metrics = fit(
             model.double(),
             images[:size],
@@ -146,12 +152,13 @@ def train(number: int, *, world_size: int, scratch: Path) -> tuple[dict[str, Ten
             settings=TrainingSettings(**common, **settings),
             verbose=False,
         )
-        state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-        return state, [{name: row[name] for name in row.keys() - set(TIMES)} for row in metrics]
+    state = {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    return state, [{name: row[name] for name in row.keys() - set(TIMES)} for row in metrics]
 
-    every: list[tuple[dict[str, Tensor], list[dict[str, float]]]] = on_ranks(
-        world_size, of_rank, scratch / f"of{world_size}"
-    )
+
+def train_on(world_size: int, number: int) -> Trained:
+    """The same on several processes, which must agree."""
+    every: list[Trained] = on_ranks(world_size, partial(train, number))
     for state, metrics in every[1:]:
         assert all(torch.equal(value, every[0][0][name]) for name, value in state.items()), "processes differ"
         assert metrics == every[0][1], "metrics differ"
@@ -164,10 +171,8 @@ def _widths(arguments: dict[str, Any]) -> list[int]:
 
 def compare(number: int) -> dict[str, float]:
     """Trains on several processes and on one, and compares."""
-    scratch, world_size = folder() / f"parity-{number}", settings_of(number)[3]
-    alone, metrics_alone = train(number, world_size=1, scratch=scratch)
-    jointly, metrics_jointly = train(number, world_size=world_size, scratch=scratch)
-    shutil.rmtree(scratch)
+    alone, metrics_alone = train_on(1, number)
+    jointly, metrics_jointly = train_on(settings_of(number)[3], number)
     difference = max(float((value - jointly[name]).abs().max()) for name, value in alone.items())
     assert difference < TOLERANCE, f"weights differ by {difference}"
     of_metrics = max(

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import csv
 import hashlib
+import multiprocessing
 import os
 import runpy
 import shutil
@@ -12,16 +13,14 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot  # noqa: F401  so that children need not import it
 import torch
 
-import grapheme_pyg.runs  # noqa: F401  the same
 from grapheme_pyg.training.checkpoints import read_checkpoint
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_mnist.py"
@@ -49,61 +48,52 @@ class Ended:
     messages: str
 
 
+# Forks new processes from one that has imported everything and computed nothing: OpenMP's threads, which this one may
+# have, do not survive a fork, and whoever waits for them waits forever.
+FORKSERVER = multiprocessing.get_context("forkserver")
+FORKSERVER.set_forkserver_preload(["grapheme_pyg.runs", "grapheme_pyg.training.fit", "matplotlib.pyplot"])
+
+
 class Training:
-    """A process of its own that trains: forked from this one, so that it need not import everything again.
+    """A process of its own that trains.
 
     Args:
         run_dir: The run's folder.
         options: Further options of the command.
-        prepare: What to do in that process first.
+        prepare: What to do in that process first; a function of a module, or a part of one.
+        environment: Variables that it has beside those of this process.
     """
 
-    def __init__(self, run_dir: Path, *options: str, prepare: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        *options: str,
+        prepare: Callable[[], object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.run_dir = run_dir
         run_dir.mkdir(parents=True, exist_ok=True)
         self._messages = run_dir / "messages.txt"
         self._told = time.monotonic()
-        sys.stdout.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._prepare = prepare
-            self._train([str(SCRIPT), *COMMAND, "--run-dir", str(run_dir), *options])
+        arguments = [str(SCRIPT), *COMMAND, "--run-dir", str(run_dir), *options]
+        variables = dict(os.environ) | dict(environment or {})
+        self._process = FORKSERVER.Process(target=_train, args=(arguments, self._messages, prepare, variables))
+        self._process.start()
 
-    def _train(self, arguments: list[str]) -> None:
-        code = 1
-        try:
-            # Of a group of its own, so that workers that were left behind can be found and ended.
-            os.setpgid(0, 0)
-            # Of its own, whatever stands in for them in this process.
-            sys.stdout = sys.stderr = self._messages.open("w", buffering=1)
-            for stream in (1, 2):
-                os.dup2(sys.stdout.fileno(), stream)
-            torch.set_num_threads(1)
-            if self._prepare is not None:
-                self._prepare()
-            warnings.resetwarnings()  # those of whoever tries this are not a newcomer's
-            sys.argv = arguments
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-            code = 0
-        except SystemExit as end:
-            if isinstance(end.code, str):
-                print(end.code, file=sys.stderr)
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException as error:
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+    @property
+    def _pid(self) -> int:
+        assert self._process.pid is not None  # it was started
+        return self._process.pid
 
     def running(self) -> bool:
         """Whether it has not ended by itself."""
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return self._process.is_alive()
 
     def tell(self, number: signal.Signals) -> None:
-        """Sends it a signal."""
+        """Sends it a signal, if it has not ended."""
         self._told = time.monotonic()
-        os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, number)
 
     def wait(self, limit: float = 300.0) -> Ended:
         """Waits for its end, and ends whatever it has left behind.
@@ -111,21 +101,48 @@ class Training:
         Raises:
             TimeoutError: It has not ended after so many seconds, and was killed.
         """
-        end = time.monotonic() + limit
-        late = False
-        while self.running():
-            if time.monotonic() > end:
-                late = True
-                break
-            time.sleep(0.002)
+        self._process.join(limit)
         seconds = time.monotonic() - self._told
+        late = self.running()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
+            os.killpg(self._pid, signal.SIGKILL)
+        self._process.join()
         messages = self._messages.read_text(errors="replace") if self._messages.exists() else ""
         if late:
             raise TimeoutError(f"a process of training did not end within {limit} s: {messages[-500:]}")
-        return Ended(os.waitstatus_to_exitcode(status), seconds, messages)
+        assert self._process.exitcode is not None
+        return Ended(self._process.exitcode, seconds, messages)
+
+
+def _train(
+    arguments: list[str], messages: Path, prepare: Callable[[], object] | None, environment: dict[str, str]
+) -> None:
+    """The example's command, in a process that was forked for it; never returns."""
+    code = 1
+    try:
+        # Of a group of its own, so that workers that were left behind can be found and ended.
+        os.setpgid(0, 0)
+        os.environ.update(environment)
+        sys.stdout = sys.stderr = messages.open("w", buffering=1)
+        for stream in (1, 2):
+            os.dup2(sys.stdout.fileno(), stream)
+        torch.set_num_threads(1)
+        if prepare is not None:
+            prepare()
+        warnings.resetwarnings()  # those of whoever tries this are not a newcomer's
+        sys.argv = arguments
+        runpy.run_path(arguments[0], run_name="__main__")
+        code = 0
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def train_to_the_end(run_dir: Path, *options: str) -> None:

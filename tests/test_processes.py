@@ -1,6 +1,8 @@
-"""Several processes, forked from this one."""
+"""Several processes, that meet."""
 
 import time
+import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,10 @@ from ranks import environment, free_port, on_ranks, variables
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import Split
-from grapheme_pyg.errors import TrainingError
+from grapheme_pyg.errors import TrainingError, TrainingWarning
 from grapheme_pyg.training.joint import check_equal, jointly
 from grapheme_pyg.training.loading import no_graphs
 from grapheme_pyg.training.processes import Processes, met
-
-# What is trained here is not meant to be good.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore::grapheme_pyg.errors.TrainingWarning"
-)
 
 
 def make(seed: int = 0, **kwargs: object) -> ImageClassificationModel:
@@ -68,72 +65,80 @@ def test_one_that_nobody_joins_gives_up() -> None:
     assert time.monotonic() - started < 30
 
 
-def test_one_whose_other_is_gone_says_so(tmp_path: Path) -> None:
-    def leave(rank: int) -> str:
-        try:
-            with meet(rank):
-                if rank == 1:
-                    raise KeyError
-        except (KeyError, TrainingError) as error:
-            return repr(error)
-        return "nothing"
+def leave(rank: int) -> str:
+    try:
+        with meet(rank):
+            if rank == 1:
+                raise KeyError
+    except (KeyError, TrainingError) as error:
+        return repr(error)
+    return "nothing"
 
-    said, gone = on_ranks(2, leave, tmp_path)
+
+def test_one_whose_other_is_gone_says_so() -> None:
+    said, gone = on_ranks(2, leave)
     assert gone == "KeyError()"
     assert said.startswith("TrainingError('processes: expected all 2 to answer, got another than 0 gone or silent (")
 
 
-def test_other_settings_are_refused(tmp_path: Path, digits: tuple[Split, Split]) -> None:
-    def train(rank: int) -> str:
-        settings = TrainingSettings(epochs=1, device="cpu", seed=rank, patience=20.0)
-        try:
-            fit(make(), digits[0].images[:4], digits[0].labels[:4], settings=settings, verbose=False)
-        except TrainingError as error:
-            return str(error)
-        return "nothing"
+def train_with_its_own_seed(split: Split, rank: int) -> str:
+    settings = TrainingSettings(epochs=1, device="cpu", seed=rank, patience=20.0)
+    try:
+        fit(make(), split.images, split.labels, settings=settings, verbose=False)
+    except TrainingError as error:
+        return str(error)
+    return "nothing"
 
-    said = on_ranks(2, train, tmp_path)
+
+def test_other_settings_are_refused(digits: tuple[Split, Split]) -> None:
+    split = Split(digits[0].images[:4], digits[0].labels[:4])
+    said = on_ranks(2, partial(train_with_its_own_seed, split))
     assert said[0] == "processes: expected others with the same settings"
     assert said[1] == "processes: expected settings.seed = 0 on every process, got 1"
 
 
-def test_weights_are_equal_at_the_start_and_compared_at_the_end(tmp_path: Path) -> None:
-    def compare(rank: int) -> tuple[float, bool, str]:
-        # Of another seed on each process.
-        model = make(seed=rank)
-        with meet(rank):
-            with jointly(model):
-                weight = float(model.classifier.project.weight.detach().sum())
+def compare(rank: int) -> tuple[float, bool, str]:
+    # Of another seed on each process.
+    model = make(seed=rank)
+    with meet(rank):
+        with jointly(model):
+            weight = float(model.classifier.project.weight.detach().sum())
+        check_equal(model)
+        # One bit, of one statistic.
+        if rank == 1:
+            mean = model.dag.norm["cell0_round0"].running_mean
+            mean[2] = torch.nextafter(mean[2], torch.tensor(1.0))
+        try:
             check_equal(model)
-            # One bit, of one statistic.
-            if rank == 1:
-                mean = model.dag.norm["cell0_round0"].running_mean
-                mean[2] = torch.nextafter(mean[2], torch.tensor(1.0))
-            try:
-                check_equal(model)
-            except TrainingError as error:
-                return weight, model.dag.process_group is None, str(error)
-        return weight, False, "nothing"
+        except TrainingError as error:
+            return weight, model.dag.process_group is None, str(error)
+    return weight, False, "nothing"
 
-    first, second = on_ranks(2, compare, tmp_path)
+
+def test_weights_are_equal_at_the_start_and_compared_at_the_end() -> None:
+    first, second = on_ranks(2, compare)
     assert first == second
     assert first[:2] == (float(make(seed=0).classifier.project.weight.detach().sum()), True)
     assert first[2].startswith("processes: expected equal weights on all of them, got checksums ")
 
 
+def train_twice(split: Split, folder: Path, rank: int) -> list[list[dict[str, float]]]:
+    arguments = {
+        "validation": (split.images[:3], split.labels[:3]),
+        "settings": TrainingSettings(epochs=1, batch_size=4, device="cpu", patience=20.0),
+        "verbose": False,
+        "run_dir": folder / f"disk{rank}",
+    }
+    with warnings.catch_warnings():
+        # What is trained here is not meant to be good.
+        warnings.simplefilter("ignore", TrainingWarning)
+        return [fit(make(seed=2 * rank + i), *split, resume=i == 1, **arguments) for i in range(2)]
+
+
 def test_only_the_first_has_files(tmp_path: Path, digits: tuple[Split, Split]) -> None:
     # As on machines that share no disk: the second finds no checkpoint, and goes on from the first's.
-    images, labels = digits[0].images[:9], digits[0].labels[:9]
-
-    def train(rank: int) -> list[list[dict[str, float]]]:
-        settings = TrainingSettings(epochs=1, batch_size=4, device="cpu", patience=20.0)
-        arguments = {"validation": (images[:3], labels[:3]), "settings": settings, "verbose": False}
-        folder = tmp_path / f"disk{rank}"
-        return [
-            fit(make(seed=2 * rank + i), images, labels, run_dir=folder, resume=i == 1, **arguments) for i in range(2)
-        ]
-
-    first, second = on_ranks(2, train, tmp_path)
+    split = Split(digits[0].images[:9], digits[0].labels[:9])
+    first, second = on_ranks(2, partial(train_twice, split, tmp_path))
     assert first[0] == first[1] == second[1]
     assert [row["val_accuracy"] for row in first[0]] == [row["val_accuracy"] for row in second[0]]
     assert (tmp_path / "disk0" / "checkpoints" / "last.ckpt").is_file()

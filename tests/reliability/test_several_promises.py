@@ -5,10 +5,6 @@ from namespaces import reason_against
 
 from grapheme_pyg.training import joint
 
-# Children are forked before anything is computed in several threads; what they train is not meant to be good.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:This process .* is multi-threaded:DeprecationWarning", "ignore::grapheme_pyg.errors.TrainingWarning"
-)
 CHECKS = {check.name: check for check in several.CHECKS}
 
 
@@ -46,9 +42,14 @@ def test_samples_that_come_twice_are_noticed(monkeypatch):
     assert "is not" in try_cases(CHECKS["shares"], 1).messages[0]
 
 
+def train_apart(number, rank, train=several.train):
+    joint._JointLearning.on_fit_start = lambda *_: None
+    return train(number, rank)
+
+
 @pytest.mark.slow
 def test_statistics_of_each_process_alone_are_noticed(monkeypatch):
-    monkeypatch.setattr(joint._JointLearning, "on_fit_start", lambda *_: None)
+    monkeypatch.setattr(several, "train", train_apart)
     assert "processes differ" in try_cases(CHECKS["parity"], 1).messages[0]
 
 

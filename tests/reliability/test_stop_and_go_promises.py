@@ -4,11 +4,7 @@ import stop_and_go
 from harness import try_cases
 from training_process import differences
 
-pytestmark = [
-    pytest.mark.slow,
-    # Children are forked before anything is computed in several threads.
-    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
-]
+pytestmark = pytest.mark.slow
 CHECKS = {check.name: check for check in (*stop_and_go.CHECKS, *no_room.CHECKS)}
 
 
