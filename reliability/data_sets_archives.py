@@ -236,9 +236,8 @@ def downloads(random: Random, folder: Path) -> Trial:
     target = folder / "grapheme_pyg" / "tiny"
 
     def load() -> list[Tensor]:
-        SPECS["tiny"] = TINY
         environment = {"XDG_CACHE_HOME": str(folder), "GRAPHEME_DATA": "", "NO_PROXY": "*", "no_proxy": "*"}
-        with patch.dict(os.environ, environment), _Mirror(answers) as url:
+        with patch.dict(SPECS, tiny=TINY), patch.dict(os.environ, environment), _Mirror(answers) as url:
             return _tensors(load_idx_data("tiny", mirrors=[url]))
 
     def look() -> None:

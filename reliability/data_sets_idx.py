@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
+from unittest.mock import patch
 
 import torch
 from data_sets_trial import MIB, Trial, as_stranger
@@ -154,8 +155,8 @@ def _four(random: Random, folder: Path, files: dict[str, Tensor], named: str, sp
         paths[name].write_bytes(_packed(random, encode(tensor)))
 
     def load() -> list[Tensor]:
-        SPECS["tiny"] = spec
-        data = load_idx_data("tiny", folder)
+        with patch.dict(SPECS, tiny=spec):
+            data = load_idx_data("tiny", folder)
         return [data.train.images, data.train.labels, data.test.images, data.test.labels]
 
     expected = [tensor.long() if "labels" in name else tensor for name, tensor in files.items()]

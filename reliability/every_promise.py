@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness import RESULTS, Check, Outcome, describe, main
 
-# Each has promises of one kind. Those that fork come before those that compute in this process.
+# Each has promises of one kind.
 MODULES = (
     "stop_and_go",
     "no_room",

@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from grapheme_pyg import ImageClassificationModel, Prediction, VisionBrain, explain
 from grapheme_pyg.explanation import Explanation
-from grapheme_pyg.vision import brain as brain_module
+from grapheme_pyg.vision import lattice_cache
 
 THREADS = 8
 MODES = ("grid", "blob", "superpixel", "hybrid")
@@ -148,7 +148,7 @@ def batches(number: int) -> Calls:
 
 
 def compare_batches(number: int) -> dict[str, float]:
-    with patch.object(brain_module, "CACHED_EDGES", FEW_EDGES):
+    with patch.object(lattice_cache, "CACHED_EDGES", FEW_EDGES):
         return compare(batches(number))
 
 

@@ -77,7 +77,7 @@ def test_a_missing_name_is_noticed():
 def test_code_is_run_or_no_python(page):
     # Fences of these kinds are shown as they are; one of Python is run when the pages are built.
     fences = re.findall(r"^```(\S+)", page.read_text(), re.MULTILINE)
-    assert set(fences) <= {"python", "sh", "text", "{eval-rst}", "{toctree}"}
+    assert set(fences) <= {"python", "sh", "text", "{eval-rst}", "{include}", "{toctree}"}
 
 
 @pytest.mark.slow

@@ -167,10 +167,7 @@ class ImageGraphDataset(GraphDataset):
 
     def get(self, idx: int) -> ImageGraph:
         """The graph of one image, with its class as ``y``."""
-        image, label = self.images[idx]
-        assert isinstance(image, Tensor)
-        graph: ImageGraph = self.vision(image)
-        graph.y = label.view(1)
+        (graph,) = self.__getitems__([idx])
         return graph
 
 

@@ -60,7 +60,10 @@ def test_broken_models_and_ports(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         launch(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="expected format and version"):
+    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+        launch(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="format: expected"):
         launch(tmp_path)
     with pytest.raises(ValueError, match="port: expected a number in 1…65535, got 0"):
         launch(tmp_path, port=0)

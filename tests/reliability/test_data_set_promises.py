@@ -49,7 +49,7 @@ def test_without_assertions(monkeypatch):
     monkeypatch.setattr(data_sets, "AT_ONCE", len(data_sets_idx.KINDS))
     outcome = try_cases(data_sets.WITHOUT_ASSERTIONS, 1)
     assert outcome.messages == []
-    assert outcome.largest["cases"] == len(data_sets_idx.KINDS)
+    assert outcome.measured["number of cases"] == len(data_sets_idx.KINDS)
 
 
 def test_a_process_that_finds_something_broken_breaks_the_promise(monkeypatch):
