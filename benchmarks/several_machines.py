@@ -26,6 +26,7 @@ from grapheme_pyg.datasets import load_mnist5k
 from grapheme_pyg.training import ClassifierTraining
 
 WORKERS = (2, 8, 64, 512)
+IMAGES = 128
 # Of the estimate: seconds from one machine to the next in a ring, and bytes a second.
 NETWORKS = {"Ethernet, 10 Gbit/s": (50e-6, 1.25e9), "InfiniBand, 200 Gbit/s": (5e-6, 25e9)}
 # Beside those of batch statistics, in each step: the gradient, which weights have one, whether it is finite, whether a
@@ -114,48 +115,69 @@ def latency(world_size: int, sizes: Sequence[int], turns: int) -> dict[int, floa
     return {size: max(found[str(size)] for found in every) for size in sizes}
 
 
-def step_seconds(computed: dict[str, Any], workers: int, hop: float, bandwidth: float, exchanges: int) -> float:
-    """Seconds of a step: computing, and for each exchange a ring of which each has 2 (workers − 1) hops."""
-    hops = 2 * (workers - 1)
-    volume: int = computed["gradient_bytes"] + sum(computed["statistics_bytes"])
-    seconds: float = sum(computed["seconds"].values())
-    return seconds + exchanges * hops * hop + hops / workers * volume / bandwidth
+def computing_seconds(found: dict[str, Any], images: float) -> float:
+    """Seconds that one process computes in a step: a constant, and so much for each image."""
+    (most, slow), (fewest, fast) = ((one["batch_size"], sum(one["seconds"].values())) for one in found["computed"])
+    seconds: float = fast + (images - fewest) * (slow - fast) / (most - fewest)
+    return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=20, help="of each measurement (default: 20)")
-    parser.add_argument("--out", type=Path, help="also write what was measured, as JSON")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
+def exchanging_seconds(found: dict[str, Any], workers: int, hop: float, bandwidth: float, exchanges: int) -> float:
+    """Seconds of the exchanges of a step, each of which goes 2 (workers - 1) hops around a ring."""
+    first, hops = found["computed"][0], 2 * (workers - 1)
+    volume: int = first["gradient_bytes"] + sum(first["statistics_bytes"])
+    return exchanges * hops * hop + volume * hops / workers / bandwidth
 
-    computed = [computing(size, arguments.turns) for size in (128, 16)]
-    gradient, exchanged = computed[0]["gradient_bytes"], computed[0]["statistics_bytes"]
-    typical = statistics.median_low(exchanged)
-    measured = {size: latency(size, (8, typical, gradient), 20 * arguments.turns) for size in (2, 4)}
-    found = {"machine": machine(), "computed": computed, "loopback": measured}
-    if arguments.out:
-        arguments.out.write_text(json.dumps(found, indent=2) + "\n")
 
+def measure(turns: int) -> dict[str, Any]:
+    """All that the estimate needs: parts of steps, bytes, and exchanges over loopback."""
+    computed = [computing(size, turns) for size in (IMAGES, IMAGES // 8)]
+    sizes = (8, statistics.median_low(computed[0]["statistics_bytes"]), computed[0]["gradient_bytes"])
+    loopback = {str(count): latency(count, sizes, 20 * turns) for count in (2, 4)}
+    return {"machine": machine(), "computed": computed, "loopback": loopback}
+
+
+def report(found: dict[str, Any]) -> None:
+    """Prints what was measured, and the estimate."""
+    computed, loopback = found["computed"], found["loopback"]
     names = list(computed[0]["seconds"])
     rows = [[str(one["batch_size"]), *(f"{1e3 * one['seconds'][name]:.1f}" for name in names)] for one in computed]
     show("a step of one process, milliseconds", ["images", *names], rows)
+    gradient, exchanged = computed[0]["gradient_bytes"], computed[0]["statistics_bytes"]
     print(f"\ngradient: {gradient:,} bytes; statistics: {len(exchanged)} exchanges, {sum(exchanged):,} bytes in all")
     show(
         "Gloo all-reduce over loopback, microseconds",
-        ["processes", *(f"{size:,} bytes" for size in measured[2])],
-        [[str(size), *(f"{1e6 * seconds:.0f}" for seconds in times.values())] for size, times in measured.items()],
+        ["processes", *(f"{int(size):,} bytes" for size in loopback["2"])],
+        [[count, *(f"{1e6 * seconds:.0f}" for seconds in times.values())] for count, times in loopback.items()],
     )
-    hop = measured[2][typical] / 2
-    networks = {"loopback, as measured": (hop, gradient / max(measured[2][gradient] - 2 * hop, 1e-9)), **NETWORKS}
+    _, small, large = loopback["2"].values()
+    hop = small / 2
+    networks = {"loopback, as measured": (hop, gradient / max(large - small, 1e-9)), **NETWORKS}
+    header = ["network", "µs a hop", *(f"{size} workers" for size in WORKERS)]
+    alone = computing_seconds(found, IMAGES)
     for norm, exchanges in (("batch", len(exchanged) + OTHERS), ("layer", OTHERS)):
-        table = []
+        many, few = [], []
         for name, (seconds, bandwidth) in networks.items():
-            alone = sum(computed[0]["seconds"].values())
-            shares = [alone / step_seconds(computed[0], size, seconds, bandwidth, exchanges) for size in WORKERS]
-            table.append([name, f"{1e6 * seconds:.0f}", *(f"{100 * share:.0f} %" for share in shares)])
-        header = ["network", "µs a hop", *(f"{size} workers" for size in WORKERS)]
-        show(f"estimate: share of time that computes, 128 images for each worker, {norm} norm", header, table)
+            waits = [exchanging_seconds(found, size, seconds, bandwidth, exchanges) for size in WORKERS]
+            first = [name, f"{1e6 * seconds:.0f}"]
+            many.append(first + [f"{100 * alone / (alone + wait):.0f} %" for wait in waits])
+            shared = [computing_seconds(found, IMAGES / size) for size in WORKERS]
+            few.append(first + [f"{alone / sum(parts):.2g}" for parts in zip(shared, waits, strict=True)])
+        show(f"estimate, {norm} norm, {IMAGES} images for each worker: share of time that computes", header, many)
+        show(f"estimate, {norm} norm, {IMAGES} images for all together: times faster than one", header, few)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--turns", type=int, default=20, help="of each measurement (default: 20)")
+    parser.add_argument("--out", type=Path, help="also write what was measured, as JSON")
+    parser.add_argument("--measured", type=Path, help="measure nothing: such a file is read")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    found = measure(options.turns) if options.measured is None else json.loads(options.measured.read_text())
+    if options.out:
+        options.out.write_text(json.dumps(found, indent=2) + "\n")
+    report(found)
 
 
 if __name__ == "__main__":

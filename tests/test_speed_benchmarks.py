@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import several_machines
 import torch
 from dense_twin import DenseTwin, lattice_maps
 from relational_twin import RelationalTwin
@@ -157,8 +158,32 @@ def test_text_is_put_between_marks(tmp_path: Path) -> None:
     assert page.read_text() == "before\n<!-- a -->\nnew\nlines\n<!-- /a -->\nafter\n"
 
 
+class TestSeveralMachines:
+    def test_estimates_by_hand(self) -> None:
+        step = {"gradient_bytes": 1000, "statistics_bytes": [10, 10]}
+        found = {
+            "computed": [
+                {"batch_size": 128, "seconds": {"forward": 0.07, "backward": 0.03}, **step},
+                {"batch_size": 16, "seconds": {"forward": 0.034, "backward": 0.01}, **step},
+            ]
+        }
+        # 36 ms, and half a millisecond for each image.
+        assert several_machines.computing_seconds(found, 4) == pytest.approx(0.038)
+        # Four hops around a ring of three: five exchanges of 10 ms a hop, and four thirds of 1,020 bytes.
+        waited = several_machines.exchanging_seconds(found, 3, hop=0.01, bandwidth=100.0, exchanges=5)
+        assert waited == pytest.approx(5 * 4 * 0.01 + 13.6)
+
+    def test_what_is_quoted_was_measured(self, capsys: pytest.CaptureFixture[str]) -> None:
+        several_machines.main(["--measured", str(ROOT / "benchmarks/results/several_machines.json")])
+        printed = set(capsys.readouterr().out.splitlines())
+        page = (ROOT / "docs/several_machines.md").read_text().splitlines()
+        quoted = {line for line in page if line.startswith(("| loopback", "| Ethernet", "| InfiniBand"))}
+        assert len(quoted) == 6
+        assert quoted <= printed
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["speed_steps.py", "speed_scaling.py", "speed_import.py"])
+@pytest.mark.parametrize("name", ["speed_steps.py", "speed_scaling.py", "speed_import.py", "several_machines.py"])
 def test_scripts_run(name: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / name, "--turns", "1"], capture_output=True, text=True, check=True
