@@ -1,5 +1,9 @@
 """Several processes, that meet."""
 
+import os
+import socket
+import subprocess
+import sys
 import time
 import warnings
 from functools import partial
@@ -63,6 +67,30 @@ def test_one_that_nobody_joins_gives_up() -> None:
     with alone, pytest.raises(TrainingError, match="expected all 2 to answer"), meet(0, patience=0.5):
         pass
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.slow
+def test_one_whose_first_was_stopped_gives_up() -> None:
+    # In a process of its own: a thread of it waits as long as it lives.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = variables(1, 2, silent.getsockname()[1])
+        code = (
+            "from grapheme_pyg.training.processes import Processes, met\n"
+            "with met(Processes(1, 2), cuda=False, patience=1.0): pass"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | place,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith(
+        "TrainingError: processes: expected all 2 to answer, got another than 1 gone or silent (no answer within 1 s); "
+        "resume goes on from the last checkpoint"
+    )
 
 
 def leave(rank: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,17 +112,8 @@ def met(processes: Processes, *, cuda: bool, patience: float) -> Iterator[None]:
     if not processes.several:
         yield
         return
-    limit = timedelta(seconds=patience)
     try:
-        # A first process that does not answer is tried twice, for so long each time.
-        store, _, _ = next(rendezvous("env://", timeout=limit / 2))
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if cuda else "gloo",
-            store=PrefixStore(f"meeting{next(_meetings)}", store),
-            rank=processes.rank,
-            world_size=processes.world_size,
-            timeout=limit,
-        )
+        _meet(processes, cuda=cuda, patience=patience)
         try:
             yield
             dist.barrier()
@@ -134,6 +126,34 @@ def met(processes: Processes, *, cuda: bool, patience: float) -> Iterator[None]:
             f"processes: expected all {processes.world_size} to answer, got another than {processes.rank} gone or "
             f"silent ({_reason(error)}); resume goes on from the last checkpoint"
         ) from error
+
+
+def _meet(processes: Processes, *, cuda: bool, patience: float) -> None:
+    limit = timedelta(seconds=patience)
+    errors: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            store, _, _ = next(rendezvous("env://", timeout=limit))
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if cuda else "gloo",
+                store=PrefixStore(f"meeting{next(_meetings)}", store),
+                rank=processes.rank,
+                world_size=processes.world_size,
+                timeout=limit,
+            )
+        except Exception as error:
+            errors.append(error)
+
+    # PyTorch waits without limit for a first process that listens and says nothing, as one does that was stopped; and
+    # tries twice one that does not listen. So another thread waits, which ends with this process at the latest.
+    thread = threading.Thread(target=meet, name="meeting", daemon=True)
+    thread.start()
+    thread.join(patience)
+    if errors:
+        raise errors[0]
+    if thread.is_alive():
+        raise dist.DistError(f"no answer within {patience:g} s")
 
 
 def _reason(error: RuntimeError) -> str:
