@@ -1,5 +1,6 @@
 """How the documentation is built: ``make docs``."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -46,6 +47,11 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = ["Shapes"]
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 90
+
+
+# A style that furo brings makes all libraries say what they do.
+for library in ("onnx_ir", "onnxscript"):
+    logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Element) -> Any:

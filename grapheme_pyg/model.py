@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.errors import GraphError, ModelFileError
-from grapheme_pyg.model_config import SHOWN
+from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.model_config import check_relations
 from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
-from grapheme_pyg.nn.graph_checks import count_graphs, with_precision
+from grapheme_pyg.nn.graph_input import CheckedGraph, GraphFields
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.readout import Readout
-from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.on_images import OnImages
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.vision import VisionBrain
@@ -137,7 +137,7 @@ class ImageClassificationModel(OnImages):
 
     def pool(self, batch: Data | Batch) -> Tensor:
         """Pooled states ``[batch_size, channels]`` of a graph or a batch of graphs: what embeddings are made of."""
-        return self._pool(*self._fields(batch))
+        return self._pool(GraphFields.of(batch))
 
     def check(self, batch: Data | Batch) -> None:
         """Refuses a graph, or a batch of graphs, that the model cannot compute, on the device where it lies.
@@ -151,41 +151,11 @@ class ImageClassificationModel(OnImages):
         Raises:
             GraphError: Naming the field, the first offending node or edge, what was expected and what came.
         """
-        self._check(*self._fields(batch))
+        self._checked(GraphFields.of(batch))
 
-    @staticmethod
-    def _fields(data: Data | Batch) -> tuple[Any, ...]:
-        """What the model computes with, unchecked, and the number of graphs, which may be None as well."""
-        if not isinstance(data, Data):
-            raise GraphError(f"batch: expected a Data or a Batch, got {type(data).__name__}")
-        names = ("x", "edge_index", "edge_type", "node_type", "level", "edge_attr", "batch")
-        ptr = data.get("ptr")
-        num_graphs = ptr.numel() - 1 if isinstance(ptr, Tensor) else None
-        return (*(data.get(name) for name in names), getattr(data, "_num_graphs", num_graphs))
-
-    def _check(
-        self,
-        x: Tensor | None,
-        edge_index: Tensor | None,
-        edge_type: Tensor | None,
-        node_type: Tensor | None,
-        level: Tensor | None,
-        edge_attr: Tensor | None,
-        batch: Tensor | None,
-        num_graphs: int | None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
-        """What of these fields may be missing or of another precision, as the parts take it."""
+    def _checked(self, fields: GraphFields) -> CheckedGraph:
         # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
-        dtype = self.classifier.templates.dtype
-        x = with_precision("x", x, dtype)
-        if edge_attr is not None:
-            edge_attr = with_precision("edge_attr", edge_attr, dtype) if self.dag.input.edge_dim > 0 else None
-        if num_graphs is None:
-            num_graphs = count_graphs(batch, x.shape)
-        node_type, level = self.dag.input.check(
-            x, edge_index, edge_type, node_type, level, edge_attr, batch, num_graphs, dtype=dtype
-        )
-        return x, node_type, level, edge_attr, num_graphs
+        return self.dag.input.check(fields, self.classifier.templates.dtype, convert=True)
 
     def forward_graph(
         self,
@@ -216,28 +186,16 @@ class ImageClassificationModel(OnImages):
         Raises:
             GraphError: As :meth:`check`.
         """
-        fields = (x, edge_index, edge_type, node_type, level, edge_attr, batch, batch_size)
-        return self.classifier.logits(self._pool(*fields))
+        fields = GraphFields(x, edge_index, edge_type, node_type, level, edge_attr, batch, batch_size)
+        return self.classifier.logits(self._pool(fields))
 
-    def _pool(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        edge_type: Tensor,
-        node_type: Tensor | None,
-        level: Tensor | None,
-        edge_attr: Tensor | None,
-        batch: Tensor | None,
-        num_graphs: int | None,
-    ) -> Tensor:
-        fields = edge_index, edge_type
-        x, node_type, level, edge_attr, num_graphs = self._check(
-            x, *fields, node_type, level, edge_attr, batch, num_graphs
-        )
-        nodes = self.readout(edge_index, node_type, x.shape[0])
-        states = self.dag(x, *fields, node_type, level, edge_attr, nodes, checked=True)
-        index = [torch.zeros_like(some) if batch is None else batch[some] for some in nodes]
-        return self.classifier.pool(states, index, num_graphs)
+    def _pool(self, fields: GraphFields) -> Tensor:
+        graph = self._checked(fields)
+        nodes = self.readout(graph.edge_index, graph.node_type, graph.x.shape[0])
+        edges = graph.edge_index, graph.edge_type
+        states = self.dag(graph.x, *edges, graph.node_type, graph.level, graph.edge_attr, nodes, checked=True)
+        index = [torch.zeros_like(some) if graph.batch is None else graph.batch[some] for some in nodes]
+        return self.classifier.pool(states, index, graph.num_graphs)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing.
@@ -288,7 +246,7 @@ class ImageClassificationModel(OnImages):
     def _of_config(cls, config: dict[str, Any], kinds: Mapping[str, TensorKind]) -> Self:
         """The model of a checked config, whose weights have shapes but no values yet."""
         vision = VisionBrain(**config["vision"])
-        _check_relations(config["relations"], EdgeVocabulary(vision.metadata).relations)
+        check_relations(config["relations"], EdgeVocabulary(vision.metadata).relations)
         with torch.device("meta"):
             model = cls(vision, **config["model"])
             if "classifier.templates" in kinds and kinds["classifier.templates"].dtype.is_floating_point:
@@ -301,13 +259,3 @@ class ImageClassificationModel(OnImages):
         # What it holds is not among the weights.
         model.readout = Readout(vision.node_kinds, vision.node_rounds, model.readout.method)
         return model
-
-
-def _check_relations(came: RelationNames, expected: RelationNames) -> None:
-    """Refuses names of relations that are not those of a vocabulary, in whatever order."""
-    for pair in [*expected, *came]:
-        ours, theirs = (sorted(names.get(pair, [])) for names in (expected, came))
-        if ours != theirs:
-            name = min(set(ours) ^ set(theirs))
-            expected_it, got_it = ("it", "none") if name in ours else ("none", "one")
-            raise ValueError(f"relations.{pair[:SHOWN]}: {name[:SHOWN]}: expected {expected_it}, got {got_it}")

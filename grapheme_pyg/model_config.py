@@ -9,6 +9,7 @@ from typing import Any
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.nn.dag_nn import NORMS
 from grapheme_pyg.nn.readout import READOUTS
+from grapheme_pyg.nn.vocabulary import RelationNames
 from grapheme_pyg.vision.brain import FINDERS
 from grapheme_pyg.vision.checks import is_int
 
@@ -161,3 +162,17 @@ def check_extent(config: dict[str, Any], num_tensors: int, size: int) -> None:
             f"vision.rounds and thresholds: expected those of {num_tensors} tensors, which the weights have, "
             f"got such of at least {tensors}"
         )
+
+
+def check_relations(came: RelationNames, expected: RelationNames) -> None:
+    """Refuses names of relations that are not those of a vocabulary, in whatever order.
+
+    Raises:
+        ValueError: Naming the first that is missing or unknown.
+    """
+    for pair in [*expected, *came]:
+        ours, theirs = (sorted(names.get(pair, [])) for names in (expected, came))
+        if ours != theirs:
+            name = min(set(ours) ^ set(theirs))
+            expected_it, got_it = ("it", "none") if name in ours else ("none", "one")
+            raise ValueError(f"relations.{pair[:SHOWN]}: {name[:SHOWN]}: expected {expected_it}, got {got_it}")

@@ -13,7 +13,7 @@ from torch_geometric.typing import EdgeType, OptTensor
 from torch_geometric.utils import segment
 
 from grapheme_pyg.dag import check_integers, check_range
-from grapheme_pyg.nn.graph_input import GraphInput
+from grapheme_pyg.nn.graph_input import GraphFields, GraphInput
 from grapheme_pyg.nn.joint_norm import JointNorms
 from grapheme_pyg.nn.neighbours import NeighbourTable
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU
@@ -145,7 +145,8 @@ class DagNN(MessagePassing):
         if not checked:
             # An explainer adds a parameter of its own, which is float32.
             dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
-            node_type, level = self.input.check(x, edge_index, edge_type, node_type, level, edge_attr, dtype=dtype)
+            graph = self.input.check(GraphFields(x, edge_index, edge_type, node_type, level, edge_attr), dtype)
+            node_type, level = graph.node_type, graph.level
         assert node_type is not None, "checked: expected node_type as `input.check` returned it"
         assert level is not None, "checked: expected level as `input.check` returned it"
         for choice in [nodes] if isinstance(nodes, Tensor) else nodes or []:

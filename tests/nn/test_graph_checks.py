@@ -8,6 +8,7 @@ from grapheme_pyg.dag import CycleError
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn import DagNN
 from grapheme_pyg.nn.graph_checks import check_finite, check_labels, count_graphs
+from grapheme_pyg.nn.graph_input import GraphFields
 
 # Two graphs: 0 → 1 twice, 2 → 3.
 GOOD = {
@@ -24,6 +25,10 @@ GOOD = {
 
 def dag():
     return DagNN((["a", "b"], [("a", "near", "b"), ("a", "far", "b"), ("b", "near", "a")]), 2, 3, edge_dim=1).input
+
+
+def check(network, *fields, **named):
+    return network.check(GraphFields(*fields, **named), torch.float32)
 
 
 @pytest.fixture(params=[True, False], ids=["kernels", "operators"], autouse=True)
@@ -63,9 +68,9 @@ def way(request, monkeypatch):
     ],
 )
 def test_errors_name_field_place_value_and_range(changes, message):
-    dag().check(**GOOD)
+    check(dag(), **GOOD)
     with pytest.raises(GraphError, match=f"^{message}"):
-        dag().check(**(GOOD | changes))
+        check(dag(), **(GOOD | changes))
 
 
 def test_cycles_are_named_with_an_edge():
@@ -77,22 +82,22 @@ def test_cycles_are_named_with_an_edge():
     }
     for level in (None, torch.tensor([0, 1, 2])):
         with pytest.raises(CycleError, match=r"at edge (1 the cycle 2 → 1 → 2|2 the cycle 1 → 2 → 1)$"):
-            model.check(**fields, level=level)
+            check(model, **fields, level=level)
 
 
 def test_long_cycles_are_cut_short():
     model = DagNN((["a"], [("a", "to", "a")]), 1, 1).input
     ends = torch.arange(1000)
     with pytest.raises(CycleError) as caught:
-        model.check(torch.ones(1000, 1), torch.stack([ends, (ends + 1) % 1000]), torch.zeros(1000).long())
+        check(model, torch.ones(1000, 1), torch.stack([ends, (ends + 1) % 1000]), torch.zeros(1000).long())
     assert "→ … →" in str(caught.value)
     assert len(str(caught.value)) < 300
 
 
 def test_what_is_missing_is_made():
     model = DagNN((["a"], [("a", "to", "a")]), 1, 1).input
-    node_type, level = model.check(torch.ones(3, 1), torch.tensor([[2], [0]]), torch.tensor([0]))
-    assert (node_type.tolist(), level.tolist()) == ([0, 0, 0], [1, 0, 0])
+    graph = check(model, torch.ones(3, 1), torch.tensor([[2], [0]]), torch.tensor([0]))
+    assert (graph.node_type.tolist(), graph.level.tolist(), graph.num_graphs) == ([0, 0, 0], [1, 0, 0], 1)
 
 
 def test_large_finite_features_are_finite():
