@@ -31,7 +31,7 @@ def replace_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> 
         part.unlink(missing_ok=True)
         raise
     if keep_as is not None and path.exists():
-        path.replace(keep_as)
+        _keep(path, keep_as)
     part.replace(path)
     if os.name == "posix":  # Windows opens no folders
         folder = os.open(path.parent, os.O_RDONLY)
@@ -39,3 +39,17 @@ def replace_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> 
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _keep(path: Path, name: Path) -> None:
+    """Gives a file another name too, under which there may be an older one."""
+    second = name.with_name(name.name + PART)
+    second.unlink(missing_ok=True)
+    if name.exists() and path.samefile(name):
+        return  # whoever was killed came so far
+    try:
+        second.hardlink_to(path)
+    except OSError:  # not on every file system; then there is none of the first name for a moment
+        path.replace(name)
+    else:
+        second.replace(name)

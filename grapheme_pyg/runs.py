@@ -30,10 +30,12 @@ MODEL, REPORT = "model", "report"
 def new_run_dir(name: str, *, resume: bool = False) -> Path:
     """``runs/<name>-<date>-<time>``, of now, or the newest one that is there if it is to be resumed.
 
+    Of several processes only the first needs to find it, as it alone has files.
+
     Raises:
         ValueError: There is none to resume.
     """
-    if not resume:
+    if not resume or not Processes.of_environment().writes:
         return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     found = sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
     if not found:

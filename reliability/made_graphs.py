@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch_geometric.data import Data
 
-from grapheme_pyg.datasets import load_mnist
+from grapheme_pyg.datasets import load_mnist5k
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
@@ -16,7 +16,7 @@ NORMS = ("batch", "layer", None)
 
 @cache
 def digits() -> Tensor:
-    return load_mnist().test.images
+    return load_mnist5k().test.images
 
 
 @cache

@@ -9,7 +9,7 @@ that takes too long is tried twice more, and the shortest time counts: what take
 """
 
 import ctypes
-import hashlib
+import json
 import random
 import tempfile
 import time
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from harness import Check, main
-from model_mutations import SIGNED, UNSIGNED, Files, flip_bit
+from model_mutations import SIGNED, UNSIGNED, Files, flip_bit, signed
 from pickle_payloads import PAYLOADS, harms, unpickle
 
 from grapheme_pyg.errors import ModelFileError
@@ -114,8 +114,7 @@ def try_pickle(number: int, load: Loader = ImageClassificationModel.from_pretrai
             raise AssertionError("expected a payload that runs, got one that does nothing")
         canary.unlink()
         (config, weights), *_ = original()
-        sha256 = hashlib.sha256(weights).hexdigest().encode(), hashlib.sha256(payload).hexdigest().encode()
-        _write(folder, [(config.replace(*sha256), payload), (payload, weights), (payload, payload)][number % 3])
+        _write(folder, [signed(json.loads(config), payload), (payload, weights), (payload, payload)][number % 3])
         for other in ("pytorch_model.bin", "model.pt", "config.pkl", "model.safetensors.pkl"):
             (folder / other).write_bytes(payload)
         model, taken = measured(folder, load)

@@ -122,10 +122,11 @@ def change_config(files: Files, rng: random.Random) -> Files:
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         # Names of relations are most of it.
         part = rng.choice((None, "vision", "model"))
-        if part is None or not isinstance(config, dict) or not config.get(part) or isinstance(config[part], str | int):
-            config = change_value(config, rng)
+        inner = config.get(part) if isinstance(config, dict) else None
+        if inner and isinstance(inner, dict | list):
+            config[part] = change_value(inner, rng)
         else:
-            config[part] = change_value(config[part], rng)
+            config = change_value(config, rng)
     try:
         return signed(config, files[1])
     except (AttributeError, ValueError):  # what is there has no place for a checksum

@@ -9,6 +9,7 @@ import os
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ SCRIPT = Path(__file__).parents[1] / "examples" / "train_mnist.py"
 # Two epochs of sixteen steps with shuffling, augmentation, dropout and validation.
 COMMAND = (
     *("--preset", "tiny", "--limit", "560", "--epochs", "2", "--batch-size", "32", "--lr", "0.004"),
-    *("--device", "cpu", "--validate-only"),
+    *("--device", "cpu", "--validate-only", "--dataset", "mnist5k"),
 )
 # Settings that must not matter for the bits that come out, and some that go with them.
 VARIANTS: tuple[tuple[str, ...], ...] = (
@@ -149,6 +150,14 @@ def train_to_the_end(run_dir: Path, *options: str) -> None:
     """Trains, and fails if the command does."""
     ended = Training(run_dir, *options).wait()
     assert ended.code == 0, f"exit code {ended.code}: {ended.messages[-500:]}"
+
+
+def train_anew(run_dir: Path, *options: str, hash_seed: int) -> None:
+    """The same in a new interpreter, in which strings have other hashes."""
+    command = [sys.executable, "-W", "ignore", str(SCRIPT), *COMMAND, "--run-dir", str(run_dir), *options]
+    variables = os.environ | {"PYTHONHASHSEED": str(hash_seed), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, f"exit code {ended.returncode}: {ended.stderr[-500:]}"
 
 
 def left_behind(run_dir: Path) -> dict[str, Any]:

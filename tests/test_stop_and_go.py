@@ -184,6 +184,9 @@ class TestOnDisk:
         fewer = few[0][:100], few[1][:100]
         with pytest.raises(CheckpointError, match=r"data\.images = 100, got 110"):
             fit(make(), *fewer, settings=settings(), run_dir=tmp_path, resume=True, verbose=False)
+        others = few[0].flip(0), few[1]
+        with pytest.raises(CheckpointError, match=r"data\.pixels_crc32 = \d+, got \d+"):
+            fit(make(), *others, settings=settings(), run_dir=tmp_path, resume=True, verbose=False)
 
     def test_a_full_disk_leaves_what_is_there(self, few, tmp_path):
         # The system refuses to let files grow beyond what the first checkpoint takes.

@@ -114,7 +114,7 @@ def fit(
         "settings": asdict(settings),
         "model": model.config,
         "vision": model.vision.config,
-        "data": {"images": len(training), "labels_crc32": zlib.crc32(training.labels.numpy().tobytes())},
+        "data": _describe_data(images, training.labels),
     }
     processes = Processes.of_environment()
     cuda = settings.device != "cpu" and torch.cuda.is_available()
@@ -186,6 +186,13 @@ def fit(
     if trainer.is_global_zero:
         warn_of_lost_classes(counts, model.classifier.templates, model.classes, stacklevel=2)
     return report.metrics
+
+
+def _describe_data(images: Tensor | Sequence[Tensor], labels: Tensor) -> dict[str, Any]:
+    described = {"images": len(images), "labels_crc32": zlib.crc32(labels.numpy().data)}
+    if isinstance(images, Tensor):  # others may be files, and would all have to be read
+        described["pixels_crc32"] = zlib.crc32(images.contiguous().numpy().data)
+    return described
 
 
 def _position(checkpoint: dict[str, Any]) -> tuple[int, int]:

@@ -1,3 +1,5 @@
+from functools import partial
+
 import no_room
 import pytest
 import stop_and_go
@@ -16,12 +18,14 @@ def test_the_promise_holds(name, count):
     assert (outcome.done, outcome.broken, outcome.messages) == (count, 0, [])
     if name == "kills":
         assert outcome.measured["number of kills within a save"] >= 1
+    if name == "signals":
+        assert outcome.measured["number of runs that were stopped"] == count
 
 
 def test_another_seed_is_noticed(monkeypatch):
     stop_and_go.uninterrupted(stop_and_go.VARIANTS[0])
-    train = stop_and_go.train_to_the_end
-    monkeypatch.setattr(stop_and_go, "train_to_the_end", lambda path, *options: train(path, *options, "--seed", "1"))
+    train = partial(stop_and_go.train_anew, hash_seed=0)
+    monkeypatch.setattr(stop_and_go, "train_anew", lambda path, *options, **_: train(path, *options, "--seed", "1"))
     assert "differences" in try_cases(CHECKS["same_seed"], 1).messages[0]
 
 
