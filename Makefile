@@ -53,7 +53,7 @@ lock: $(VENV)/.installed-dev
 # PyTorch comes first. Its CPU build, which needs none of CUDA's libraries, is taken where it is at hand or
 # PIP_EXTRA_INDEX_URL points to it; else the build that PyPI has. If pip fails for another reason, so does this.
 $(VENV)/.torch: locked/torch-cpu.txt locked/torch.txt locked/cuda.txt
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11.5 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11, 5) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(LOCKED) locked/torch-cpu.txt 2> $(VENV)/torch-cpu.log || \
 		if grep -q "No matching distribution" $(VENV)/torch-cpu.log; then \

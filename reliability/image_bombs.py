@@ -41,7 +41,7 @@ def bomb(generator: np.random.Generator, kind: int) -> tuple[str, bytes]:
         return "png", png(8, 8, *(chunk(b"zTXt", b"%d\0\0" % i + text) for i in range(60)))
     if kind == 2:
         return "png", png(8, 8, *(chunk(b"iTXt", b"%d\0\1\0\0\0" % i + text) for i in range(60)))
-    if kind == 3:  # one text of a gigabyte, as a profile of colours
+    if kind == 3:  # 64 MiB in one piece, as a profile of colours
         return "png", png(8, 8, chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(2**26), 9)))
     if kind == 4:
         return "tiff", tiff(generator, _256=large, _257=large, _278=large, _279=2**31)

@@ -19,7 +19,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str
     fsync, replace, link = os.fsync, Path.replace, Path.hardlink_to
 
     def told_fsync(number: int) -> None:
-        calls.append(("fsync", Path(os.readlink(f"/proc/self/fd/{number}")).name, names(tmp_path)))
+        calls.append(("fsync", Path(f"/proc/self/fd/{number}").readlink().name, names(tmp_path)))
         fsync(number)
 
     def told_replace(path: Path, target: Path) -> Path:

@@ -149,6 +149,9 @@ def test_what_is_quoted_was_measured() -> None:
     }
     assert wanted <= figures.keys()
     assert summary(figures) in (ROOT / "README.md").read_text()
+    step, inference = figures["step_vs_conv2d_f32"], figures["inference_vs_conv2d_f32"]
+    page = " ".join((ROOT / "docs/comparison.md").read_text().split())
+    assert f"takes {step:.2f} of the time of the same arithmetic as dense `Conv2d`, inference {inference:.2f}" in page
 
 
 def test_text_is_put_between_marks(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCKED = ROOT / "locked"
 # What `make mnist` is made of.
 TRAIN = ("train", "plot", "mnist5k", "superpixel")
-# The oldest that all packages run on: soupsieve, of the documentation, asks for it.
+# The oldest that all packages run on: soupsieve, of the documentation, asks for it; the Makefile says so too.
 PYTHON = "3.11.5"
 CUDA = re.compile(r"nvidia-|cuda-|triton$")
 # PyTorch's CPU builds for Linux are not on PyPI, but in an index of PyTorch's own, which uv is not asked to trust. Lock

@@ -93,7 +93,8 @@ class Saving(Callback):
         if self._path is None:
             return
         assert trainer.lightning_module is not None
-        for name, weight in trainer.lightning_module.named_parameters():
+        module = trainer.lightning_module
+        for name, weight in (*module.named_parameters(), *module.named_buffers()):
             if not bool(torch.isfinite(weight.detach().sum())) and not bool(torch.isfinite(weight).all()):
                 raise TrainingError(
                     f"{name.removeprefix('model.')}: expected finite weights after step {trainer.global_step}, "

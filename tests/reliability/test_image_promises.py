@@ -58,7 +58,8 @@ def test_a_refused_good_file_breaks_the_promise(monkeypatch):
 
 def test_without_limits_bombs_break_the_promise(monkeypatch):
     monkeypatch.setattr(image_reading, "check_content", lambda *_: None)
-    for number, broken in ((1, r"\d+\.\d MB for"), (10, r"\d+\.\d\d s for")):
+    for number, seconds, broken in ((1, 60.0, r"\d+\.\d MB for"), (10, 0.1, r"\d+\.\d\d s for")):
+        monkeypatch.setattr(images, "SECONDS", seconds)
         with pytest.raises(AssertionError, match=broken):
             images.one_bomb(number)
     assert image_bombs.BOMBS == 11
