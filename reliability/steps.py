@@ -120,9 +120,14 @@ def case(
 ) -> dict[str, float]:
     """A run in a process of its own, without or with processes that load."""
     workers = WORKERS[number % len(WORKERS)]
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_loaders_by_fork) as pool:
         found = pool.submit(train, workers, steps, spoil).result()
     return compare(found, warm_up // STEPS_IN_EPOCH)
+
+
+def _start_loaders_by_fork() -> None:
+    """As a program of its own starts them, and not as this process was started itself."""
+    multiprocessing.set_start_method("fork", force=True)
 
 
 CHECKS = (
