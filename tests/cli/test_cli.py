@@ -210,7 +210,9 @@ def test_the_collector_is_left_alone_in_a_process_of_others(model: Path, capsys:
         gc.enable()
 
 
+# Three images teach nothing.
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
 def test_train_on_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--preset", "tiny", "--settings.epochs", 1, "--settings.batch_size", 2, "--run_dir", tmp_path / "run")
     code, out, _ = run(capsys, "train", pictures, *options)
