@@ -170,12 +170,12 @@ def check_edges(
     # One gather of single numbers for each question: those of rows take ten times as long.
     kinds = torch.as_tensor(endpoints, dtype=torch.int64, device=edge_type.device).view(2, -1)
     ends = node_type.index_select(0, edge_index.flatten()).view(2, -1)
-    wrong = (ends[0] != kinds[0].index_select(0, edge_type)) | (ends[1] != kinds[1].index_select(0, edge_type))
-    if bool(wrong.any()):
-        edge = int(wrong.nonzero()[0])
+    joined = [row.index_select(0, edge_type) for row in kinds]
+    if not all(torch.equal(*pair) for pair in zip(ends, joined, strict=True)):
+        edge = int((ends != torch.stack(joined)).any(dim=0).nonzero()[0])
         kind = int(edge_type[edge])
-        joined, came = kinds[:, kind].tolist(), ends[:, edge].tolist()
-        raise GraphError(f"edge_type: edge {edge} of type {kind} joins node types {joined}, got {came}")
+        expected, came = kinds[:, kind].tolist(), ends[:, edge].tolist()
+        raise GraphError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
     ends = level.index_select(0, edge_index.flatten()).view(2, -1)
     wrong = ends[0] >= ends[1]
     if bool(wrong.any()):

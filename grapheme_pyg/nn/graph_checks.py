@@ -73,9 +73,8 @@ def check_inside(edge_index: Tensor, batch: Tensor) -> None:
         GraphError: Naming the first offending edge and the graphs at its ends.
     """
     source, target = batch.index_select(0, edge_index.flatten()).view(2, -1)
-    wrong = source != target
-    if bool(wrong.any()):
-        edge = int(wrong.nonzero()[0])
+    if not torch.equal(source, target):
+        edge = int((source != target).nonzero()[0])
         ends, graphs = edge_index[:, edge].tolist(), (int(source[edge]), int(target[edge]))
         raise GraphError(
             f"edge_index: expected both ends in one graph, got graphs {graphs[0]} and {graphs[1]} "
