@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import torch
 from PIL import Image, ImageChops
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
@@ -24,7 +25,11 @@ from grapheme_pyg.datasets import Split
 
 pytest.importorskip("gradio", reason="an extra")
 T = TypeVar("T")
-SERVE = "from pathlib import Path; from grapheme_pyg.demo import launch; "
+# What is started from a shell's background job ignores Ctrl-C unless told otherwise.
+SERVE = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from pathlib import Path; from grapheme_pyg.demo import launch; "
+)
 # Chromium's own pages, and what a page makes itself.
 INNER = ("chrome", "data:", "blob:", "about:")
 # Of a 7, from the middle of the canvas, in pixels.
@@ -85,6 +90,7 @@ def test_occupied_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 def served(digits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a page whose model has learned a few digits; it ends by Ctrl-C, well."""
     folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)  # The fixture that seeds each test comes after those of a module.
     model = ImageClassificationModel.from_preset("small")
     images, labels = digits[0]
     fit(model, images[:4000], labels[:4000], settings=TrainingSettings(epochs=6, batch_size=64), verbose=False)
