@@ -4,7 +4,8 @@
     python examples/train_folder.py PICTURES --mode superpixel --grey --epochs 20
     python examples/train_folder.py PICTURES --predict one.jpg another.png
 
-Of each class the last tenth of the files is held out for validation. Pictures are read as they are needed. A finished
+Of each class the last tenth of the files is held out for validation, unless there are folders called train and val. All
+are brought to one size, and read as they are needed. A finished
 model is kept in the run's folder; with ``--predict`` it says what other pictures show.
 """
 
@@ -16,7 +17,7 @@ import torch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain
 from grapheme_pyg.datasets import load_image_folder, read_image
-from grapheme_pyg.datasets.image_folder import ON_ERROR
+from grapheme_pyg.datasets.image_files import ON_ERROR
 from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training.settings import PRECISIONS
 from grapheme_pyg.vision.brain import FINDERS
@@ -30,8 +31,9 @@ def main() -> None:
     parser.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="how entities are found")
     parser.add_argument("--grey", action="store_true", help="turn colour into luma")
     parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--batch-size", type=int, default=DEFAULTS.batch_size)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--hidden", type=int, nargs="+", metavar="C", help="width of states, by level")
+    parser.add_argument("--size", type=int, metavar="PX", help="longer side (default: the median, at most 224)")
     parser.add_argument("--no-flip", action="store_true", help="where left and right matter, as in letters")
     parser.add_argument("--on-error", choices=ON_ERROR, default="raise", help="broken files: say so, or skip them")
     parser.add_argument("--precision", choices=PRECISIONS, default=DEFAULTS.precision)
@@ -43,7 +45,8 @@ def main() -> None:
 
     channels = 1 if arguments.grey else 3
     data = load_image_folder(arguments.folder, channels, on_error=arguments.on_error)
-    training, validation = data.split()
+    size = arguments.size or data.typical_size()
+    training, validation = data.resized(size).split()
     settings = TrainingSettings(
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
@@ -54,15 +57,15 @@ def main() -> None:
     )
     torch.manual_seed(settings.seed)
     model = ImageClassificationModel(
-        VisionBrain(arguments.mode, in_channels=channels), data.classes, hidden_channels=arguments.hidden
+        VisionBrain(arguments.mode, in_channels=channels, resize=size), data.classes, hidden_channels=arguments.hidden
     )
     train_run(
         model,
         (training.images, training.labels),
         (validation.images, validation.labels),
-        name=arguments.folder.name,
+        name=arguments.folder.resolve().name,
         settings=settings,
-        run_dir=arguments.run_dir or new_run_dir(arguments.folder.name),
+        run_dir=arguments.run_dir or new_run_dir(arguments.folder.resolve().name, outside=arguments.folder),
     )
     if arguments.predict:
         prediction = model.predict([read_image(path, channels) for path in arguments.predict])

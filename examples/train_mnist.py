@@ -20,17 +20,26 @@ import torch
 from grapheme_pyg import ImageClassificationModel, TrainingSettings
 from grapheme_pyg.augmentation import VIEWS
 from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
+from grapheme_pyg.datasets.catalog import SPECS
+from grapheme_pyg.labels import spread
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
 from grapheme_pyg.training.processes import Processes
-from grapheme_pyg.training.settings import DEVICES, LOADERS, LOSSES, NONFINITE, OPTIMIZERS, PRECISIONS
+from grapheme_pyg.training.settings import (
+    DEVICES,
+    LOADERS,
+    LOSSES,
+    NONFINITE,
+    OF_LARGE,
+    OF_SMALL,
+    OPTIMIZERS,
+    PRECISIONS,
+    SMALL,
+)
 from grapheme_pyg.vision.brain import FINDERS
 
 DEFAULTS = TrainingSettings()
-# Small data sets take more passes, in smaller steps.
-SMALL = 10_000
-SMALL_DEFAULTS = {"epochs": 40, "batch_size": 64}
 # Share of the training images that is held out for validation: the last 5,000 of MNIST's 60,000.
 VALIDATION_SHARE = 1 / 12
 
@@ -40,14 +49,14 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     data = parser.add_argument_group("data")
-    names = ("mnist", "fashion_mnist", "kmnist", "mnist5k")
-    data.add_argument("--dataset", choices=names, default="mnist", help="which images (default: mnist)")
+    data.add_argument("--dataset", choices=(*SPECS, "mnist5k"), default="mnist", help="which images (default: mnist)")
     data.add_argument(
         "--data-dir",
         metavar="DIR",
         help="folder with the four IDX files (default: $GRAPHEME_DATA, else downloaded once into the cache)",
     )
-    data.add_argument("--limit", type=int, metavar="N", help="use only the first N training and N test images")
+    data.add_argument("--limit", type=int, metavar="N", help="use only N images of each part, of each class its share")
+    data.add_argument("--transposed", action="store_true", help="turn images upright that are stored as EMNIST's are")
     data.add_argument("--no-augment", action="store_true", help="train on the images as they are")
 
     model = parser.add_argument_group("model")
@@ -67,12 +76,11 @@ def parse_arguments() -> argparse.Namespace:
     model.add_argument("--template-update", choices=TEMPLATE_UPDATES, help="how templates learn (default: gradient)")
 
     training = parser.add_argument_group("training")
-    small = f"; {SMALL_DEFAULTS['epochs']} below {SMALL:,} images"
-    training.add_argument("--epochs", type=int, metavar="N", help=f"passes (default: {DEFAULTS.epochs}{small})")
-    small = f"; {SMALL_DEFAULTS['batch_size']} below {SMALL:,} images"
-    training.add_argument(
-        "--batch-size", type=int, metavar="N", help=f"graphs in a batch (default: {DEFAULTS.batch_size}{small})"
-    )
+    defaults = [
+        f"(default: {many}; {few} below {SMALL:,} images)" for many, few in zip(OF_LARGE, OF_SMALL, strict=True)
+    ]
+    training.add_argument("--epochs", type=int, metavar="N", help=f"passes {defaults[0]}")
+    training.add_argument("--batch-size", type=int, metavar="N", help=f"graphs in a batch {defaults[1]}")
     training.add_argument(
         "--accumulate", type=int, default=DEFAULTS.accumulate, metavar="N", help="batches for one step (default: 1)"
     )
@@ -157,7 +165,15 @@ def load(arguments: argparse.Namespace) -> ImageData:
         return load_mnist5k()
     if arguments.dataset == "mnist":
         return load_mnist(arguments.data_dir)
-    return load_idx_data(arguments.dataset, arguments.data_dir)
+    return load_idx_data(arguments.dataset, arguments.data_dir, transposed=arguments.transposed)
+
+
+def limited(part: Split, limit: int | None) -> Split:
+    """So many of the images, of each class its share; all if None."""
+    if limit is None:
+        return part
+    chosen = spread(part.labels, limit)
+    return Split(part.images[chosen], part.labels[chosen])
 
 
 def given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
@@ -169,19 +185,18 @@ def main() -> None:
     arguments = parse_arguments()
     logging.basicConfig(format="%(message)s")
     data = load(arguments)
-    limit = arguments.limit
-    images, labels = data.train.images[:limit], data.train.labels[:limit]
+    images, labels = data.train
     held_out = max(1, round(VALIDATION_SHARE * len(images)))
-    training, validation = (
-        Split(images[:-held_out], labels[:-held_out]),
-        Split(images[-held_out:], labels[-held_out:]),
+    training, validation, test = (
+        limited(part, arguments.limit)
+        for part in (
+            Split(images[:-held_out], labels[:-held_out]),
+            Split(images[-held_out:], labels[-held_out:]),
+            data.test,
+        )
     )
-    test = Split(data.test.images[:limit], data.test.labels[:limit])
 
     chosen = vars(arguments) | {"augment": not arguments.no_augment}
-    for name, value in SMALL_DEFAULTS.items():
-        if chosen[name] is None:
-            chosen[name] = value if len(images) < SMALL else getattr(DEFAULTS, name)
     names = (field.name for field in fields(TrainingSettings))
     settings = TrainingSettings(**{name: chosen[name] for name in names if name in chosen})
 
@@ -189,7 +204,8 @@ def main() -> None:
     model = ImageClassificationModel.from_preset(
         arguments.preset,
         data.classes,
-        vision=given(arguments, "mode", "rounds", "margin", "threshold"),
+        # Images of other sizes, met later, are brought to that of these.
+        vision=given(arguments, "mode", "rounds", "margin", "threshold") | {"resize": max(images.shape[-2:])},
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     run_dir = Path(arguments.run_dir or new_run_dir(data.name, resume=arguments.resume))

@@ -45,7 +45,9 @@ class RandomWarp:
         Returns:
             ``[num_images, 2, 3 + points²]``: an affine map, then how far each point of the grid is moved, row by row.
         """
-        angle, common, aspect, shear, *shifts = 2 * torch.rand(6, num_images, generator=generator) - 1
+        angle, common, aspect, shear, *shifts = (
+            2 * torch.rand(6, num_images, generator=generator, dtype=torch.float32) - 1
+        )
         angle, shear = angle * math.radians(self.degrees), torch.tan(shear * math.radians(self.shear))
         size = torch.exp(common * math.log1p(self.scale))
         wide = size * torch.exp(aspect * math.log1p(self.scale / 2))
@@ -53,9 +55,9 @@ class RandomWarp:
         x = torch.stack([cos * wide, (shear * cos - sin) * size, 2 * self.shift * shifts[0]], dim=1)
         y = torch.stack([sin * wide, (shear * sin + cos) * size, 2 * self.shift * shifts[1]], dim=1)
         affine = torch.stack([x, y], dim=1)
-        bending = torch.randn(num_images, 2, self.points**2, generator=generator)
+        bending = torch.randn(num_images, 2, self.points**2, generator=generator, dtype=torch.float32)
         if self.flip > 0:
-            mirrored = torch.rand(num_images, generator=generator) < self.flip
+            mirrored = torch.rand(num_images, generator=generator, dtype=torch.float32) < self.flip
             affine[:, 0] *= torch.where(mirrored, -1, 1)[:, None]
             bending[:, 0] *= torch.where(mirrored, -1, 1)[:, None]
         return torch.cat([affine, 2 * self.bend * bending], dim=2)
@@ -72,8 +74,8 @@ class RandomWarp:
         """
         height, width = images.shape[-2:]
         pixels = images.view(images.shape[0], -1, height, width).float()
-        y = ((2 * torch.arange(height) + 1) / height - 1)[:, None]
-        x = (2 * torch.arange(width) + 1) / width - 1
+        y = ((2 * torch.arange(height, dtype=torch.float32) + 1) / height - 1)[:, None]
+        x = (2 * torch.arange(width, dtype=torch.float32) + 1) / width - 1
         # Angles are kept on images that are not square. Sums, not a matrix product, whose rounding would
         # depend on the size of the batch.
         (a, b, c), (d, e, f) = maps[..., :3].permute(1, 2, 0)[..., None, None]
@@ -93,7 +95,7 @@ def _cubic(points: int, size: int) -> Tensor:
 
     Interpolation is linear, and goes along one axis after the other: as products it takes a sixth of the time.
     """
-    lines = torch.eye(points)[:, None, :, None]
+    lines = torch.eye(points, dtype=torch.float32)[:, None, :, None]
     return F.interpolate(lines, size=(size, 1), mode="bicubic", align_corners=True)[:, 0, :, 0].t().contiguous()
 
 

@@ -29,5 +29,9 @@ class TrainingError(GraphemeError):
     """Training cannot go on: the loss or a weight is not finite, or another process is gone."""
 
 
+class ImageWarning(UserWarning):
+    """Images were taken as they are, or scaled, but they look as if something else was meant."""
+
+
 class TrainingWarning(UserWarning):
     """Training came to its end, but a class is never recognised, or two classes share a template."""

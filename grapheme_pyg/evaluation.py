@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from grapheme_pyg.checks import as_int
+from grapheme_pyg.labels import to_labels
 
 # Equal-width bins of the confidence, as many as in Guo et al. (2017).
 BINS = 15
@@ -82,7 +86,7 @@ class Evaluation:
         }
 
 
-def evaluate(probabilities: Tensor, labels: Tensor, *, hardest: int = 20) -> Evaluation:
+def evaluate(probabilities: Tensor | np.ndarray[Any, Any], labels: Any, *, hardest: int = 20) -> Evaluation:
     """Measures probabilities against the truth, in float64.
 
     An image's loss is −ln of the probability of its true class. A true class of probability 0 would make it infinite:
@@ -91,7 +95,7 @@ def evaluate(probabilities: Tensor, labels: Tensor, *, hardest: int = 20) -> Eva
 
     Args:
         probabilities: ``[N, C]``, floating point, in [0, 1], rows that sum to 1 within 0.001; at least two classes.
-        labels: ``[N]`` int64, true classes, in [0, C).
+        labels: ``[N]``, true classes, in [0, C), as :func:`grapheme_pyg.labels.to_labels` takes them.
         hardest: How many of the hardest images to name; all of them if there are fewer.
 
     Returns:
@@ -105,8 +109,8 @@ def evaluate(probabilities: Tensor, labels: Tensor, *, hardest: int = 20) -> Eva
         >>> result.accuracy, result.confusion.tolist(), result.hardest.tolist()
         (0.5, [[1, 0], [1, 0]], [1])
     """
-    if hardest < 0:
-        raise ValueError(f"hardest: expected a non-negative integer, got {hardest}")
+    hardest = as_int("hardest", hardest, 0)
+    probabilities, labels = torch.as_tensor(probabilities), to_labels(labels)
     check_probabilities(probabilities, labels)
     probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     confidences, predicted = probabilities.max(dim=1)

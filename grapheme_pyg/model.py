@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from grapheme_pyg.checks import as_int
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.model_config import check_relations
 from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
@@ -27,7 +28,7 @@ class ImageClassificationModel(OnImages):
 
     Args:
         vision: Turns images into graphs; its vocabulary keys the weights.
-        classes: Number of classes, or their names.
+        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them.
         hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse; good ones for
             its mode and channels if None.
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
@@ -44,14 +45,14 @@ class ImageClassificationModel(OnImages):
 
     Example:
         >>> model = ImageClassificationModel(VisionBrain(), classes=["cat", "dog"]).eval()
-        >>> model.predict(torch.zeros(3, 28, 28)).similarities.shape
-        torch.Size([3, 2])
+        >>> model.predict(torch.zeros(4, 28, 28)).similarities.shape
+        torch.Size([4, 2])
     """
 
     def __init__(
         self,
         vision: VisionBrain,
-        classes: int | Sequence[str] = 10,
+        classes: Any = 10,
         *,
         hidden_channels: Sequence[int] | None = None,
         norm: str | None = "batch",
@@ -65,10 +66,13 @@ class ImageClassificationModel(OnImages):
         num_levels = max(vision.node_levels) + 1
         if hidden_channels is None:
             hidden_channels = default_widths(vision.mode, vision.in_channels, num_levels)
-        several = isinstance(hidden_channels, Sequence) and len(hidden_channels) == num_levels
-        if not several or min(hidden_channels) < 1:
-            expected = f"{num_levels} positive integers, one for each level of vision"
+        expected = f"{num_levels} positive integers, one for each level of vision"
+        if not isinstance(hidden_channels, Sequence) or len(hidden_channels) != num_levels:
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}")
+        try:
+            hidden_channels = [as_int("hidden_channels", width, 1) for width in hidden_channels]
+        except ValueError as error:
+            raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
         self.vision = vision
         self.dag = DagNN(
             vision.metadata,
@@ -93,19 +97,17 @@ class ImageClassificationModel(OnImages):
         )
         self.config: dict[str, Any] = {
             "classes": self.classes,
-            "hidden_channels": list(hidden_channels),
+            "hidden_channels": hidden_channels,
             "norm": norm,
-            "embedding_channels": embedding_channels,
-            "templates_per_class": templates_per_class,
+            "embedding_channels": self.classifier.templates.shape[2],
+            "templates_per_class": self.classifier.templates.shape[1],
             "template_update": template_update,
             "dropout": dropout,
             "readout": readout,
         }
 
     @classmethod
-    def from_preset(
-        cls, preset: str, classes: int | Sequence[str] = 10, *, vision: dict[str, Any] | None = None, **model: Any
-    ) -> Self:
+    def from_preset(cls, preset: str, classes: Any = 10, *, vision: dict[str, Any] | None = None, **model: Any) -> Self:
         """A model of one of the sizes in :mod:`grapheme_pyg.presets`, untrained.
 
         Args:

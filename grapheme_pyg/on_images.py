@@ -1,7 +1,9 @@
 """What a trained model does with images: says what they are, compares them, remembers them."""
 
+import warnings
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +11,26 @@ from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.calibration import best_log_temperature
-from grapheme_pyg.dag import check_range
+from grapheme_pyg.checks import as_int
+from grapheme_pyg.datasets.budget import BudgetBatchSampler
+from grapheme_pyg.errors import ImageWarning
+from grapheme_pyg.labels import to_labels
 from grapheme_pyg.nn import ClassificationBrain
 from grapheme_pyg.nn.evaluating import evaluating
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.pixels import to_pixel_batch
+from grapheme_pyg.vision.image_graph import to_graphs
+from grapheme_pyg.vision.pixels import check_many, in_batches
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
+
+# Nodes that are computed together, unless one graph alone has more.
+NODES_AT_ONCE = 2**20
+# From so many images on, graphs of a single node, if nearly all are, say that something is wrong with the images.
+SEVERAL, NEARLY_ALL = 10, 0.95
+NO_VIEW = ((0, 0),)
 
 
 class OnImages(nn.Module, ABC):
@@ -43,8 +55,8 @@ class OnImages(nn.Module, ABC):
         """Classifies images, in evaluation mode, whatever mode the model is in.
 
         Args:
-            images: As :meth:`VisionBrain.batch` takes them.
-            batch_size: How many images to classify at once.
+            images: As :meth:`VisionBrain.batch` takes them; a sequence may read them when they are asked for.
+            batch_size: How many images to classify at once; fewer where they have more than 2²⁰ pixels together.
             views: Over how many views of each image to average, 1 to 9: the image, and the image shifted by one pixel.
             reject: Which share of images of a known kind may be refused, in [0, 1). Images that are less familiar
                 than that get no label. Asks for :meth:`remember` and :meth:`calibrate` before. None refuses nothing.
@@ -55,15 +67,14 @@ class OnImages(nn.Module, ABC):
         Raises:
             ValueError: There are no images, or one is not as above; or an argument is out of its range.
         """
-        if not isinstance(views, int) or not 1 <= views <= len(VIEWS):
-            raise ValueError(f"views: expected an integer in 1…{len(VIEWS)}, got {views!r}")
+        views = as_int("views", views, 1, len(VIEWS))
         memory = self.classifier.memory
         if reject is not None:
             if not 0 <= reject < 1:
                 raise ValueError(f"reject: expected a number in [0, 1), got {reject!r}")
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
-        pooled = [self._pool_images(images, batch_size, view) for view in VIEWS[:views]]
+        pooled, _ = self._pool_images(images, batch_size, VIEWS[:views])
         similarities = torch.stack([self.classifier.similarities(view) for view in pooled]).float()
         temperature = self.classifier.log_temperature.exp().float()
         probabilities = (temperature * similarities).softmax(dim=-1).mean(dim=0)
@@ -84,15 +95,16 @@ class OnImages(nn.Module, ABC):
     @evaluating
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
-        return self.classifier.embed(self._pool_images(images, batch_size)).cpu()
+        (pooled,), _ = self._pool_images(images, batch_size)
+        return self.classifier.embed(pooled).cpu()
 
     @evaluating
-    def remember(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
+    def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
 
         Args:
             images: As :meth:`VisionBrain.batch` takes them.
-            labels: ``[N]`` int64, their classes.
+            labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
             batch_size: How many images to look at at once.
 
         The memory is saved with the model: two bytes for each image and each pooled channel, which for the preset
@@ -103,32 +115,30 @@ class OnImages(nn.Module, ABC):
         """
         if added := self.classifier.added_classes:
             raise ValueError(f"classes: expected none added from examples, got {added}; call forget first")
-        self._check_labels(labels, images)
-        pooled = self._pool_images(images, batch_size)
-        self.classifier.memory = Memory.of(pooled, labels.to(pooled.device))
+        pooled, found = self._pool_labelled(images, labels, batch_size)
+        self.classifier.memory = Memory.of(pooled, found)
 
     def forget(self) -> None:
         """Forgets what is remembered of images, and with it the classes that were added from examples."""
         self.classifier.forget()
 
     @evaluating
-    def calibrate(self, images: "Images", labels: Tensor, batch_size: int = 256) -> None:
+    def calibrate(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
         Labels that are predicted from one view stay the same.
 
         Args:
             images: As :meth:`VisionBrain.batch` takes them.
-            labels: ``[N]`` int64, their classes.
+            labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
             batch_size: How many images to look at at once.
 
         Raises:
             ValueError: Images or labels are not as above.
         """
-        self._check_labels(labels, images)
-        pooled = self._pool_images(images, batch_size)
+        pooled, found = self._pool_labelled(images, labels, batch_size)
         similarities = self.classifier.similarities(pooled)
-        self.classifier.log_temperature.fill_(best_log_temperature(similarities, labels.to(similarities.device)))
+        self.classifier.log_temperature.fill_(best_log_temperature(similarities, found))
         if self.classifier.memory is not None:
             self.classifier.memory.calibrate(pooled)
 
@@ -150,9 +160,10 @@ class OnImages(nn.Module, ABC):
         """
         memory = self.classifier.memory
         stored = 0 if memory is None else len(memory.keys)
-        if memory is None or not 1 <= number <= stored:
-            raise ValueError(f"number: expected one in 1…{stored}, the number of remembered images, got {number}")
-        cosines, positions = memory.nearest(self._pool_images(images, batch_size), number)
+        if memory is None:
+            raise ValueError("memory: expected remembered images, got none; call remember first")
+        (pooled,), _ = self._pool_images(images, batch_size)
+        cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
         return cosines.cpu(), positions.cpu()
 
     @evaluating
@@ -168,30 +179,67 @@ class OnImages(nn.Module, ABC):
             ValueError: The name is taken, nothing is remembered, or an image is not as above.
         """
         self.classifier.check_new_class(name)
-        self.classifier.add_class(name, self._pool_images(images, batch_size))
+        (pooled,), _ = self._pool_images(images, batch_size)
+        self.classifier.add_class(name, pooled)
 
-    def _pool_images(self, images: "Images", batch_size: int, view: tuple[int, int] = (0, 0)) -> Tensor:
-        """Pooled states of images, ``[N, channels]``."""
-        if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
-            expected = "a tensor, a NumPy array or a sequence of images"
-            raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
+    def _pool_labelled(self, images: "Images", labels: Any, batch_size: int) -> tuple[Tensor, Tensor]:
+        """Pooled states of images and their classes, without those that are to be left out if they cannot be read."""
+        found = to_labels(labels, classes=self.classifier.classes)
+        check_many(images, count=len(found))
+        if len(images) != len(found):
+            raise ValueError(f"labels: expected {len(images)}, one for each image, got {len(found)}")
+        skip = getattr(images, "on_error", "raise") == "skip"
+        (pooled,), positions = self._pool_images(images, batch_size, count=len(found), skip=skip)
+        return pooled, found[positions].to(pooled.device)
+
+    def _pool_images(
+        self,
+        images: "Images",
+        batch_size: int,
+        views: Sequence[tuple[int, int]] = NO_VIEW,
+        *,
+        count: int | None = None,
+        skip: bool = False,
+    ) -> tuple[list[Tensor], list[int]]:
+        """Pooled states of images, ``[N, channels]`` for each view, and the positions of those that could be read."""
+        check_many(images, count=count)
         if len(images) == 0:
             raise ValueError("images: expected at least one image, got none")
-        if batch_size < 1:
-            raise ValueError(f"batch_size: expected a positive integer, got {batch_size}")
+        batch_size = as_int("batch_size", batch_size, 1)
         device = self.classifier.templates.device
-        pooled = []
-        for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            if view != (0, 0):
-                runs = [shifted(run, *view) for run in to_pixel_batch(part, self.vision.in_channels)]
-                part = runs[0] if len(runs) == 1 else [image for run in runs for image in run]
-            pooled.append(self.pool(self.vision.batch(part).to(device)))
-        return torch.cat(pooled)
+        pooled: list[list[Tensor]] = [[] for _ in views]
+        positions: list[int] = []
+        blank = 0
+        for some, pixels in in_batches(
+            images, self.vision.in_channels, batch_size, count=count, size=self.vision.resize, skip=skip
+        ):
+            positions += some
+            for view, found in zip(views, pooled, strict=True):
+                graphs = self.vision.batch(_shifted(pixels, *view))
+                blank += int((graphs.ptr.diff() == 1).sum()) if view == (0, 0) else 0
+                found += [self.pool(part.to(device)) for part in _parts(graphs)]
+        if len(positions) >= SEVERAL and blank >= NEARLY_ALL * len(positions):
+            warnings.warn(
+                f"images: expected contrast in them, got {blank} of {len(positions)} whose graphs have a single node, "
+                "which is what blank images have",
+                ImageWarning,
+                stacklevel=5,
+            )
+        return [torch.cat(found) for found in pooled], positions
 
-    def _check_labels(self, labels: Tensor, images: "Images") -> None:
-        number, num_classes = len(images), self.classifier.num_classes
-        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (number,):
-            came = f"{labels.dtype} of shape {list(labels.shape)}" if isinstance(labels, Tensor) else repr(labels)
-            raise ValueError(f"labels: expected torch.int64 of shape [{number}], one for each image, got {came}")
-        check_range("labels", "image", labels, num_classes, ValueError)
+
+def _shifted(pixels: Tensor | list[Tensor], down: int, right: int) -> Tensor | list[Tensor]:
+    if isinstance(pixels, Tensor):
+        return shifted(pixels, down, right)
+    return [shifted(image[None], down, right)[0] for image in pixels]
+
+
+def _parts(graphs: Batch) -> list[Batch]:
+    """A batch as it is, or in parts if it has too many nodes."""
+    if graphs.num_nodes <= NODES_AT_ONCE or graphs.num_graphs == 1:
+        return [graphs]
+    found = to_graphs(graphs)
+    return [
+        Batch.from_data_list([found[i] for i in some])
+        for some in BudgetBatchSampler(graphs.ptr.diff(), max_nodes=NODES_AT_ONCE)
+    ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from grapheme_pyg.evaluation import BINS, Evaluation, evaluate
+from grapheme_pyg.names import in_markdown
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.visualization import draw_calibration, draw_confusion, draw_hardest
 
@@ -83,8 +84,9 @@ def _markdown(name: str, evaluation: Evaluation, classes: Sequence[str]) -> str:
     most = mistakes.flatten().sort(descending=True, stable=True)
     cells = list(zip(most.values.tolist(), most.indices.tolist(), strict=True))[:LISTED_CONFUSIONS]
     pairs = [(count, *divmod(cell, len(classes))) for count, cell in cells if count]
-    confused = ", ".join(f"{classes[truth]} → {classes[guess]} ({count:,})" for count, truth, guess in pairs)
-    return f"""# {name}
+    names = [in_markdown(name) for name in classes]
+    confused = ", ".join(f"{names[truth]} → {names[guess]} ({count:,})" for count, truth, guess in pairs)
+    return f"""# {in_markdown(name)}
 
 | | |
 |---|---|

@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,20 +28,42 @@ DRAWN_IMAGES = 6
 MODEL, REPORT = "model", "report"
 
 
-def new_run_dir(name: str, *, resume: bool = False) -> Path:
+def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None) -> Path:
     """``runs/<name>-<date>-<time>``, of now, or the newest one that is there if it is to be resumed.
 
     Of several processes only the first needs to find it, as it alone has files.
 
+    Args:
+        name: Of the data.
+        resume: Whether to take the newest one.
+        outside: A folder of pictures: where ``runs`` would be in it, it is beside it.
+
     Raises:
         ValueError: There is none to resume.
     """
+    runs = Path("runs")
+    if outside is not None and _is_inside(runs, outside):
+        runs = outside.resolve().parent / runs
     if not resume or not Processes.of_environment().writes:
-        return Path("runs", f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
-    found = sorted(Path("runs").glob(f"{name}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
+        return runs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    found = sorted(runs.glob(f"{escape(name)}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
     if not found:
-        raise ValueError(f"resume: expected a run of {name} in {Path('runs').absolute()}, or a run_dir, got none")
+        raise ValueError(f"resume: expected a run of {name} in {runs.absolute()}, or a run_dir, got none")
     return found[-1]
+
+
+def check_outside(name: str, place: Path, pictures: Path) -> None:
+    """Refuses a folder of results within one of pictures, where the next run would take it for pictures.
+
+    Raises:
+        ValueError: It is there.
+    """
+    if _is_inside(place, pictures):
+        raise ValueError(f"{name}: expected a folder outside of the pictures in {pictures}, got {place}")
+
+
+def _is_inside(place: Path, pictures: Path) -> bool:
+    return pictures.is_dir() and place.resolve().is_relative_to(pictures.resolve())
 
 
 def train_run(
@@ -82,6 +105,7 @@ def train_run(
     if not resume and ((run_dir / METRICS).exists() or (run_dir / FOLDER / LAST).exists()):
         raise ValueError(f"run_dir: expected a folder without a run, got {run_dir}; choose another, or resume")
     num_weights = sum(weight.numel() for weight in model.parameters())
+    settings = settings.for_images(len(training[0]))
     described = {
         "dataset": name,
         "training_images": len(training[0]),
@@ -95,6 +119,8 @@ def train_run(
     if writes:
         replace_file(run_dir / "settings.json", (json.dumps(described, indent=2) + "\n").encode())
         counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
+        if model.vision.resize is not None:
+            counts += f", brought to {model.vision.resize} pixels"
         print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
     started = time.perf_counter()
     metrics = fit(

@@ -37,7 +37,7 @@ def original() -> tuple[Files, torch.Tensor, torch.Tensor]:
     """A saved model, images, and its similarities for them."""
     torch.manual_seed(0)
     model = ImageClassificationModel.from_preset("tiny")
-    images = torch.rand(3, 12, 12)
+    images = torch.rand(4, 12, 12)
     for _ in range(3):
         model(model.vision.batch(images))
     with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
@@ -98,7 +98,7 @@ def try_mutant(number: int, load: Loader = ImageClassificationModel.from_pretrai
         similarities = model.predict(images).similarities
         if not is_signed and not torch.equal(similarities, expected):
             raise AssertionError("expected a damaged model to be refused, got one that predicts something else")
-        if similarities.shape != (3, len(model.classes)):
+        if similarities.shape != (4, len(model.classes)):
             raise AssertionError(f"expected similarities with {len(model.classes)} classes, got {similarities.shape}")
     return taken
 

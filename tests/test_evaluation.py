@@ -172,7 +172,7 @@ def test_is_frozen():
         (torch.tensor([[1.0, math.nan]]), LABELS[:1], r"probabilities\[0\]: .* a sum of nan"),
         (torch.tensor([[math.inf, 0.0]]), LABELS[:1], r"probabilities\[0\]: .* a sum of inf"),
         (PROBABILITIES, LABELS[:3], r"labels: expected an int64 tensor of shape \[4\], got torch.int64 .* \[3\]"),
-        (PROBABILITIES, LABELS.int(), r"labels: expected an int64 tensor of shape \[4\], got torch.int32"),
+        (PROBABILITIES, LABELS + 0.5, "labels: expected integers of shape \\[N\\], got 0.5 at position 0"),
         (PROBABILITIES, LABELS + 1, r"labels: expected classes in \[0, 3\), got 1…3"),
         (PROBABILITIES, LABELS - 1, r"labels: expected classes in \[0, 3\), got -1…1"),
     ],

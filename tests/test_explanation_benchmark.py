@@ -17,8 +17,8 @@ def test_the_first_entries_are_taken() -> None:
 def test_edges_and_pixels_are_removed() -> None:
     torch.manual_seed(0)
     model = ImageClassificationModel.from_preset("tiny", 3).eval()
-    images = torch.zeros(3, 12, 12, dtype=torch.uint8)
-    images[0, 2:9, 5], images[1, 3, 2:8], images[2, 4:6] = 255, 200, 180
+    images = torch.zeros(3, 1, 12, 12, dtype=torch.uint8)
+    images[0, 0, 2:9, 5], images[1, 0, 3, 2:8], images[2, 0, 4:6] = 255, 200, 180
     copy, batches = frozen_copy(model), [model.vision.batch(images[:2]), model.vision.batch(images[2:])]
     counts = [model.vision(image).num_edges for image in images]
     with torch.no_grad():

@@ -204,7 +204,7 @@ class TestNearest:
         assert (cosines[:, 1] < 0.9999).any()
 
     def test_all_of_them(self, model: ImageClassificationModel, known: Split) -> None:
-        _, positions = model.nearest(known.images[200:203], number=200)
+        _, positions = model.nearest(known.images[200:204], number=200)
         for row in positions.tolist():
             assert sorted(row) == list(range(200))
 
@@ -217,18 +217,16 @@ class TestNearest:
         assert (known.labels[positions] == known.labels[200:]).double().mean() > 0.4
 
     def test_examples_of_added_classes_come_after(self, model: ImageClassificationModel, eights: Tensor) -> None:
-        model.add_class("eight", eights[:3])
-        assert model.nearest(eights[:3], number=1)[1].flatten().tolist() == [200, 201, 202]
+        model.add_class("eight", eights[:4])
+        assert model.nearest(eights[:4], number=1)[1].flatten().tolist() == [200, 201, 202, 203]
 
     @pytest.mark.parametrize("number", [0, -1, 201])
     def test_bad_numbers(self, model: ImageClassificationModel, known: Split, number: int) -> None:
-        with pytest.raises(
-            ValueError, match=f"number: expected one in 1…200, the number of remembered images, got {number}"
-        ):
+        with pytest.raises(ValueError, match=f"number: expected an integer in 1…200, got {number}"):
             model.nearest(known.images[:2], number=number)
 
     def test_without_memory(self, untouched: ImageClassificationModel, known: Split) -> None:
-        with pytest.raises(ValueError, match="number: expected one in 1…0, the number of remembered images, got 5"):
+        with pytest.raises(ValueError, match="memory: expected remembered images, got none; call remember"):
             untouched.nearest(known.images[:2])
 
 
@@ -271,9 +269,9 @@ class TestRemember:
     def test_modes_stay(self, model: ImageClassificationModel, known: Split) -> None:
         model.train().classifier.eval()
         before = {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-        model.predict(known.images[:3], views=2)
-        model.nearest(known.images[:3])
-        model.embed_images(known.images[:3])
+        model.predict(known.images[:2], views=2)
+        model.nearest(known.images[:2])
+        model.embed_images(known.images[:2])
         assert model.training
         assert model.dag.training
         assert not model.classifier.training
@@ -284,24 +282,22 @@ class TestRemember:
         "labels",
         [
             torch.zeros(4, dtype=torch.int64),
-            torch.zeros(3, 1, dtype=torch.int64),
-            torch.zeros(3),
+            torch.zeros(3, 2, dtype=torch.int64),
             torch.tensor([0, 8, 1]),
             torch.tensor([0, -1, 1]),
-            [0, 1, 2],
+            [0, 0.5, 2],
+            ["0", "9", "1"],
         ],
     )
     def test_bad_labels(self, model: ImageClassificationModel, known: Split, labels: object) -> None:
         for method in (model.remember, model.calibrate):
-            with pytest.raises(
-                ValueError, match=r"labels: expected (torch.int64 of shape \[3\]|values in \[0, 8\)).*, got"
-            ):
+            with pytest.raises(ValueError, match=r"(labels|images): expected .*, got"):
                 method(known.images[:3], labels)
 
     def test_added_classes_are_not_forgotten(
         self, model: ImageClassificationModel, known: Split, eights: Tensor
     ) -> None:
-        model.add_class("eight", eights[:3])
+        model.add_class("eight", eights[:4])
         with pytest.raises(ValueError, match=r"classes: expected none added from examples, got \['eight'\]"):
             model.remember(known.images[:20], known.labels[:20])
 

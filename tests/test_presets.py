@@ -105,7 +105,7 @@ def test_a_mode_of_the_users_own_has_no_default_widths(monkeypatch: pytest.Monke
 
 @every
 def test_saved_and_loaded(preset: str, tmp_path: Path) -> None:
-    model, images = ImageClassificationModel.from_preset(preset), torch.rand(3, 28, 28)
+    model, images = ImageClassificationModel.from_preset(preset), torch.rand(4, 28, 28)
     model.save_pretrained(tmp_path)
     loaded = ImageClassificationModel.from_pretrained(tmp_path)
     assert loaded.vision.config == model.vision.config

@@ -62,7 +62,7 @@ class TestTwins:
         model = ImageClassificationModel(vision, classes=3, hidden_channels=[4] * (max(vision.node_levels) + 1)).eval()
         twin = copy.deepcopy(model)
         twin.register_module("dag", RelationalTwin(twin.dag, conv))
-        batch = vision.batch(digits(28, 3)[0] if mode == "grid" else noise(2) // 2)
+        batch = vision.batch(digits(28, 4)[0] if mode == "grid" else noise(2) // 2)
         torch.testing.assert_close(twin.eval()(batch), model(batch), rtol=0, atol=1e-4)
         model(batch).sum().backward()
         twin(batch).sum().backward()

@@ -339,7 +339,7 @@ class TestMemory:
         model.remember(*few)
         train(model, few)
         assert model.classifier.memory is None
-        assert model.predict(few.images[:3]).familiarity is None
+        assert model.predict(few.images[:2]).familiarity is None
 
     def test_added_classes_are_not_forgotten(self, few: Split) -> None:
         model = make()

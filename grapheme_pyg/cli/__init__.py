@@ -1,10 +1,13 @@
 """The console command ``grapheme``; see ``grapheme --help``."""
 
 import gc
+import io
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 # What each does, so that help need not import them: each is a function of that name in a module of that name.
 COMMANDS = {
@@ -31,6 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Messages on what went wrong are one line on standard error.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    with _escaping():
+        return _run(given, whole_process=arguments is None)
+
+
+def _run(given: list[str], *, whole_process: bool) -> int:
     command, rest = (given[0], given[1:]) if given else ("", [])
     if command in ("", "-h", "--help"):
         print(USAGE, "", *(f"  {name:10}{text}" for name, text in COMMANDS.items()), sep="\n")
@@ -44,18 +52,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"grapheme: expected one of {', '.join(COMMANDS)}, got {command!r}", file=sys.stderr)
         return 2
     try:
-        with _starting(whole_process=arguments is None):
+        with _starting(whole_process=whole_process):
             from grapheme_pyg.cli.parse import parse
+            from grapheme_pyg.names import printable
 
             # Only the module that is needed: Lightning, Gradio and matplotlib take seconds.
             function = getattr(import_module(f"grapheme_pyg.cli.{command}"), command)
             call = parse(function, f"grapheme {command}", rest)
-        return int(call() or 0)
+        with _warning_once(command):
+            return int(call() or 0)
     except (ValueError, OSError, ImportError) as error:
-        print(f"grapheme {command}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"grapheme {command}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+@contextmanager
+def _warning_once(command: str) -> Iterator[None]:
+    """Prints each of the library's own warnings as one line, and once: it may be about each of many pictures."""
+    from grapheme_pyg.errors import ImageWarning, TrainingWarning
+
+    seen: set[str] = set()
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+            if not issubclass(category, ImageWarning | TrainingWarning):
+                usual(message, category, *place, **options)
+            elif str(message) not in seen:
+                seen.add(str(message))
+                print(f"grapheme {command}: {message}", file=sys.stderr)
+
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def _escaping() -> Iterator[None]:
+    """Escapes what a console or a pipe cannot show, so that no answer is lost to a name."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
+    before = [(stream, stream.errors) for stream in streams]
+    for stream in streams:
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for stream, errors in before:
+            stream.reconfigure(errors=errors)
 
 
 @contextmanager

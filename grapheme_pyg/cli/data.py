@@ -1,15 +1,29 @@
 """The data that a command is given by name."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
-from grapheme_pyg.datasets import ImageFiles, ImageFolder, load_idx_data, load_image_folder, load_mnist, load_mnist5k
+from grapheme_pyg.datasets import (
+    ImageData,
+    ImageFiles,
+    ImageFolder,
+    load_idx_data,
+    load_idx_folder,
+    load_image_folder,
+    load_mnist,
+    load_mnist5k,
+)
 from grapheme_pyg.datasets.catalog import SPECS
+from grapheme_pyg.datasets.mnist import is_idx_folder
+from grapheme_pyg.labels import match_classes, spread
 
-# Share of the training images that is held out for validation, where they are not a folder.
+# Share of the training images that is held out for validation, where they are not a folder of pictures.
 VALIDATION_SHARE = 1 / 12
+KNOWN = (*SPECS, "mnist5k")
 
 
 class Part(NamedTuple):
@@ -18,46 +32,158 @@ class Part(NamedTuple):
     images: Tensor | ImageFiles
     labels: Tensor
 
+    def limited(self, limit: int | None) -> "Part":
+        """So many of them, of each class its share; all if None."""
+        if limit is None:
+            return self
+        chosen = spread(self.labels, limit)
+        return Part(self.images[chosen], self.labels[chosen])
+
 
 class Data(NamedTuple):
-    """What to learn from, what to validate with, and what to test with, if there is anything."""
+    """What to learn from, what to validate with, and what to test with, if there is anything.
+
+    Attributes:
+        name: Short, for messages and folders of results.
+        classes: Names of the classes, in the order of the labels.
+        size: The longer side of the images in pixels, to which others are brought.
+        training: What to learn from.
+        validation: What to validate with.
+        test: What to test with.
+    """
 
     name: str
     classes: list[str]
+    size: int
     training: Part
     validation: Part
     test: Part | None
 
 
-def load(data: str, data_dir: Path | None, in_channels: int, limit: int | None = None) -> Data:
+def load(
+    data: str,
+    data_dir: Path | None,
+    in_channels: int,
+    limit: int | None = None,
+    *,
+    size: int | None = None,
+    val: Path | None = None,
+    on_error: str = "raise",
+    transposed: bool = False,
+) -> Data:
     """Loads data.
 
     Args:
-        data: ``"mnist"``, another set of its family, ``"mnist5k"``, or a folder with one folder of pictures for each
-            class, of which the last tenth are for validation.
+        data: ``"mnist"``, another set of its family, ``"mnist5k"``, a folder of IDX files, or a folder of pictures as
+            :func:`load_image_folder` takes it.
         data_dir: Where the files of a set of the family are.
         in_channels: Of the pictures of a folder.
-        limit: How many training and how many test images to take; all if None.
+        limit: How many images to take for training, for validation and for a test, of each class its share; all if
+            None.
+        size: The longer side that pictures of a folder are brought to; their median, at most 224, if None.
+        val: A folder of pictures for validation.
+        on_error: What to do about broken pictures of a folder.
+        transposed: Whether the images of IDX files are stored with rows and columns exchanged.
 
     Raises:
-        ValueError: There is no such set or folder, or ``limit`` is below 2.
+        ValueError: There is no such set or folder, or fewer images are to be taken than there are classes.
     """
     if limit is not None and limit < 2:
         raise ValueError(f"limit: expected at least 2, got {limit}")
-    if data not in (*SPECS, "mnist5k"):
-        folder = load_image_folder(data, in_channels)
-        training, validation = folder.split()
-        return Data(Path(data).name, list(folder.classes), _part(training, limit), _part(validation, limit), None)
-    if data == "mnist5k":
-        found = load_mnist5k()
-    else:
-        found = load_mnist(data_dir) if data == "mnist" else load_idx_data(data, data_dir)
-    images, labels = found.train.images[:limit], found.train.labels[:limit]
+    if data in KNOWN and Path(data).is_dir():
+        print(f"{data!r} is taken for the data set, not for the folder of this name: that is ./{data}", file=sys.stderr)
+    if data not in KNOWN and not is_idx_folder(data):
+        folder = load_image_folder(data, in_channels, on_error=on_error)
+        if val is not None:
+            folder = replace(folder, validation=_load_part(val, in_channels, on_error, folder.classes))
+        size = folder.typical_size() if size is None else size
+        folder = folder.resized(size)
+        training, validation = (_part(some).limited(limit) for some in folder.split())
+        test = None if folder.test is None else _part(folder.test).limited(limit)
+        return Data(Path(data).resolve().name, list(folder.classes), size, training, validation, test)
+    for name, value in (("val", val), ("size", size)):
+        if value is not None:
+            raise ValueError(f"{name}: expected none for data that are no folder of pictures, got {value}")
+    found = _load_idx(data, data_dir, transposed)
+    images, labels = found.train
     kept = len(images) - max(1, round(VALIDATION_SHARE * len(images)))
-    test = Part(found.test.images[:limit], found.test.labels[:limit])
-    parts = (Part(images[:kept], labels[:kept]), Part(images[kept:], labels[kept:]))
-    return Data(found.name, list(found.classes), *parts, test)
+    training, validation = Part(images[:kept], labels[:kept]), Part(images[kept:], labels[kept:])
+    return Data(
+        found.name,
+        list(found.classes),
+        max(images.shape[-2:]),
+        training.limited(limit),
+        validation.limited(limit),
+        Part(*found.test).limited(limit) if len(found.test.images) else None,
+    )
 
 
-def _part(folder: ImageFolder, limit: int | None) -> Part:
-    return Part(folder.images[:limit], folder.labels[:limit])
+def load_test(
+    data: str,
+    classes: list[str],
+    data_dir: Path | None,
+    in_channels: int,
+    limit: int | None = None,
+    *,
+    size: int | None = None,
+    on_error: str = "raise",
+    transposed: bool = False,
+) -> Part:
+    """Images to test a model with, labelled by its classes, which are found by their names.
+
+    Of a set and of a folder that has been split it is the part for tests; else the whole folder.
+
+    Args:
+        classes: Names of the model's classes.
+        size: The longer side that pictures of a folder are brought to; they stay as they are if None.
+        data: As of :func:`load`, and so are the others.
+        data_dir: See there.
+        in_channels: See there.
+        limit: See there.
+        on_error: See there.
+        transposed: See there.
+
+    Raises:
+        ValueError: As :func:`load`; or the data have classes that the model has not, or no part for tests.
+    """
+    if data in KNOWN or is_idx_folder(data):
+        found = _load_idx(data, data_dir, transposed)
+        if len(found.test.images) == 0:
+            raise ValueError(f"data: expected files of test images in {data}, got none")
+        part, names = Part(*found.test), found.classes
+    else:
+        folder = load_image_folder(data, in_channels, on_error=on_error)
+        folder = folder.test or folder
+        part, names = _part(folder if size is None else folder.resized(size)), folder.classes
+    numbers = match_classes(names, classes, name="data")
+    return Part(part.images, numbers[part.labels]).limited(limit)
+
+
+def check_apart(name: str, written: Path, *pictures: Path) -> None:
+    """Refuses to write a file over one of the pictures.
+
+    Raises:
+        ValueError: It is one of them.
+    """
+    if written.exists() and any(picture.exists() and written.samefile(picture) for picture in pictures):
+        raise ValueError(f"{name}: expected another file than the picture, got {written}")
+
+
+def _load_idx(data: str, data_dir: Path | None, transposed: bool) -> ImageData:
+    if data == "mnist5k":
+        return load_mnist5k()
+    if data == "mnist":
+        return load_mnist(data_dir)
+    if data in SPECS:
+        return load_idx_data(data, data_dir, transposed=transposed)
+    return load_idx_folder(data, transposed=transposed)
+
+
+def _load_part(place: Path, in_channels: int, on_error: str, classes: tuple[str, ...]) -> ImageFolder:
+    folder = load_image_folder(place, in_channels, on_error=on_error)
+    numbers = match_classes(folder.classes, classes, name="val")
+    return replace(folder, labels=numbers[folder.labels], classes=classes)
+
+
+def _part(folder: ImageFolder) -> Part:
+    return Part(folder.images, folder.labels)

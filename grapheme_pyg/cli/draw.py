@@ -5,6 +5,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from grapheme_pyg.cli.data import check_apart
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.model import ImageClassificationModel
@@ -39,6 +40,7 @@ def draw(
         draw_weights(network).savefig(out, dpi=DPI)
         print(out)
         return
+    check_apart("out", out, image)
     pixels = read_image(image, network.vision.in_channels)
     pixels = mnist_style(pixels) if as_mnist else pixels
     graph = network.vision(pixels)

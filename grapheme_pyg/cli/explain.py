@@ -6,9 +6,11 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
+from grapheme_pyg.cli.data import check_apart
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.explanation import explain as explained
+from grapheme_pyg.labels import match_classes
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.visualization import draw_explanation
 
@@ -38,11 +40,10 @@ def explain(
         json: Whether to print an object with the attribution of each pixel and edge too.
     """
     network = ImageClassificationModel.from_pretrained(model)
-    if target is not None and target not in network.classes:
-        raise ValueError(f"target: expected one of {network.classes}, got {target!r}")
+    number = None if target is None else int(match_classes([target], network.classes, name="target"))
+    check_apart("out", out, image)
     pixels = read_image(image, network.vision.in_channels)
     pixels = mnist_style(pixels) if as_mnist else pixels
-    number = None if target is None else network.classes.index(target)
     explanation = explained(network, pixels, method=method, target=number)
     figure = draw_explanation(explanation, pixels).figure
     assert isinstance(figure, Figure)

@@ -33,7 +33,7 @@ def info(model: Path, *, json: bool = False) -> None:
         "model": network.config,
     }
     if json:
-        print(dumps(facts, indent=2, ensure_ascii=False))
+        print(dumps(facts, indent=2))
         return
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):20}{_shown(value)}")

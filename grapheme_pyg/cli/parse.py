@@ -4,10 +4,15 @@ import inspect
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ActionYesNo, ArgumentParser
+
+# Bytes of names that are not UTF-8, of which the parser would make an error: private characters stand for them.
+ENCODED = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
+DECODED = {to: from_ for from_, to in ENCODED.items()}
 
 
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
@@ -39,9 +44,20 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
         parser.add_argument(f"--{flag.name}", action=ActionYesNo, default=flag.default, help=texts[flag.name])
     for each in many:
         parser.add_argument(each, nargs="+", type=signature.parameters[each].annotation, help=texts[each])
-    names = [re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in arguments]
-    given = parser.instantiate(parser.parse_args(names))
+    encoded = [argument.translate(ENCODED) for argument in arguments]
+    names = [re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded]
+    found = vars(parser.instantiate(parser.parse_args(names)))
+    given = {name: _decode(value) for name, value in found.items()}
     positional = [given[p.name] for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     rest = [value for each in many for value in given[each]]
     named = {p.name: given[p.name] for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     return partial(function, *positional, *rest, **named)
+
+
+def _decode(value: Any) -> Any:
+    """A value with the bytes of names in it as they were given."""
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if isinstance(value, str):
+        return value.translate(DECODED)
+    return Path(str(value).translate(DECODED)) if isinstance(value, Path) else value

@@ -1,22 +1,40 @@
 """``grapheme predict``: what pictures show."""
 
+import csv
+import glob
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from torch import Tensor
+from tqdm import tqdm
 
+from grapheme_pyg.checks import as_int
+from grapheme_pyg.cli.data import check_apart
 from grapheme_pyg.datasets import read_image
+from grapheme_pyg.datasets.image_folder import find_pictures
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import printable
+from grapheme_pyg.vision.pixels import PIXELS_AT_ONCE
+
+# Pictures that are answered together.
+AT_ONCE = 64
+
+Answer = dict[str, Any]
 
 
 def predict(
     model: Path,
     *files: Path,
     json: bool = False,
+    json_lines: Path | None = None,
+    csv: Path | None = None,
+    top_k: int | None = None,
     as_mnist: bool = False,
     views: int = 1,
     reject: float | None = None,
@@ -25,8 +43,12 @@ def predict(
 
     Args:
         model: Folder of a model.
-        files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF or WebP files.
+        files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, AVIF or HEIC files; folders, of which all pictures are
+            taken, those in folders within too; or patterns such as *.png.
         json: Whether to print a list of objects with file, label, confidence and the runner-up.
+        json_lines: File to write such objects to as they come, one a line, in place of printing.
+        csv: File to write answers to as they come, as a table, in place of printing.
+        top_k: How many classes to give for each picture, the most probable first; by default two.
         as_mnist: Whether pictures are photographs or drawings of single digits, to be cropped, scaled and centred as
             those of MNIST were.
         views: Over how many shifted views of each picture to average, 1 to 9.
@@ -37,40 +59,141 @@ def predict(
         1 if a file could not be read or, with ``as_mnist``, has nothing on it, which is said on standard error; else 0.
     """
     network = ImageClassificationModel.from_pretrained(model)
-    images: list[Tensor] = []
-    found: list[dict[str, Any]] = []
+    number = len(network.classes) if top_k is None else as_int("top_k", top_k, 1, len(network.classes))
+    number = min(number, 2) if top_k is None else number
+    pictures = list(_find(files))
+    for name, path in (("json_lines", json_lines), ("csv", csv)):
+        if path is not None:
+            check_apart(name, path, *pictures)
+    quiet = json or csv is not None or json_lines is not None
+    failed = 0
+    kept: list[Answer] = []
+    with ExitStack() as stack:
+        lines = None if json_lines is None else stack.enter_context(_open(json_lines))
+        rows = None if csv is None else stack.enter_context(_open(csv))
+        table = None if rows is None else _Table(rows, number)
+        bar = stack.enter_context(tqdm(total=len(pictures), unit=" pictures", disable=None if quiet else True))
+        for answers in _answers(network, pictures, number, as_mnist=as_mnist, views=views, reject=reject):
+            bar.update(len(answers))
+            for answer in answers:
+                if "error" in answer:
+                    failed += 1
+                    print(f"grapheme predict: {printable(answer['error'])}", file=sys.stderr)
+                if lines is not None:
+                    lines.write(dumps(_as_json(answer, extended=top_k is not None)) + "\n")
+                if table is not None:
+                    table.write(answer)
+                if json:
+                    kept.append(_as_json(answer, extended=top_k is not None))
+                elif not quiet and "error" not in answer:
+                    print(_line(answer), flush=True)
+            for file in (lines, rows):
+                if file is not None:
+                    file.flush()
+    if json:
+        print(dumps(kept, indent=2))
+    return int(failed > 0)
+
+
+def _find(files: Iterable[Path]) -> Iterator[Path]:
+    """The pictures that are meant: of folders all, of patterns, which not every console resolves, what they match."""
     for file in files:
-        entry: dict[str, Any] = {"file": str(file)}
+        pattern = str(file)
+        matching = [] if file.exists() or not glob.has_magic(pattern) else _match(pattern)
+        for path in [Path(name) for name in matching] or [file]:
+            yield from (find_pictures(path) or [path]) if path.is_dir() else [path]
+
+
+def _match(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+
+
+def _answers(
+    network: ImageClassificationModel,
+    pictures: list[Path],
+    number: int,
+    *,
+    as_mnist: bool,
+    views: int,
+    reject: float | None,
+) -> Iterator[list[Answer]]:
+    """Answers in the order of the pictures, some at a time, so that memory does not grow with their number."""
+    found: list[Answer] = []
+    images: list[Tensor] = []
+    for file in pictures:
+        answer: Answer = {"file": str(file)}
+        found.append(answer)
         try:
-            image = read_image(file, network.vision.in_channels)
-            if as_mnist and not (image := mnist_style(image)).any():
-                raise ImageError(f"{file}: expected a digit, got an empty page")
+            if file.is_dir():
+                raise ImageError(f"{file}: expected pictures in this folder, got none")
+            if as_mnist:
+                image = mnist_style(read_image(file, network.vision.in_channels))
+                if not image.any():
+                    raise ImageError(f"{file}: expected a digit, got an empty page")
+            else:
+                image = read_image(file, network.vision.in_channels, size=network.vision.resize)
             images.append(image)
         except (ImageError, OSError) as error:
-            entry["error"] = " ".join(str(error).split())
-            print(f"grapheme predict: {entry['error']}", file=sys.stderr)
-        found.append(entry)
-    good = [entry for entry in found if "error" not in entry]
+            answer["error"] = " ".join(str(error).split())
+        if len(found) == AT_ONCE or sum(image[0].numel() for image in images) >= PIXELS_AT_ONCE:
+            yield _answered(network, found, images, number, views, reject)
+            found, images = [], []
+    yield _answered(network, found, images, number, views, reject)
+
+
+def _answered(
+    network: ImageClassificationModel,
+    found: list[Answer],
+    images: list[Tensor],
+    number: int,
+    views: int,
+    reject: float | None,
+) -> list[Answer]:
     if images:
         prediction = network.predict(images, views=views, reject=reject)
-        second = min(2, len(network.classes))
-        best = prediction.probabilities.topk(second)
-        for i, entry in enumerate(good):
-            entry |= {"label": prediction.labels[i], "confidence": float(prediction.confidences[i])}
-            if second == 2:
-                runner_up = network.classes[int(best.indices[i, 1])]
-                entry["runner_up"] = {"label": runner_up, "confidence": float(best.values[i, 1])}
-    if json:
-        print(dumps(found, indent=2, ensure_ascii=False))
-    else:
-        for entry in good:
-            print(_line(entry))
-    return int(len(good) < len(found))
+        best = prediction.probabilities.topk(number)
+        good = [answer for answer in found if "error" not in answer]
+        for i, answer in enumerate(good):
+            answer |= {"label": prediction.labels[i], "confidence": float(prediction.confidences[i])}
+            names = [network.classes[place] for place in best.indices[i].tolist()]
+            answer["top"] = [
+                {"label": name, "confidence": value} for name, value in zip(names, best.values[i].tolist(), strict=True)
+            ]
+    return found
 
 
-def _line(entry: dict[str, Any]) -> str:
-    label = "refused" if entry["label"] is None else entry["label"]
-    line = f"{entry['file']}: {label} ({100 * entry['confidence']:.1f} %)"
-    if "runner_up" not in entry:
-        return line
-    return f"{line}, then {entry['runner_up']['label']} ({100 * entry['runner_up']['confidence']:.1f} %)"
+def _as_json(answer: Answer, *, extended: bool) -> Answer:
+    """An answer as an object: the runner-up, or as many classes as were asked for."""
+    if "error" in answer:
+        return answer
+    shown = {name: value for name, value in answer.items() if name != "top"}
+    if extended:
+        return shown | {"top": answer["top"]}
+    return shown | ({"runner_up": answer["top"][1]} if len(answer["top"]) > 1 else {})
+
+
+def _line(answer: Answer) -> str:
+    label = "refused" if answer["label"] is None else printable(answer["label"])
+    line = f"{printable(answer['file'])}: {label} ({100 * answer['confidence']:.1f} %)"
+    others = [f"{printable(other['label'])} ({100 * other['confidence']:.1f} %)" for other in answer["top"][1:]]
+    return ", then ".join([line, *others])
+
+
+def _open(path: Path) -> TextIO:
+    return path.open("w", newline="", encoding="utf-8", errors="backslashreplace")
+
+
+class _Table:
+    """Answers as rows of a CSV file."""
+
+    def __init__(self, file: TextIO, number: int) -> None:
+        others = [f"{name}_{i}" for i in range(2, number + 1) for name in ("label", "confidence")]
+        self._writer = csv.DictWriter(file, ["file", "label", "confidence", *others, "error"])
+        self._writer.writeheader()
+
+    def write(self, answer: Answer) -> None:
+        """Writes a row."""
+        row = {name: value for name, value in answer.items() if name != "top"}
+        for i, other in enumerate(answer.get("top", [])[1:], 2):
+            row |= {f"{name}_{i}": value for name, value in other.items()}
+        self._writer.writerow(row)

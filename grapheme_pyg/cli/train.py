@@ -1,7 +1,6 @@
 """``grapheme train``: a model of MNIST and its family, or of a folder of pictures."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,41 +8,49 @@ import torch
 
 from grapheme_pyg.cli.data import load
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
+from grapheme_pyg.runs import check_outside, evaluate_run, new_run_dir, train_run
 from grapheme_pyg.training import TrainingSettings
 from grapheme_pyg.training.processes import Processes
-
-# Small data sets take more passes, in smaller steps.
-SMALL = 10_000
 
 
 def train(
     data: str,
     *,
     data_dir: Path | None = None,
+    val: Path | None = None,
     limit: int | None = None,
+    size: int | None = None,
+    on_error: Literal["raise", "skip"] = "raise",
+    transposed: bool = False,
     preset: Literal["base", "small", "tiny"] = "base",
     mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
     colour: bool = False,
     hidden_channels: list[int] | None = None,
-    settings: TrainingSettings | None = None,
+    settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - a value that never changes
     run_dir: Path | None = None,
     resume: bool = False,
     remember: bool = False,
     tensorboard: bool = False,
     test: bool = True,
 ) -> None:
-    """Trains a model and keeps it in a folder, with its settings, metrics and, for sets with test images, a report.
+    """Trains a model and keeps it in a folder, with its settings, metrics and, where there are test images, a report.
 
     Args:
-        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``mnist5k``, or a folder with one of pictures for each class.
+        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another set of its family, ``mnist5k``, a
+            folder of IDX files, or a folder with one of pictures for each class, or with such folders called train, val
+            or valid, and test.
         data_dir: Folder with the four IDX files of a set; by default $GRAPHEME_DATA, else they are downloaded once.
-        limit: Use only so many training and test images.
+        val: Folder of pictures for validation; by default the last tenth of each class.
+        limit: Use only so many images for training, for validation and for the test, of each class its share.
+        size: To how many pixels the longer side of pictures is brought, here and by the trained model; by default the
+            median of the pictures, but at most 224.
+        on_error: What to do about pictures that cannot be read: stop, or leave them out.
+        transposed: Whether the images of IDX files are stored with rows and columns exchanged, as EMNIST's are.
         preset: Size of the model.
         mode: How the entities of images are found.
         colour: Whether pictures of a folder are in colour.
         hidden_channels: Width of states, by level; the preset's by default.
-        settings: How to train; by default such as suit the number of images.
+        settings: How to train.
         run_dir: Where results go; by default runs/<data>-<date>-<time>.
         resume: Go on with the run of the same options in run_dir, or the newest one of these data.
         remember: Whether the model is to remember the training images: to refuse what is unlike them, to retrieve, and
@@ -51,18 +58,16 @@ def train(
         tensorboard: Whether to write TensorBoard logs too.
         test: Whether to run the test set, at the end.
     """
+    if run_dir is not None:
+        check_outside("run_dir", run_dir, Path(data))
     in_channels = 3 if colour else 1
-    found = load(data, data_dir, in_channels, limit)
-    if settings is None:
-        settings = TrainingSettings()
-        if len(found.training.images) < SMALL:
-            settings = replace(settings, epochs=40, batch_size=64)
+    found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)
     chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
-    vision = {"mode": mode, "in_channels": in_channels}
+    vision = {"mode": mode, "in_channels": in_channels, "resize": found.size}
     model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
-        run_dir = new_run_dir(found.name, resume=resume)
+        run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))
     seconds = train_run(
         model,
         found.training,

@@ -10,7 +10,7 @@ from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_folder import ImageFolder, load_image_folder
 from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageDataset, ImageGraphDataset, ImageSequenceDataset
 from grapheme_pyg.datasets.image_reading import read_image
-from grapheme_pyg.datasets.mnist import load_idx_data, load_mnist
+from grapheme_pyg.datasets.mnist import load_idx_data, load_idx_folder, load_mnist
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
 from grapheme_pyg.datasets.mnist_style import mnist_style
 
@@ -28,6 +28,7 @@ __all__ = [
     "Split",
     "load_cifar10",
     "load_idx_data",
+    "load_idx_folder",
     "load_image_folder",
     "load_mnist",
     "load_mnist5k",

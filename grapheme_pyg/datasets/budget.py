@@ -6,6 +6,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Sampler
 
+from grapheme_pyg.checks import as_int
+
 
 class BudgetBatchSampler(Sampler[list[int]]):
     """Batches whose nodes and edges, all together, stay within a budget; every index occurs exactly once.
@@ -14,7 +16,8 @@ class BudgetBatchSampler(Sampler[list[int]]):
     or PyTorch's ``DataLoader``.
 
     Args:
-        num_nodes: ``[N]`` int64, of each graph.
+        num_nodes: ``[N]`` int64, of each graph at its position in what is loaded: for a slice of a cache the slice's
+            ``num_nodes``, for a ``Subset`` those at its ``indices``.
         max_nodes: Nodes in a batch.
         num_edges: ``[N]`` int64, of each graph; needed for ``max_edges``.
         max_edges: Edges in a batch; any number if None.
@@ -39,17 +42,15 @@ class BudgetBatchSampler(Sampler[list[int]]):
         shuffle: bool = False,
         seed: int = 0,
     ) -> None:
-        for name, sizes in (("num_nodes", num_nodes), ("num_edges", num_edges)):
-            if sizes is not None and (sizes.dtype != torch.int64 or sizes.shape != num_nodes.shape or sizes.dim() != 1):
-                raise ValueError(
-                    f"{name}: expected torch.int64 of shape [N], got {sizes.dtype} of shape {list(sizes.shape)}"
-                )
-        for name, budget in (("max_nodes", max_nodes), ("max_edges", max_edges)):
-            if budget is not None and budget < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {budget}")
+        for name, sizes in (("num_nodes", num_nodes), ("num_edges", num_nodes if num_edges is None else num_edges)):
+            if not isinstance(sizes, Tensor) or sizes.dtype != torch.int64 or sizes.shape != (len(num_nodes),):
+                is_tensor = isinstance(sizes, Tensor)
+                got = f"{sizes.dtype} of shape {list(sizes.shape)}" if is_tensor else type(sizes).__name__
+                raise ValueError(f"{name}: expected torch.int64 of shape [N], got {got}")
         if (num_edges is None) != (max_edges is None):
             raise ValueError("max_edges: expected both num_edges and max_edges, or neither")
-        self.max_nodes, self.max_edges = max_nodes, max_edges
+        self.max_nodes = as_int("max_nodes", max_nodes, 1)
+        self.max_edges = None if max_edges is None else as_int("max_edges", max_edges, 1)
         self._nodes: list[int] = num_nodes.tolist()
         self._edges: list[int] = [0] * len(self._nodes) if num_edges is None else num_edges.tolist()
         self.shuffle, self.seed, self.epoch = shuffle, seed, 0

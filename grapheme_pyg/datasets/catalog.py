@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 
 # Train images, train labels, test images, test labels: the order of every four-tuple here.
@@ -20,11 +21,13 @@ class IdxSpec:
     Attributes:
         name: Short name; also the name of its folder.
         classes: The name of every class, in the order of the labels.
-        mirrors: Addresses of folders that serve the four files, gzipped.
+        mirrors: Addresses of folders that serve the four files, gzipped; none if it is published in another form.
         counts: How many training and test images there are.
         size: Height and width of every image.
         sha256: SHA-256 of the uncompressed files, where known.
         archive_md5: MD5 of the gzipped files as the mirrors serve them, where known.
+        files: Names of the four files.
+        first_label: The label of the first class in the files.
     """
 
     name: str
@@ -34,6 +37,8 @@ class IdxSpec:
     size: tuple[int, int] = (28, 28)
     sha256: tuple[str, str, str, str] | None = None
     archive_md5: tuple[str, str, str, str] | None = None
+    files: tuple[str, str, str, str] = FILES
+    first_label: int = 0
 
 
 DIGITS = tuple("0123456789")
@@ -88,4 +93,26 @@ KMNIST = IdxSpec(
     ),
 )
 
-SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST, KMNIST)}
+# Where EMNIST is published, as one archive of all its splits.
+EMNIST_PAGE = "https://www.nist.gov/itl/products-and-services/emnist-dataset"
+# Lower-case letters that look like their upper case share its class.
+_MERGED = (*DIGITS, *string.ascii_uppercase, *"abdefghnqrt")
+
+
+def _emnist(split: str, classes: tuple[str, ...], counts: tuple[int, int], first_label: int = 0) -> IdxSpec:
+    train, test = (f"emnist-{split}-{part}" for part in ("train", "test"))
+    images, labels = "images-idx3-ubyte", "labels-idx1-ubyte"
+    files = (f"{train}-{images}", f"{train}-{labels}", f"{test}-{images}", f"{test}-{labels}")
+    return IdxSpec(f"emnist_{split}", classes, (), counts, files=files, first_label=first_label)
+
+
+EMNIST = (
+    _emnist("letters", tuple(string.ascii_lowercase), (124_800, 20_800), first_label=1),
+    _emnist("digits", DIGITS, (240_000, 40_000)),
+    _emnist("balanced", _MERGED, (112_800, 18_800)),
+    _emnist("byclass", (*DIGITS, *string.ascii_uppercase, *string.ascii_lowercase), (697_932, 116_323)),
+    _emnist("bymerge", _MERGED, (697_932, 116_323)),
+    _emnist("mnist", DIGITS, (60_000, 10_000)),
+)
+
+SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST, KMNIST, *EMNIST)}

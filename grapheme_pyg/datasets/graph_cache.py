@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch_geometric.data import Database, OnDiskDataset
 from torch_geometric.data.database import SQLiteDatabase
 
 from grapheme_pyg.datasets.cache_description import Description, fingerprint, read_description, write_description
-from grapheme_pyg.datasets.image_graphs import ImageDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.image_graphs import GraphSlices, ImageDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.positions import to_positions
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
@@ -22,25 +23,22 @@ DESCRIPTION = "description.json"
 AT_ONCE = 256
 
 
-class GraphCache(OnDiskDataset):
+class GraphCache(GraphSlices, OnDiskDataset):
     """The graphs of labelled images, in a database in a folder: tensors, nothing pickled.
 
     They are made at first use, many at once. A folder that was left unfinished is made anew; one that holds the graphs
     of other images, or of another brain, is refused, and so is one that was damaged: the CRC-32 of each graph is
     compared when it is read, and that of the description beside them when the cache is opened. Workers of a
-    ``DataLoader`` may read from it.
+    ``DataLoader`` may read from it, forked or spawned: each process, copy and slice opens the database by itself.
 
     Args:
         root: The folder; made if missing.
         images: The images and labels, without augmentation.
         vision: Makes the graphs.
-
-    Attributes:
-        num_nodes: ``[N]`` int64, of each graph, for a budget.
-        num_edges: ``[N]`` int64.
+        transform: Applied to each graph when it is asked for; what is on disk is without it.
 
     Raises:
-        ValueError: The images are augmented.
+        ValueError: The images are augmented, or no such data set.
         DatasetError: The folder is not theirs, or its files are damaged; of a graph, when it is asked for.
 
     Example:
@@ -52,24 +50,34 @@ class GraphCache(OnDiskDataset):
         tensor([4])
     """
 
-    def __init__(self, root: str | Path, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain) -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        images: ImageDataset | ImageSequenceDataset,
+        vision: VisionBrain,
+        transform: Callable[[ImageGraph], Any] | None = None,
+    ) -> None:
+        if not hasattr(images, "augment"):
+            expected = "an ImageDataset or ImageSequenceDataset, of whose cache any part may be taken"
+            raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
         if images.augment is not None:
             raise ValueError("images: expected none that are augmented, as each graph is made once")
-        self._images, self._vision = images, vision
         self._process_id = os.getpid()
-        super().__init__(str(root), schema=_schema(vision), log=False)
+        # A slice or a copy opens the database later, when the working directory may be another.
+        absolute = str(Path(root).expanduser().absolute())
+        super().__init__(absolute, transform, schema=_schema(vision), log=False)
         database, description = (Path(path) for path in self.processed_paths)
         ours = fingerprint(images)
         if not (description.exists() and database.exists()):
             database.parent.mkdir(parents=True, exist_ok=True)
             description.unlink(missing_ok=True)
-            write_description(description, Description(ours, vision.config, *self._make(database)))
+            write_description(description, Description(ours, vision.config, *self._make(database, images, vision)))
         found = read_description(description, len(images))
         for name, value, there in (("images", ours, found.images), ("vision", vision.config, found.vision)):
             if there != value:
                 raise DatasetError(f"{root}: expected graphs with {name} {value}, got {there}")
         self._checksums = found.crc32
-        self.num_nodes, self.num_edges = torch.tensor(found.num_nodes), torch.tensor(found.num_edges)
+        self._num_nodes, self._num_edges = torch.tensor(found.num_nodes), torch.tensor(found.num_edges)
         _check_tables(database, self.schema)
         with self._sound(database):
             count = len(self.db)
@@ -82,55 +90,87 @@ class GraphCache(OnDiskDataset):
         return ["graphs.db", DESCRIPTION]
 
     @property
+    def num_nodes(self) -> Tensor:
+        """Nodes of each graph of this slice, ``[N]`` int64, for a budget; before the transform."""
+        return self._num_nodes[self._rows()]
+
+    @property
+    def num_edges(self) -> Tensor:
+        """Edges of each graph of this slice, ``[N]`` int64, for a budget; before the transform."""
+        return self._num_edges[self._rows()]
+
+    def _rows(self) -> Tensor | slice:
+        return slice(None) if self._indices is None else torch.tensor(self._indices, dtype=torch.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the connection, which neither pickles nor may be used by two: also for ``copy.copy``."""
+        return self.__dict__ | {"_db": None}
+
+    @property
     def db(self) -> Database:
         """The database, opened in each process by itself."""
         if self._process_id != os.getpid():
             self._db, self._process_id = None, os.getpid()
         return super().db
 
+    def close(self) -> None:
+        """Closes the connection to the database; whatever reads next opens another."""
+        super().close()
+        self._db = None
+
     # Not PyG's ``process``: whatever defines that has files beside the database unpickled, which may be a stranger's.
-    def _make(self, database: Path) -> tuple[list[int], list[int], list[int]]:
+    def _make(
+        self, database: Path, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain
+    ) -> tuple[list[int], list[int], list[int]]:
         """Makes the graphs; the nodes, the edges and the checksum of each."""
         database.unlink(missing_ok=True)
         nodes: list[int] = []
         edges: list[int] = []
         checksums: list[int] = []
         try:
-            for start in range(0, len(self._images), AT_ONCE):
-                chosen = list(range(start, min(start + AT_ONCE, len(self._images))))
-                graphs = self._vision.batch(*self._images[chosen]).to_data_list()
+            for start in range(0, len(images), AT_ONCE):
+                graphs = vision.batch(*images[start : start + AT_ONCE]).to_data_list()
                 self.extend(graphs)
                 nodes += [graph.num_nodes for graph in graphs]
                 edges += [graph.num_edges for graph in graphs]
                 checksums += [_checksum(self.serialize(graph)) for graph in graphs]
         finally:
             self.close()
-            self._db = None
         return nodes, edges, checksums
-
-    def get(self, idx: int) -> ImageGraph:
-        """The graph of one image."""
-        return self.multi_get([idx])[0]
 
     def multi_get(
         self, indices: Iterable[int] | Tensor | slice | range, batch_size: int | None = None
     ) -> list[ImageGraph]:
-        """The graphs of some images.
+        """Several graphs of this slice, transformed.
 
         Args:
-            indices: Their numbers.
+            indices: Their positions in the slice.
             batch_size: How many to fetch from the database at once; all if None.
 
         Raises:
-            DatasetError: One of them is not what was written.
+            IndexError: A position is out of range.
+            DatasetError: A graph is not what was written.
         """
-        numbers: Sequence[int] = range(len(self))[indices] if isinstance(indices, slice) else [int(i) for i in indices]
+        chosen = to_positions(indices if isinstance(indices, slice | Tensor) else list(indices), len(self)).tolist()
+        at_once = batch_size or len(chosen) or 1
+        parts = (self.__getitems__(chosen[start : start + at_once]) for start in range(0, len(chosen), at_once))
+        return [graph for part in parts for graph in part]
+
+    def load(self, rows: list[int]) -> list[ImageGraph]:
+        """Reads the graphs of some images at once.
+
+        Args:
+            rows: The images' numbers in the whole set.
+
+        Raises:
+            DatasetError: A graph is not what was written.
+        """
         database = Path(self.processed_paths[0])
         with self._sound(database):
-            found = [self.db.get(numbers[0])] if len(numbers) == 1 else self.db.multi_get(numbers, batch_size)
-        if len(found) != len(numbers):
-            raise DatasetError(f"{database}: expected {len(numbers)} graphs, got {len(found)}")
-        for number, fields in zip(numbers, found, strict=True):
+            found = [self.db.get(rows[0])] if len(rows) == 1 else self.db.multi_get(rows)
+        if len(found) != len(rows):
+            raise DatasetError(f"{database}: expected {len(rows)} graphs, got {len(found)}")
+        for number, fields in zip(rows, found, strict=True):
             if _checksum(fields) != self._checksums[number]:
                 expected = f"a graph with CRC-32 {self._checksums[number]:08x}"
                 raise DatasetError(f"{database}: graph {number}: expected {expected}, got {_checksum(fields):08x}")
@@ -143,7 +183,6 @@ class GraphCache(OnDiskDataset):
             yield
         except (sqlite3.Error, RuntimeError, TypeError, ValueError) as error:
             self.close()
-            self._db = None
             raise DatasetError(f"{database}: expected a sound database of graphs, got {error}") from error
 
     def serialize(self, data: Any) -> dict[str, Tensor]:

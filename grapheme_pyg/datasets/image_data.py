@@ -24,12 +24,12 @@ class Split(NamedTuple):
 # eq=False: tensors have no single truth value, so a generated == would raise.
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """An image-classification set with its published split.
+    """An image-classification set with its split.
 
     Attributes:
         name: Short name, such as "mnist".
         train: The images to learn from.
-        test: The held-out images.
+        test: The held-out images; a folder may have none.
         classes: The name of every class, in the order of the labels.
     """
 

@@ -2,47 +2,78 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, Any, overload
 
 from torch import Tensor
 
 from grapheme_pyg.datasets.image_reading import read_image
+from grapheme_pyg.datasets.positions import to_positions
 from grapheme_pyg.vision.pil_images import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from grapheme_pyg.datasets.positions import Index
+
+
+ON_ERROR = ("raise", "skip")
 
 
 class ImageFiles(Sequence[Tensor]):
     """Pictures that are read when they are asked for, and not kept.
 
-    ``files[i]`` is one of them, uint8 ``[in_channels, H, W]``; with a slice, some of them as another ``ImageFiles``.
+    ``files[i]`` is one of them, uint8 ``[in_channels, H, W]``; a slice, integers or a mask give some of them as another
+    ``ImageFiles``.
 
     Args:
         paths: The files.
         in_channels: 1 or 3.
         max_pixels: As of :func:`read_image`.
+        size: As of :func:`read_image`.
+        white: As of :func:`read_image`.
+        on_error: What training does about a file that cannot be read: ``"raise"``, or ``"skip"`` it with a warning in
+            the log.
     """
 
-    def __init__(self, paths: Sequence[Path], in_channels: int = 3, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        in_channels: int = 3,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        size: int | None = None,
+        white: int | None = None,
+        on_error: str = "raise",
+    ) -> None:
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels: expected 1 or 3, got {in_channels!r}")
+        if on_error not in ON_ERROR:
+            raise ValueError(f"on_error: expected one of {ON_ERROR}, got {on_error!r}")
         self.paths, self.in_channels, self.max_pixels = list(paths), in_channels, max_pixels
+        self.size, self.white, self.on_error = size, white, on_error
 
     def __len__(self) -> int:
         return len(self.paths)
 
     @overload
-    def __getitem__(self, index: int) -> Tensor: ...
+    def __getitem__(self, index: int | np.integer[Any]) -> Tensor: ...
     @overload
-    def __getitem__(self, index: slice) -> ImageFiles: ...
-    def __getitem__(self, index: int | slice) -> Tensor | ImageFiles:
-        if isinstance(index, slice):
-            return ImageFiles(self.paths[index], self.in_channels, max_pixels=self.max_pixels)
-        return read_image(self.paths[index], self.in_channels, max_pixels=self.max_pixels)
+    def __getitem__(self, index: slice | Sequence[int] | Tensor | np.ndarray[Any, Any]) -> ImageFiles: ...
+    def __getitem__(self, index: Index) -> Tensor | ImageFiles:
+        positions = to_positions(index, len(self))
+        if positions.dim() == 0:
+            options = {"max_pixels": self.max_pixels, "size": self.size, "white": self.white}
+            return read_image(self.paths[int(positions)], self.in_channels, **options)
+        files = copy.copy(self)
+        files.paths = [self.paths[i] for i in positions.tolist()]
+        return files
 
     def select(self, indices: Tensor | Sequence[int]) -> ImageFiles:
         """Some of them, in the order given."""
-        return ImageFiles([self.paths[int(i)] for i in indices], self.in_channels, max_pixels=self.max_pixels)
+        return self[indices]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self)} files, in_channels={self.in_channels})"

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from grapheme_pyg.datasets.image_files import ImageFiles
-from grapheme_pyg.datasets.image_reading import SUFFIXES, read_image
-from grapheme_pyg.errors import DatasetError
-from grapheme_pyg.vision.pil_images import MAX_PIXELS
+from grapheme_pyg.datasets.image_files import ON_ERROR, ImageFiles
+from grapheme_pyg.datasets.image_reading import SUFFIXES, Header, read_header, read_image
+from grapheme_pyg.errors import DatasetError, ImageError, ImageWarning
+from grapheme_pyg.labels import canonical, match_classes
+from grapheme_pyg.vision.pil_images import MAX_PIXELS, used_white
 
 log = logging.getLogger(__name__)
 
-ON_ERROR = ("raise", "skip")
 EXPECTED = f"pictures ({', '.join(SUFFIXES)}) in folders of classes"
+# Folders and files that systems and programs leave among pictures; hidden ones are left out too.
+OF_SYSTEMS = frozenset(
+    ["__macosx", "@eadir", "#recycle", "lost+found", "$recycle.bin", ".ipynb_checkpoints", "thumbs.db", "desktop.ini"]
+) | {"system volume information"}
+# What the folders of a set that was split beforehand are called.
+SPLITS = {"train": "training", "training": "training", "test": "test", "testing": "test"}
+SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
+# The longer side of pictures that a size is chosen for, unless another limit is given.
+LARGEST_SIZE = 224
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,20 +41,37 @@ class ImageFolder:
         images: The pictures, class by class, in the order of their names.
         labels: int64 ``[N]``, indices into the classes.
         classes: Names of the folders, sorted.
+        sizes: int64 ``[N, 2]``, height and width of each picture in its file.
+        validation: Pictures that the folder keeps apart for validation; None if it has no such part.
+        test: The same, for a test.
     """
 
     images: ImageFiles
     labels: Tensor
     classes: tuple[str, ...]
+    sizes: Tensor
+    validation: ImageFolder | None = None
+    test: ImageFolder | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
+    def typical_size(self, largest: int = LARGEST_SIZE) -> int:
+        """The median of the pictures' longer sides in pixels, but at most ``largest``."""
+        return min(largest, int(self.sizes.amax(dim=1).median()))
+
+    def resized(self, size: int) -> ImageFolder:
+        """The same pictures, brought to a number of pixels on their longer side when they are read."""
+        images = self.images[:]
+        images.size = size
+        validation, test = (part and part.resized(size) for part in (self.validation, self.test))
+        return replace(self, images=images, validation=validation, test=test)
+
     def split(self, share: float = 0.1) -> tuple[ImageFolder, ImageFolder]:
-        """Training and validation: of each class the last ``share`` of the files, but at least one, for the latter.
+        """Training and validation: as the folder has them, else the last ``share`` of each class for the latter.
 
         Args:
-            share: In (0, 1).
+            share: In (0, 1); of each class at least one picture is for validation.
 
         Raises:
             ValueError: The share is out of range.
@@ -51,6 +79,8 @@ class ImageFolder:
         """
         if not 0 < share < 1:
             raise ValueError(f"share: expected a number in (0, 1), got {share!r}")
+        if self.validation is not None:
+            return replace(self, validation=None, test=None), self.validation
         training, validation = [], []
         for label, name in enumerate(self.classes):
             members = (self.labels == label).nonzero().flatten()
@@ -60,10 +90,11 @@ class ImageFolder:
             training.append(members[:-held_out])
             validation.append(members[-held_out:])
         first, second = (torch.cat(parts) for parts in (training, validation))
-        return self._part(first), self._part(second)
+        return self.select(first), self.select(second)
 
-    def _part(self, indices: Tensor) -> ImageFolder:
-        return ImageFolder(self.images.select(indices), self.labels[indices], self.classes)
+    def select(self, indices: Tensor) -> ImageFolder:
+        """Some of the pictures, ``[num_chosen]`` int64, in the order given, without the parts that are kept apart."""
+        return ImageFolder(self.images.select(indices), self.labels[indices], self.classes, self.sizes[indices])
 
 
 def load_image_folder(
@@ -71,90 +102,206 @@ def load_image_folder(
 ) -> ImageFolder:
     """Pictures of a folder ``folder/class_name/*.png|jpg|…``, of any sizes and modes; see :func:`read_image`.
 
-    Files that are no pictures by their name are left out, and so are hidden files and hidden folders. Folders within
-    the folder of a class are searched, but links to folders there are not followed.
+    A folder that has been split, ``folder/train/class_name/…`` with ``test`` and perhaps ``val`` or ``valid`` beside
+    ``train``, gives the pictures for training, with the other parts as their attributes.
+
+    Files that are no pictures by their name are left out, and so are hidden files and folders, and those that systems
+    leave behind (``__MACOSX``, ``lost+found``, …); the log says how many files. Folders within the folder of a class
+    are searched, but links to folders there are not followed. Names of classes are in Unicode's form NFC.
 
     Args:
         folder: The folder.
         in_channels: 1 or 3.
-        on_error: What to do about broken files: ``"raise"`` when one is asked for, or ``"skip"`` them now, which reads
-            every file once and logs a warning for each that is left out, and for each class that has none then.
+        on_error: What to do about broken files: ``"raise"``, now, about those that their headers or ends betray, and
+            about others when they are asked for; or ``"skip"`` them now, which reads every file once and logs a warning
+            for each that is left out, and for each class that has none then.
         max_pixels: As of :func:`read_image`; larger pictures count as broken.
 
     Raises:
         NotADirectoryError: There is no such folder.
         DatasetError: A folder cannot be read, has no pictures, or a name that is not UTF-8; or what is named like a
-            picture is a link that leads nowhere, or a pipe or a device. The message names it.
+            picture is broken, a link that leads nowhere, or a pipe or a device. The message names it. Or a part for
+            validation or test has other classes than that for training.
         ValueError: An argument is out of range.
     """
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error: expected one of {ON_ERROR}, got {on_error!r}")
     folder = Path(folder)
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "nothing"
+        raise NotADirectoryError(f"{folder}: expected a folder with one folder for each class, got {what}")
+    search = _Search(folder, on_error == "skip", max_pixels)
     try:
-        found_in = _find(folder, on_error == "skip", max_pixels) if folder.is_dir() else None
+        splits = _find_splits(folder)
+        found = {part: search.classes(place) for part, place in splits.items()}
     except OSError as error:
         place = error.filename or folder
         raise DatasetError(f"{place}: expected a folder that can be read, got {error.strerror}") from error
-    if found_in is None:
-        what = "a file" if folder.exists() else "nothing"
-        raise NotADirectoryError(f"{folder}: expected a folder with one folder for each class, got {what}")
-    if not found_in:
+    search.report()
+    if not found["training"]:
         raise DatasetError(f"{folder}: expected {EXPECTED}, got none")
-    paths = [path for members in found_in.values() for path in members]
-    counts = torch.tensor([len(members) for members in found_in.values()])
-    labels = torch.arange(len(counts)).repeat_interleave(counts)
-    return ImageFolder(ImageFiles(paths, in_channels, max_pixels=max_pixels), labels, tuple(found_in))
+    white = search.white()
+    classes = tuple(found["training"])
+    parts: dict[str, ImageFolder] = {}
+    for part, members in found.items():
+        pictures = [picture for some in members.values() for picture in some]
+        counts = torch.tensor([len(some) for some in members.values()])
+        numbers = match_classes(tuple(members), classes, name=str(splits[part]))
+        images = ImageFiles(
+            [path for path, _ in pictures], in_channels, max_pixels=max_pixels, white=white, on_error=on_error
+        )
+        sizes = torch.tensor([(header.height, header.width) for _, header in pictures])
+        parts[part] = ImageFolder(images, numbers.repeat_interleave(counts), classes, sizes)
+    return replace(parts["training"], validation=parts.get("validation"), test=parts.get("test"))
 
 
-def _find(folder: Path, skip: bool, max_pixels: int) -> dict[str, list[Path]]:
-    """The pictures of each class."""
-    found: dict[str, list[Path]] = {}
-    for place in _entries(folder):
-        if not place.is_dir():
-            continue
-        if not _is_utf8(place.name):
-            raise DatasetError(f"{folder}: expected names of classes in UTF-8, got {os.fsencode(place.name)!r}")
-        members = sorted(_pictures(place, skip, max_pixels))
-        if members:
-            found[place.name] = members
-        elif skip:
-            log.warning("left out: %s: expected pictures, got none", place)
-        else:
-            raise DatasetError(f"{place}: expected {EXPECTED}, got none in this one")
-    return found
+def find_pictures(folder: Path) -> list[Path]:
+    """The pictures below a folder, sorted; without what is hidden or of a system, and not through links to folders.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    return sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
+
+
+def _find_splits(folder: Path) -> dict[str, Path]:
+    """The folder of each part of a set that was split beforehand; the folder itself for training if it was not."""
+    places = [place for place in _entries(folder) if place.is_dir()]
+    named = [place for place in places if place.name.casefold() in SPLITS]
+    found = {SPLITS[place.name.casefold()]: place for place in named}
+    others = [place for place in places if place not in named]
+    if "training" in found and all(_holds_folders(place) for place in named) and not any(map(_has_pictures, others)):
+        if len(found) < len(named):
+            raise DatasetError(f"{folder}: expected one folder for each part, got {[place.name for place in named]}")
+        return found
+    below = {frozenset(entry.name for entry in _entries(place) if entry.is_dir()) for place in places}
+    if len(places) > 1 and len(below) == 1 and len(names := sorted(below.pop())) > 1:
+        several = ", ".join(repr(place.name) for place in places)
+        log.warning(
+            "%s: %s are taken for classes, though each has the folders %s; if those are the classes, give one folder "
+            "of them",
+            folder,
+            several,
+            ", ".join(map(repr, names)),
+        )
+    return {"training": folder}
+
+
+def _holds_folders(place: Path) -> bool:
+    entries = _entries(place)
+    pictures = any(entry.suffix.lower() in SUFFIXES for entry in entries if not entry.is_dir())
+    return not pictures and any(entry.is_dir() for entry in entries)
+
+
+def _has_pictures(place: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in _files(place))
+
+
+@dataclass
+class _Search:
+    """Looks for the pictures of classes, and at their headers.
+
+    Attributes:
+        folder: What errors call it.
+        skip: Whether broken files are left out.
+        max_pixels: Of a picture.
+        left_out: How many files of each suffix are no pictures by their name.
+        broken: What is wrong with each broken file.
+        highest: The highest level of 16-bit pictures whose white is not known, 0 if there are none.
+    """
+
+    folder: Path
+    skip: bool
+    max_pixels: int
+    left_out: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+    highest: int = 0
+
+    def classes(self, folder: Path) -> dict[str, list[tuple[Path, Header]]]:
+        """The pictures of each class in a folder, sorted by their names."""
+        found: dict[str, list[tuple[Path, Header]]] = {}
+        for place in _entries(folder):
+            if not place.is_dir():
+                self.left_out["beside the folders of classes"] += 1
+                continue
+            name = canonical(place.name)
+            if not _is_utf8(name):
+                raise DatasetError(f"{folder}: expected names of classes in UTF-8, got {os.fsencode(name)!r}")
+            members = [(path, header) for path in sorted(_files(place)) if (header := self.look(path)) is not None]
+            if members or name in found:
+                found[name] = found.get(name, []) + members
+            elif self.skip or self.broken:
+                log.warning("left out: %s: expected pictures, got none", place)
+            else:
+                raise DatasetError(f"{place}: expected {EXPECTED}, got none in this one")
+        return dict(sorted(found.items()))
+
+    def look(self, path: Path) -> Header | None:
+        """The header of a picture; None for what is left out."""
+        if path.suffix.lower() not in SUFFIXES:
+            self.left_out[path.suffix.lower() or "without a suffix"] += 1
+            return None
+        try:
+            if not path.is_file():
+                raise ImageError(f"{path}: expected a file, got a link that leads nowhere, or a pipe or a device")
+            header = read_header(path, max_pixels=self.max_pixels)
+            if self.skip:
+                read_image(path, max_pixels=self.max_pixels, white=65_535)
+        except (OSError, ValueError) as error:
+            self.broken.append(str(error))
+            return None
+        self.highest = max(self.highest, header.highest or 0)
+        return header
+
+    def report(self) -> None:
+        """Says what was left out.
+
+        Raises:
+            DatasetError: There are broken files that are not to be left out.
+        """
+        if self.broken and not self.skip:
+            raise DatasetError(
+                f"{self.folder}: expected pictures that can be read, got {len(self.broken)} that cannot, the first: "
+                f'{self.broken[0]}; on_error="skip" leaves them out'
+            )
+        for problem in self.broken:
+            log.warning("left out: %s", problem)
+        if self.broken:
+            log.warning("%s: left out %d files that cannot be read", self.folder, len(self.broken))
+        if self.left_out:
+            kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
+            log.warning("%s: left out %d files that are no pictures: %s", self.folder, self.left_out.total(), kinds)
+
+    def white(self) -> int | None:
+        """The level that is white in 16-bit pictures, of as many bits as all of them use; None if there are none."""
+        if not self.highest:
+            return None
+        white = used_white(self.highest)
+        if white < 65_535:
+            bits = white.bit_length()
+            message = (
+                f"{self.folder}: 16-bit pictures use {bits} bits only: {white:,} is taken for white in all of them"
+            )
+            warnings.warn(message, ImageWarning, stacklevel=3)
+        return white
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without what is hidden."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """What is in a folder, sorted, without what is hidden or of a system."""
+    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in paths if path.name.casefold() not in OF_SYSTEMS)
 
 
-def _pictures(place: Path, skip: bool, max_pixels: int) -> Iterator[Path]:
-    """The pictures of a class, in no order."""
+def _files(place: Path) -> Iterator[Path]:
+    """The files below a folder, in no order."""
     folders = [place]
     while folders:
         for path in _entries(folders.pop()):
-            if path.is_dir():
-                # A link may lead to a folder above.
-                if not path.is_symlink():
-                    folders.append(path)
-            elif path.suffix.lower() in SUFFIXES:
-                if not path.is_file():
-                    problem = f"{path}: expected a file, got a link that leads nowhere, or a pipe or a device"
-                    if not skip:
-                        raise DatasetError(problem)
-                    log.warning("left out: %s", problem)
-                elif not skip or _readable(path, max_pixels):
-                    yield path
-
-
-def _readable(path: Path, max_pixels: int) -> bool:
-    try:
-        read_image(path, max_pixels=max_pixels)
-    except (OSError, ValueError) as error:
-        log.warning("left out: %s", error)
-        return False
-    return True
+            if not path.is_dir():
+                yield path
+            # A link may lead to a folder above.
+            elif not path.is_symlink():
+                folders.append(path)
 
 
 def _is_utf8(name: str) -> bool:

@@ -1,16 +1,28 @@
 """Labelled images, as tensors and as graphs, augmented anew in each epoch."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import logging
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import ConcatDataset, Dataset, Sampler, Subset
 from torch_geometric.data import Dataset as GraphDataset
 
 from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.checks import as_int
+from grapheme_pyg.datasets.positions import Index, to_positions
+from grapheme_pyg.errors import ImageError
+from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 from grapheme_pyg.vision.image_graph import to_graphs
+from grapheme_pyg.vision.pixels import check_many, to_pixel_batch, to_pixels
+
+if TYPE_CHECKING:
+    from grapheme_pyg.vision.pixels import Image, Images
+
+log = logging.getLogger(__name__)
 
 
 class LabelledImages(Dataset[Any]):
@@ -18,16 +30,19 @@ class LabelledImages(Dataset[Any]):
 
     Args:
         num_images: How many there are.
-        labels: ``[N]`` int64.
+        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         augment: Applied to images; none if None.
         seed: Of the augmentation.
+
+    Attributes:
+        labels: ``[N]`` int64.
     """
 
-    def __init__(self, num_images: int, labels: Tensor, augment: RandomWarp | None, seed: int) -> None:
-        if not isinstance(labels, Tensor) or labels.dtype != torch.int64 or labels.shape != (num_images,):
-            expected = f"a tensor of torch.int64 and shape [{num_images}]"
-            raise ValueError(f"labels: expected {expected}, got {_describe(labels)}")
-        self.labels, self.augment, self.seed = labels, augment, seed
+    images: Any
+
+    def __init__(self, num_images: int, labels: Any, augment: RandomWarp | None, seed: int) -> None:
+        self.labels = to_labels(labels, num_images)
+        self.augment, self.seed = augment, as_int("seed", seed, 0)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -41,14 +56,14 @@ class LabelledImages(Dataset[Any]):
 
 
 class ImageDataset(LabelledImages):
-    """Images of one size and labels. ``dataset[i]`` is one of each, ``dataset[[i, j, …]]`` a batch.
+    """Images of one size and labels. ``dataset[i]`` is one of each; a slice, integers or a mask give a batch.
 
     What augmentation does to an image depends on the seed, the epoch and the image's number alone: not on the
     order, the batch or the process in which it is asked for.
 
     Args:
         images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
-        labels: ``[N]`` int64.
+        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         augment: Applied to images; none if None.
         seed: Of the augmentation.
 
@@ -56,7 +71,7 @@ class ImageDataset(LabelledImages):
         ValueError: Images or labels are of another shape or dtype, or not of equal number.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0) -> None:
+    def __init__(self, images: Tensor, labels: Any, *, augment: RandomWarp | None = None, seed: int = 0) -> None:
         if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() not in (3, 4):
             expected = "a tensor of torch.uint8 and shape [N, H, W] or [N, C, H, W]"
             raise ValueError(f"images: expected {expected}, got {_describe(images)}")
@@ -65,43 +80,60 @@ class ImageDataset(LabelledImages):
         super().__init__(images.shape[0], labels, augment, seed)
         self.images = images
 
-    def __getitem__(self, index: int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        index = _to_index(index)
-        rows = index.view(-1)
+    def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
+        positions = to_positions(index, len(self))
+        rows = positions.view(-1)
         images = self.images[rows]
         if self.augment is not None and rows.numel() > 0:
             images = self.augment(images, self._maps[rows])
-        return images.view(*index.shape, *images.shape[1:]), self.labels[index]
+        return images if positions.dim() else images[0], self.labels[positions]
 
 
 class ImageSequenceDataset(LabelledImages):
-    """Images of any sizes and labels. ``dataset[i]`` is one of each, ``dataset[[i, j, …]]`` a list and its labels.
+    """Images of any sizes and labels. ``dataset[i]`` is one of each; a slice, integers or a mask give a list of both.
 
     Images are taken from the sequence when they are asked for, so that they may be files:
     :class:`grapheme_pyg.datasets.ImageFiles`. They are augmented as in :class:`ImageDataset`.
 
     Args:
-        images: Of uint8 ``[C, H, W]`` or ``[H, W]``.
-        labels: ``[N]`` int64.
+        images: As :func:`grapheme_pyg.vision.pixels.to_pixels` takes each of them. Files that cannot be read and are to
+            be left out then (``on_error``) are missing from lists.
+        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
+        in_channels: 1 or 3, of the images that are no uint8 tensors: those stay as they are.
         augment: Applied to images; none if None.
         seed: Of the augmentation.
 
     Raises:
-        ValueError: Images or labels are of another shape or dtype, or not of equal number; images when asked for.
+        ValueError: Labels are of another shape or dtype, or not as many as images; an image is not as above, when it is
+            asked for.
     """
 
     def __init__(
-        self, images: Sequence[Tensor], labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0
+        self,
+        images: Sequence["Image"],
+        labels: Any,
+        *,
+        in_channels: int = 3,
+        augment: RandomWarp | None = None,
+        seed: int = 0,
     ) -> None:
         if not isinstance(images, Sequence) or len(images) == 0:
             raise ValueError(f"images: expected a sequence of images, at least one, got {_describe(images)}")
         super().__init__(len(images), labels, augment, seed)
-        self.images = images
+        self.images, self.in_channels = images, in_channels
 
-    def __getitem__(self, index: int | Sequence[int] | Tensor) -> tuple[Tensor | list[Tensor], Tensor]:
-        index = _to_index(index)
-        rows = index.view(-1).tolist()
-        images = [self._take(row) for row in rows]
+    def __getitem__(self, index: Index) -> tuple[Tensor | list[Tensor], Tensor]:
+        positions = to_positions(index, len(self))
+        rows, images = [], []
+        for row in positions.view(-1).tolist():
+            try:
+                images.append(self._take(row))
+            except (OSError, ImageError) as error:
+                if positions.dim() == 0 or getattr(self.images, "on_error", "raise") == "raise":
+                    raise
+                log.warning("left out: %s", error)
+                continue
+            rows.append(row)
         if self.augment is not None:
             # Those of one size at once.
             sizes: dict[torch.Size, list[int]] = {}
@@ -112,31 +144,88 @@ class ImageSequenceDataset(LabelledImages):
                 warped = self.augment(stacked, self._maps[[rows[i] for i in places]])
                 for i, image in zip(places, warped, strict=True):
                     images[i] = image
-        return images if index.dim() else images[0], self.labels[index]
+        return (images, self.labels[rows]) if positions.dim() else (images[0], self.labels[positions])
 
     def _take(self, row: int) -> Tensor:
         image = self.images[row]
-        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.dim() not in (2, 3):
-            expected = "a tensor of torch.uint8 and shape [H, W] or [C, H, W]"
-            raise ValueError(f"images[{row}]: expected {expected}, got {_describe(image)}")
-        return image
+        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() in (2, 3):
+            return image
+        return to_pixels(image, self.in_channels, name=f"images[{row}]")
 
 
 def labelled_images(
-    images: Tensor | Sequence[Tensor], labels: Tensor, *, augment: RandomWarp | None = None, seed: int = 0
+    images: "Images",
+    labels: Any,
+    *,
+    classes: Sequence[str],
+    in_channels: int,
+    augment: RandomWarp | None = None,
+    seed: int = 0,
+    name: str = "labels",
 ) -> ImageDataset | ImageSequenceDataset:
-    """The data set for a tensor of images, or for a sequence of them."""
-    if isinstance(images, Sequence):
-        return ImageSequenceDataset(images, labels, augment=augment, seed=seed)
-    return ImageDataset(images, labels, augment=augment, seed=seed)
+    """The data set for images and labels of any kind that a model takes.
+
+    Args:
+        images: As :func:`grapheme_pyg.vision.pixels.check_many` accepts them.
+        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
+        classes: Names of the classes.
+        in_channels: 1 or 3, of images that are not uint8 tensors.
+        augment: Applied to images; none if None.
+        seed: Of the augmentation.
+        name: What messages call the labels.
+
+    Raises:
+        ValueError: They are not as above, or not as many images as labels.
+    """
+    found = to_labels(labels, classes=classes, name=name)
+    check_many(images, count=len(found))
+    if len(images) != len(found):
+        raise ValueError(f"{name}: expected {len(images)}, one for each image, got {len(found)}")
+    if isinstance(images, np.ndarray) and images.dtype == object:
+        images = list(images)
+    if not isinstance(images, Tensor | np.ndarray):
+        return ImageSequenceDataset(images, found, in_channels=in_channels, augment=augment, seed=seed)
+    if not (isinstance(images, Tensor) and images.dtype == torch.uint8):
+        (images,) = to_pixel_batch(images, in_channels, count=len(found))
+    return ImageDataset(images.cpu(), found, augment=augment, seed=seed)
 
 
-class ImageGraphDataset(GraphDataset):
+class GraphSlices(GraphDataset):
+    """What both data sets of graphs have in common: slices with positions of their own, and a transform.
+
+    A slice, such as ``dataset.shuffle()[:100]``, is a data set whose positions start at 0. What loads several graphs at
+    once takes these positions, as ``dataset[i]`` does.
+    """
+
+    def load(self, rows: list[int]) -> list[ImageGraph]:
+        """The graphs of images by their numbers in the whole set, without the transform."""
+        raise NotImplementedError
+
+    def get(self, idx: int) -> ImageGraph:
+        """The graph of one image by its number in the whole set, without the transform: ``dataset[i]`` adds both."""
+        return self.load([idx])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[ImageGraph]:
+        """The graphs of a mini-batch, loaded at once: ``DataLoader`` asks for this by itself."""
+        rows = self.indices()
+        graphs = self.load([rows[i] for i in indices])
+        return graphs if self.transform is None else [self.transform(graph) for graph in graphs]
+
+    def index_select(self, idx: Index) -> GraphDataset:
+        """Some of the graphs as another data set: a slice, integers or a mask, also as lists of Python's."""
+        if isinstance(idx, Tensor | np.ndarray):
+            idx = idx.reshape(-1)
+        # Slices are left to PyG, which takes fractions such as ``dataset[:0.9]``.
+        return super().index_select(idx if isinstance(idx, slice) else to_positions(idx, len(self)).view(-1).tolist())
+
+
+class ImageGraphDataset(GraphSlices):
     """The graphs of labelled images, made when asked for: for PyG's ``DataLoader`` and plain training loops.
 
     Args:
-        images: The images and labels.
+        images: The images and labels, or a ``torch.utils.data.Subset`` of them.
         vision: Makes the graphs.
+        transform: Applied to each graph when it is asked for.
 
     Example:
         >>> from torch_geometric.loader import DataLoader
@@ -146,49 +235,48 @@ class ImageGraphDataset(GraphDataset):
         tensor([0, 1, 2, 3])
     """
 
-    def __init__(self, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        images: ImageDataset | ImageSequenceDataset | Subset[Any],
+        vision: VisionBrain,
+        transform: Callable[[ImageGraph], Any] | None = None,
+    ) -> None:
+        super().__init__(transform=transform)
         self.images, self.vision = images, vision
 
     def set_epoch(self, epoch: int) -> None:
         """Draws the augmentation of an epoch."""
-        self.images.set_epoch(epoch)
+        _set_epoch(self.images, epoch)
 
     def len(self) -> int:
-        """Number of graphs."""
+        """Number of graphs of the whole set."""
         return len(self.images)
 
-    def __getitems__(self, indices: list[int]) -> list[ImageGraph]:
-        """The graphs of a mini-batch, made at once: ``DataLoader`` asks for this by itself."""
-        if not indices:
-            return []
-        images, labels = self.images[indices]
-        return to_graphs(self.vision.batch(images, labels))
-
-    def get(self, idx: int) -> ImageGraph:
-        """The graph of one image, with its class as ``y``."""
-        (graph,) = self.__getitems__([idx])
-        return graph
+    def load(self, rows: list[int]) -> list[ImageGraph]:
+        """Makes the graphs of some images at once, with their classes as ``y``."""
+        images, labels = self.images[rows]
+        return to_graphs(self.vision.batch(images, labels)) if len(labels) else []
 
 
 class EpochSampler(Sampler[int]):
     """Every index once, in an order that depends on the seed and the epoch alone.
 
     Setting the epoch also sets the data set's, so that one call per epoch renews order and augmentation. Lightning
-    makes that call by itself.
+    makes that call by itself. Workers that live longer than an epoch (``persistent_workers=True``) keep the
+    augmentation with which they started.
 
     Args:
-        dataset: Whose indices to give.
+        dataset: Whose indices to give: a data set, a slice or a ``Subset`` of one, or a ``ConcatDataset``.
         seed: Of the order.
     """
 
-    def __init__(self, dataset: LabelledImages | ImageGraphDataset, seed: int = 0) -> None:
+    def __init__(self, dataset: Sized, seed: int = 0) -> None:
         self.dataset, self.seed, self.epoch = dataset, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of an epoch."""
         self.epoch = epoch
-        self.dataset.set_epoch(epoch)
+        _set_epoch(self.dataset, epoch)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -198,9 +286,15 @@ class EpochSampler(Sampler[int]):
         yield from torch.randperm(len(self.dataset), generator=generator).tolist()
 
 
-def _to_index(index: int | Sequence[int] | Tensor) -> Tensor:
-    index = torch.as_tensor(index)
-    return index if index.numel() else index.long()  # an empty list makes an empty tensor of floats
+def _set_epoch(dataset: object, epoch: int) -> None:
+    """Draws the augmentation of an epoch, also in the data set of a ``Subset`` or those of a ``ConcatDataset``."""
+    if hasattr(dataset, "set_epoch"):
+        dataset.set_epoch(epoch)
+    elif isinstance(dataset, Subset):
+        _set_epoch(dataset.dataset, epoch)
+    elif isinstance(dataset, ConcatDataset):
+        for part in dataset.datasets:
+            _set_epoch(part, epoch)
 
 
 def _describe(value: object) -> str:

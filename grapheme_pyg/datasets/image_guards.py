@@ -1,5 +1,6 @@
 """What files of pictures may hold beside pixels, compared with limits before Pillow unpacks it."""
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,11 @@ MAX_TEXT = 2**24
 CHUNK, DEFLATE = 2**20, 1032
 # Scans of a JPEG file, each of which goes over the whole picture again. Progressive ones have about ten.
 MAX_SCANS = 256
-START_OF_SCAN = b"\xff\xda"
+# Within a scan, 255 is followed by 0, or by the number of a restart.
+MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+# Markers that no length follows.
+ALONE = (b"\xff\x01", b"\xff\xd8")
 # Of the tiles of a TIFF file, which are unpacked whole, however small the picture.
 MAX_TILE = 2**20
 TILE_WIDTH, TILE_LENGTH = 322, 323
@@ -31,7 +36,7 @@ def check_content(content: bytes, name: str) -> None:
     """
     if content.startswith(PNG) and (size := _text(content)) > MAX_TEXT:
         raise ImageError(f"{name}: expected texts of at most {MAX_TEXT:,} bytes, got up to {size:,}")
-    if content.startswith(JPEG) and (scans := content.count(START_OF_SCAN)) > MAX_SCANS:
+    if content.startswith(JPEG) and (scans := _scans(content)) > MAX_SCANS:
         raise ImageError(f"{name}: expected at most {MAX_SCANS} scans, got {scans}")
 
 
@@ -50,11 +55,34 @@ def check_tiles(image: "PILImage", name: str) -> None:
         raise ImageError(f"{name}: expected {expected}, got {width} by {height}")
 
 
+def looks_whole(first: bytes, last: bytes) -> bool:
+    """Whether a file ends as a whole JPEG or PNG picture does; of others, only decoding tells.
+
+    Args:
+        first: The first bytes of the file.
+        last: Its last bytes.
+    """
+    return (first.startswith(JPEG) and last.endswith(END_OF_IMAGE)) or (first.startswith(PNG) and b"IEND" in last[-12:])
+
+
+def _scans(content: bytes) -> int:
+    """How many scans a JPEG picture has; what follows it, such as the film of a motion photograph, does not count."""
+    scans, at = 0, 2
+    while (found := MARKER.search(content, at)) and (marker := found[0]) != END_OF_IMAGE:
+        at = found.end()
+        scans += marker == START_OF_SCAN
+        if marker not in ALONE:
+            at += int.from_bytes(content[at : at + 2])
+    return scans
+
+
 def _text(content: bytes) -> int:
     """How many bytes the texts of a PNG file may unpack to."""
     total, at = 0, len(PNG)
     while at + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
+        if kind == b"IEND":
+            break
         if kind in (b"zTXt", b"iTXt", b"iCCP"):
             total += min(DEFLATE * length, CHUNK)
         elif kind == b"tEXt":

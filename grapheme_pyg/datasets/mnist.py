@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and KMNIST, from a folder or from public mirrors."""
+"""Sets of IDX files: MNIST and its relatives, from a folder or from public mirrors, and any folder of such files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from grapheme_pyg.datasets.bounded import largest_gzip, refusing_unreadable
-from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
+from grapheme_pyg.datasets.catalog import EMNIST, EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
 from grapheme_pyg.datasets.image_data import ImageData, Split
@@ -25,30 +26,45 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
+__all__ = ["ImageData", "Split", "is_idx_folder", "load_idx_data", "load_idx_folder", "load_mnist", "load_mnist5k"]
 
 _LOGGER = logging.getLogger("grapheme_pyg")
+# What each of the four files has, and the names that files of any set have.
+_PARTS = ("training images", "training labels", "test images", "test labels")
+_NAME = re.compile(r"(?!\.).*(train|t10k|test).*(images.*[-.]idx3|labels.*[-.]idx1)-ubyte", re.IGNORECASE)
 # Bytes before the data of images; labels have fewer.
 _HEADER = 16
 
 
 def load_idx_data(
-    name: str = "mnist", data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None
+    name: str = "mnist",
+    data_dir: str | Path | None = None,
+    *,
+    mirrors: Sequence[str] | None = None,
+    transposed: bool = False,
 ) -> ImageData:
-    """Load MNIST, Fashion-MNIST or KMNIST.
+    """Load MNIST, Fashion-MNIST, KMNIST or a split of EMNIST.
 
     The four files are taken from `data_dir`; if that is None, from the folder in the environment variable
     GRAPHEME_DATA; if that is unset too, they are downloaded once into `$XDG_CACHE_HOME/grapheme_pyg` (by
     default `~/.cache/grapheme_pyg`). Whatever their source, they are checked before use.
 
+    EMNIST (Cohen et al., "EMNIST: an extension of MNIST to handwritten letters", 2017) is published as one large
+    archive, which is not downloaded. Its images are stored with rows and columns exchanged.
+
     Args:
-        name: "mnist", "fashion_mnist" or "kmnist".
-        data_dir: Folder that holds the four IDX files (`train-images-idx3-ubyte` and so on, gzipped or not)
-            either directly or in a sub-folder called `name`. Nothing is downloaded if it is given.
+        name: "mnist", "fashion_mnist", "kmnist", or "emnist_letters", "emnist_digits", "emnist_balanced",
+            "emnist_byclass", "emnist_bymerge" or "emnist_mnist".
+        data_dir: Folder that holds the four IDX files (`train-images-idx3-ubyte` and so on, of EMNIST
+            `emnist-letters-train-images-idx3-ubyte` and so on, gzipped or not) either directly or in a sub-folder
+            called `name`. Nothing is downloaded if it is given.
         mirrors: Addresses of folders to download the gzipped files from, instead of the public ones.
+        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are, and are to be
+            turned upright.
 
     Returns:
-        The 60,000 training and 10,000 test images: uint8 [N, 28, 28], with int64 labels [N].
+        Training and test images, uint8 [N, 28, 28], with int64 labels [N]; of MNIST, Fashion-MNIST and KMNIST 60,000
+        and 10,000.
 
     Raises:
         ValueError: If the name is unknown or there are no mirrors.
@@ -59,7 +75,70 @@ def load_idx_data(
     """
     if name not in SPECS:
         raise ValueError(f"name: expected one of {', '.join(SPECS)}, got {name!r}")
-    return _load(SPECS[name], data_dir, mirrors)
+    return _load(SPECS[name], data_dir, mirrors, transposed)
+
+
+def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageData:
+    """Load the images of a folder of IDX files, of any number and size.
+
+    Files are found by their names: `*train*images*-idx3-ubyte` and `*train*labels*-idx1-ubyte`, and, if there are
+    test images, the same with `t10k` or `test`; gzipped or not, `.idx` for `-idx` as well. Beside an unpacked file,
+    its gzipped one is ignored. The classes are the distinct labels of the training images, named by their numbers, or,
+    if the files are named as those of EMNIST, by its letters.
+
+    Args:
+        folder: The folder; its name becomes that of the set.
+        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are, and are to be
+            turned upright.
+
+    Returns:
+        Training images and test images, of which there may be none, uint8 [N, H, W], with int64 labels [N], which are
+        positions among the classes.
+
+    Raises:
+        DatasetError: If there is no folder, a file is missing or comes twice, cannot be read or is not what it should
+            be, or a label of the test images does not occur among those of the training images.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: expected a folder of IDX files, but there is no folder")
+    with refusing_unreadable(folder):
+        found = _find_by_name(folder)
+        # Test files may be missing, but only both.
+        expected = _PARTS if any(found[2:]) else _PARTS[:2]
+        for part, files in zip(expected, found, strict=False):
+            if len(files) != 1:
+                got = ", ".join(path.name for path in files) or "none"
+                raise DatasetError(f"{folder}: expected exactly one IDX file of {part}, got {got}")
+        paths = [path for files in found for path in files]
+        train, *others = [_read_pair(paths[i], paths[i + 1], transposed) for i in range(0, len(paths), 2)]
+    file = paths[1].name.lower().replace(".idx", "-idx")
+    # Of labels whose names are not just numbers.
+    names = {}
+    for spec in EMNIST:
+        if spec.files[1] in file:
+            names = dict(enumerate(spec.classes, spec.first_label))
+    values, labels = train.labels.unique(return_inverse=True)
+    test = Split(train.images[:0], labels[:0])
+    for other in others:
+        unknown = sorted({*other.labels.tolist()} - {*values.tolist()})
+        if unknown:
+            got = ", ".join(names.get(value, str(value)) for value in unknown)
+            raise DatasetError(f"{paths[3]}: expected only classes that have training images, got also {got}")
+        test = Split(other.images, torch.searchsorted(values, other.labels))
+    classes = tuple(names.get(value, str(value)) for value in values.tolist())
+    return ImageData(folder.resolve().name, Split(train.images, labels), test, classes)
+
+
+def is_idx_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder with an IDX file of images or labels, as `load_idx_folder` finds them.
+
+    Raises:
+        DatasetError: If the folder cannot be read.
+    """
+    folder = Path(path).expanduser()
+    with refusing_unreadable(folder):
+        return folder.is_dir() and any(_find_by_name(folder))
 
 
 def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None) -> ImageData:
@@ -97,7 +176,41 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
         return data
 
 
-def _load(spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | None) -> ImageData:
+def _find_by_name(folder: Path) -> list[list[Path]]:
+    """Files of training images, training labels, test images and test labels."""
+    found: list[list[Path]] = [[], [], [], []]
+    # An unpacked file comes after, and takes the place of, its archive.
+    paths = {path.name.removesuffix(".gz"): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    for name, path in sorted(paths.items()):
+        match = _NAME.fullmatch(name)
+        if match:
+            found[2 * (match[1].lower() != "train") + match[2].lower().startswith("labels")].append(path)
+    return found
+
+
+def _read_pair(images_path: Path, labels_path: Path, transposed: bool) -> Split:
+    def check_images(shape: tuple[int, ...]) -> None:
+        if len(shape) != 3 or 0 in shape:
+            raise DatasetError(f"{images_path}: expected images of shape (N, H, W), each at least 1, got shape {shape}")
+
+    def check_labels(shape: tuple[int, ...]) -> None:
+        if shape != (len(images),):
+            raise DatasetError(
+                f"{labels_path}: expected labels of shape ({len(images)},), one for each image, got shape {shape}"
+            )
+
+    images, _ = read_idx_and_digest(images_path, check_images)
+    labels, _ = read_idx_and_digest(labels_path, check_labels)
+    return _split(images, labels, transposed)
+
+
+def _split(images: Tensor, labels: Tensor, transposed: bool) -> Split:
+    return Split(images.mT.contiguous() if transposed else images, labels.to(torch.int64))
+
+
+def _load(
+    spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | None, transposed: bool = False
+) -> ImageData:
     if isinstance(mirrors, str):
         raise TypeError(f"mirrors: expected a sequence of addresses, got the single string {mirrors!r}")
     folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
@@ -107,22 +220,27 @@ def _load(spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | N
             paths = _find_files(spec, Path(folder).expanduser(), source)
             tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
     else:
+        if mirrors is None and not spec.mirrors:
+            raise DownloadError(
+                f"{spec.name}: expected data_dir or {FOLDER_VARIABLE} to name the folder of its files, got neither; "
+                f"they are not downloaded, because they are published as one large archive: {EMNIST_PAGE}"
+            )
         addresses = spec.mirrors if mirrors is None else mirrors
         if not addresses:
             raise ValueError("mirrors: expected at least one address, got none")
-        tensors = [_read_cached(spec, index, addresses) for index in range(len(FILES))]
+        tensors = [_read_cached(spec, index, addresses) for index in range(len(spec.files))]
     train_images, train_labels, test_images, test_labels = tensors
-    train = Split(train_images, train_labels.to(torch.int64))
-    test = Split(test_images, test_labels.to(torch.int64))
+    train = _split(train_images, train_labels - spec.first_label, transposed)
+    test = _split(test_images, test_labels - spec.first_label, transposed)
     return ImageData(spec.name, train, test, spec.classes)
 
 
 def _find_files(spec: IdxSpec, folder: Path, source: str) -> list[Path]:
-    found = [_find_file(folder / spec.name, file) for file in FILES]
+    found = [_find_file(folder / spec.name, file) for file in spec.files]
     # All four from the same place: a half-filled sub-folder is not completed with another set's files.
     if not any(found):
-        found = [_find_file(folder, file) for file in FILES]
-    missing = [file for file, path in zip(FILES, found, strict=True) if path is None]
+        found = [_find_file(folder, file) for file in spec.files]
+    missing = [file for file, path in zip(spec.files, found, strict=True) if path is None]
     if missing:
         raise FileNotFoundError(
             f"{source}: expected the {spec.name} files, gzipped or not, in {folder} or its sub-folder "
@@ -140,7 +258,7 @@ def _find_file(folder: Path, file: str) -> Path | None:
 
 
 def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
-    archive = f"{FILES[index]}.gz"
+    archive = f"{spec.files[index]}.gz"
     path = cache_folder() / spec.name / archive
     if not path.exists():
         urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
@@ -176,8 +294,11 @@ def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
             raise DatasetError(f"{path}: expected {what} of shape {expected} for {spec.name}, got shape {shape}")
 
     tensor, digest = read_idx_and_digest(path, check_shape)
-    if index % 2 and int(tensor.max()) >= len(spec.classes):
-        raise DatasetError(f"{path}: expected labels 0 to {len(spec.classes) - 1}, got {int(tensor.max())}")
+    if index % 2:
+        first, last = spec.first_label, spec.first_label + len(spec.classes) - 1
+        for label in (int(tensor.min()), int(tensor.max())):
+            if not first <= label <= last:
+                raise DatasetError(f"{path}: expected labels {first} to {last}, got {label}")
     if spec.sha256 is not None:
         check_digest(path, digest, spec.sha256[index])
     elif MNIST.sha256 is not None and digest in MNIST.sha256:

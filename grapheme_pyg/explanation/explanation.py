@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from grapheme_pyg.checks import as_int
 from grapheme_pyg.explanation.attribution import METHODS, attribute, frozen_copy
 from grapheme_pyg.explanation.pixels import on_pixels
 from grapheme_pyg.vision import VisionBrain
@@ -87,10 +88,8 @@ def explain(
     """
     if method not in METHODS:
         raise ValueError(f"method: expected one of {METHODS}, got {method!r}")
-    num_classes = len(model.classes)
-    known = isinstance(target, int) and not isinstance(target, bool) and 0 <= target < num_classes
-    if target is not None and not known:
-        raise ValueError(f"target: expected a number in 0…{num_classes - 1}, or None, got {target!r}")
+    if target is not None:
+        target = as_int("target", target, 0, len(model.classes) - 1)
     vision = model.vision
     if vision.mode != "grid" or vision.detections:
         vision = VisionBrain(**(vision.config | {"seg": True}))

@@ -27,7 +27,14 @@ def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> Any:
         name: Of the kernel; see ``module.c``.
         tensors: On the CPU, contiguous and of the dtypes that it expects: it sees addresses alone.
         arguments: Sizes, and what else it takes.
+
+    Raises:
+        ValueError: A tensor is on another device, whose addresses mean nothing here, or is not dense.
     """
+    for position, tensor in enumerate(tensors):
+        if not tensor.is_cpu or tensor.layout != torch.strided:
+            came = f"one of layout {tensor.layout} on {tensor.device}"
+            raise ValueError(f"tensors[{position}] of {name}: expected a dense tensor on the CPU, got {came}")
     return getattr(compiled, name)(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
 
 

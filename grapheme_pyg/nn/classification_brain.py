@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
+from grapheme_pyg.checks import as_int
+from grapheme_pyg.labels import canonical, to_names
+from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.pooling import mean_and_max
 from grapheme_pyg.nn.states import pad_channels
@@ -35,7 +39,7 @@ class ClassificationBrain(nn.Module):
 
     Args:
         in_channels: Width of the states; one number for each kind of chosen nodes, if there are several.
-        classes: Number of classes, or their names.
+        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them.
         embedding_channels: Width of the embedding.
         templates_per_class: Templates of each class.
         template_update: ``"gradient"`` or ``"momentum"``.
@@ -59,7 +63,7 @@ class ClassificationBrain(nn.Module):
     def __init__(
         self,
         in_channels: int | Sequence[int],
-        classes: int | Sequence[str],
+        classes: Any,
         *,
         embedding_channels: int = 64,
         templates_per_class: int = 4,
@@ -68,16 +72,11 @@ class ClassificationBrain(nn.Module):
         template_momentum: float = 0.99,
     ) -> None:
         super().__init__()
-        if isinstance(classes, str) or not isinstance(classes, int | Sequence):
-            raise ValueError(f"classes: expected a positive integer or distinct names, got {classes!r}")
-        names = [str(i) for i in range(classes)] if isinstance(classes, int) else [str(name) for name in classes]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"classes: expected a positive integer or distinct names, got {classes!r}")
-        self.in_channels = [in_channels] if isinstance(in_channels, int) else list(in_channels)
-        sizes = {"embedding_channels": embedding_channels, "templates_per_class": templates_per_class}
-        for name, value in (sizes | {"in_channels": min(self.in_channels, default=0)}).items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {value}")
+        names = to_names(classes)
+        widths = in_channels if isinstance(in_channels, Sequence) else [in_channels]
+        self.in_channels = [as_int("in_channels", width, 1) for width in widths or [0]]
+        embedding_channels = as_int("embedding_channels", embedding_channels, 1)
+        templates_per_class = as_int("templates_per_class", templates_per_class, 1)
         if template_update not in TEMPLATE_UPDATES:
             raise ValueError(f"template_update: expected one of {TEMPLATE_UPDATES}, got {template_update!r}")
         for name, share in (("dropout", dropout), ("template_momentum", template_momentum)):
@@ -110,6 +109,8 @@ class ClassificationBrain(nn.Module):
 
     def pool(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
         """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
+        for rows in states:
+            check_device("states", rows, self)
         # States of a batch without the widest nodes, or without any, come narrower.
         parts = [
             mean_and_max(pad_channels(rows, width), graph, batch_size)
@@ -122,7 +123,8 @@ class ClassificationBrain(nn.Module):
         if self.training and self.dropout > 0:
             # As F.dropout, whose random numbers take three times as long on a CPU.
             pooled = pooled * torch.rand_like(pooled).ge_(self.dropout).div_(1 - self.dropout)
-        embedding: Tensor = self.project(pooled)
+        # Pooled in single precision at least, also where the weights are of half precision.
+        embedding: Tensor = self.project(pooled.to(self.project.weight.dtype))
         return embedding
 
     def template_similarities(self, embedding: Tensor) -> Tensor:
@@ -131,7 +133,8 @@ class ClassificationBrain(nn.Module):
         Never in half precision: bfloat16 tells apart 128 cosines between 0.5 and 1.
         """
         with torch.autocast(embedding.device.type, enabled=False):
-            templates = F.normalize(self.templates, dim=-1)
+            templates = self.templates.to(torch.promote_types(self.templates.dtype, torch.float32))
+            templates = F.normalize(templates, dim=-1)
             directions = F.normalize(embedding.to(templates.dtype), dim=-1)
             return (directions @ templates.flatten(0, 1).t()).view(-1, *templates.shape[:2])
 
@@ -188,7 +191,7 @@ class ClassificationBrain(nn.Module):
 
     def check_new_class(self, name: str) -> Memory:
         """Refuses a name that is taken; returns the memory that new classes need."""
-        if str(name) in self.classes:
+        if canonical(str(name)) in map(canonical, self.classes):
             raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
         if self.memory is None:
             raise ValueError("memory: expected remembered training images, got none; call remember first")

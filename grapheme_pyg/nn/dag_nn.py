@@ -12,7 +12,9 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import EdgeType, OptTensor
 from torch_geometric.utils import segment
 
+from grapheme_pyg.checks import as_int
 from grapheme_pyg.dag import check_integers, check_range
+from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.graph_input import GraphFields, GraphInput
 from grapheme_pyg.nn.joint_norm import JointNorms
 from grapheme_pyg.nn.neighbours import NeighbourTable
@@ -142,6 +144,7 @@ class DagNN(MessagePassing):
         checked: bool = False,
     ) -> Tensor | list[Tensor]:
         """Computes states; see the class for arguments and shapes."""
+        check_device("x", x, self)
         if not checked:
             # An explainer adds a parameter of its own, which is float32.
             dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
@@ -244,8 +247,7 @@ class DagNN(MessagePassing):
 
 
 def _for_each_type(name: str, value: int | Sequence[int], node_types: list[str], *, minimum: int) -> list[int]:
-    values = [value] * len(node_types) if isinstance(value, int) else list(value)
-    if len(values) != len(node_types) or min(values) < minimum:
-        expected = f"one number, or {len(node_types)} of at least {minimum}"
-        raise ValueError(f"{name}: expected {expected}, got {value}")
-    return values
+    values = list(value) if isinstance(value, Sequence) else [value] * len(node_types)
+    if len(values) != len(node_types):
+        raise ValueError(f"{name}: expected one number, or {len(node_types)} of at least {minimum}, got {value}")
+    return [as_int(name, one, minimum) for one in values]

@@ -1,9 +1,10 @@
 """What a typed graph must be before anything indexes with it."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grapheme_pyg.dag import (
     LEVELS,
@@ -91,6 +92,22 @@ def require_tensor(name: str, value: object, device: torch.device | None = None)
     if device is not None and value.device != device:
         raise GraphError(f"{name}: expected device {device}, as of x, got {value.device}")
     return value
+
+
+def check_device(name: str, values: Tensor, module: nn.Module) -> None:
+    """Refuses to compute on another device than that of a module's weights.
+
+    Args:
+        name: Of the tensor.
+        values: What the module is given.
+        module: With all its parts, of which one may have been moved alone.
+
+    Raises:
+        GraphError: Naming both devices.
+    """
+    for weight in chain(module.parameters(), module.buffers()):
+        if weight.device != values.device:
+            raise GraphError(f"{name}: expected device {weight.device}, as of the weights, got {values.device}")
 
 
 def with_precision(name: str, values: object, dtype: torch.dtype) -> Tensor:

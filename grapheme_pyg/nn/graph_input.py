@@ -41,10 +41,13 @@ class GraphFields:
         """Those of PyG's object, None where it has none.
 
         Raises:
-            GraphError: It is no such object.
+            GraphError: It is no such object, or one that knows of itself that its fields contradict each other.
         """
         if not isinstance(data, Data):
             raise GraphError(f"batch: expected a Data or a Batch, got {type(data).__name__}")
+        # Graphs of images know whether what belongs to edges has followed them into another order.
+        if hasattr(data, "check_order"):
+            data.check_order()
         ptr = data.get("ptr")
         num_graphs = ptr.numel() - 1 if isinstance(ptr, Tensor) else None
         names = ("x", "edge_index", "edge_type", "node_type", "level", "edge_attr", "batch")

@@ -130,7 +130,7 @@ class _JointNormReLU(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias, mean, variance)
         ctx.eps, ctx.num_rows, ctx.process_group = eps, num_rows, process_group
         ctx.mark_non_differentiable(mean, variance)
-        if _has_kernel(x, weight):
+        if kernels.takes_norm(x, weight, bias):
             out = kernels.known_norm_relu(x, weight, bias, mean, variance, eps)
         else:
             scale = weight * (variance + eps).rsqrt()
@@ -144,7 +144,7 @@ class _JointNormReLU(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, variance = ctx.saved_tensors
         inverse = (variance + ctx.eps).rsqrt()
-        if _has_kernel(x, weight):
+        if kernels.takes_norm(x, weight, bias):
             # It takes away the means of this process's own rows, so that what remains to be taken is a difference.
             grad_x, grad_weight, grad_bias = kernels.norm_relu_backward(
                 grad_out, x, weight, bias, mean, variance, ctx.eps
@@ -168,16 +168,12 @@ class _JointNormReLU(torch.autograd.Function):
 
 def _moments(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Means and biased variances of rows, ``[channels]`` float64."""
-    if _has_kernel(x, weight):
+    if kernels.takes_norm(x, weight, bias):
         # Normalising by them, in vain, makes one pass more, and is still much faster than PyTorch's own.
         _, mean, variance = kernels.norm_relu(x, weight, bias, eps)
     else:
         variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), 0, correction=0)
     return mean.double(), variance.double()
-
-
-def _has_kernel(x: Tensor, weight: Tensor) -> bool:
-    return kernels.takes_rows(x) and weight.dtype == torch.float32
 
 
 class _WithToken(torch.autograd.Function):

@@ -21,6 +21,11 @@ def usable(x: Tensor, weight: Tensor) -> bool:
     return x.dtype == torch.float32 or x.shape[1] % 2 == 0
 
 
+def takes_norm(x: Tensor, *channels: Tensor) -> bool:
+    """Whether the kernels take such rows with these weights or statistics, ``[channels]`` each."""
+    return takes_rows(x) and all(one.dtype == torch.float32 and one.is_contiguous() for one in channels)
+
+
 def gather_matmul(x: Tensor, rows: Tensor, weight: Tensor) -> Tensor:
     """``out[v] = Σ_r x[rows[v, r] − 1] W_r``, without what has 0 in ``rows``.
 
@@ -102,9 +107,9 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
     """``max(0, batch_norm(x))``, and the means and biased variances that it found.
 
     Args:
-        x: ``[num_rows, channels]``, contiguous, :func:`takes_rows`, at least one row.
-        weight: ``[channels]`` float32.
-        bias: ``[channels]`` float32.
+        x: ``[num_rows, channels]``, contiguous, :func:`takes_norm`, at least one row.
+        weight: ``[channels]`` float32, contiguous.
+        bias: ``[channels]`` float32, contiguous.
         eps: Added to variances.
     """
     out, mean, variance = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
@@ -113,7 +118,7 @@ def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tens
 
 
 def known_norm_relu(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
-    """The same with means and variances that are known, ``[channels]`` float32."""
+    """The same with means and variances that are known, ``[channels]`` float32, contiguous."""
     out = torch.empty_like(x)
     call("known_norm_relu", (x, weight, bias, mean, variance, out), tuple(x.shape), eps, x.dtype == torch.bfloat16)
     return out
@@ -198,7 +203,7 @@ def mean_and_max(x: Tensor, first: Tensor) -> Tensor:
         x: ``[num_rows, channels]``, contiguous, :func:`takes_rows`.
         first: ``[num_runs + 1]`` int64, the first row of each run, and the number of rows.
     """
-    out = torch.empty(first.numel() - 1, 2 * x.shape[1])
+    out = torch.empty(first.numel() - 1, 2 * x.shape[1], dtype=torch.float32)
     sizes = (out.shape[0], x.shape[1])
     call("mean_and_max", (x, first, out), sizes, x.dtype == torch.bfloat16)
     return out

@@ -56,13 +56,13 @@ class Memory(nn.Module):
 
     def __init__(self, channels: int, num_keys: int = 0, num_added: int = 0) -> None:
         super().__init__()
-        self.register_buffer("center", torch.zeros(channels))
-        self.register_buffer("whitening", torch.eye(channels))
+        self.register_buffer("center", torch.zeros(channels, dtype=torch.float32))
+        self.register_buffer("whitening", torch.eye(channels, dtype=torch.float32))
         # Cosines to three digits are all that is asked of them, and there are many.
         self.register_buffer("keys", torch.zeros(num_keys, channels, dtype=torch.float16))
         self.register_buffer("added", torch.zeros(num_keys, dtype=torch.int64))
-        self.register_buffer("offsets", torch.zeros(num_added))
-        self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan))
+        self.register_buffer("offsets", torch.zeros(num_added, dtype=torch.float32))
+        self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan, dtype=torch.float32))
 
     # Half precision, which a model may be put into, would blur what is compared; double would quadruple the keys.
     # All of `to`, `half`, `double` and `cuda` go through this method.
@@ -134,7 +134,7 @@ class Memory(nn.Module):
     @torch.no_grad()
     def calibrate(self, pooled: Tensor) -> None:
         """Learns how familiar known images are, from some that were not remembered: ``[num_images, channels]``."""
-        at = torch.linspace(0, 1, QUANTILES, device=pooled.device)
+        at = torch.linspace(0, 1, QUANTILES, dtype=torch.float32, device=pooled.device)
         self.quantiles = torch.quantile(self.familiarity(pooled), at)
 
     def threshold(self, reject: float) -> Tensor:
@@ -149,7 +149,8 @@ class Memory(nn.Module):
         # Old examples, each compared with all others: the nearest to each is itself.
         old = (self.added < 0).nonzero().flatten()
         old_keys = self.keys[old].float()
-        some = old[torch.linspace(0, old.numel() - 1, min(old.numel(), MEASURED), device=old.device).long()]
+        last, number_of_old = old.numel() - 1, min(old.numel(), MEASURED)
+        some = old[torch.linspace(0, last, number_of_old, dtype=torch.float32, device=old.device).long()]
         gains = []
         for rows in some.split(ROWS_AT_ONCE):
             keys = self.keys[rows].float()

@@ -40,6 +40,8 @@ class GroupedBatchNormReLU(nn.Module):
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
         self._seen: list[tuple[int, Tensor, Tensor]] = []
+        # The running statistics that the last sweep in training started with.
+        self._before: tuple[Tensor, Tensor] | None = None
 
     def reset_parameters(self) -> None:
         """Makes the affine map the identity and forgets the running statistics."""
@@ -54,9 +56,9 @@ class GroupedBatchNormReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalises one group, and makes negative results zero."""
-        has_kernel = kernels.takes_rows(x) and self.weight.dtype == torch.float32
+        statistics = (self.running_mean, self.running_var)
+        has_kernel = kernels.takes_norm(x, self.weight, self.bias, *statistics)
         if not self.training:
-            statistics = (self.running_mean, self.running_var)
             if has_kernel and not torch.is_grad_enabled():
                 return kernels.known_norm_relu(x.contiguous(), self.weight, self.bias, *statistics, self.eps)
             return F.relu_(F.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps))
@@ -74,8 +76,11 @@ class GroupedBatchNormReLU(nn.Module):
 
     def by_running_statistics(self, x: Tensor) -> Tensor:
         """Normalises a group that is too small for statistics of its own, and makes negative results zero."""
-        # Copies, because the backward pass reads what `update` is about to change.
-        mean, variance = self.running_mean.clone(), self.running_var.clone()
+        if _computes_again() and self._before is not None:
+            mean, variance = self._before
+        else:
+            # Copies, because the backward pass reads what `update` is about to change.
+            mean, variance = self.running_mean.clone(), self.running_var.clone()
         return F.relu_(F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps))
 
     def see(self, num_rows: int, mean: Tensor, variance: Tensor) -> None:
@@ -90,14 +95,15 @@ class GroupedBatchNormReLU(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves the running statistics by what the groups of the sweep have shown."""
-        if not self._seen:
+        """Moves the running statistics by what the groups of the sweep have shown; once, if it is computed again."""
+        if not self._seen or _computes_again():
             return
+        self._before = self.running_mean.clone(), self.running_var.clone()
         total = sum(count for count, _, _ in self._seen)
         if len(self._seen) == 1:
             _, mean, variance = self._seen.pop()
         else:
-            shares = torch.tensor([count / total for count, _, _ in self._seen]).to(self.running_mean)[:, None]
+            shares = self.running_mean.new_tensor([count / total for count, _, _ in self._seen])[:, None]
             means = torch.stack([mean for _, mean, _ in self._seen])
             variances = torch.stack([variance for _, _, variance in self._seen])
             self._seen.clear()
@@ -110,6 +116,14 @@ class GroupedBatchNormReLU(nn.Module):
     def extra_repr(self) -> str:
         """What ``repr`` shows."""
         return f"{self.weight.numel()}, eps={self.eps}, momentum={self.momentum}"
+
+
+def _computes_again() -> bool:
+    """Whether this is part of a backward pass: gradient checkpointing computes there what it has not kept.
+
+    The second time has to come to the same result as the first, or gradients are those of another function.
+    """
+    return torch._C._current_graph_task_id() != -1
 
 
 class _NormReLU(torch.autograd.Function):

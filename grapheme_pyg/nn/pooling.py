@@ -60,9 +60,11 @@ class _MeanAndMax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, None, None]:
-        if len(ctx.saved_tensors) == 3:
-            return kernels.mean_and_max_backward(grad_out, *ctx.saved_tensors), None, None
-        states, graph, count, maximum = ctx.saved_tensors
+        # Once only: gradient checkpointing computes them when they are asked for, and then lets go of them.
+        saved = ctx.saved_tensors
+        if len(saved) == 3:
+            return kernels.mean_and_max_backward(grad_out, *saved), None, None
+        states, graph, count, maximum = saved
         grad_mean, grad_max = grad_out.chunk(2, dim=1)
         is_max = (states == maximum.index_select(0, graph)).to(grad_out.dtype)
         holders = torch.zeros_like(maximum).index_add_(0, graph, is_max).clamp_(min=1)

@@ -1,6 +1,7 @@
 """Readout: which nodes of a graph are pooled."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from grapheme_pyg.dag import check_integers, check_range, sinks
 from grapheme_pyg.native import available
 from grapheme_pyg.nn import kernels
+from grapheme_pyg.nn.graph_checks import check_device
 
 READOUTS = ("levels", "sinks")
 
@@ -43,8 +45,14 @@ class Readout(nn.Module):
         self.register_buffer("kind", torch.tensor(node_kinds), persistent=False)
         self.register_buffer("read", torch.tensor(read), persistent=False)
 
+    # Module.type would turn these integers into numbers of another kind, too.
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        nn.Module._apply(self, lambda tensor: fn(tensor).to(tensor.dtype), recurse)
+        return self
+
     def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:
         """The nodes to pool; see the class for shapes."""
+        check_device("edge_index", edge_index, self)
         if self.method == "sinks" or node_type is None:
             return [sinks(edge_index, num_nodes)]
         check_integers("node_type", node_type, (num_nodes,))

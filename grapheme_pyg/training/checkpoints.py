@@ -127,8 +127,24 @@ def check_same_run(path: Path, checkpoint: dict[str, Any], expected: dict[str, A
             if part == "settings" and name in FREE_SETTINGS:
                 continue
             want, got = values.get(name), found.get(name)
-            if _plain(want) != _plain(got):
+            if part == "data":
+                if name in found:  # older runs do not say as much
+                    _check_data(path, name, want, got)
+            elif _plain(want) != _plain(got):
                 raise CheckpointError(f"{path}: expected a run with {part}.{name} = {want!r}, got {got!r}")
+
+
+def _check_data(path: Path, name: str, want: Any, got: Any) -> None:
+    """Refuses the checkpoint of a run on other images, and says what to do."""
+    if want == got:
+        return
+    change = "other images"
+    if name == "images":
+        change = f"{abs(want - got):,} images {'fewer' if want < got else 'more'}"
+    raise CheckpointError(
+        f"{path}: expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: bring them back to what "
+        "they were when it was started, or start anew in another run_dir"
+    )
 
 
 def _plain(value: Any) -> Any:

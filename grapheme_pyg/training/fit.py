@@ -1,14 +1,16 @@
 """Training on images and labels."""
 
 import logging
+import os
 import signal
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,9 +20,11 @@ from torch import Tensor
 
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets.epoch_batches import EpochBatches
-from grapheme_pyg.datasets.image_data import Split
-from grapheme_pyg.datasets.image_graphs import EpochSampler, labelled_images
+from grapheme_pyg.datasets.image_files import ImageFiles
+from grapheme_pyg.datasets.image_graphs import EpochSampler, LabelledImages, labelled_images
+from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.on_images import NEARLY_ALL, NODES_AT_ONCE
 from grapheme_pyg.training.averaging import MovingAverage
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, DurableCheckpoints, check_same_run, newest_checkpoint
 from grapheme_pyg.training.interrupts import Interrupted, Interrupts
@@ -32,18 +36,25 @@ from grapheme_pyg.training.reporting import EpochReport
 from grapheme_pyg.training.saving import Saving
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.training.watching import ClassCounts, warn_of_lost_classes
+from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.vision.pixels import PIXELS_AT_ONCE, in_batches
+
+if TYPE_CHECKING:
+    from grapheme_pyg.vision.pixels import Images
 
 METRICS = "metrics.csv"
 # Without gradients there is room for more graphs at once.
 VALIDATION_BATCH = 256
+# Images whose graphs are made before training, to see whether they are as they should be.
+LOOKED_AT = 32
 
 
 def fit(
     model: ImageClassificationModel,
-    images: Tensor | Sequence[Tensor],
-    labels: Tensor,
+    images: "Images",
+    labels: Any,
     *,
-    validation: Split | tuple[Tensor | Sequence[Tensor], Tensor] | None = None,
+    validation: "tuple[Images, Any] | None" = None,
     settings: TrainingSettings | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
@@ -56,14 +67,19 @@ def fit(
     arguments and gets the same weights, which are those that one process would get, up to rounding. The first writes
     all files; see :class:`grapheme_pyg.training.processes.Processes`.
 
+    Before the first epoch the graphs of some images are made: :class:`grapheme_pyg.errors.ImageWarning` says if nearly
+    all have a single node, as of blank images. Large images make mini-batches that are trained on in parts, of at most
+    2²⁰ pixels and nodes, whose gradients are added up; batch statistics are then those of a part.
+
     At the end :class:`grapheme_pyg.errors.TrainingWarning` names classes of which the last validation recognised no
     image, and different classes of which a template has become the same: cosine above 1 − 10⁻⁶.
 
     Args:
         model: The model; left in evaluation mode and in the precision in which it came.
-        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``; or a sequence of images of any sizes, which may be files; see
-            :class:`grapheme_pyg.datasets.ImageSequenceDataset`.
-        labels: ``[N]`` int64, in [0, num_classes).
+        images: As :meth:`grapheme_pyg.VisionBrain.batch` takes them; a sequence may read them when they are asked for,
+            as :class:`grapheme_pyg.datasets.ImageFiles` does.
+        labels: ``[N]``, integers in [0, num_classes) or names of classes, as :func:`grapheme_pyg.labels.to_labels`
+            takes them.
         validation: Images and labels for the accuracy after each epoch.
         settings: How to train; the defaults if None.
         run_dir: Where to write ``metrics.csv`` after each epoch, and ``checkpoints/last.ckpt`` and ``previous.ckpt``
@@ -88,6 +104,9 @@ def fit(
         KeyboardInterrupt: SIGINT came; the step was finished and saved.
         SystemExit: SIGTERM came; the same, with exit code 143.
     """
+    if (dtype := model.classifier.templates.dtype) not in (torch.float32, torch.float64):
+        expected = 'weights in float32 or float64 (TrainingSettings(precision="bf16-mixed") trains in half precision)'
+        raise ValueError(f"model: expected {expected}, got {dtype}")
     settings = settings or TrainingSettings()
     if added := model.classifier.added_classes:
         raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
@@ -96,12 +115,12 @@ def fit(
         raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
     if "classifier" in settings.freeze and not bool(model.classifier.templates.any()):
         raise ValueError("freeze: expected a classifier with templates, got one whose templates are unset")
-    training = labelled_images(images, labels, augment=augment, seed=settings.seed)
-    held_out = labelled_images(*validation) if validation else None
-    for name, dataset in (("labels", training), ("validation", held_out or training)):
-        low, high, num_classes = int(dataset.labels.min()), int(dataset.labels.max()), model.classifier.num_classes
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"{name}: expected classes in [0, {num_classes}), got {low}…{high}")
+    kinds: dict[str, Any] = {"classes": model.classes, "in_channels": model.vision.in_channels}
+    training = labelled_images(images, labels, augment=augment, seed=settings.seed, **kinds)
+    held_out = labelled_images(*validation, name="validation", **kinds) if validation else None
+    at_once = _look_at(training, model.vision)
+    settings = _in_parts(settings.for_images(len(training)), at_once, verbose=verbose)
+    assert settings.batch_size is not None, "for_images: expected to have set it"
     folder = None if run_dir is None else Path(run_dir)
     for name, wanted in (("tensorboard", tensorboard), ("resume", resume)):
         if wanted and folder is None:
@@ -114,11 +133,10 @@ def fit(
         "settings": asdict(settings),
         "model": model.config,
         "vision": model.vision.config,
-        "data": _describe_data(images, training.labels),
+        "data": _describe_data(training),
     }
     processes = Processes.of_environment()
     cuda = settings.device != "cpu" and torch.cuda.is_available()
-    dtype = model.classifier.templates.dtype
     with met(processes, cuda=cuda, patience=settings.patience), ExitStack() as stack:
         check_same(processes, described | {"run": {"saved": folder is not None, "validation": len(held_out or ())}})
         found = newest_checkpoint(folder) if resume and folder is not None and processes.writes else None
@@ -134,7 +152,9 @@ def fit(
         if found is not None:
             # Lightning starts the workers of a resumed epoch before it says which epoch that is.
             batches.go_on(*_position(found[1]))
-        in_order = EpochBatches(range(len(held_out or ())), max(settings.batch_size, VALIDATION_BATCH), **share)
+        in_order = EpochBatches(
+            range(len(held_out or ())), min(at_once, max(settings.batch_size, VALIDATION_BATCH)), **share
+        )
         interrupts = Interrupts()
         table = folder / METRICS if folder is not None and processes.writes else None
         report = EpochReport(table, batches, verbose=verbose and processes.writes)
@@ -188,10 +208,45 @@ def fit(
     return report.metrics
 
 
-def _describe_data(images: Tensor | Sequence[Tensor], labels: Tensor) -> dict[str, Any]:
-    described = {"images": len(images), "labels_crc32": zlib.crc32(labels.numpy().data)}
-    if isinstance(images, Tensor):  # others may be files, and would all have to be read
-        described["pixels_crc32"] = zlib.crc32(images.contiguous().numpy().data)
+def _look_at(training: LabelledImages, vision: VisionBrain) -> int:
+    """How many images of a set may be computed with at a time, by the graphs of some of them.
+
+    Warns if nearly all of these graphs have a single node.
+    """
+    some = torch.linspace(0, len(training) - 1, min(len(training), LOOKED_AT)).long().unique().tolist()
+    skip = getattr(training.images, "on_error", "raise") == "skip"
+    pixels, nodes = 1, [1]
+    for _, images in in_batches(
+        training.images, vision.in_channels, LOOKED_AT, count=len(training), size=vision.resize, skip=skip, some=some
+    ):
+        pixels = max(pixels, *(image[0].numel() for image in images))
+        nodes += vision.batch(list(images)).ptr.diff().tolist()
+    blank = sum(count == 1 for count in nodes[1:])
+    if blank >= NEARLY_ALL * len(nodes[1:]):
+        message = f"images: expected contrast in them, got {blank} of {len(nodes) - 1} whose graphs have a single node"
+        warnings.warn(f"{message}, which is what blank images have", ImageWarning, stacklevel=3)
+    return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // max(nodes)))
+
+
+def _in_parts(settings: TrainingSettings, at_once: int, *, verbose: bool) -> TrainingSettings:
+    """Settings whose mini-batches come in as many parts as it takes for a part to have ``at_once`` images at most."""
+    assert settings.batch_size is not None, "for_images: expected to have set it"
+    parts = ceil(settings.batch_size / at_once)
+    if parts == 1:
+        return settings
+    size = ceil(settings.batch_size / parts)
+    if verbose:
+        print(f"images are large: {size} are trained on at a time, and each step adds up {parts} times as many")
+    return replace(settings, batch_size=size, accumulate=settings.accumulate * parts)
+
+
+def _describe_data(training: LabelledImages) -> dict[str, Any]:
+    described = {"images": len(training), "labels_crc32": zlib.crc32(training.labels.numpy().data)}
+    if isinstance(training.images, Tensor):  # others may be files, and would all have to be read
+        described["pixels_crc32"] = zlib.crc32(training.images.contiguous().numpy().data)
+    if isinstance(training.images, ImageFiles):
+        names = "\n".join(f"{path.parent.name}/{path.name}" for path in training.images.paths)
+        described["names_crc32"] = zlib.crc32(os.fsencode(names))
     return described
 
 

@@ -67,7 +67,8 @@ class ClassifierTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""
-        classifier = self.model.classifier
+        classifier, batch_size = self.model.classifier, self.settings.batch_size
+        assert batch_size is not None, "settings: expected those for a number of images"
         pooled = self.model.pool(batch)
         if classifier.template_update == "momentum" and "classifier" not in self.settings.freeze:
             with torch.no_grad():
@@ -75,12 +76,12 @@ class ClassifierTraining(pl.LightningModule):
             self._labels.append(batch.y)
             if (several := self.trainer.world_size) > 1:
                 # Process r has the samples r, r + world_size, … of each batch.
-                first = batch_idx % self.settings.accumulate * self.settings.batch_size + self.global_rank
+                first = batch_idx % self.settings.accumulate * batch_size + self.global_rank
                 self._positions.append(first + several * torch.arange(batch.num_graphs, device=self.device))
         losses = self._losses(classifier.similarities(pooled), batch.y)
         self._finite.add(losses.detach())
         # Processes take the mean of their gradients, of which the sum is wanted.
-        return losses.sum() * self.trainer.world_size / self.settings.batch_size
+        return losses.sum() * self.trainer.world_size / batch_size
 
     def configure_gradient_clipping(self, optimizer: Optimizer, *args: Any, **kwargs: Any) -> None:
         """Looks whether the step is finite, and clips its gradient."""

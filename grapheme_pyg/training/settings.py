@@ -1,7 +1,9 @@
 """How to train, as plain values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
+
+from grapheme_pyg.checks import as_float, as_int
 
 Precision = Literal["32-true", "bf16-mixed", "64-true"]
 Loader = Literal["images", "pyg"]
@@ -13,6 +15,8 @@ Nonfinite = Literal["stop", "skip"]
 PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
 OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE = get_args(Nonfinite)
+# Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more.
+SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), (11, 128)
 
 
 @dataclass(frozen=True)
@@ -20,8 +24,9 @@ class TrainingSettings:
     """How to train; plain values, which a checkpoint stores.
 
     Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images in a mini-batch, of all processes together.
+        epochs: Passes over the training images; None for 11, or 40 if there are fewer than 10,000 images.
+        batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
+            10,000 images.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
         loss: ``"cross_entropy"`` of the tempered similarities, or ``"structural"``, which has no softmax; see
             :func:`grapheme_pyg.training.losses.structural_losses`. With templates that learn by momentum it learns
@@ -52,8 +57,8 @@ class TrainingSettings:
         ValueError: A value is out of its range.
     """
 
-    epochs: int = 11
-    batch_size: int = 128
+    epochs: int | None = None
+    batch_size: int | None = None
     accumulate: int = 1
     loss: Loss = "cross_entropy"
     optimizer: Optimizer = "muon"
@@ -76,26 +81,24 @@ class TrainingSettings:
     patience: float = 45.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: expected a positive integer, got {value!r}")
-        for name in ("num_workers", "seed", "checkpoint_every"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise ValueError(f"{name}: expected a non-negative integer, got {value!r}")
+        for name, minimum in (("epochs", 1), ("batch_size", 1)):
+            if getattr(self, name) is not None:
+                self._set(name, as_int(name, getattr(self, name), minimum))
+        for name, minimum in (("accumulate", 1), ("num_workers", 0), ("seed", 0), ("checkpoint_every", 0)):
+            self._set(name, as_int(name, getattr(self, name), minimum))
         # Written so that NaN is out of range.
         for name in ("lr", "kernel_lr", "patience"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)!r}")
+            self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))
         for name in ("weight_decay", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected a non-negative number, got {getattr(self, name)!r}")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing: expected a number in [0, 1), got {self.label_smoothing!r}")
+            self._set(name, as_float(name, getattr(self, name), lambda value: value >= 0, "a non-negative number"))
+        self._set(
+            "label_smoothing",
+            as_float("label_smoothing", self.label_smoothing, lambda value: 0 <= value < 1, "a number in [0, 1)"),
+        )
         for name in ("averaging", "flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a number in [0, 1], got {getattr(self, name)!r}")
+            self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
+        if not isinstance(self.augment, bool):
+            raise ValueError(f"augment: expected True or False, got {self.augment!r}")
         if self.loss == "structural" and self.label_smoothing > 0:
             raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         for name, choices in (
@@ -110,3 +113,11 @@ class TrainingSettings:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
         if not isinstance(self.freeze, tuple) or not set(self.freeze) < set(PARTS):
             raise ValueError(f"freeze: expected a tuple of some of {PARTS}, not all, got {self.freeze!r}")
+
+    def _set(self, name: str, value: float) -> None:
+        object.__setattr__(self, name, value)
+
+    def for_images(self, count: int) -> "TrainingSettings":
+        """The same settings, with epochs and a batch size that suit a number of images where none were given."""
+        epochs, batch_size = OF_SMALL if count < SMALL else OF_LARGE
+        return replace(self, epochs=self.epochs or epochs, batch_size=self.batch_size or batch_size)

@@ -69,7 +69,7 @@ def offsets(centre: Tensor, edge_index: Tensor, size: tuple[int, int]) -> Tensor
     Returns:
         float32 ``[num_edges, 3]``.
     """
-    measured = torch.empty(edge_index.shape[1], 3)
+    measured = torch.empty(edge_index.shape[1], 3, dtype=torch.float32)
     # Some at a time, as float64 on the way takes several times the memory of what is kept.
     for (source, target), out in zip(edge_index.split(EDGES, dim=1), measured.split(EDGES), strict=True):
         offset = (centre[source] - centre[target]) / max(size)

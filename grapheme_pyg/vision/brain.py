@@ -1,6 +1,5 @@
 """VisionBrain: images → directed acyclic graphs, by signal processing alone."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,10 @@ from torch_geometric.data import Batch
 from torch_geometric.transforms import BaseTransform
 from torch_geometric.typing import EdgeType
 
+from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision.assemble import assemble
 from grapheme_pyg.vision.blob import BlobFinder
-from grapheme_pyg.vision.checks import check, is_int
+from grapheme_pyg.vision.checks import check, is_int, plain
 from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.grid import GridFinder
@@ -21,7 +21,7 @@ from grapheme_pyg.vision.hybrid import HybridFinder
 from grapheme_pyg.vision.image_graph import ImageGraph
 from grapheme_pyg.vision.lattice import Lattice, restrict
 from grapheme_pyg.vision.lattice_cache import LatticeCache
-from grapheme_pyg.vision.pixels import resized, to_pixel_batch, to_pixels
+from grapheme_pyg.vision.pixels import resized, to_pixel_batch, to_pixels, warn_if_dark
 from grapheme_pyg.vision.superpixel import SuperpixelFinder
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
 
@@ -53,6 +53,8 @@ class VisionBrain(BaseTransform):
       Options: :class:`grapheme_pyg.vision.superpixel.SuperpixelFinder`.
     - ``"hybrid"``: a grid and blobs of the same image, each cell part of the smallest blob that contains its centre.
       Options: those of both.
+
+    Two brains are equal, and have the same hash, if they are of one type and have the same settings.
 
     Args:
         mode: How entities are found.
@@ -92,6 +94,8 @@ class VisionBrain(BaseTransform):
         detections: bool = False,
         **options: Any,
     ) -> None:
+        in_channels, resize = plain(in_channels), plain(resize)
+        options = {name: plain(value) for name, value in options.items()}
         check("mode", mode, mode in FINDERS, f"one of {tuple(FINDERS)}")
         check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
         if edge_attr is None:
@@ -173,7 +177,8 @@ class VisionBrain(BaseTransform):
 
         Args:
             image: A PIL image of any mode, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[H, W]`` or
-                ``[C, H, W]`` with C = 1 or 3; uint8, or float in [0, 1].
+                ``[C, H, W]`` with C = 1 or 3; uint8, float in [0, 1], or bool. Levels that end far below white are
+                warned of.
 
         Returns:
             The graph. The same image gives the same graph, bit for bit, alone or in a batch.
@@ -182,16 +187,19 @@ class VisionBrain(BaseTransform):
             ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
                 that is broken or too large.
         """
-        graph: ImageGraph = self._build(to_pixels(image, self.in_channels)[None])[0]
+        pixels = to_pixels(image, self.in_channels)
+        warn_if_dark([pixels])
+        graph: ImageGraph = self._build(pixels[None])[0]
         return graph
 
-    def batch(self, images: "Images", y: Tensor | Sequence[int] | None = None) -> Batch:
+    def batch(self, images: "Images", y: Any = None) -> Batch:
         """The graphs of many images at once, vectorised over images of one size.
 
         Args:
             images: A tensor ``[N, H, W]`` or ``[N, C, H, W]``, an array ``[N, H, W]`` or ``[N, H, W, C]``, or a
-                sequence of images of any sizes as :meth:`forward` takes them.
-            y: Classes, ``[N]`` int64.
+                sequence of images of any sizes as :meth:`forward` takes them. What may be one image in colour as well
+                as several grey ones is refused, unless ``y`` says how many there are.
+            y: Classes, ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
 
         Returns:
             What ``Batch.from_data_list([brain(image) for image in images])`` gives.
@@ -200,12 +208,15 @@ class VisionBrain(BaseTransform):
             ImageError: As :meth:`forward`; the message names the position of the image.
             ValueError: There are no images, or not as many classes.
         """
-        runs = to_pixel_batch(images, self.in_channels)
+        if y is not None:
+            y = to_labels(y, name="y")
+        runs = to_pixel_batch(images, self.in_channels, count=None if y is None else len(y))
+        warn_if_dark(runs)
         num_images = sum(run.shape[0] for run in runs)
         if num_images == 0:
             raise ValueError("images: expected at least one image, got none")
-        if y is not None:
-            y = _to_classes(y, num_images)
+        if y is not None and len(y) != num_images:
+            raise ValueError(f"y: expected {num_images} classes, one for each image, got {len(y)}")
         if len(runs) == 1:
             batch = self._build(runs[0], y)
         else:
@@ -249,18 +260,14 @@ class VisionBrain(BaseTransform):
     def _lattice(self, height: int, width: int) -> Lattice:
         return self._lattices.get(height, width)
 
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.config == self.config
+
+    def __hash__(self) -> int:
+        # Not of ``repr``: 10 and 10.0 are equal.
+        settings = (tuple(value) if isinstance(value, list) else value for value in self.config.values())
+        return hash((type(self), *settings))
+
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
         return f"{type(self).__name__}({arguments})"
-
-
-def _to_classes(y: Tensor | Sequence[int], num_images: int) -> Tensor:
-    """A copy, as PyG's collation makes one."""
-    expected = f"y: expected an int64 tensor of shape [{num_images}]"
-    try:
-        classes = y.clone() if isinstance(y, Tensor) else torch.tensor(y)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{expected}, got {y!r}") from error
-    if classes.dtype != torch.int64 or classes.shape != (num_images,):
-        raise ValueError(f"{expected}, got {classes.dtype} of shape {list(classes.shape)}")
-    return classes

@@ -1,6 +1,9 @@
 """Checks of settings."""
 
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 # Contrast that counts unless another is asked for, in levels of 0…255, by the number of channels: pictures in colour
 # have softer edges than ink.
@@ -20,6 +23,13 @@ def check(name: str, value: object, valid: bool, expected: str) -> None:
 def is_int(value: object, minimum: int) -> bool:
     """Whether a value is an integer, not a bool, and not below the minimum."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+
+def plain(value: Any) -> Any:
+    """A setting whose numbers are NumPy's, with Python's own: those that JSON has."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
 def check_rounds(rounds: object) -> None:

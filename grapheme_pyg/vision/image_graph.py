@@ -1,11 +1,18 @@
 """The graph of one image: a PyG ``Data`` that knows which fields belong to nodes and which to edges."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.data.storage import GlobalStorage
+from torch_geometric.utils import scatter, select
+
+from grapheme_pyg.dag import check_shapes
+from grapheme_pyg.errors import GraphError
 
 NODE_FIELDS = frozenset({"x", "pos", "node_type", "level", "batch"})
 EDGE_FIELDS = frozenset({"edge_index", "edge_type", "edge_attr"})
@@ -13,7 +20,90 @@ GRAPH_FIELDS = frozenset({"y", "image_size", "seg", "ptr"})
 
 
 class _ImageGraphStorage(GlobalStorage):
-    """PyG guesses by length, and so files ``y`` under the nodes of a graph that has one node."""
+    """Knows which fields belong together.
+
+    PyG guesses by length, and so files ``y`` under the nodes of a graph that has one node. And some of it sorts
+    ``edge_index`` without ``edge_type``: :class:`torch_geometric.transforms.RemoveDuplicatedEdges`.
+    """
+
+    # Fields of edges whose order is that of an earlier edge_index, with the wrong edges that they make.
+    _left_behind: Mapping[str, list[Tensor]] = MappingProxyType({})
+    # What they were before they were put in another order, which edge_index may be about to follow.
+    _replaced: Mapping[str, Tensor] = MappingProxyType({})
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        before = self.get(key)
+        super().__setitem__(key, value)
+        if key in EDGE_FIELDS and _has_changed(before, value):
+            if key == "edge_index" and value.dim() == 2:
+                self._compare_order(before, value)
+            elif key in self._left_behind:
+                if not _are_same(_sorted_edges(self.get("edge_index"), value), self._left_behind[key]):
+                    self._left_behind = {name: rows for name, rows in self._left_behind.items() if name != key}
+            else:
+                self._replaced = {**self._replaced, key: before}
+
+    def _compare_order(self, before: Tensor, now: Tensor) -> None:
+        """Notes which fields belong to the same edges in another order."""
+        replaced, self._replaced = self._replaced, {}
+        if not _are_same(_sorted_edges(before), _sorted_edges(now)):
+            return
+        for key in ("edge_type", "edge_attr"):
+            value = self.get(key)
+            rows = _sorted_edges(now, value)
+            if rows and not any(_are_same(rows, _sorted_edges(before, one)) for one in (value, replaced.get(key))):
+                self._left_behind = {key: rows, **self._left_behind}
+
+    def check_order(self) -> None:
+        """Refuses edges whose types belong to other edges."""
+        if self._left_behind:
+            name = max(self._left_behind)
+            raise GraphError(
+                f"{name}: expected the order of edge_index, got that of an earlier edge_index, whose edges something "
+                f"has put in another order without {name}; graph.coalesce() sorts both"
+            )
+
+    def coalesce(self, reduce: str = "mean") -> Self:
+        """Sorts edges by source, target and type, and merges those that agree in all three."""
+        if "edge_index" not in self or "edge_type" not in self:
+            super().coalesce(reduce)
+            return self
+        self.check_order()
+        check_shapes(self.edge_index, self.edge_type, {}, 0)
+        order, is_first = self._by_source_target_type()
+        group, first = is_first.cumsum(0) - 1, order[is_first]
+        merged = {}
+        for key in self.edge_attrs():
+            value, dim = self[key], self._parent().__cat_dim__(key, self[key], self)
+            if isinstance(value, Tensor) and value.is_floating_point():
+                merged[key] = scatter(select(value, order, dim), group, dim, first.numel(), reduce)
+            else:
+                merged[key] = select(value, first, dim)
+        slices = self.__dict__.get("_slice_dict")
+        if slices is not None:
+            counts = slices["edge_index"].diff()
+            graph = torch.arange(counts.numel()).repeat_interleave(counts)[first.cpu()]
+            now = F.pad(torch.bincount(graph, minlength=counts.numel()).cumsum(0), (1, 0))
+            self._slice_dict = slices | {key: now for key in merged if key in slices}
+        for key, value in merged.items():
+            super().__setitem__(key, value)
+        self._replaced = {}
+        return self
+
+    def is_coalesced(self) -> bool:
+        """Whether :meth:`coalesce` would change nothing."""
+        if "edge_index" not in self or "edge_type" not in self:
+            return bool(super().is_coalesced())
+        order, is_first = self._by_source_target_type()
+        return bool(is_first.all()) and torch.equal(order, torch.arange(order.numel(), device=order.device))
+
+    def _by_source_target_type(self) -> tuple[Tensor, Tensor]:
+        """Positions of the edges in order, and which of them is the first of its source, target and type."""
+        rows = torch.cat([self.edge_index, self.edge_type[None]])
+        order = _lexical_order([*rows])
+        is_first = torch.ones_like(order, dtype=torch.bool)
+        is_first[1:] = (rows[:, order[1:]] != rows[:, order[:-1]]).any(0)
+        return order, is_first
 
     def is_node_attr(self, key: str) -> bool:
         if key in EDGE_FIELDS or key in GRAPH_FIELDS:
@@ -30,7 +120,10 @@ class ImageGraph(Data):
     """A directed acyclic graph made from one image.
 
     A :class:`torch_geometric.data.Data` in every respect, except that the fields below are filed by name
-    and not by length, so that graphs of one node or one edge survive ``to_heterogeneous`` and transforms.
+    and not by length, so that graphs of one node or one edge survive ``to_heterogeneous`` and transforms; and
+    that edges have types: ``coalesce`` sorts them by source, target and type, and merges only those that agree in all
+    three, with the mean of their attributes. Where something else puts ``edge_index`` in another order and leaves
+    ``edge_type`` or ``edge_attr`` as it was, models and batches refuse the graph.
 
     Shapes:
         - **x**: ``[num_nodes, num_features]`` float32, signal features, zero-padded to one width
@@ -51,6 +144,58 @@ class ImageGraph(Data):
         super().__init__(*args, **kwargs)
         guessing = self.__dict__["_store"]
         self.__dict__["_store"] = _ImageGraphStorage(guessing._mapping, _parent=self)
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if key == "edge_index":
+            self.check_order()
+        return super().__inc__(key, value, *args, **kwargs)
+
+    def stores_as(self, data: Data) -> Self:
+        """Takes over what another graph knows of its order; PyG calls this on batches, and on their single graphs."""
+        if left_behind := getattr(data._store, "_left_behind", None):
+            self._store._left_behind = left_behind
+        return self
+
+    def check_order(self) -> None:
+        """Refuses a graph of which ``edge_index`` was put in another order, but not what belongs to its edges.
+
+        Raises:
+            GraphError: Naming the field that has kept its order.
+        """
+        self._store.check_order()
+
+
+def _has_changed(before: object, now: object) -> bool:
+    """Whether a tensor has taken the place of another one of its kind, with other values; False if they have none."""
+    if before is now or not isinstance(before, Tensor) or not isinstance(now, Tensor):
+        return False
+    kinds = [(one.device, one.layout, one.shape) for one in (before, now)]
+    if kinds[0] != kinds[1] or before.is_meta or before.layout != torch.strided:
+        return False
+    return not torch.equal(before, now)
+
+
+def _sorted_edges(edge_index: Tensor, *values: Any) -> list[Tensor]:
+    """Sources, targets and columns of values in an order that only these decide; empty if values are not of edges."""
+    rows = [*edge_index]
+    for value in values:
+        if not isinstance(value, Tensor) or value.device != edge_index.device or value.shape[:1] != rows[0].shape:
+            return []
+        rows.extend(value.reshape(value.shape[0], -1).t())
+    order = _lexical_order(rows)
+    return [row[order] for row in rows]
+
+
+def _are_same(rows: list[Tensor], others: list[Tensor]) -> bool:
+    return len(rows) == len(others) and all(torch.equal(a.cpu(), b.cpu()) for a, b in zip(rows, others, strict=True))
+
+
+def _lexical_order(rows: Sequence[Tensor]) -> Tensor:
+    """Positions, ascending by the first row, then by the second, and so on; equal ones keep their order."""
+    order = torch.arange(rows[0].numel(), device=rows[0].device)
+    for row in reversed(rows):
+        order = order[row[order].argsort(stable=True)]
+    return order
 
 
 def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_edges: Tensor) -> Batch:

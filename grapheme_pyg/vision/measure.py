@@ -50,7 +50,7 @@ class CellMeasure:
         num_entities = 1 + sum(rows * columns for rows, columns in grids)
         num_features = pixels.shape[1] * max(self.window**2, COARSE_FEATURES)
         present = torch.empty(pixels.shape[0], num_entities, dtype=torch.bool)
-        features = torch.zeros(pixels.shape[0], num_entities, num_features)
+        features = torch.zeros(pixels.shape[0], num_entities, num_features, dtype=torch.float32)
         rows, columns = torch.tensor(grids).t().contiguous()
         sizes = (*pixels.shape, self.patch_size, self.margin, self.threshold, len(grids), num_features)
         call("measure_cells", (pixels.contiguous(), rows, columns, present, features), sizes)

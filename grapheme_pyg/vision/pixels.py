@@ -1,6 +1,8 @@
 """Images of every accepted kind → uint8 tensors ``[C, H, W]``, checked once, here."""
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -8,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grapheme_pyg.errors import ImageError
+from grapheme_pyg.errors import ImageError, ImageWarning
 from grapheme_pyg.vision.pil_images import from_pil
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -17,8 +21,12 @@ if TYPE_CHECKING:
     Image: TypeAlias = Tensor | np.ndarray[Any, Any] | PILImage
     Images: TypeAlias = Tensor | np.ndarray[Any, Any] | Sequence[Image]
 
-DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
-NUMPY_DTYPES = ("uint8", "float16", "float32", "float64")
+DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+NUMPY_DTYPES = ("bool", "uint8", "float16", "float32", "float64")
+# Images whose brightest pixel is below this, of 255, have no contrast that graphs are made of.
+DARKEST = 32
+# Pixels that are looked at together: the graphs of so many take some 400 MB.
+PIXELS_AT_ONCE = 2**20
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
 LUMA = (19595, 38470, 7471)
 
@@ -28,12 +36,12 @@ def to_pixels(image: "Image", in_channels: int, *, name: str = "image") -> Tenso
 
     Args:
         image: A PIL image of any mode (see :func:`grapheme_pyg.vision.pil_images.from_pil`), a NumPy array ``[H, W]``
-            or ``[H, W, C]``, or a tensor ``[H, W]`` or ``[C, H, W]``, with C = 1 or 3; uint8, or float in [0, 1].
+            or ``[H, W, C]``, or a tensor ``[H, W]`` or ``[C, H, W]``, with C = 1 or 3; uint8, float in [0, 1], or bool.
         in_channels: 1 (colour becomes ITU-R 601 luma) or 3 (grey is repeated).
         name: How errors call the image.
 
     Returns:
-        uint8 ``[in_channels, H, W]``; a float ``v`` becomes ``round(255 v)``.
+        uint8 ``[in_channels, H, W]``; a float ``v`` becomes ``round(255 v)``, and True becomes 255.
 
     Raises:
         ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
@@ -42,34 +50,158 @@ def to_pixels(image: "Image", in_channels: int, *, name: str = "image") -> Tenso
     return _to_channels(_quantize(_channels_first(image, name, batched=False), name, batched=False), in_channels)
 
 
-def to_pixel_batch(images: "Images", in_channels: int) -> list[Tensor]:
+def to_pixel_batch(images: "Images", in_channels: int, *, count: int | None = None, first: int = 0) -> list[Tensor]:
     """Many images as integers, stacked wherever neighbours in the list are of one size.
 
     Args:
-        images: A tensor ``[N, H, W]`` or ``[N, C, H, W]``, an array ``[N, H, W]`` or ``[N, H, W, C]``, or a
-            sequence of images as :func:`to_pixels` takes them, of any sizes.
+        images: As :func:`check_many` accepts them.
         in_channels: 1 or 3.
+        count: How many images there must be, if that is known.
+        first: The position of the first image, for messages.
 
     Returns:
         uint8 tensors ``[n_i, in_channels, H_i, W_i]`` whose images, in order, are the images given.
 
     Raises:
-        ImageError: As :func:`to_pixels`; the message names the position of the image.
+        ImageError: As :func:`to_pixels`; the message names the position of the image. Or as :func:`check_many`.
     """
-    if isinstance(images, Tensor | np.ndarray):
-        pixels = _quantize(_channels_first(images, "images", batched=True), "images", batched=True)
+    check_many(images, count=count)
+    if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
+        pixels = _quantize(_channels_first(images, "images", batched=True), "images", batched=True, first=first)
         return [_to_channels(pixels, in_channels)]
-    if not hasattr(images, "__getitem__"):  # a single PIL image, a generator, None
-        expected = "a tensor, a NumPy array or a sequence of images"
-        raise ImageError(f"images: expected {expected}, got {type(images).__name__}")
     runs: list[list[Tensor]] = []
-    for i, image in enumerate(images):
+    for i, image in enumerate(images, first):
         pixels = to_pixels(image, in_channels, name=f"images[{i}]")
         if runs and runs[-1][0].shape == pixels.shape:
             runs[-1].append(pixels)
         else:
             runs.append([pixels])
     return [torch.stack(run) for run in runs]
+
+
+def check_many(images: object, *, count: int | None = None) -> None:
+    """Refuses what is not many images, or could as well be one.
+
+    A tensor ``[3, H, W]`` may be three grey images or one in colour, and an array ``[N, H, 3]`` N narrow images or one
+    in colour: only ``count`` tells them apart.
+
+    Args:
+        images: A tensor ``[N, H, W]`` or ``[N, C, H, W]``, an array ``[N, H, W]`` or ``[N, H, W, C]``, or a sequence of
+            images as :func:`to_pixels` takes them, of any sizes.
+        count: How many images there must be, if that is known.
+
+    Raises:
+        ImageError: They are not as above.
+    """
+    if not isinstance(images, Tensor | np.ndarray):
+        # What has keys is a mapping, or a graph.
+        several = hasattr(images, "__getitem__") and hasattr(images, "__len__") and not hasattr(images, "keys")
+        if not several or isinstance(images, str | bytes):
+            expected = "a tensor, a NumPy array or a sequence of images"
+            raise ImageError(f"images: expected {expected}, got {type(images).__name__}; for one image, [image]")
+        return
+    shape = tuple(images.shape)
+    if _holds_objects(images) or len(shape) != 3:
+        return
+    if isinstance(images, Tensor):
+        one_in_colour, shapes, advice = shape[0] == 3, "[N, H, W] or [N, C, H, W]", "images[:, None]"
+    else:
+        one_in_colour, shapes, advice = shape[2] in (1, 3), "[N, H, W] or [N, H, W, C]", "images[..., None]"
+    if one_in_colour and (count != shape[0] or count == 1):
+        raise ImageError(
+            f"images: expected shape {shapes}, got {shape}, which may be one image of several channels or "
+            f"{shape[0]} grey ones: give images[None] for one, {advice} for {shape[0]}"
+        )
+
+
+def in_batches(
+    images: "Images",
+    in_channels: int,
+    batch_size: int,
+    *,
+    count: int | None = None,
+    size: int | None = None,
+    skip: bool = False,
+    some: Sequence[int] | None = None,
+) -> Iterator[tuple[list[int], Tensor | list[Tensor]]]:
+    """Many images as integers, a few at a time: at most ``batch_size``, and 2²⁰ pixels unless one alone has more.
+
+    Images of a sequence are asked for one by one, so that memory does not grow with their number.
+
+    Args:
+        images: As :func:`check_many` accepts them.
+        in_channels: 1 or 3.
+        batch_size: The largest number of images at a time.
+        count: How many images there must be, if that is known.
+        size: To how many pixels the longer side of each is brought; None leaves them as they are.
+        skip: Whether images that cannot be read are left out, with a warning in the log.
+        some: The positions of the images to take; all if None.
+
+    Yields:
+        The positions of some images, ascending, and those images: uint8 ``[n, in_channels, H, W]``, or a list of
+        ``[in_channels, H, W]``.
+
+    Raises:
+        ImageError: As :func:`to_pixel_batch`.
+    """
+    check_many(images, count=count)
+    if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
+        (one,) = to_pixel_batch(images[:1], in_channels, count=1)
+        number = min(batch_size, max(1, PIXELS_AT_ONCE // _area(one, size)))
+        order = list(range(len(images)) if some is None else some)
+        for start in range(0, len(order), number):
+            chosen = order[start : start + number]
+            part = images[start : start + number] if some is None else images[chosen]
+            (pixels,) = to_pixel_batch(part, in_channels, count=len(part), first=start)
+            yield chosen, pixels if size is None else resized(pixels, size)
+        return
+    positions: list[int] = []
+    batch: list[Tensor] = []
+    area = 0
+    for i in range(len(images)) if some is None else some:
+        try:
+            pixels = to_pixels(images[i], in_channels, name=f"images[{i}]")
+        except (OSError, ImageError) as error:
+            if not skip:
+                raise
+            log.warning("left out: %s", error)
+            continue
+        if size is not None:
+            pixels = resized(pixels[None], size)[0]
+        area += _area(pixels)
+        if batch and (len(batch) == batch_size or area > PIXELS_AT_ONCE):
+            yield positions, batch
+            positions, batch, area = [], [], _area(pixels)
+        positions.append(i)
+        batch.append(pixels)
+    if batch:
+        yield positions, batch
+
+
+def _area(pixels: Tensor, size: int | None = None) -> int:
+    height, width = pixels.shape[-2:]
+    return height * width if size is None else max(1, round(size**2 * min(height, width) / max(height, width)))
+
+
+def _holds_objects(images: Any) -> bool:
+    """Whether an array is a sequence of images, such as a column of a table."""
+    return isinstance(images, np.ndarray) and images.dtype == object
+
+
+def warn_if_dark(runs: Sequence[Tensor]) -> None:
+    """Warns of images whose levels do not go from 0 to 255; of images that are black there is nothing to say.
+
+    Args:
+        runs: uint8, of any shapes.
+    """
+    brightest = max((int(run.max()) for run in runs if run.numel()), default=0)
+    if 0 < brightest < DARKEST:
+        warnings.warn(
+            f"images: expected levels in 0…255, got none above {brightest}, which is as good as black; "
+            f"if {brightest} is white, make it images * {255 // brightest}",
+            ImageWarning,
+            stacklevel=3,
+        )
 
 
 def _channels_first(image: Any, name: str, *, batched: bool) -> Tensor:
@@ -116,17 +248,20 @@ def _from_pil(image: Any, name: str) -> "np.ndarray[Any, Any]":
     return from_pil(image, name)
 
 
-def _quantize(image: Tensor, name: str, *, batched: bool) -> Tensor:
+def _quantize(image: Tensor, name: str, *, batched: bool, first: int = 0) -> Tensor:
     if image.dtype == torch.uint8:
         return image
+    if image.dtype == torch.bool:
+        return image.to(torch.uint8) * 255
     # One pass finds NaN and infinities too: neither compares as inside the range.
     inside = (image >= 0) & (image <= 1)
     if not bool(inside.all()):
         at = tuple((~inside).nonzero()[0].tolist())
         if batched:
-            name = f"{name}[{at[0]}]"
+            name = f"{name}[{first + at[0]}]"
         value = image[at].item()
-        raise ImageError(f"{name}: expected float values in [0, 1], got {value}; is it in 0…255? then make it uint8")
+        advice = "is it in 0…255? then divide by 255, or by whatever level is white"
+        raise ImageError(f"{name}: expected float values in [0, 1], got {value}; {advice}")
     # In float64, so that every dtype rounds once, and a float16 value as the same float32 one.
     return (image.double() * 255).round().to(torch.uint8)
 

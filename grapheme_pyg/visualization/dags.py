@@ -15,6 +15,7 @@ from grapheme_pyg.visualization.layouts import Array, columns, growth, places_an
 from grapheme_pyg.visualization.networks import Metadata, check_graph, compute, names_of
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF, SELF, colors_of_relations
 from grapheme_pyg.visualization.strengths import relative_strengths, strongest
+from grapheme_pyg.visualization.text import as_label
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
@@ -25,6 +26,8 @@ COLORS = ("group", "relation")
 WIDEST, NARROWEST = 2.5, 0.2
 # Of small letters, in points.
 CHARACTER = 5.0
+# Characters of the names of levels and relations; those of the modes have at most 18.
+LONGEST = 24
 
 
 def draw_dag(
@@ -126,7 +129,7 @@ def draw_dag(
         if own.any():
             drawn = LineCollection(lines[edges[own]], linewidths=width[own], colors=paint, zorder=1)
             ax.add_collection(drawn, autolim=False)
-            handles.append(Line2D([], [], color=paint, label=name.replace("_", " ")))
+            handles.append(Line2D([], [], color=paint, label=as_label(name, LONGEST).replace("_", " ")))
     style: dict[str, Any] = {"c": level[nodes], "cmap": "viridis", "vmin": 0, "vmax": max(1, level.max())}
     style |= {"s": diameter[nodes] ** 2, "linewidths": 0.08 * diameter[nodes], "edgecolors": "white", "zorder": 2}
     ax.scatter(pos[nodes, 0], pos[nodes, 1], **style)
@@ -164,7 +167,8 @@ def _label_columns(data: Data, metadata: Metadata | None, ax: Axes) -> None:
     stages, names = data.level.unique().tolist(), []
     for stage in stages:
         kinds = data.node_type[data.level == stage].unique().tolist()
-        names.append(f"level {stage}" if metadata is None else "\n".join(metadata[0][kind] for kind in kinds))
+        own = [f"level {stage}"] if metadata is None else [as_label(metadata[0][kind], LONGEST) for kind in kinds]
+        names.append("\n".join(own))
     # Upright where the longest word would reach into the next column.
     room = ax.get_window_extent().width * 72 / ax.figure.dpi / len(stages)
     upright = room < CHARACTER * max(map(len, "_".join(names).replace("\n", "_").split("_")))

@@ -16,6 +16,7 @@ from grapheme_pyg.evaluation import Evaluation, check_probabilities
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.layouts import Array
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL
+from grapheme_pyg.visualization.text import add_title, as_label
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -70,9 +71,10 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], *, ax: Axes | None
         ax.text(size - 0.4, row, f"{100 * shares[row, row]:.1f} %", va="center", fontsize="small")
     ax.text(size - 0.4, -0.6, "recognised", va="bottom", fontsize="small")
 
-    words = max(len(name) for name in classes) > 3
-    ax.set_xticks(range(size), classes, rotation=45 if words else 0, ha="right" if words else "center")
-    ax.set_yticks(range(size), classes)
+    names = [as_label(name) for name in classes]
+    words = max(map(len, names)) > 3
+    ax.set_xticks(range(size), names, rotation=45 if words else 0, ha="right" if words else "center")
+    ax.set_yticks(range(size), names)
     # Lines between the cells.
     ax.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(size + 1) - 0.5, minor=True)
@@ -186,8 +188,8 @@ def draw_hardest(
             if isinstance(lines, LineCollection):
                 lines.set(linewidth=0.6, alpha=0.9)
         truth, guess = classes[int(labels[i])], classes[int(predicted[i])]
-        title = f"{truth} → {guess}, {100 * float(confidences[i]):.1f} %"
-        ax.set_title(title, fontsize="medium", color="black" if truth == guess else WRONG)
+        title = [f"{as_label(truth)} →", f"{as_label(guess)}, {100 * float(confidences[i]):.1f} %"]
+        add_title(ax, title, 26, fontsize="medium", color="black" if truth == guess else WRONG)
     for ax in axes[num_images:]:
         ax.set_axis_off()
     return figure

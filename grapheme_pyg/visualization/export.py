@@ -10,6 +10,7 @@ import networkx as nx
 from torch_geometric.data import Data
 
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import printable
 from grapheme_pyg.visualization.networks import Metadata, to_networkx
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ def save_graph(
     for edge in graph.edges.values():
         if "strength" in edge:
             edge["strength"] = float(f"{edge['strength']:.9g}")
+    for values in (*graph.nodes.values(), *graph.edges.values()):
+        # Names are [a-z0-9_]+, but metadata can hold any.
+        values.update({key: printable(value) for key, value in values.items() if isinstance(value, str)})
     if path.suffix == ".graphml":
         # As simple a graph as it is: readers that know no parallel edges take it then.
         simple = nx.DiGraph(graph)
@@ -79,5 +83,5 @@ def _dot(graph: "Network") -> str:
 
 
 def _attributes(values: Mapping[str, Any]) -> str:
-    # Names are [a-z0-9_]+, but metadata can hold any: JSON's quotes and backslashes are DOT's too.
+    # JSON's quotes and backslashes are DOT's too.
     return "[" + ", ".join(f"{key}={json.dumps(str(value), ensure_ascii=False)}" for key, value in values.items()) + "]"

@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.networks import Metadata
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF
+from grapheme_pyg.visualization.text import add_title, as_label
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -69,13 +70,16 @@ def draw_predictions(
         shown = similarities[i].topk(min(len(classes), MAX_BARS)).indices.sort().values.tolist()
         names = [classes[kind] for kind in shown]
         colors = [GROUPS[PART_OF][1] if name == labels[i] else "#b9c4cc" for name in names]
-        bars.barh(range(len(names)), similarities[i, shown].tolist(), color=colors, tick_label=names)
+        bars.barh(range(len(names)), similarities[i, shown].tolist(), color=colors)
+        bars.set_yticks(range(len(names)), [as_label(name) for name in names])
         bars.set(xlim=(-1, 1), ylim=(len(names) - 0.5, -0.5), xlabel="cosine similarity")
         bars.axvline(0, color="black", linewidth=0.8)
         bars.spines[["top", "right", "left"]].set_visible(False)
         wrong = truth is not None and truth[i] != labels[i]
-        title = f"predicted {labels[i]} ({100 * float(confidences[i]):.1f} %)"
-        over.set_title(title if truth is None else f"{title}, truth {truth[i]}", color="#c62828" if wrong else "black")
+        title = [f"predicted {as_label(labels[i])} ({100 * float(confidences[i]):.1f} %)"]
+        if truth is not None:
+            title = [f"{title[0]},", f"truth {as_label(truth[i])}"]
+        add_title(over, title, 36, color="#c62828" if wrong else "black")
     return figure
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from grapheme_pyg.dag import check_range
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision.pixels import to_pixels
+from grapheme_pyg.visualization.text import as_label
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -80,13 +81,14 @@ def draw_templates(
         used = np.isin(np.arange(len(own)), cosines.argmax(dim=1).numpy() if len(own) else [])
         style: dict[str, Any] = {"marker": "*", "edgecolors": "black", "linewidths": 0.8, "zorder": 3}
         style |= {"s": np.where(used, 190, 45), "alpha": np.where(used, 1.0, 0.45)}
-        ax.scatter(stars[:, 0], stars[:, 1], color=colors[number], label=name, **style)
+        ax.scatter(stars[:, 0], stars[:, 1], color=colors[number], label=as_label(name), **style)
         nearest = _nearest(directions, own, labels == number, num_nearest)
         if number < MAX_THUMBNAILS:
             ring: dict[str, Any] = {"s": 34, "facecolors": "none", "edgecolors": "black", "linewidths": 0.7}
             ax.scatter(places[nearest, 0], places[nearest, 1], zorder=2, **ring)
             thumbnails = [_thumbnail(images[i]) for i in nearest]
-            text = TextArea(f"★ {name}", textprops={"color": colors[number], "fontsize": "small", "weight": "bold"})
+            look = {"color": colors[number], "fontsize": "small", "weight": "bold"}
+            text = TextArea(f"★ {as_label(name, weight='bold')}", textprops=look)
             rows.append(HPacker(pad=0, sep=3, align="center", children=[text, *thumbnails]))
     left_out = len(model.classes) - len(rows)
     if left_out:

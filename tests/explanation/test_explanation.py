@@ -142,7 +142,7 @@ def test_errors() -> None:
     with pytest.raises(ValueError, match=r"method: expected one of .*, got 'magic'"):
         explain(model, image, "magic")
     for target in (3, -1, True, "a"):
-        with pytest.raises(ValueError, match=rf"target: expected a number in 0…2, or None, got {target!r}"):
+        with pytest.raises(ValueError, match=rf"target: expected an integer in 0…2, got {target!r}"):
             explain(model, image, target=target)
     with pytest.raises(ValueError, match="image: expected"):
         explain(model, torch.zeros(2, 2, 2, 2))

@@ -218,7 +218,7 @@ def test_batch_of_one_size_is_made_of_singles(kind, options):
     last = colour.movedim(1, -1).contiguous().numpy()
     images = {
         "blank": torch.zeros(3, 9, 9),
-        "one pixel": torch.rand(3, 1, 1),
+        "one pixel": 0.5 + torch.rand(3, 1, 1) / 2,
         "one": colour[:1, 0],
         "colour tensor": colour,
         "array": last,
@@ -274,7 +274,7 @@ def test_forgotten_lattices_change_nothing(monkeypatch, limit):
 
 
 def test_arguments_are_left_alone():
-    images = [torch.rand(1, 8, 8), torch.rand(3, 9, 8).numpy().transpose(1, 2, 0), Image.new("L", (8, 8), 9)]
+    images = [torch.rand(1, 8, 8), torch.rand(3, 9, 8).numpy().transpose(1, 2, 0), Image.new("L", (8, 8), 99)]
     images.append(sparse_image((8, 8), 0))
     before, y = copy.deepcopy(images), torch.tensor([1, 2, 3, 4])
     batch = VisionBrain(rounds=(2, 1), **OPTIONS).batch(images, y)
@@ -444,14 +444,14 @@ def test_constructor_refuses(arguments, message):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([1], r"y: expected an int64 tensor of shape \[2\], got .*int64 of shape \[1\]"),
-        ([], r"y: expected an int64 tensor of shape \[2\], got .*shape \[0\]"),
-        ([1, 2, 3], r"y: expected an int64 tensor of shape \[2\], got .*int64 of shape \[3\]"),
-        (torch.tensor([[1], [2]]), r"y: expected an int64 tensor of shape \[2\], got .*shape \[2, 1\]"),
-        (torch.tensor(1), r"y: expected an int64 tensor of shape \[2\], got .*shape \[\]"),
-        ([0.0, 1.0], r"y: expected an int64 tensor of shape \[2\], got .*float32 of shape \[2\]"),
-        ([True, False], r"y: expected an int64 tensor of shape \[2\], got .*bool of shape \[2\]"),
-        (torch.tensor([1, 2], dtype=torch.int32), r"y: expected an int64 tensor of shape \[2\], got .*int32"),
+        ([1], "y: expected 2 classes, one for each image, got 1"),
+        ([], "y: expected 2 classes, one for each image, got 0"),
+        ([1, 2, 3], "y: expected 2 classes, one for each image, got 3"),
+        (torch.tensor(1), r"y: expected integers of shape \[N\], got .*shape \[\]"),
+        ([0.5, 1.0], r"y: expected integers of shape \[N\], got 0.5 at position 0"),
+        (["a", "b"], r"y: expected integers, got names: \['a', 'b'\]"),
+        (3, r"y: expected integers of shape \[N\], got .*shape \[\]"),
+        (torch.tensor([1j, 2]), r"y: expected integers of shape \[N\], got torch.complex64"),
     ],
 )
 @pytest.mark.parametrize("sizes", [[(4, 4), (4, 4)], [(4, 4), (5, 4)]])

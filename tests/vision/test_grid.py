@@ -8,6 +8,9 @@ from grapheme_pyg.native import available
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.grid import GridFinder
 
+# Thresholds are tried with images of few levels.
+pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.ImageWarning")
+
 NORTH_SOUTH = {-1: "north", 0: "", 1: "south"}
 WEST_EAST = {-1: "west", 0: "", 1: "east"}
 

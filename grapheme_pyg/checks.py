@@ -1,0 +1,46 @@
+"""Checks of arguments that several parts of the package take."""
+
+import numbers
+from collections.abc import Callable
+
+
+def as_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
+    """Returns an integer of any kind, such as one of NumPy's, as Python's own.
+
+    Args:
+        name: Of the argument, for the message.
+        value: The argument.
+        minimum: The smallest value that is accepted.
+        maximum: The largest one; None for no limit.
+
+    Raises:
+        ValueError: The value is no integer, a truth value, or out of range.
+    """
+    if not isinstance(value, bool) and isinstance(value, numbers.Integral):
+        number = int(value)
+        if number >= minimum and (maximum is None or number <= maximum):
+            return number
+    if maximum is not None:
+        expected = f"an integer in {minimum}…{maximum}"
+    else:
+        expected = {0: "a non-negative integer", 1: "a positive integer"}.get(
+            minimum, f"an integer of at least {minimum}"
+        )
+    raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def as_float(name: str, value: object, holds: Callable[[float], bool], expected: str) -> float:
+    """Returns a real number of any kind as Python's own float.
+
+    Args:
+        name: Of the argument, for the message.
+        value: The argument.
+        holds: Whether a number is accepted.
+        expected: What is accepted, in words.
+
+    Raises:
+        ValueError: The value is no real number, or not accepted.
+    """
+    if not isinstance(value, bool) and isinstance(value, numbers.Real) and holds(float(value)):
+        return float(value)
+    raise ValueError(f"{name}: expected {expected}, got {value!r}")

@@ -1,0 +1,41 @@
+"""Names as text in pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from grapheme_pyg.names import MARK, in_place, shortened
+
+
+def as_label(name: str, longest: int = 16, *, weight: str = "normal") -> str:
+    r"""Returns a name as text that matplotlib draws as it is, without mathematics or line breaks.
+
+    Characters that no font of ``rcParams["font.family"]`` has are escaped, such as 猫 as ``\u732b``: boxes in their
+    place would make different names look the same, and matplotlib would warn of each when the figure is saved. To have
+    them drawn, add a font that has them to ``rcParams["font.family"]``.
+
+    Args:
+        name: The name, such as that of a class.
+        longest: How many characters to show at most.
+        weight: Of the font.
+    """
+    families = FontProperties().get_family()
+    fonts = [get_font(findfont(FontProperties(family=[family], weight=weight))) for family in families]
+
+    def has_glyph(character: str) -> bool:
+        return any(font.get_char_index(ord(character)) for font in fonts)
+
+    text = shortened(name, longest, lambda character: character.isprintable() and has_glyph(character))
+    # Dollar signs would begin and end mathematics.
+    text = text.replace("$", r"\$")
+    return in_place(text) if has_glyph(MARK) else text
+
+
+def add_title(ax: Axes, lines: Sequence[str], longest: int, **style: Any) -> None:
+    """Writes a title on one line, or, if that had more than ``longest`` characters, smaller on several."""
+    title = " ".join(lines)
+    if len(title) > longest:
+        title, style = "\n".join(lines), style | {"fontsize": "small"}
+    ax.set_title(title, **style)

@@ -1,0 +1,205 @@
+"""The command on other people's consoles, names, pictures and data."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg.cli import main
+from grapheme_pyg.datasets import load_mnist5k
+from grapheme_pyg.training import TrainingSettings
+
+BAR = np.zeros((28, 28), np.uint8)
+BAR[4:24, 12:16] = 255
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    ImageClassificationModel.from_preset("tiny", ["猫", "犬", "café"]).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    for name in ("one.png", "more/two.jpg", "more/.hidden.png", "@eaDir/thumbnail.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(BAR).save(folder / name)
+    (folder / "more/notes.txt").write_text("no picture")
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main([str(argument) for argument in arguments])
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def run_alone(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "grapheme_pyg", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, env=os.environ | environment, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_consoles_that_cannot_show_a_name(model: Path, pictures: Path, encoding: str) -> None:
+    """winml-cli#545, cmcp#396: all answers were lost. And python-magic#144: a file name that is not UTF-8."""
+    other = os.fsdecode(b"caf\xe9.png")
+    Image.fromarray(BAR).save(pictures / other)
+    files = (pictures / "one.png", pictures / other)
+    found = run_alone("predict", model, *files, PYTHONIOENCODING=encoding)
+    assert (found.returncode, found.stderr) == (0, b"")
+    lines = found.stdout.decode(encoding).splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith(f"{pictures}/caf\\udce9.png: ")
+    found = run_alone("predict", model, *files, "--json", PYTHONIOENCODING=encoding)
+    answers = json.loads(found.stdout.decode(encoding))
+    assert [answer["file"] for answer in answers] == [str(file) for file in files]
+    assert {answer["label"] for answer in answers} <= {"猫", "犬", "café"}
+
+
+def test_names_cannot_speak_to_the_terminal(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """internetarchive#284."""
+    name = pictures / "\x1b[2Jred\nthing.png"
+    Image.fromarray(BAR).save(name)
+    code, out, err = run(capsys, "predict", model, name, pictures / "missing\x1b.png")
+    assert (code, out.count("\n"), err.count("\n")) == (1, 1, 1)
+    assert "\x1b" not in out + err
+    assert "\\x1b[2Jred\\nthing.png: " in out
+
+
+class TestPredictMany:
+    def test_folders_and_patterns(self, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        expected = [pictures / "more/two.jpg", pictures / "one.png"]
+        for given, files in (
+            ([pictures], expected),
+            ([pictures / "*.png"], expected[1:]),
+            ([pictures / "**/*.jpg", pictures / "one.png"], expected),
+        ):
+            code, out, _ = run(capsys, "predict", model, *given, "--json")
+            assert code == 0
+            assert [answer["file"] for answer in json.loads(out)] == [str(file) for file in files]
+        (pictures / "empty").mkdir()
+        code, _, err = run(capsys, "predict", model, pictures / "empty", pictures / "*.gif")
+        assert (code, err.count("\n")) == (1, 2)
+        assert "empty: expected pictures in this folder, got none" in err
+
+    def test_tables_and_lines(
+        self, model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (pictures / "three.png").write_bytes(b"broken")
+        table, lines = tmp_path / "out.csv", tmp_path / "out.jsonl"
+        options = ("--csv", table, "--json-lines", lines, "--top-k", 3)
+        code, out, err = run(capsys, "predict", model, pictures, *options)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        objects = [json.loads(line) for line in lines.read_text().splitlines()]
+        files = [str(pictures / name) for name in ("more/two.jpg", "one.png", "three.png")]
+        assert [row["file"] for row in rows] == [found["file"] for found in objects] == files
+        for row, found in zip(rows[:2], objects[:2], strict=True):
+            assert [row["label"], row["label_2"], row["label_3"]] == [one["label"] for one in found["top"]]
+            assert sorted([row["label"], row["label_2"], row["label_3"]]) == ["café", "犬", "猫"]
+            assert sum(one["confidence"] for one in found["top"]) == pytest.approx(1)
+            assert float(row["confidence_2"]) == found["top"][1]["confidence"]
+        assert set(objects[2]) == {"file", "error"}
+        assert rows[2]["error"] == objects[2]["error"]
+        assert rows[2]["label"] == ""
+        code, _, err = run(capsys, "predict", model, pictures, "--csv", pictures / "one.png")
+        assert code == 1
+        assert "csv: expected another file than the picture" in err
+        code, _, err = run(capsys, "predict", model, pictures, "--top-k", 4)
+        assert "top_k: expected an integer in 1…3, got 4" in err
+
+    def test_what_was_answered_is_there_when_a_run_is_stopped(
+        self, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """MegaDetector#28."""
+        for i in range(5):
+            Image.fromarray(BAR).save(tmp_path / f"{i}.png")
+        monkeypatch.setattr("grapheme_pyg.cli.predict.AT_ONCE", 2)
+        predict, calls = ImageClassificationModel.predict, []
+
+        def stopping(self, *arguments, **options):
+            calls.append(len(arguments[0]))
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return predict(self, *arguments, **options)
+
+        monkeypatch.setattr(ImageClassificationModel, "predict", stopping)
+        code, _, _ = run(capsys, "predict", model, tmp_path, "--csv", tmp_path / "out.csv")
+        assert (code, calls) == (130, [2, 2, 1])
+        assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 4
+
+    def test_a_warning_about_many_pictures_is_one_line(
+        self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Pillow#5991."""
+        for i in range(3):
+            Image.fromarray(BAR.astype(np.uint16) * 16).save(tmp_path / f"{i}.png")
+        found = run_alone("predict", model, tmp_path)
+        assert found.returncode == 0
+        assert found.stderr.decode().splitlines() == [
+            "grapheme predict: images: grey levels of 16 bits use 12 bits only: 4,095 is taken for white"
+        ]
+
+
+def test_classes_are_matched_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """pytorch/vision#714: folders are sorted by name, and so may the classes of a model be."""
+    torch.manual_seed(0)
+    classes = [str(i) for i in (3, 1, 4, 0, 5, 9, 2, 6, 8, 7)]
+    model = ImageClassificationModel.from_preset("tiny", classes)
+    model.save_pretrained(tmp_path / "model")
+    test = load_mnist5k().test
+    hits = sum(
+        label == str(int(y)) for label, y in zip(model.eval().predict(test.images).labels, test.labels, strict=True)
+    )
+    code, out, _ = run(capsys, "evaluate", tmp_path / "model", "mnist5k", "--json")
+    assert code == 0
+    assert json.loads(out)["accuracy"] == pytest.approx(hits / len(test.labels))
+    words = "zero one two three four five six seven eight nine".split()
+    ImageClassificationModel.from_preset("tiny", words).save_pretrained(tmp_path / "words")
+    code, out, err = run(capsys, "evaluate", tmp_path / "words", "mnist5k")
+    assert (code, out) == (1, "")
+    assert f"expected classes of the model, {words}, got {list('0123456789')}" in err
+
+
+@pytest.mark.parametrize("given", [{}, {"seed": 1}, {"lr": 0.01}, {"epochs": 3}, {"batch_size": 7}], ids=str)
+def test_one_setting_changes_no_other(given: dict[str, int]) -> None:
+    settings = TrainingSettings(**given)
+    for count, epochs, batch_size in ((9_999, 40, 64), (10_000, 11, 128)):
+        found = settings.for_images(count)
+        assert (found.epochs, found.batch_size) == (given.get("epochs", epochs), given.get("batch_size", batch_size))
+        assert found.for_images(1) == found
+
+
+def test_settings_of_the_command_are_those_of_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr("grapheme_pyg.cli.train.train_run", lambda *_, settings, **__: seen.append(settings))
+    for options in ((), ("--settings.seed", 1)):
+        run(capsys, "train", "mnist5k", "--no_test", "--run_dir", tmp_path, *options)
+    assert seen == [TrainingSettings(), TrainingSettings(seed=1)]
+
+
+@pytest.mark.parametrize("command", ["draw", "explain"])
+def test_a_picture_is_not_drawn_over(
+    command: str, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = pictures / "one.png"
+    before = picture.read_bytes()
+    options = ("--image", picture) if command == "draw" else (picture,)
+    code, _, err = run(capsys, command, model, *options, "--out", pictures / "more/../one.png")
+    assert code == 1
+    assert "out: expected another file than the picture" in err
+    assert picture.read_bytes() == before
