@@ -28,6 +28,7 @@ from grapheme_pyg.datasets import load_mnist
 from grapheme_pyg.explanation.attribution import METHODS, Lead, frozen_copy, gradient
 from grapheme_pyg.explanation.pixels import on_pixels
 from grapheme_pyg.visualization import draw_explanation
+from grapheme_pyg.visualization.text import as_label
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 REMOVED, KEPT = SHARES.index(0.1), SHARES.index(0.5)
@@ -128,10 +129,10 @@ def draw(model: ImageClassificationModel, image: Tensor, found: dict[str, list[T
     above, below = figure.subplots(2, 4)
     for method, ax in zip(METHODS, above, strict=False):
         explanation = explain(model, image, method)
-        draw_explanation(explanation, image, ax=ax).set_title(f"{method}: why {explanation.label}")
+        draw_explanation(explanation, image, ax=ax).set_title(f"{method}: why {as_label(explanation.label)}")
     second = int(model.predict(image[None]).similarities[0].argsort(descending=True)[1])
     draw_explanation(explain(model, image, target=second), image, ax=above[3])
-    above[3].set_title(f"gradient: why, or why not, {model.classes[second]}")
+    above[3].set_title(f"gradient: why, or why not, {as_label(model.classes[second])}")
     names = ("edges removed", "edges kept", "pixels removed", "pixels kept")
     for i, (name, ax) in enumerate(zip(names, below, strict=True)):
         for method, style in zip((*METHODS, "random"), ("-", "-", "-", "k--"), strict=True):

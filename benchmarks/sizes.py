@@ -44,7 +44,7 @@ def main() -> None:
     model = ImageClassificationModel.from_pretrained(arguments.model)
     images, labels = load_mnist().test if arguments.part == "test" else split_mnist()[1]
     brains = {
-        "as they are": VisionBrain(**model.vision.config),
+        "as they are": VisionBrain(**model.vision.config | {"resize": None}),
         "`resize=28`": VisionBrain(**model.vision.config | {"resize": 28}),
     }
     print(f"| pixels | {' | '.join(brains)} |\n|---|{'---|' * len(brains)}", flush=True)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from grapheme_pyg import ImageClassificationModel, explain
 from grapheme_pyg.datasets import load_mnist, read_image
 from grapheme_pyg.visualization import draw_explanation
+from grapheme_pyg.visualization.text import as_label
 
 
 def main() -> None:
@@ -30,7 +31,8 @@ def main() -> None:
 
     explanation = explain(model, image, arguments.method, arguments.target)
     axes = draw_explanation(explanation, image)
-    axes.set_title(f"predicted {explanation.label}; red for {model.classes[explanation.target]}, blue against it")
+    predicted, target = (as_label(name) for name in (explanation.label, model.classes[explanation.target]))
+    axes.set_title(f"predicted {predicted}; red for {target}, blue against it")
     assert isinstance(axes.figure, Figure)
     axes.figure.savefig(arguments.out, dpi=150)
     strongest = explanation.edges.abs().argmax()

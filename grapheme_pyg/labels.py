@@ -1,7 +1,7 @@
 """Labels and names of classes, in the kinds that people have them in."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def to_names(classes: Any) -> list[str]:
     expected = "classes: expected a positive integer or distinct names"
     if isinstance(classes, int | np.integer) and not isinstance(classes, bool):
         names = [str(i) for i in range(classes)]
-    elif isinstance(classes, str | bytes) or not hasattr(classes, "__len__") or hasattr(classes, "items"):
+    elif isinstance(classes, str | bytes | Mapping) or not hasattr(classes, "__getitem__"):  # sets have no order
         raise ValueError(f"{expected}, got {classes!r}")
     else:
         names = [str(name) for name in (classes.tolist() if hasattr(classes, "tolist") else classes)]
@@ -98,7 +98,7 @@ def to_labels(
 
 
 def _to_tensor(labels: Any, classes: Sequence[str] | None, name: str) -> Tensor:
-    if isinstance(labels, str | bytes) or (hasattr(labels, "items") and not hasattr(labels, "to_numpy")):
+    if isinstance(labels, str | bytes | Mapping):
         raise ValueError(f"{name}: expected one label for each image, got {type(labels).__name__}")
     try:
         array = np.asarray(labels)

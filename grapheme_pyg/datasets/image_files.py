@@ -65,8 +65,8 @@ class ImageFiles(Sequence[Tensor]):
     def __getitem__(self, index: Index) -> Tensor | ImageFiles:
         positions = to_positions(index, len(self))
         if positions.dim() == 0:
-            options = {"max_pixels": self.max_pixels, "size": self.size, "white": self.white}
-            return read_image(self.paths[int(positions)], self.in_channels, **options)
+            path = self.paths[int(positions)]
+            return read_image(path, self.in_channels, max_pixels=self.max_pixels, size=self.size, white=self.white)
         files = copy.copy(self)
         files.paths = [self.paths[i] for i in positions.tolist()]
         return files

@@ -20,7 +20,7 @@ from grapheme_pyg.vision.image_graph import to_graphs
 from grapheme_pyg.vision.pixels import check_many, to_pixel_batch, to_pixels
 
 if TYPE_CHECKING:
-    from grapheme_pyg.vision.pixels import Image, Images
+    from grapheme_pyg.vision.pixels import Images
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ class ImageSequenceDataset(LabelledImages):
     :class:`grapheme_pyg.datasets.ImageFiles`. They are augmented as in :class:`ImageDataset`.
 
     Args:
-        images: As :func:`grapheme_pyg.vision.pixels.to_pixels` takes each of them. Files that cannot be read and are to
-            be left out then (``on_error``) are missing from lists.
+        images: A sequence of what :func:`grapheme_pyg.vision.pixels.to_pixels` takes. Files that cannot be read and are
+            to be left out then (``on_error``) are missing from lists.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         in_channels: 1 or 3, of the images that are no uint8 tensors: those stay as they are.
         augment: Applied to images; none if None.
@@ -110,14 +110,15 @@ class ImageSequenceDataset(LabelledImages):
 
     def __init__(
         self,
-        images: Sequence["Image"],
+        images: Any,
         labels: Any,
         *,
         in_channels: int = 3,
         augment: RandomWarp | None = None,
         seed: int = 0,
     ) -> None:
-        if not isinstance(images, Sequence) or len(images) == 0:
+        check_many(images)
+        if isinstance(images, Tensor) or len(images) == 0:
             raise ValueError(f"images: expected a sequence of images, at least one, got {_describe(images)}")
         super().__init__(len(images), labels, augment, seed)
         self.images, self.in_channels = images, in_channels

@@ -13,6 +13,7 @@ from grapheme_pyg.explanation import Explanation, explain
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.visualization import draw_dag, draw_explanation, draw_template_similarities
+from grapheme_pyg.visualization.text import as_label
 
 # In inches, at Gradio's 100 dots each; pages show figures narrower than that.
 SQUARE, WIDE, TALL = (4, 4.4), (12, 4.6), (4, 8.8)
@@ -65,7 +66,7 @@ def draw_reasons(reading: Reading) -> Figure:
     """Which pixels and edges decided."""
     figure = Figure(figsize=(SQUARE[0], SQUARE[0] - 0.1), layout="constrained")
     ax = draw_explanation(reading.explanation, reading.digit, ax=figure.subplots())
-    ax.set_title(f"red: for {reading.explanation.label}, blue: against it")
+    ax.set_title(f"red: for {as_label(reading.explanation.label)}, blue: against it")
     return figure
 
 

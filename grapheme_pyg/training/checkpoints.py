@@ -142,8 +142,8 @@ def _check_data(path: Path, name: str, want: Any, got: Any) -> None:
     if name == "images":
         change = f"{abs(want - got):,} images {'fewer' if want < got else 'more'}"
     raise CheckpointError(
-        f"{path}: expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: bring them back to what "
-        "they were when it was started, or start anew in another run_dir"
+        f"{path}: expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: bring them back to "
+        "what they were when it was started, or start anew in another run_dir"
     )
 
 

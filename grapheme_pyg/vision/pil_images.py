@@ -64,9 +64,11 @@ def from_pil(
         low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65_535:
         raise ImageError(f"{name}: expected grey levels in 0…65535, got {low}…{high}")
-    if white is None and (white := used_white(high)) < 65_535:
-        message = f"images: grey levels of 16 bits use {white.bit_length()} bits only: {white:,} is taken for white"
-        warnings.warn(message, ImageWarning, stacklevel=2)
+    if white is None:
+        white = used_white(high)
+        if white < 65_535:
+            message = f"images: grey levels of 16 bits use {white.bit_length()} bits only: {white:,} is taken for white"
+            warnings.warn(message, ImageWarning, stacklevel=2)
     levels: np.ndarray[Any, Any] = np.minimum((values.astype(np.uint32) * 510 + white) // (2 * white), 255)
     levels = levels.astype(np.uint8)
     transparent = image.info.get("transparency")

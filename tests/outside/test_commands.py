@@ -166,7 +166,7 @@ def test_classes_are_matched_by_their_names(tmp_path: Path, capsys: pytest.Captu
     code, out, _ = run(capsys, "evaluate", tmp_path / "model", "mnist5k", "--json")
     assert code == 0
     assert json.loads(out)["accuracy"] == pytest.approx(hits / len(test.labels))
-    words = "zero one two three four five six seven eight nine".split()
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     ImageClassificationModel.from_preset("tiny", words).save_pretrained(tmp_path / "words")
     code, out, err = run(capsys, "evaluate", tmp_path / "words", "mnist5k")
     assert (code, out) == (1, "")

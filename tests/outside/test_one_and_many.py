@@ -66,7 +66,7 @@ def test_a_graph_is_no_image(model: ImageClassificationModel) -> None:
     graph = model.vision(torch.rand(28, 28))
     for call in (model.predict, model.vision.batch):
         with pytest.raises(
-            ImageError, match="images: expected a tensor, a NumPy array or a sequence .*, got ImageGraph"
+            ImageError, match=r"images: expected a tensor, a NumPy array or a sequence .*, got ImageGraph"
         ):
             call(graph)
 
