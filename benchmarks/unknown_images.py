@@ -19,7 +19,7 @@ from held_out_classes import auroc
 from PIL import Image
 from torch import Tensor
 
-from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import load_mnist
 
 NUMBER = 2000
@@ -78,6 +78,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/unknown_images.json"))
     arguments = parser.parse_args()
     model = ImageClassificationModel.from_pretrained(arguments.model)
+    # Pictures are looked at in their own size.
+    model.vision = VisionBrain(**model.vision.config | {"resize": None})
     test = load_mnist().test
     generator = torch.Generator().manual_seed(arguments.seed)
     number = arguments.limit

@@ -57,7 +57,9 @@ def main() -> None:
     )
     torch.manual_seed(settings.seed)
     model = ImageClassificationModel(
-        VisionBrain(arguments.mode, in_channels=channels, resize=size), data.classes, hidden_channels=arguments.hidden
+        VisionBrain(arguments.mode, in_channels=channels, resize=size, white=data.images.white),
+        data.classes,
+        hidden_channels=arguments.hidden,
     )
     train_run(
         model,

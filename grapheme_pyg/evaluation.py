@@ -110,6 +110,8 @@ def evaluate(probabilities: Tensor | np.ndarray[Any, Any], labels: Any, *, harde
         (0.5, [[1, 0], [1, 0]], [1])
     """
     hardest = as_int("hardest", hardest, 0)
+    if not isinstance(probabilities, Tensor | np.ndarray):
+        raise ValueError(f"probabilities: expected a tensor or an array, got {type(probabilities).__name__}")
     probabilities, labels = torch.as_tensor(probabilities), to_labels(labels)
     check_probabilities(probabilities, labels)
     probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()

@@ -40,13 +40,16 @@ def to_names(classes: Any) -> list[str]:
     return names
 
 
-def match_classes(data: Sequence[str], model: Sequence[str], *, name: str = "classes") -> Tensor:
+def match_classes(
+    data: Sequence[str], model: Sequence[str], *, name: str = "classes", whose: str = "the model"
+) -> Tensor:
     """The position of each class of some data among those of a model, by name.
 
     Args:
         data: Names of the data's classes.
         model: Names of the model's classes.
         name: What a message calls the data.
+        whose: What it calls the owner of the known classes.
 
     Returns:
         ``[len(data)]`` int64.
@@ -56,7 +59,7 @@ def match_classes(data: Sequence[str], model: Sequence[str], *, name: str = "cla
     """
     places = {canonical(known): i for i, known in enumerate(model)}
     if any(canonical(one) not in places for one in data):
-        raise ValueError(f"{name}: expected classes of the model, {_listed(model)}, got {_listed(data)}")
+        raise ValueError(f"{name}: expected classes of {whose}, {_listed(model)}, got {_listed(data)}")
     return torch.tensor([places[canonical(one)] for one in data], dtype=torch.int64)
 
 
@@ -144,7 +147,7 @@ def spread(labels: Tensor, count: int) -> Tensor:
         ValueError: There are more classes than images to choose.
     """
     num_classes = int(labels.unique().numel())
-    if count < min(num_classes, len(labels)):
+    if count < num_classes:
         raise ValueError(f"limit: expected at least one image for each of {num_classes} classes, got {count}")
     order = labels.argsort(stable=True)
     sizes = torch.bincount(labels)

@@ -119,7 +119,7 @@ class ImageClassificationModel(OnImages):
         Raises:
             ValueError: There is no preset of that name; or as the class and :class:`VisionBrain`.
         """
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ValueError(f"preset: expected one of {tuple(PRESETS)}, got {preset!r}")
         chosen = PRESETS[preset]
         return cls(VisionBrain(**(chosen.vision | (vision or {}))), classes, **(chosen.model | model))

@@ -14,7 +14,7 @@ from grapheme_pyg.vision.brain import FINDERS
 from grapheme_pyg.vision.checks import is_int
 
 # Models of before these were there mean their defaults.
-LATER_VISION = frozenset({"resize", "contours", "detections"})
+LATER_VISION = frozenset({"resize", "white", "contours", "detections"})
 # Pixels a side that images are brought to, and regions, whose distances SLIC keeps for each pair: with more, one image
 # would fill the memory.
 LARGEST_RESIZE, MOST_REGIONS = 4096, 4096
@@ -27,13 +27,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
     """Whether a value is text that can be shown: no control characters, which a terminal would obey, no half ones."""
     return isinstance(value, str) and all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
 
 
 def _are_names(value: object, fewest: int) -> bool:
-    if not isinstance(value, list) or len(value) < fewest or not all(_is_name(item) for item in value):
+    if not isinstance(value, list) or len(value) < fewest or not all(is_name(item) for item in value):
         return False
     return len(set(value)) == len(value)
 
@@ -60,6 +60,10 @@ VISION: dict[str, Rule] = {
     "resize": (
         lambda value: value is None or (is_int(value, 1) and value <= LARGEST_RESIZE),
         f"an integer in 1…{LARGEST_RESIZE} or null",
+    ),
+    "white": (
+        lambda value: value is None or (is_int(value, 1) and value < 2**16),
+        "an integer in 1…65535 or null",
     ),
     "contours": SWITCH,
     "detections": SWITCH,

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.calibration import best_log_temperature
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_float, as_int
 from grapheme_pyg.datasets.budget import BudgetBatchSampler
 from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.labels import to_labels
@@ -21,15 +21,15 @@ from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_graph import to_graphs
-from grapheme_pyg.vision.pixels import check_many, in_batches
+from grapheme_pyg.vision.pixels import SEVERAL, check_many, in_batches
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
 # Nodes that are computed together, unless one graph alone has more.
 NODES_AT_ONCE = 2**20
-# From so many images on, graphs of a single node, if nearly all are, say that something is wrong with the images.
-SEVERAL, NEARLY_ALL = 10, 0.95
+# Graphs of a single node, if nearly all of several are, say that something is wrong with the images.
+NEARLY_ALL = 0.95
 NO_VIEW = ((0, 0),)
 
 
@@ -70,8 +70,7 @@ class OnImages(nn.Module, ABC):
         views = as_int("views", views, 1, len(VIEWS))
         memory = self.classifier.memory
         if reject is not None:
-            if not 0 <= reject < 1:
-                raise ValueError(f"reject: expected a number in [0, 1), got {reject!r}")
+            reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
         pooled, _ = self._pool_images(images, batch_size, VIEWS[:views])
@@ -211,7 +210,13 @@ class OnImages(nn.Module, ABC):
         positions: list[int] = []
         blank = 0
         for some, pixels in in_batches(
-            images, self.vision.in_channels, batch_size, count=count, size=self.vision.resize, skip=skip
+            images,
+            self.vision.in_channels,
+            batch_size,
+            count=count,
+            size=self.vision.resize,
+            white=self.vision.white,
+            skip=skip,
         ):
             positions += some
             for view, found in zip(views, pooled, strict=True):

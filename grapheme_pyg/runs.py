@@ -7,6 +7,8 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.report import write_report
@@ -19,13 +21,12 @@ from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     Labelled = tuple[Tensor | Sequence[Tensor], Tensor]
 
 DRAWN_IMAGES = 6
 # Folders of a run.
 MODEL, REPORT = "model", "report"
+SETTINGS = "settings.json"
 
 
 def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None) -> Path:
@@ -117,7 +118,9 @@ def train_run(
     }
     writes = Processes.of_environment().writes
     if writes:
-        replace_file(run_dir / "settings.json", (json.dumps(described, indent=2) + "\n").encode())
+        # A run that goes on is described already, and one that may not go on with this is not described by this.
+        if not (resume and (run_dir / SETTINGS).exists()):
+            replace_file(run_dir / SETTINGS, (json.dumps(described, indent=2) + "\n").encode())
         counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
         if model.vision.resize is not None:
             counts += f", brought to {model.vision.resize} pixels"
@@ -173,6 +176,8 @@ def evaluate_run(
     Raises:
         ValueError: An argument is not as above.
     """
+    if isinstance(images, Tensor) and images.dim() == 3:
+        images = images[:, None]  # three of them are not one in colour
     prediction = model.predict(images, views=views)
     hits = prediction.probabilities.argmax(dim=1) == labels
     write_report(

@@ -117,7 +117,7 @@ class TestConfig:
     @pytest.mark.parametrize("section", ["vision", "model", None])
     def test_no_field_may_be_missing(self, folder: Path, section: str | None) -> None:
         config = json.loads((folder / "config.json").read_text())
-        later = {"resize", "contours", "detections", "sha256", "settings_sha256"}
+        later = {"resize", "white", "contours", "detections", "sha256", "settings_sha256"}
         for name in set(config[section] if section else config) - later:
             edit(folder, lambda config, name=name: (config[section] if section else config).pop(name))
             with pytest.raises(ModelFileError, match=name):

@@ -47,6 +47,7 @@ class Data(NamedTuple):
         name: Short, for messages and folders of results.
         classes: Names of the classes, in the order of the labels.
         size: The longer side of the images in pixels, to which others are brought.
+        white: The level of 16-bit pictures that is white; None if there are none.
         training: What to learn from.
         validation: What to validate with.
         test: What to test with.
@@ -55,6 +56,7 @@ class Data(NamedTuple):
     name: str
     classes: list[str]
     size: int
+    white: int | None
     training: Part
     validation: Part
     test: Part | None
@@ -95,12 +97,16 @@ def load(
     if data not in KNOWN and not is_idx_folder(data):
         folder = load_image_folder(data, in_channels, on_error=on_error)
         if val is not None:
-            folder = replace(folder, validation=_load_part(val, in_channels, on_error, folder.classes))
+            if val.exists() and val.samefile(data):
+                raise ValueError(f"val: expected another folder than that of the training pictures, got {val}")
+            held_out = _load_part(val, in_channels, on_error, folder.classes)
+            held_out.images.white = folder.images.white
+            folder = replace(folder, validation=held_out)
         size = folder.typical_size() if size is None else size
-        folder = folder.resized(size)
+        folder, white = folder.resized(size), folder.images.white
         training, validation = (_part(some).limited(limit) for some in folder.split())
         test = None if folder.test is None else _part(folder.test).limited(limit)
-        return Data(Path(data).resolve().name, list(folder.classes), size, training, validation, test)
+        return Data(Path(data).resolve().name, list(folder.classes), size, white, training, validation, test)
     for name, value in (("val", val), ("size", size)):
         if value is not None:
             raise ValueError(f"{name}: expected none for data that are no folder of pictures, got {value}")
@@ -112,6 +118,7 @@ def load(
         found.name,
         list(found.classes),
         max(images.shape[-2:]),
+        None,
         training.limited(limit),
         validation.limited(limit),
         Part(*found.test).limited(limit) if len(found.test.images) else None,
@@ -126,6 +133,7 @@ def load_test(
     limit: int | None = None,
     *,
     size: int | None = None,
+    white: int | None = None,
     on_error: str = "raise",
     transposed: bool = False,
 ) -> Part:
@@ -136,6 +144,7 @@ def load_test(
     Args:
         classes: Names of the model's classes.
         size: The longer side that pictures of a folder are brought to; they stay as they are if None.
+        white: The level of 16-bit pictures that is white; found out if None.
         data: As of :func:`load`, and so are the others.
         data_dir: See there.
         in_channels: See there.
@@ -155,6 +164,8 @@ def load_test(
         folder = load_image_folder(data, in_channels, on_error=on_error)
         folder = folder.test or folder
         part, names = _part(folder if size is None else folder.resized(size)), folder.classes
+        assert isinstance(part.images, ImageFiles)
+        part.images.white = white or part.images.white
     numbers = match_classes(names, classes, name="data")
     return Part(part.images, numbers[part.labels]).limited(limit)
 
@@ -169,6 +180,17 @@ def check_apart(name: str, written: Path, *pictures: Path) -> None:
         raise ValueError(f"{name}: expected another file than the picture, got {written}")
 
 
+def default_out(name: str, picture: Path) -> Path:
+    """A file of that name in the current folder, unless the picture is there: it would be taken for another one.
+
+    Raises:
+        ValueError: The picture is there.
+    """
+    if picture.absolute().parent.resolve() == Path.cwd():
+        raise ValueError(f"out: expected a file to write, as {name} would lie among the pictures; give --out FILE")
+    return Path(name)
+
+
 def _load_idx(data: str, data_dir: Path | None, transposed: bool) -> ImageData:
     if data == "mnist5k":
         return load_mnist5k()
@@ -181,7 +203,7 @@ def _load_idx(data: str, data_dir: Path | None, transposed: bool) -> ImageData:
 
 def _load_part(place: Path, in_channels: int, on_error: str, classes: tuple[str, ...]) -> ImageFolder:
     folder = load_image_folder(place, in_channels, on_error=on_error)
-    numbers = match_classes(folder.classes, classes, name="val")
+    numbers = match_classes(folder.classes, classes, name="val", whose="the training pictures")
     return replace(folder, labels=numbers[folder.labels], classes=classes)
 
 

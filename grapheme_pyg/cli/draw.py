@@ -5,7 +5,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from grapheme_pyg.cli.data import check_apart
+from grapheme_pyg.cli.data import check_apart, default_out
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.model import ImageClassificationModel
@@ -19,7 +19,7 @@ def draw(
     model: Path,
     *,
     image: Path | None = None,
-    out: Path = Path("drawing.png"),
+    out: Path | None = None,
     layout: Literal["image", "levels"] = "image",
     color: Literal["group", "relation"] = "group",
     as_mnist: bool = False,
@@ -29,7 +29,8 @@ def draw(
     Args:
         model: Folder of a model.
         image: The picture.
-        out: The file to write: a picture; or .graphml or .dot, for other programs that draw graphs.
+        out: The file to write: a picture; or .graphml or .dot, for other programs that draw graphs. By default
+            drawing.png, unless the picture is in the current folder.
         layout: Nodes where they are in the image, or level by level.
         color: Edges by group of relations, or each relation in a colour of its own.
         as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
@@ -37,11 +38,13 @@ def draw(
     """
     network = ImageClassificationModel.from_pretrained(model)
     if image is None:
+        out = out or Path("drawing.png")
         draw_weights(network).savefig(out, dpi=DPI)
         print(out)
         return
+    out = default_out("drawing.png", image) if out is None else out
     check_apart("out", out, image)
-    pixels = read_image(image, network.vision.in_channels)
+    pixels = read_image(image, network.vision.in_channels, white=network.vision.white)
     pixels = mnist_style(pixels) if as_mnist else pixels
     graph = network.vision(pixels)
     if out.suffix in GRAPH_FILES:

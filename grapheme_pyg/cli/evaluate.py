@@ -4,6 +4,8 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
+from torch import Tensor
+
 from grapheme_pyg.cli.data import load_test
 from grapheme_pyg.evaluation import evaluate as evaluated
 from grapheme_pyg.model import ImageClassificationModel
@@ -45,6 +47,7 @@ def evaluate(
         network.vision.in_channels,
         limit,
         size=network.vision.resize,
+        white=network.vision.white,
         on_error=on_error,
         transposed=transposed,
     )
@@ -53,6 +56,8 @@ def evaluate(
         from grapheme_pyg.runs import evaluate_run  # matplotlib takes a second
 
         evaluate_run(network, images, labels, name=data, folder=report, views=views)
+    if isinstance(images, Tensor) and images.dim() == 3:
+        images = images[:, None]  # three of them are not one in colour
     found = evaluated(network.predict(images, views=views).probabilities, labels)
     if json:
         print(dumps(found.summary(), indent=2))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from grapheme_pyg.cli.data import check_apart
+from grapheme_pyg.cli.data import check_apart, default_out
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.explanation import explain as explained
@@ -21,7 +21,7 @@ def explain(
     model: Path,
     image: Path,
     *,
-    out: Path = Path("explanation.png"),
+    out: Path | None = None,
     method: Literal["gradient", "integrated", "gnnexplainer"] = "gradient",
     target: str | None = None,
     as_mnist: bool = False,
@@ -32,7 +32,7 @@ def explain(
     Args:
         model: Folder of a model.
         image: The picture.
-        out: The picture to write.
+        out: The picture to write; by default explanation.png, unless the picture is in the current folder.
         method: By one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).
         target: The class to explain; the predicted one by default.
         as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
@@ -41,8 +41,9 @@ def explain(
     """
     network = ImageClassificationModel.from_pretrained(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
+    out = default_out("explanation.png", image) if out is None else out
     check_apart("out", out, image)
-    pixels = read_image(image, network.vision.in_channels)
+    pixels = read_image(image, network.vision.in_channels, white=network.vision.white)
     pixels = mnist_style(pixels) if as_mnist else pixels
     explanation = explained(network, pixels, method=method, target=number)
     figure = draw_explanation(explanation, pixels).figure

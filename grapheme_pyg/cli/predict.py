@@ -62,6 +62,8 @@ def predict(
     number = len(network.classes) if top_k is None else as_int("top_k", top_k, 1, len(network.classes))
     number = min(number, 2) if top_k is None else number
     pictures = list(_find(files))
+    if csv is not None and json_lines is not None and csv.resolve() == json_lines.resolve():
+        raise ValueError(f"csv: expected another file than json_lines, got {csv}")
     for name, path in (("json_lines", json_lines), ("csv", csv)):
         if path is not None:
             check_apart(name, path, *pictures)
@@ -127,11 +129,12 @@ def _answers(
             if file.is_dir():
                 raise ImageError(f"{file}: expected pictures in this folder, got none")
             if as_mnist:
-                image = mnist_style(read_image(file, network.vision.in_channels))
+                image = mnist_style(read_image(file, network.vision.in_channels, white=network.vision.white))
                 if not image.any():
                     raise ImageError(f"{file}: expected a digit, got an empty page")
             else:
-                image = read_image(file, network.vision.in_channels, size=network.vision.resize)
+                vision = network.vision
+                image = read_image(file, vision.in_channels, size=vision.resize, white=vision.white)
             images.append(image)
         except (ImageError, OSError) as error:
             answer["error"] = " ".join(str(error).split())

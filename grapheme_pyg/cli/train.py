@@ -64,7 +64,7 @@ def train(
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)
     chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
-    vision = {"mode": mode, "in_channels": in_channels, "resize": found.size}
+    vision = {"mode": mode, "in_channels": in_channels, "resize": found.size, "white": found.white}
     model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -26,8 +27,10 @@ EXPECTED = f"pictures ({', '.join(SUFFIXES)}) in folders of classes"
 OF_SYSTEMS = frozenset(
     ["__macosx", "@eadir", "#recycle", "lost+found", "$recycle.bin", ".ipynb_checkpoints", "thumbs.db", "desktop.ini"]
 ) | {"system volume information"}
-# What the folders of a set that was split beforehand are called.
-SPLITS = {"train": "training", "training": "training", "test": "test", "testing": "test"}
+# Words in the names of the folders of a set that was split beforehand, such as "train" and "seg_test".
+SPLITS = {"train": "training", "training": "training"} | dict.fromkeys(
+    ("test", "testing", "eval", "evaluation"), "test"
+)
 SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 # The longer side of pictures that a size is chosen for, unless another limit is given.
 LARGEST_SIZE = 224
@@ -146,7 +149,7 @@ def load_image_folder(
     for part, members in found.items():
         pictures = [picture for some in members.values() for picture in some]
         counts = torch.tensor([len(some) for some in members.values()])
-        numbers = match_classes(tuple(members), classes, name=str(splits[part]))
+        numbers = match_classes(tuple(members), classes, name=str(splits[part]), whose="the training pictures")
         images = ImageFiles(
             [path for path, _ in pictures], in_channels, max_pixels=max_pixels, white=white, on_error=on_error
         )
@@ -165,32 +168,65 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:
-    """The folder of each part of a set that was split beforehand; the folder itself for training if it was not."""
-    places = [place for place in _entries(folder) if place.is_dir()]
-    named = [place for place in places if place.name.casefold() in SPLITS]
-    found = {SPLITS[place.name.casefold()]: place for place in named}
-    others = [place for place in places if place not in named]
-    if "training" in found and all(_holds_folders(place) for place in named) and not any(map(_has_pictures, others)):
-        if len(found) < len(named):
-            raise DatasetError(f"{folder}: expected one folder for each part, got {[place.name for place in named]}")
-        return found
-    below = {frozenset(entry.name for entry in _entries(place) if entry.is_dir()) for place in places}
-    if len(places) > 1 and len(below) == 1 and len(names := sorted(below.pop())) > 1:
+    """The folder of each part of a set that was split beforehand; that of all classes for training if it was not.
+
+    Folders that hold nothing but one folder of folders are gone through, as archives often have one.
+
+    Raises:
+        DatasetError: Two folders are the same part.
+    """
+    folder, given = _unwrapped(folder), folder
+    if folder != given:
+        log.warning("%s: the folders in %s are taken for classes", given, folder.name)
+    places = sorted(place for place in _entries(folder) if place.is_dir() and _has_pictures(place))
+    classes = {place: _classes_in(place) | _classes_in(_unwrapped(place)) for place in places}
+    parts: dict[str, list[Path]] = {}
+    for place in places:
+        words = {SPLITS[word] for word in re.split(r"[^a-z]+", place.name.casefold()) if word in SPLITS}
+        if len(words) == 1 and classes[place]:
+            parts.setdefault(words.pop(), []).append(place)
+    others = [place for place in places if not any(place in some for some in parts.values())]
+    known = set().union(*(classes[place] for place in parts.get("training", [])))
+    in_common = any(known & classes[place] for part, some in parts.items() if part != "training" for place in some)
+    if "training" in parts and (in_common or not others):
+        for part, some in parts.items():
+            if len(some) > 1:
+                names = [place.name for place in some]
+                raise DatasetError(f"{folder}: expected one folder for {part}, got {names}")
+        for place in others:
+            log.warning("left out: %s: expected folders of classes in it, or a name like train or test", place)
+        inside = {part: _unwrapped(some[0]) for part, some in parts.items()}
+        known = _classes_in(inside["training"])
+        # Of one class alone, what is within it is no part of its own.
+        return {part: some[0] if _classes_in(some[0]) <= known else inside[part] for part, some in parts.items()}
+    shared = set.intersection(*(classes[place] for place in places)) if len(places) > 1 else set()
+    if len(shared) > 1:
         several = ", ".join(repr(place.name) for place in places)
         log.warning(
             "%s: %s are taken for classes, though each has the folders %s; if those are the classes, give one folder "
             "of them",
             folder,
             several,
-            ", ".join(map(repr, names)),
+            ", ".join(map(repr, sorted(shared))),
         )
     return {"training": folder}
 
 
-def _holds_folders(place: Path) -> bool:
-    entries = _entries(place)
-    pictures = any(entry.suffix.lower() in SUFFIXES for entry in entries if not entry.is_dir())
-    return not pictures and any(entry.is_dir() for entry in entries)
+def _unwrapped(folder: Path) -> Path:
+    """The folder below a chain of folders of which each holds the next one, and no other with pictures."""
+    inside = [place for place in _entries(folder) if place.is_dir() and _has_pictures(place)]
+    if len(inside) != 1 or _own_pictures(inside[0]) or not _classes_in(inside[0]):
+        return folder
+    return _unwrapped(inside[0])
+
+
+def _classes_in(place: Path) -> set[str]:
+    """Names of the folders in a folder that have pictures."""
+    return {canonical(entry.name) for entry in _entries(place) if entry.is_dir() and _has_pictures(entry)}
+
+
+def _own_pictures(place: Path) -> bool:
+    return any(entry.suffix.lower() in SUFFIXES for entry in _entries(place) if not entry.is_dir())
 
 
 def _has_pictures(place: Path) -> bool:
@@ -220,7 +256,7 @@ class _Search:
     def classes(self, folder: Path) -> dict[str, list[tuple[Path, Header]]]:
         """The pictures of each class in a folder, sorted by their names."""
         found: dict[str, list[tuple[Path, Header]]] = {}
-        for place in _entries(folder):
+        for place in sorted(_entries(folder)):
             if not place.is_dir():
                 self.left_out["beside the folders of classes"] += 1
                 continue
@@ -286,10 +322,10 @@ class _Search:
         return white
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without what is hidden or of a system."""
+def _entries(folder: Path) -> Iterator[Path]:
+    """What is in a folder, in no order, without what is hidden or of a system."""
     paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in paths if path.name.casefold() not in OF_SYSTEMS)
+    return (path for path in paths if path.name.casefold() not in OF_SYSTEMS)
 
 
 def _files(place: Path) -> Iterator[Path]:

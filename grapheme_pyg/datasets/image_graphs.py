@@ -13,11 +13,11 @@ from torch_geometric.data import Dataset as GraphDataset
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.positions import Index, to_positions
-from grapheme_pyg.errors import ImageError
+from grapheme_pyg.errors import DatasetError, ImageError
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 from grapheme_pyg.vision.image_graph import to_graphs
-from grapheme_pyg.vision.pixels import check_many, to_pixel_batch, to_pixels
+from grapheme_pyg.vision.pixels import check_many, in_batches, resized, to_pixel_batch, to_pixels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -100,6 +100,8 @@ class ImageSequenceDataset(LabelledImages):
             to be left out then (``on_error``) are missing from lists.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         in_channels: 1 or 3, of the images that are no uint8 tensors: those stay as they are.
+        size: To how many pixels the longer side of each is brought; None leaves them as they are.
+        white: Of PIL images of 16 bits, the level that is white.
         augment: Applied to images; none if None.
         seed: Of the augmentation.
 
@@ -114,6 +116,8 @@ class ImageSequenceDataset(LabelledImages):
         labels: Any,
         *,
         in_channels: int = 3,
+        size: int | None = None,
+        white: int | None = None,
         augment: RandomWarp | None = None,
         seed: int = 0,
     ) -> None:
@@ -121,7 +125,7 @@ class ImageSequenceDataset(LabelledImages):
         if isinstance(images, Tensor) or len(images) == 0:
             raise ValueError(f"images: expected a sequence of images, at least one, got {_describe(images)}")
         super().__init__(len(images), labels, augment, seed)
-        self.images, self.in_channels = images, in_channels
+        self.images, self.in_channels, self.size, self.white = images, in_channels, size, white
 
     def __getitem__(self, index: Index) -> tuple[Tensor | list[Tensor], Tensor]:
         positions = to_positions(index, len(self))
@@ -149,9 +153,11 @@ class ImageSequenceDataset(LabelledImages):
 
     def _take(self, row: int) -> Tensor:
         image = self.images[row]
-        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() in (2, 3):
-            return image
-        return to_pixels(image, self.in_channels, name=f"images[{row}]")
+        if not (isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() in (2, 3)):
+            image = to_pixels(image, self.in_channels, name=f"images[{row}]", white=self.white)
+        if self.size is not None and max(image.shape[-2:]) != self.size:
+            image = resized(image.view(1, -1, *image.shape[-2:]), self.size)[0]
+        return image
 
 
 def labelled_images(
@@ -159,7 +165,7 @@ def labelled_images(
     labels: Any,
     *,
     classes: Sequence[str],
-    in_channels: int,
+    vision: VisionBrain,
     augment: RandomWarp | None = None,
     seed: int = 0,
     name: str = "labels",
@@ -170,7 +176,7 @@ def labelled_images(
         images: As :func:`grapheme_pyg.vision.pixels.check_many` accepts them.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         classes: Names of the classes.
-        in_channels: 1 or 3, of images that are not uint8 tensors.
+        vision: What the images are for: they come in its size, and those that are no uint8 tensors in its channels.
         augment: Applied to images; none if None.
         seed: Of the augmentation.
         name: What messages call the labels.
@@ -185,9 +191,20 @@ def labelled_images(
     if isinstance(images, np.ndarray) and images.dtype == object:
         images = list(images)
     if not isinstance(images, Tensor | np.ndarray):
-        return ImageSequenceDataset(images, found, in_channels=in_channels, augment=augment, seed=seed)
+        return ImageSequenceDataset(
+            images,
+            found,
+            in_channels=vision.in_channels,
+            size=vision.resize,
+            white=vision.white,
+            augment=augment,
+            seed=seed,
+        )
     if not (isinstance(images, Tensor) and images.dtype == torch.uint8):
-        (images,) = to_pixel_batch(images, in_channels, count=len(found))
+        (images,) = to_pixel_batch(images, vision.in_channels, count=len(found))
+    if vision.resize is not None and images.numel() and max(images.shape[-2:]) != vision.resize:
+        batches = in_batches(images, images.shape[1] if images.dim() == 4 else 1, len(found), size=vision.resize)
+        images = torch.cat([torch.as_tensor(pixels) for _, pixels in batches])
     return ImageDataset(images.cpu(), found, augment=augment, seed=seed)
 
 
@@ -256,6 +273,8 @@ class ImageGraphDataset(GraphSlices):
     def load(self, rows: list[int]) -> list[ImageGraph]:
         """Makes the graphs of some images at once, with their classes as ``y``."""
         images, labels = self.images[rows]
+        if rows and len(labels) == 0:
+            raise DatasetError(f"images: expected some of {len(rows)} to be readable, got none")
         return to_graphs(self.vision.batch(images, labels)) if len(labels) else []
 
 

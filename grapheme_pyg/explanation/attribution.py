@@ -72,7 +72,9 @@ def frozen_copy(model: "ImageClassificationModel") -> "ImageClassificationModel"
     memo: dict[int, object] = {id(model.vision): model.vision}
     memo |= {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()}
     memo |= {id(buffer): buffer for buffer in model.buffers()}
-    return deepcopy(model, memo).eval().cpu()
+    copy = deepcopy(model, memo).eval().cpu()
+    # Attributions take the precision of features, which half precision would blur.
+    return copy if copy.classifier.templates.dtype == torch.float64 else copy.float()
 
 
 def attribute(

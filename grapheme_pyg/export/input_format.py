@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from grapheme_pyg.checks import as_int
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision.grid import GridFinder
 
@@ -88,8 +89,7 @@ class InputFormat:
         Raises:
             ValueError: ``max_size`` is not a positive integer.
         """
-        if not isinstance(max_size, int) or isinstance(max_size, bool) or max_size < 1:
-            raise ValueError(f"max_size: expected a positive integer, got {max_size!r}")
+        max_size = as_int("max_size", max_size, 1)
         vision = model.vision
         known: dict[int, list[int]] = {}
         generations = []

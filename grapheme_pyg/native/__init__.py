@@ -31,11 +31,15 @@ def call(name: str, tensors: Sequence[Tensor], *arguments: Any) -> Any:
     Raises:
         ValueError: A tensor is on another device, whose addresses mean nothing here, or is not dense.
     """
+    addresses = []
     for position, tensor in enumerate(tensors):
         if not tensor.is_cpu or tensor.layout != torch.strided:
             came = f"one of layout {tensor.layout} on {tensor.device}"
             raise ValueError(f"tensors[{position}] of {name}: expected a dense tensor on the CPU, got {came}")
-    return getattr(compiled, name)(*(tensor.data_ptr() for tensor in tensors), *arguments, torch.get_num_threads())
+        addresses.append(tensor.data_ptr())
+        if addresses[-1] == 0 and tensor.numel() > 0:
+            raise ValueError(f"tensors[{position}] of {name}: expected a tensor with values, got one without memory")
+    return getattr(compiled, name)(*addresses, *arguments, torch.get_num_threads())
 
 
 def supported() -> frozenset[torch.dtype]:

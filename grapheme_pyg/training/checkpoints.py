@@ -140,7 +140,7 @@ def _check_data(path: Path, name: str, want: Any, got: Any) -> None:
         return
     change = "other images"
     if name == "images":
-        change = f"{abs(want - got):,} images {'fewer' if want < got else 'more'}"
+        change = f"{abs(want - got):,} {'fewer' if want < got else 'more'} images"
     raise CheckpointError(
         f"{path}: expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: bring them back to "
         "what they were when it was started, or start anew in another run_dir"

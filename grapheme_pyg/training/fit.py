@@ -24,6 +24,7 @@ from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import EpochSampler, LabelledImages, labelled_images
 from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.model_config import is_name
 from grapheme_pyg.on_images import NEARLY_ALL, NODES_AT_ONCE
 from grapheme_pyg.training.averaging import MovingAverage
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, DurableCheckpoints, check_same_run, newest_checkpoint
@@ -107,7 +108,13 @@ def fit(
     if (dtype := model.classifier.templates.dtype) not in (torch.float32, torch.float64):
         expected = 'weights in float32 or float64 (TrainingSettings(precision="bf16-mixed") trains in half precision)'
         raise ValueError(f"model: expected {expected}, got {dtype}")
-    settings = settings or TrainingSettings()
+    settings = TrainingSettings() if settings is None else settings
+    if not isinstance(settings, TrainingSettings):
+        raise ValueError(f"settings: expected TrainingSettings, got {settings!r}")
+    if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
+        raise ValueError(f"validation: expected images and labels, got {type(validation).__name__}")
+    if unsaved := [name for name in model.classes if not is_name(name)]:
+        raise ValueError(f"classes: expected names without control characters, got {unsaved[0]!r}")
     if added := model.classifier.added_classes:
         raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
     augment = RandomWarp(flip=settings.flip) if settings.augment else None
@@ -115,11 +122,12 @@ def fit(
         raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
     if "classifier" in settings.freeze and not bool(model.classifier.templates.any()):
         raise ValueError("freeze: expected a classifier with templates, got one whose templates are unset")
-    kinds: dict[str, Any] = {"classes": model.classes, "in_channels": model.vision.in_channels}
+    kinds: dict[str, Any] = {"classes": model.classes, "vision": model.vision}
     training = labelled_images(images, labels, augment=augment, seed=settings.seed, **kinds)
-    held_out = labelled_images(*validation, name="validation", **kinds) if validation else None
+    held_out = None if validation is None else labelled_images(*validation, name="validation", **kinds)
+    processes = Processes.of_environment()
     at_once = _look_at(training, model.vision)
-    settings = _in_parts(settings.for_images(len(training)), at_once, verbose=verbose)
+    settings = _in_parts(settings.for_images(len(training)), at_once, verbose=verbose and processes.writes)
     assert settings.batch_size is not None, "for_images: expected to have set it"
     folder = None if run_dir is None else Path(run_dir)
     for name, wanted in (("tensorboard", tensorboard), ("resume", resume)):
@@ -135,7 +143,6 @@ def fit(
         "vision": model.vision.config,
         "data": _describe_data(training),
     }
-    processes = Processes.of_environment()
     cuda = settings.device != "cpu" and torch.cuda.is_available()
     with met(processes, cuda=cuda, patience=settings.patience), ExitStack() as stack:
         check_same(processes, described | {"run": {"saved": folder is not None, "validation": len(held_out or ())}})
@@ -217,7 +224,14 @@ def _look_at(training: LabelledImages, vision: VisionBrain) -> int:
     skip = getattr(training.images, "on_error", "raise") == "skip"
     pixels, nodes = 1, [1]
     for _, images in in_batches(
-        training.images, vision.in_channels, LOOKED_AT, count=len(training), size=vision.resize, skip=skip, some=some
+        training.images,
+        vision.in_channels,
+        LOOKED_AT,
+        count=len(training),
+        size=vision.resize,
+        white=vision.white,
+        skip=skip,
+        some=some,
     ):
         pixels = max(pixels, *(image[0].numel() for image in images))
         nodes += vision.batch(list(images)).ptr.diff().tolist()

@@ -99,8 +99,6 @@ class TrainingSettings:
             self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
         if not isinstance(self.augment, bool):
             raise ValueError(f"augment: expected True or False, got {self.augment!r}")
-        if self.loss == "structural" and self.label_smoothing > 0:
-            raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         for name, choices in (
             ("precision", PRECISIONS),
             ("loader", LOADERS),
@@ -109,8 +107,10 @@ class TrainingSettings:
             ("loss", LOSSES),
             ("nonfinite", NONFINITE),
         ):
-            if getattr(self, name) not in choices:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        if self.loss == "structural" and self.label_smoothing > 0:
+            raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         if not isinstance(self.freeze, tuple) or not set(self.freeze) < set(PARTS):
             raise ValueError(f"freeze: expected a tuple of some of {PARTS}, not all, got {self.freeze!r}")
 

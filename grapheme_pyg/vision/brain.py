@@ -64,6 +64,8 @@ class VisionBrain(BaseTransform):
         seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
         resize: To how many pixels the longer side of each image is brought first, in proportion; None leaves images as
             they are. With the size of the training images, a model takes the same things in other resolutions.
+        white: Which level of PIL images of 16 bits is white, in 1…65535; found out for each if None. With that of the
+            training images, a model takes others as bright as those.
         contours: Whether finest entities that one contour crosses are related.
         detections: Whether edges and corners are entities too, inside the others.
         options: Of the mode.
@@ -90,13 +92,14 @@ class VisionBrain(BaseTransform):
         edge_attr: bool | None = None,
         seg: bool = False,
         resize: int | None = None,
+        white: int | None = None,
         contours: bool = False,
         detections: bool = False,
         **options: Any,
     ) -> None:
-        in_channels, resize = plain(in_channels), plain(resize)
+        in_channels, resize, white = plain(in_channels), plain(resize), plain(white)
         options = {name: plain(value) for name, value in options.items()}
-        check("mode", mode, mode in FINDERS, f"one of {tuple(FINDERS)}")
+        check("mode", mode, isinstance(mode, str) and mode in FINDERS, f"one of {tuple(FINDERS)}")
         check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
         if edge_attr is None:
             edge_attr = mode != "grid"
@@ -104,12 +107,13 @@ class VisionBrain(BaseTransform):
         for name, value in switches.items():
             check(name, value, isinstance(value, bool), "True or False")
         check("resize", resize, resize is None or is_int(resize, 1), "a positive integer or None")
+        check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
         known = [field.name for field in fields(FINDERS[mode]) if field.name != "in_channels"]
         if unknown := sorted(set(options) - set(known)):
             raise ValueError(f"{unknown[0]}: expected an option of mode {mode!r}, one of {known}")
         self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
         self.finder = FINDERS[mode](in_channels=in_channels, **options)
-        self.resize, self.contours, self.detections = resize, contours, detections
+        self.resize, self.white, self.contours, self.detections = resize, white, contours, detections
         schema = self.finder.schema()
         schema = with_contours(schema) if contours else schema
         self._vocabulary = Vocabulary(with_detections(schema) if detections else schema)
@@ -119,7 +123,7 @@ class VisionBrain(BaseTransform):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, in types that JSON has."""
         options = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.finder).items()}
-        names = ("mode", "edge_attr", "seg", "resize", "contours", "detections")
+        names = ("mode", "edge_attr", "seg", "resize", "white", "contours", "detections")
         return {name: getattr(self, name) for name in names} | options
 
     @property
@@ -187,9 +191,9 @@ class VisionBrain(BaseTransform):
             ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
                 that is broken or too large.
         """
-        pixels = to_pixels(image, self.in_channels)
+        pixels = to_pixels(image, self.in_channels, white=self.white)[None]
         warn_if_dark([pixels])
-        graph: ImageGraph = self._build(pixels[None])[0]
+        graph: ImageGraph = self._build(pixels)[0]
         return graph
 
     def batch(self, images: "Images", y: Any = None) -> Batch:
@@ -210,7 +214,7 @@ class VisionBrain(BaseTransform):
         """
         if y is not None:
             y = to_labels(y, name="y")
-        runs = to_pixel_batch(images, self.in_channels, count=None if y is None else len(y))
+        runs = to_pixel_batch(images, self.in_channels, count=None if y is None else len(y), white=self.white)
         warn_if_dark(runs)
         num_images = sum(run.shape[0] for run in runs)
         if num_images == 0:

@@ -28,10 +28,10 @@ def from_pil(
 
     - It is turned upright as its EXIF orientation says; one that cannot be read says nothing.
     - Transparent pixels show white paper behind them.
-    - 16-bit grey levels, of modes ``I`` and ``I;16…``, are scaled so that white becomes 255. White is what a TIFF file
-      says, else ``white``, else 65,535; but where fewer than 15 bits are used, as by cameras and microscopes of 10, 12
-      or 14 bits, it is the largest level of so many bits, and a warning says so. Pillow's own conversion would turn all
-      above 255 white.
+    - 16-bit grey levels, of modes ``I`` and ``I;16…``, are scaled so that white becomes 255. White is what a TIFF
+      or PGM file says, else ``white``, else 65,535; but where fewer than 15 bits are used, as by cameras and
+      microscopes of 10, 12 or 14 bits, it is the largest level of so many bits, and a warning says so. Pillow's own
+      conversion would turn all above 255 white.
     - Palettes, CMYK, YCbCr, LAB and HSV become RGB; bilevel images become 0 and 255.
     - Floats, mode ``F``, stay as they are.
     - Of an animation it is the frame that is shown.
@@ -130,7 +130,9 @@ def _levels(image: "PILImage") -> "np.ndarray[Any, Any]":
 
 
 def declared_white(image: "PILImage") -> int | None:
-    """The level that is white by what a TIFF file says of itself; None if it says nothing, or 16 bits."""
+    """The level that is white by what a file says of itself; None if it says nothing, or 16 bits."""
+    if image.format == "PPM":  # Pillow scales by what the header says
+        return 65_535
     tags = getattr(image, "tag_v2", {})
     largest, bits = tags.get(MAX_SAMPLE_VALUE), tags.get(BITS_PER_SAMPLE)
     if isinstance(largest, tuple):

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMPY_DTYPES = ("bool", "uint8", "float16", "float32", "float64")
-# Images whose brightest pixel is below this, of 255, have no contrast that graphs are made of.
-DARKEST = 32
+# Images are told to be dark if their brightest pixel is below the first, of 255, and several of them, below the second.
+DARKEST, DARKEST_OF_SEVERAL, SEVERAL = 64, 128, 10
 # Pixels that are looked at together: the graphs of so many take some 400 MB.
 PIXELS_AT_ONCE = 2**20
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
 LUMA = (19595, 38470, 7471)
 
 
-def to_pixels(image: "Image", in_channels: int, *, name: str = "image") -> Tensor:
+def to_pixels(image: "Image", in_channels: int, *, name: str = "image", white: int | None = None) -> Tensor:
     """One image as integers.
 
     Args:
@@ -39,6 +39,7 @@ def to_pixels(image: "Image", in_channels: int, *, name: str = "image") -> Tenso
             or ``[H, W, C]``, or a tensor ``[H, W]`` or ``[C, H, W]``, with C = 1 or 3; uint8, float in [0, 1], or bool.
         in_channels: 1 (colour becomes ITU-R 601 luma) or 3 (grey is repeated).
         name: How errors call the image.
+        white: Of PIL images of 16 bits, the level that is white; see :func:`grapheme_pyg.vision.pil_images.from_pil`.
 
     Returns:
         uint8 ``[in_channels, H, W]``; a float ``v`` becomes ``round(255 v)``, and True becomes 255.
@@ -47,10 +48,13 @@ def to_pixels(image: "Image", in_channels: int, *, name: str = "image") -> Tenso
         ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
             that is broken or too large.
     """
-    return _to_channels(_quantize(_channels_first(image, name, batched=False), name, batched=False), in_channels)
+    pixels = _quantize(_channels_first(image, name, batched=False, white=white), name, batched=False)
+    return _to_channels(pixels, in_channels)
 
 
-def to_pixel_batch(images: "Images", in_channels: int, *, count: int | None = None, first: int = 0) -> list[Tensor]:
+def to_pixel_batch(
+    images: "Images", in_channels: int, *, count: int | None = None, first: int = 0, white: int | None = None
+) -> list[Tensor]:
     """Many images as integers, stacked wherever neighbours in the list are of one size.
 
     Args:
@@ -58,6 +62,7 @@ def to_pixel_batch(images: "Images", in_channels: int, *, count: int | None = No
         in_channels: 1 or 3.
         count: How many images there must be, if that is known.
         first: The position of the first image, for messages.
+        white: As of :func:`to_pixels`.
 
     Returns:
         uint8 tensors ``[n_i, in_channels, H_i, W_i]`` whose images, in order, are the images given.
@@ -71,7 +76,7 @@ def to_pixel_batch(images: "Images", in_channels: int, *, count: int | None = No
         return [_to_channels(pixels, in_channels)]
     runs: list[list[Tensor]] = []
     for i, image in enumerate(images, first):
-        pixels = to_pixels(image, in_channels, name=f"images[{i}]")
+        pixels = to_pixels(image, in_channels, name=f"images[{i}]", white=white)
         if runs and runs[-1][0].shape == pixels.shape:
             runs[-1].append(pixels)
         else:
@@ -82,8 +87,8 @@ def to_pixel_batch(images: "Images", in_channels: int, *, count: int | None = No
 def check_many(images: object, *, count: int | None = None) -> None:
     """Refuses what is not many images, or could as well be one.
 
-    A tensor ``[3, H, W]`` may be three grey images or one in colour, and an array ``[N, H, 3]`` N narrow images or one
-    in colour: only ``count`` tells them apart.
+    What has the shape ``[3, H, W]`` may be three grey images or one in colour, and what has the shape ``[N, H, 3]`` N
+    narrow images or one in colour: only ``count`` tells them apart.
 
     Args:
         images: A tensor ``[N, H, W]`` or ``[N, C, H, W]``, an array ``[N, H, W]`` or ``[N, H, W, C]``, or a sequence of
@@ -100,14 +105,20 @@ def check_many(images: object, *, count: int | None = None) -> None:
             expected = "a tensor, a NumPy array or a sequence of images"
             raise ImageError(f"images: expected {expected}, got {type(images).__name__}; for one image, [image]")
         return
-    shape = tuple(images.shape)
-    if _holds_objects(images) or len(shape) != 3:
+    if _holds_objects(images):
         return
+    shape = tuple(images.shape)
     if isinstance(images, Tensor):
-        one_in_colour, shapes, advice = shape[0] == 3, "[N, H, W] or [N, C, H, W]", "images[:, None]"
+        shapes, advice = "[N, H, W] or [N, C, H, W]", "images[:, None]"
     else:
-        one_in_colour, shapes, advice = shape[2] in (1, 3), "[N, H, W] or [N, H, W, C]", "images[..., None]"
-    if one_in_colour and (count != shape[0] or count == 1):
+        shapes, advice = "[N, H, W] or [N, H, W, C]", "images[..., None]"
+    if len(shape) not in (3, 4):
+        raise ImageError(
+            f"images: expected shape {shapes}, got {shape}" + "; for one image, [image]" * (len(shape) == 2)
+        )
+    # Channels may come first or last, whatever is usual; no image is as narrow as four pixels.
+    may_be_one = len(shape) == 3 and (shape[0] == 3 or shape[2] <= 4 < shape[1])
+    if may_be_one and (count != shape[0] or count == 1):
         raise ImageError(
             f"images: expected shape {shapes}, got {shape}, which may be one image of several channels or "
             f"{shape[0]} grey ones: give images[None] for one, {advice} for {shape[0]}"
@@ -121,6 +132,7 @@ def in_batches(
     *,
     count: int | None = None,
     size: int | None = None,
+    white: int | None = None,
     skip: bool = False,
     some: Sequence[int] | None = None,
 ) -> Iterator[tuple[list[int], Tensor | list[Tensor]]]:
@@ -134,6 +146,7 @@ def in_batches(
         batch_size: The largest number of images at a time.
         count: How many images there must be, if that is known.
         size: To how many pixels the longer side of each is brought; None leaves them as they are.
+        white: As of :func:`to_pixels`.
         skip: Whether images that cannot be read are left out, with a warning in the log.
         some: The positions of the images to take; all if None.
 
@@ -160,7 +173,7 @@ def in_batches(
     area = 0
     for i in range(len(images)) if some is None else some:
         try:
-            pixels = to_pixels(images[i], in_channels, name=f"images[{i}]")
+            pixels = to_pixels(images[i], in_channels, name=f"images[{i}]", white=white)
         except (OSError, ImageError) as error:
             if not skip:
                 raise
@@ -192,23 +205,23 @@ def warn_if_dark(runs: Sequence[Tensor]) -> None:
     """Warns of images whose levels do not go from 0 to 255; of images that are black there is nothing to say.
 
     Args:
-        runs: uint8, of any shapes.
+        runs: uint8 ``[n_i, C, H_i, W_i]``.
     """
     brightest = max((int(run.max()) for run in runs if run.numel()), default=0)
-    if 0 < brightest < DARKEST:
+    if 0 < brightest < (DARKEST if sum(map(len, runs)) < SEVERAL else DARKEST_OF_SEVERAL):
         warnings.warn(
-            f"images: expected levels in 0…255, got none above {brightest}, which is as good as black; "
-            f"if {brightest} is white, make it images * {255 // brightest}",
+            f"images: expected levels in 0…255, got none above {brightest}, which is far below white; "
+            f"if {brightest} is white, make it images * {255 / brightest:.3g}",
             ImageWarning,
             stacklevel=3,
         )
 
 
-def _channels_first(image: Any, name: str, *, batched: bool) -> Tensor:
+def _channels_first(image: Any, name: str, *, batched: bool, white: int | None = None) -> Tensor:
     """``[..., H, W]`` → ``[..., C, H, W]``, with a leading dimension exactly if ``batched``."""
     channels_last = not isinstance(image, Tensor)
     if not isinstance(image, Tensor | np.ndarray):
-        image = _from_pil(image, name)
+        image = _from_pil(image, name, white)
     if isinstance(image, np.ndarray):
         if image.dtype not in NUMPY_DTYPES:
             raise ImageError(f"{name}: expected uint8, or float in [0, 1], got dtype {image.dtype}")
@@ -239,13 +252,13 @@ def _channels_first(image: Any, name: str, *, batched: bool) -> Tensor:
     return pixels
 
 
-def _from_pil(image: Any, name: str) -> "np.ndarray[Any, Any]":
+def _from_pil(image: Any, name: str, white: int | None) -> "np.ndarray[Any, Any]":
     from PIL.Image import Image as PILImage
 
     if not isinstance(image, PILImage):
         expected = "a tensor, a NumPy array or a PIL image"
         raise ImageError(f"{name}: expected {expected}, got {type(image).__name__}")
-    return from_pil(image, name)
+    return from_pil(image, name, white=white)
 
 
 def _quantize(image: Tensor, name: str, *, batched: bool, first: int = 0) -> Tensor:

@@ -16,7 +16,7 @@ from grapheme_pyg.evaluation import Evaluation, check_probabilities
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.layouts import Array
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL
-from grapheme_pyg.visualization.text import add_title, as_label
+from grapheme_pyg.visualization.text import add_title, as_label, as_labels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -71,7 +71,7 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], *, ax: Axes | None
         ax.text(size - 0.4, row, f"{100 * shares[row, row]:.1f} %", va="center", fontsize="small")
     ax.text(size - 0.4, -0.6, "recognised", va="bottom", fontsize="small")
 
-    names = [as_label(name) for name in classes]
+    names = as_labels(classes)
     words = max(map(len, names)) > 3
     ax.set_xticks(range(size), names, rotation=45 if words else 0, ha="right" if words else "center")
     ax.set_yticks(range(size), names)

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.networks import Metadata
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF
-from grapheme_pyg.visualization.text import add_title, as_label
+from grapheme_pyg.visualization.text import add_title, as_label, as_labels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -71,7 +71,7 @@ def draw_predictions(
         names = [classes[kind] for kind in shown]
         colors = [GROUPS[PART_OF][1] if name == labels[i] else "#b9c4cc" for name in names]
         bars.barh(range(len(names)), similarities[i, shown].tolist(), color=colors)
-        bars.set_yticks(range(len(names)), [as_label(name) for name in names])
+        bars.set_yticks(range(len(names)), as_labels(names))
         bars.set(xlim=(-1, 1), ylim=(len(names) - 0.5, -0.5), xlabel="cosine similarity")
         bars.axvline(0, color="black", linewidth=0.8)
         bars.spines[["top", "right", "left"]].set_visible(False)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from grapheme_pyg.visualization.relations import GROUPS, PART_OF
-from grapheme_pyg.visualization.text import as_label
+from grapheme_pyg.visualization.text import as_labels
 
 # Of the bars of one class together; the rest is the space between classes.
 FILLED = 0.8
@@ -50,7 +50,7 @@ def draw_template_similarities(
         ax.barh(places, row, 0.85 * height, color=GROUPS[PART_OF][1] if name == label else OTHERS)
     ax.set(xlim=(-1, 1), ylim=(num_classes - 0.5, -0.5), xlabel="cosine similarity with each template")
     ax.set_xticks((-1, -0.5, 0, 0.5, 1))
-    ax.set_yticks(range(num_classes), [as_label(name) for name in classes])
+    ax.set_yticks(range(num_classes), as_labels(classes))
     ax.axvline(0, color="black", linewidth=0.8)
     ax.tick_params(left=False)
     ax.spines[["top", "right", "left"]].set_visible(False)

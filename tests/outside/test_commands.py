@@ -1,6 +1,7 @@
 """The command on other people's consoles, names, pictures and data."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -45,24 +46,27 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, out.out, out.err
 
 
-def run_alone(*arguments: object, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "grapheme_pyg", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, env=os.environ | environment, check=False)
-
-
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
-def test_consoles_that_cannot_show_a_name(model: Path, pictures: Path, encoding: str) -> None:
+def test_consoles_that_cannot_show_a_name(
+    model: Path, pictures: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """winml-cli#545, cmcp#396: all answers were lost. And python-magic#144: a file name that is not UTF-8."""
     other = os.fsdecode(b"caf\xe9.png")
     Image.fromarray(BAR).save(pictures / other)
     files = (pictures / "one.png", pictures / other)
-    found = run_alone("predict", model, *files, PYTHONIOENCODING=encoding)
-    assert (found.returncode, found.stderr) == (0, b"")
-    lines = found.stdout.decode(encoding).splitlines()
+
+    def shown(*options: str) -> str:
+        console = io.BytesIO()
+        with io.TextIOWrapper(console, encoding=encoding) as stream:
+            monkeypatch.setattr(sys, "stdout", stream)
+            assert main(["predict", str(model), *map(str, files), *options]) == 0
+            stream.flush()
+            return console.getvalue().decode(encoding)
+
+    lines = shown().splitlines()
     assert len(lines) == 2
     assert lines[1].startswith(f"{pictures}/caf\\udce9.png: ")
-    found = run_alone("predict", model, *files, "--json", PYTHONIOENCODING=encoding)
-    answers = json.loads(found.stdout.decode(encoding))
+    answers = json.loads(shown("--json"))
     assert [answer["file"] for answer in answers] == [str(file) for file in files]
     assert {answer["label"] for answer in answers} <= {"猫", "犬", "café"}
 
@@ -117,6 +121,8 @@ class TestPredictMany:
         code, _, err = run(capsys, "predict", model, pictures, "--csv", pictures / "one.png")
         assert code == 1
         assert "csv: expected another file than the picture" in err
+        code, _, err = run(capsys, "predict", model, pictures, "--csv", lines, "--json-lines", lines)
+        assert "csv: expected another file than json_lines" in err
         code, _, err = run(capsys, "predict", model, pictures, "--top-k", 4)
         assert "top_k: expected an integer in 1…3, got 4" in err
 
@@ -140,14 +146,14 @@ class TestPredictMany:
         assert (code, calls) == (130, [2, 2, 1])
         assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 4
 
-    def test_a_warning_about_many_pictures_is_one_line(
-        self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """Pillow#5991."""
+    def test_a_warning_about_many_pictures_is_one_line(self, model: Path, tmp_path: Path) -> None:
+        """Pillow#5991, in a process and on a console of its own."""
         for i in range(3):
             Image.fromarray(BAR.astype(np.uint16) * 16).save(tmp_path / f"{i}.png")
-        found = run_alone("predict", model, tmp_path)
-        assert found.returncode == 0
+        command = [sys.executable, "-m", "grapheme_pyg", "predict", str(model), str(tmp_path)]
+        environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+        found = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert (found.returncode, found.stdout.count(b"\n")) == (0, 3)
         assert found.stderr.decode().splitlines() == [
             "grapheme predict: images: grey levels of 16 bits use 12 bits only: 4,095 is taken for white"
         ]

@@ -89,10 +89,39 @@ class TestSplits:
         assert folder.test is not None
         assert folder.test.labels.tolist() == [0]
 
+    @pytest.mark.parametrize(
+        ("training", "test", "others"),
+        [
+            ("seg_train/seg_train", "seg_test/seg_test", ("seg_pred/seg_pred/1.png",)),
+            ("training_set", "test_set", ()),
+            ("train/images", "test/images", ()),
+            ("data/train", "data/test", ("data/val/1.png", "data/unlabelled/2.png")),
+            ("train", "evaluation", ("test/1.png", "train/stray.png", "extra/3.png")),
+        ],
+    )
+    def test_other_layouts_of_parts(
+        self, tmp_path: Path, training: str, test: str, others: tuple[str, ...], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Ultralytics' and timm's layout, and what is made of it elsewhere."""
+        write_classes(tmp_path / training, hut=3, vale=3)
+        write_classes(tmp_path / test, hut=1, vale=1)
+        for other in others:
+            write(tmp_path / other)
+        folder = load_image_folder(tmp_path)
+        assert (folder.classes, len(folder)) == (("hut", "vale"), 6)
+        assert folder.test is not None
+        assert len(folder.test) == 2
+        assert all(part in caplog.text for part in {Path(other).parent.name for other in others} - {"train"})
+
+    def test_a_folder_around_the_classes(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        write_classes(tmp_path / "archive/pets", cat=1, dog=1)
+        assert load_image_folder(tmp_path).classes == ("cat", "dog")
+        assert "the folders in pets are taken for classes" in caplog.text
+
     def test_classes_that_training_lacks_are_refused(self, tmp_path: Path) -> None:
         write_classes(tmp_path / "train", cat=2, dog=2)
         write_classes(tmp_path / "test", cat=1, horse=1)
-        with pytest.raises(ValueError, match=r"test: expected .*\['cat', 'dog'\], got \['cat', 'horse'\]"):
+        with pytest.raises(ValueError, match=r"test: expected .* training .*\['cat', 'dog'\], got \['cat', 'horse'\]"):
             load_image_folder(tmp_path)
 
     def test_a_class_may_be_called_train(self, tmp_path: Path) -> None:
@@ -113,6 +142,8 @@ class TestSplits:
         write_classes(tmp_path / "held-out", c=1)
         with pytest.raises(ValueError, match=r"val: expected .*\['a', 'b'\], got \['b', 'c'\]"):
             load(str(tmp_path / "pictures"), None, 1, val=tmp_path / "held-out")
+        with pytest.raises(ValueError, match="val: expected another folder than that of the training pictures"):
+            load(str(tmp_path / "pictures"), None, 1, val=tmp_path / "pictures")
 
 
 class TestWhatIsNoPicture:
@@ -234,7 +265,7 @@ class TestBrokenFiles:
             (tmp_path / "p/b/003.png").unlink()
         else:
             (tmp_path / "p/b/003.png").rename(tmp_path / "p/b/004.png")
-        expected = {"lost": "1 images fewer", "gained": "1 images more", "renamed": "other images"}[change]
+        expected = {"lost": "1 fewer images", "gained": "1 more images", "renamed": "other images"}[change]
         with pytest.raises(CheckpointError, match=f"there are {expected} now: bring them back .* or start anew in"):
             train(resume=True)
 
@@ -270,6 +301,22 @@ class TestPlaces:
         capsys.readouterr()
         assert load("mnist5k", None, 1).classes == list("0123456789")
         assert "'mnist5k' is taken for the data set, not for the folder" in capsys.readouterr().err
+
+    def test_pictures_of_results_do_not_lie_beside_the_picture(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ImageClassificationModel.from_preset("tiny", 2).save_pretrained(tmp_path / "model")
+        write(tmp_path / "p/1.png")
+        monkeypatch.chdir(tmp_path / "p")
+        for command in (("explain", tmp_path / "model", "1.png"), ("draw", tmp_path / "model", "--image", "1.png")):
+            code, _, err = run(capsys, *command)
+            assert (code, [path.name for path in Path.cwd().iterdir()]) == (1, ["1.png"])
+            assert "would lie among the pictures; give --out FILE" in err
+
+    def test_classes_that_cannot_be_saved_are_refused_before_training(self) -> None:
+        model = ImageClassificationModel.from_preset("tiny", ["a\tb", "c"])
+        with pytest.raises(ValueError, match=r"classes: expected names without control characters, got 'a\\tb'"):
+            fit(model, torch.rand(2, 1, 28, 28), [0, 1])
 
     def test_a_size_is_settled(self, tmp_path: Path) -> None:
         for i, size in enumerate([(20, 30), (40, 10), (50, 60)]):

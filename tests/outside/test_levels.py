@@ -30,18 +30,18 @@ def test_masks_of_truth_values_are_black_and_white(image: object) -> None:
     assert torch.equal(VisionBrain()(image).x, expected.x)
 
 
-@pytest.mark.parametrize("white", [1, 16])
+@pytest.mark.parametrize("white", [1, 16, 50])
 def test_bytes_that_end_far_below_white_are_warned_of(model: ImageClassificationModel, white: int) -> None:
     """plantcv#1804: cv2.threshold(…, 1), load_digits."""
     dark = BAR.astype(np.uint8) * white
-    message = f"got none above {white}, .* if {white} is white, make it images \\* {255 // white}"
+    message = f"got none above {white}, .* if {white} is white, make it images \\* {255 / white:.3g}"
     for call in (lambda: model.vision(dark), lambda: model.vision.batch([dark]), lambda: model.predict([dark])):
         with pytest.warns(ImageWarning, match=message):
             call()
     with pytest.warns() as found:
         fit(model, np.stack([dark] * 4), [0, 1, 0, 1], settings=TrainingSettings(epochs=1), verbose=False)
     assert {warning.category for warning in found} <= {ImageWarning, TrainingWarning}
-    assert any("single node" in str(warning.message) for warning in found)
+    assert any("single node" in str(warning.message) for warning in found) == (white < 32)
 
 
 def test_floats_that_are_not_in_the_unit_interval_are_told_to_divide_by_white() -> None:
@@ -81,6 +81,8 @@ def test_white_is_the_largest_level_of_the_bits_in_use(highest: int, white: int)
     assert used_white(highest) == white
 
 
+# Dim pictures stay dim.
+@pytest.mark.filterwarnings("ignore:images. expected levels")
 def test_a_folder_has_one_white_for_all_of_its_files(tmp_path: Path) -> None:
     """Pillow#5991: by the range that the data set uses, told once; a dark picture stays dark."""
     for name, level in (("a/1", 4095), ("a/2", 1000), ("b/1", 4000), ("b/2", 400)):
@@ -91,6 +93,28 @@ def test_a_folder_has_one_white_for_all_of_its_files(tmp_path: Path) -> None:
         folder = load_image_folder(tmp_path, 1)
     assert len(told) == 1
     assert [int(image.max()) for image in folder.images] == [255, 62, 249, 25]
+    # A model that was made for it takes single images as bright as those.
+    vision = VisionBrain(white=folder.images.white)
+    with Image.open(tmp_path / "b/2.png") as dim:
+        assert torch.equal(vision(read_image(tmp_path / "b/2.png", 1, white=vision.white)).x, vision(dim).x)
+
+
+@pytest.mark.filterwarnings("ignore:images. expected levels")
+def test_a_model_keeps_the_white_of_its_training(tmp_path: Path) -> None:
+    """Pillow#5991: predictions of a dim file and of the folder that it is in are the same."""
+    model = ImageClassificationModel.from_preset("tiny", 2, vision={"white": 4095})
+    model.save_pretrained(tmp_path)
+    assert ImageClassificationModel.from_pretrained(tmp_path).vision.white == 4095
+    dim = Image.fromarray(np.where(BAR, 1000, 0).astype(np.uint16))
+    bright = [Image.fromarray(np.where(BAR, 4095, 0).astype(np.uint16))] * 2
+    alone, among = model.eval().predict([dim]).probabilities, model.predict([dim, *bright]).probabilities[:1]
+    torch.testing.assert_close(alone, among)
+
+
+def test_pgm_files_say_what_is_white(tmp_path: Path) -> None:
+    """Pillow#5991: two levels of at most 1023."""
+    (tmp_path / "dim.pgm").write_bytes(b"P5 2 1 1023\n\0\0\0\x3c")
+    assert read_image(tmp_path / "dim.pgm", 1).tolist() == [[[0, 15]]]
 
 
 def test_tiff_files_say_how_many_bits_they_use(tmp_path: Path) -> None:

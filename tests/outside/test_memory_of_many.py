@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.cli import main
 from grapheme_pyg.vision.pixels import in_batches
 
@@ -89,6 +89,20 @@ def test_images_of_a_sequence_are_asked_for_one_by_one_and_brought_to_a_size(ima
     assert (positions, asked) == ([0, 1], [0, 1, 2])
     assert [max(image.shape) for image in first] == [10, 10]
     assert [positions for positions, _ in batches] == [[2, 3], [4, 5]]
+
+
+@pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+@pytest.mark.parametrize("kind", [list, torch.stack], ids=["sequence", "tensor"])
+def test_training_looks_at_images_in_the_size_of_the_model(kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mbaza#78: a batch of photographs would be held and bent in their own size."""
+    bent, call = [], RandomWarp.__call__
+    monkeypatch.setattr(
+        RandomWarp, "__call__", lambda self, images, maps: bent.append(images.shape[-2:]) or call(self, images, maps)
+    )
+    images = kind([torch.randint(256, (90, 60), dtype=torch.uint8) for _ in range(4)])
+    model = ImageClassificationModel.from_preset("tiny", 2, vision={"resize": 30})
+    fit(model, images, [0, 1, 0, 1], settings=TrainingSettings(epochs=1, batch_size=2), verbose=False)
+    assert set(bent) == {(30, 20)}
 
 
 # Four images teach nothing.

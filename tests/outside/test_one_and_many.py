@@ -21,6 +21,9 @@ BOTH = {
     "array [H, W, 1]": np.zeros((28, 28, 1), np.uint8),
     "array [1, W, 3]": np.zeros((1, 28, 3), np.uint8),
     "tensor [3, H, W]": torch.zeros(3, 28, 28),
+    "array [3, H, W]": np.zeros((3, 28, 28), np.uint8),
+    "tensor [H, W, 3]": torch.zeros(28, 28, 3),
+    "array [H, W, 4]": np.zeros((28, 28, 4), np.uint8),
 }
 OTHER = {
     "one tensor [H, W]": torch.zeros(28, 28),
