@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMPY_DTYPES = ("bool", "uint8", "float16", "float32", "float64")
 # Images are told to be dark if their brightest pixel is below the first, of 255, and several of them, below the second.
-DARKEST, DARKEST_OF_SEVERAL, SEVERAL = 64, 128, 10
+DARKEST, DARKEST_OF_SEVERAL, SEVERAL = 32, 128, 10
 # Pixels that are looked at together: the graphs of so many take some 400 MB.
 PIXELS_AT_ONCE = 2**20
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
