@@ -26,8 +26,9 @@ class _ImageGraphStorage(GlobalStorage):
     ``edge_index`` without ``edge_type``: :class:`torch_geometric.transforms.RemoveDuplicatedEdges`.
     """
 
-    # Fields of edges whose order is that of an earlier edge_index, with the wrong edges that they make.
-    _left_behind: Mapping[str, list[Tensor]] = MappingProxyType({})
+    # Fields of edges whose order is that of an earlier edge_index, with the wrong edges that they make; None in place of
+    # an empty mapping, which torch.compile takes for true.
+    _left_behind: dict[str, list[Tensor]] | None = None
     # What they were before they were put in another order, which edge_index may be about to follow.
     _replaced: Mapping[str, Tensor] = MappingProxyType({})
 
@@ -37,9 +38,9 @@ class _ImageGraphStorage(GlobalStorage):
         if key in EDGE_FIELDS and _has_changed(before, value):
             if key == "edge_index" and value.dim() == 2:
                 self._compare_order(before, value)
-            elif key in self._left_behind:
+            elif self._left_behind is not None and key in self._left_behind:
                 if not _are_same(_sorted_edges(self.get("edge_index"), value), self._left_behind[key]):
-                    self._left_behind = {name: rows for name, rows in self._left_behind.items() if name != key}
+                    self._left_behind = {n: rows for n, rows in self._left_behind.items() if n != key} or None
             else:
                 self._replaced = {**self._replaced, key: before}
 
@@ -52,11 +53,11 @@ class _ImageGraphStorage(GlobalStorage):
             value = self.get(key)
             rows = _sorted_edges(now, value)
             if rows and not any(_are_same(rows, _sorted_edges(before, one)) for one in (value, replaced.get(key))):
-                self._left_behind = {key: rows, **self._left_behind}
+                self._left_behind = {key: rows, **(self._left_behind or {})}
 
     def check_order(self) -> None:
         """Refuses edges whose types belong to other edges."""
-        if self._left_behind:
+        if self._left_behind is not None:
             name = max(self._left_behind)
             raise GraphError(
                 f"{name}: expected the order of edge_index, got that of an earlier edge_index, whose edges something "
@@ -152,7 +153,7 @@ class ImageGraph(Data):
 
     def stores_as(self, data: Data) -> Self:
         """Takes over what another graph knows of its order; PyG calls this on batches, and on their single graphs."""
-        if left_behind := getattr(data._store, "_left_behind", None):
+        if (left_behind := getattr(data._store, "_left_behind", None)) is not None:
             self._store._left_behind = left_behind
         return self
 
