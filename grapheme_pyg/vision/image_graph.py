@@ -26,8 +26,8 @@ class _ImageGraphStorage(GlobalStorage):
     ``edge_index`` without ``edge_type``: :class:`torch_geometric.transforms.RemoveDuplicatedEdges`.
     """
 
-    # Fields of edges whose order is that of an earlier edge_index, with the wrong edges that they make; None in place of
-    # an empty mapping, which torch.compile takes for true.
+    # Fields of edges whose order is that of an earlier edge_index, with the wrong edges that they make. None if there
+    # are none: torch.compile takes an empty mapping for true.
     _left_behind: dict[str, list[Tensor]] | None = None
     # What they were before they were put in another order, which edge_index may be about to follow.
     _replaced: Mapping[str, Tensor] = MappingProxyType({})
