@@ -1,7 +1,9 @@
 """Checks of arguments that several parts of the package take."""
 
 import numbers
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 
 def as_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
@@ -44,3 +46,18 @@ def as_float(name: str, value: object, holds: Callable[[float], bool], expected:
     if not isinstance(value, bool) and isinstance(value, numbers.Real) and holds(float(value)):
         return float(value)
     raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def as_path(name: str, value: object) -> Path:
+    """Returns a path.
+
+    Args:
+        name: Of the argument, for the message.
+        value: A string that is not empty, or a path of any kind.
+
+    Raises:
+        ValueError: The value is no path.
+    """
+    if isinstance(value, str | os.PathLike) and os.fspath(value):
+        return Path(os.fsdecode(value))
+    raise ValueError(f"{name}: expected a path, got {value!r}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_int, as_path
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.model_config import check_relations
 from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
@@ -208,7 +208,7 @@ class ImageClassificationModel(OnImages):
         if len(dtypes := {parameter.dtype for parameter in self.parameters()}) > 1:
             raise ModelFileError(f"model: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
         save_model(
-            Path(folder),
+            as_path("folder", folder),
             {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)},
             {
                 "vision": self.vision.config,
@@ -235,7 +235,7 @@ class ImageClassificationModel(OnImages):
             ModelFileError: A file is damaged, of another format or of a newer version, or the two do not fit together;
                 the message names the file and the field.
         """
-        model, tensors, config = load_model(Path(folder), cls._of_config)
+        model, tensors, config = load_model(as_path("folder", folder), cls._of_config)
         try:
             model.load_state_dict(tensors | {"dag._extra_state": config["relations"]}, assign=True)
             if model.classifier.memory is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Database, OnDiskDataset
 from torch_geometric.data.database import SQLiteDatabase
 
+from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.cache_description import Description, fingerprint, read_description, write_description
 from grapheme_pyg.datasets.image_graphs import GraphSlices, ImageDataset, ImageSequenceDataset
 from grapheme_pyg.datasets.positions import to_positions
@@ -64,7 +65,7 @@ class GraphCache(GraphSlices, OnDiskDataset):
             raise ValueError("images: expected none that are augmented, as each graph is made once")
         self._process_id = os.getpid()
         # A slice or a copy opens the database later, when the working directory may be another.
-        absolute = str(Path(root).expanduser().absolute())
+        absolute = str(as_path("root", root).expanduser().absolute())
         super().__init__(absolute, transform, schema=_schema(vision), log=False)
         database, description = (Path(path) for path in self.processed_paths)
         ours = fingerprint(images)

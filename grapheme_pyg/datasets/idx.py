@@ -15,6 +15,7 @@ from typing import IO, cast
 import torch
 from torch import Tensor
 
+from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.bounded import BoundedReader, Readable, check_regular, largest_gzip
 from grapheme_pyg.errors import DatasetError
 
@@ -60,7 +61,7 @@ def read_idx_and_digest(
         path: The file.
         check_shape: Called with the shape that the header gives, before any data is read; raises if it is wrong.
     """
-    path = Path(path)
+    path = as_path("path", path)
     check_regular(path)
     with path.open("rb") as raw:
         zipped = raw.read(2) == _GZIP_MAGIC

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.image_files import ON_ERROR, ImageFiles
 from grapheme_pyg.datasets.image_reading import SUFFIXES, Header, read_header, read_image
 from grapheme_pyg.errors import DatasetError, ImageError, ImageWarning
@@ -129,7 +130,7 @@ def load_image_folder(
     """
     if on_error not in ON_ERROR:
         raise ValueError(f"on_error: expected one of {ON_ERROR}, got {on_error!r}")
-    folder = Path(folder)
+    folder = as_path("folder", folder)
     if not folder.is_dir():
         what = "a file" if folder.exists() else "nothing"
         raise NotADirectoryError(f"{folder}: expected a folder with one folder for each class, got {what}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_int, as_path
 from grapheme_pyg.datasets.image_guards import check_content, check_tiles, looks_whole
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.vision.pil_images import MAX_PIXELS, check_num_pixels, declared_white, decoding, from_pil
@@ -90,9 +90,10 @@ def read_image(
         size = as_int("size", size, 1)
     if white is not None:
         white = as_int("white", white, 1, 65_535)
+    path = as_path("path", path)
     name = str(path)
     # Apart from decoding, so that what the file system says stays what it is.
-    content = _read(Path(path))
+    content = _read(path)
     with decoding(name):
         opened = _open(content, name, max_pixels)
     with opened:

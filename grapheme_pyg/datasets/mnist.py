@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.bounded import largest_gzip, refusing_unreadable
 from grapheme_pyg.datasets.catalog import EMNIST, EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
@@ -99,7 +100,7 @@ def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageDat
         DatasetError: If there is no folder, a file is missing or comes twice, cannot be read or is not what it should
             be, or a label of the test images does not occur among those of the training images.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path("folder", folder).expanduser()
     if not folder.is_dir():
         raise DatasetError(f"{folder}: expected a folder of IDX files, but there is no folder")
     with refusing_unreadable(folder):

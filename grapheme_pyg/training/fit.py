@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from torch import Tensor
 
 from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import EpochSampler, LabelledImages, labelled_images
@@ -129,7 +130,7 @@ def fit(
     at_once = _look_at(training, model.vision)
     settings = _in_parts(settings.for_images(len(training)), at_once, verbose=verbose and processes.writes)
     assert settings.batch_size is not None, "for_images: expected to have set it"
-    folder = None if run_dir is None else Path(run_dir)
+    folder = None if run_dir is None else as_path("run_dir", run_dir)
     for name, wanted in (("tensorboard", tensorboard), ("resume", resume)):
         if wanted and folder is None:
             raise ValueError(f"run_dir: expected a folder for {name}, got none")

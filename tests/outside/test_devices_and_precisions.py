@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain, native
+from grapheme_pyg import ImageClassificationModel, VisionBrain, explain, native
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn import kernels
@@ -226,3 +226,24 @@ def test_pooled_gradients_can_be_computed_again() -> None:
     out = checkpoint(mean_and_max, states, torch.tensor([0, 0]), 1, use_reentrant=False)
     out.backward(torch.tensor([[2.0, 4.0, 10.0, 20.0]], dtype=torch.float64))
     assert states.grad.tolist() == [[1.0, 12.0], [11.0, 12.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_explanations_of_models_in_half_precision(dtype: torch.dtype) -> None:
+    """TabPFN#284."""
+    model = ImageClassificationModel.from_preset("tiny", 3).eval()
+    image = torch.rand(28, 28)
+    expected = explain(model, image)
+    found = explain(model.to(dtype), image)
+    assert found.edges.dtype == torch.float32
+    torch.testing.assert_close(found.pixels, expected.pixels, rtol=0.2, atol=0.05)
+
+
+@pytest.mark.skipif(not native.available(), reason="nothing was compiled")
+def test_tensors_without_memory_are_refused() -> None:
+    """pyg#5028: an address that is none is as bad as that of another device."""
+    model = ImageClassificationModel.from_preset("tiny", 3).eval()
+    batch = model.vision.batch(torch.rand(2, 28, 28))
+    batch.x.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match="expected a tensor with values, got one without memory"):
+        model(batch)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, explain, fit
-from grapheme_pyg.datasets import ImageDataset
+from grapheme_pyg.datasets import ImageDataset, load_idx_folder, load_image_folder, read_image
 from grapheme_pyg.evaluation import evaluate
 from grapheme_pyg.labels import to_labels, to_names
 
@@ -183,6 +183,13 @@ def test_measures_of_arrays() -> None:
         (lambda model: evaluate(None, None), "probabilities: expected a tensor or an array, got NoneType"),
         (lambda model: model.predict(torch.zeros(28, 28)), r"images: .* got \(28, 28\); for one image, \[image\]"),
         (lambda model: model.predict(torch.tensor(3)), r"images: expected shape .* got \(\)"),
+        (lambda model: load_image_folder(None), "folder: expected a path, got None"),
+        (lambda model: load_image_folder(""), "folder: expected a path, got ''"),
+        (lambda model: read_image(3), "path: expected a path, got 3"),
+        (lambda model: load_idx_folder([]), r"folder: expected a path, got \[\]"),
+        (lambda model: model.save_pretrained(None), "folder: expected a path, got None"),
+        (lambda model: model.from_pretrained(1), "folder: expected a path, got 1"),
+        (lambda model: fit(model, IMAGES, LABELS, run_dir=3), "run_dir: expected a path, got 3"),
         (lambda model: model.nearest(IMAGES), "memory: expected remembered images, got none"),
     ],
 )
