@@ -159,7 +159,9 @@ def test_train_and_test_parts_are_disjoint(data_sets, name):
 def test_worker_processes_load_the_same(data_sets, name):
     """pyg#10621."""
     part = data_sets[name][[5, 1, 7]]
-    assert_same(graphs_of(DataLoader(part, batch_size=2, num_workers=2)), list(part))
+    # Not forked from this process, whose threads may hold locks.
+    workers = {"num_workers": 2, "multiprocessing_context": "forkserver"}
+    assert_same(graphs_of(DataLoader(part, batch_size=2, **workers)), list(part))
 
 
 @pytest.mark.parametrize("name", GRAPHS)
