@@ -1,6 +1,5 @@
 """What a trained model does with images: says what they are, compares them, remembers them."""
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.checks import as_float, as_int
 from grapheme_pyg.datasets.budget import BudgetBatchSampler
-from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.nn import ClassificationBrain
 from grapheme_pyg.nn.evaluating import evaluating
@@ -21,15 +19,13 @@ from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_graph import to_graphs
-from grapheme_pyg.vision.pixels import SEVERAL, check_many, in_batches
+from grapheme_pyg.vision.pixels import SEVERAL, check_many, in_batches, warn_if_blank
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
 # Nodes that are computed together, unless one graph alone has more.
 NODES_AT_ONCE = 2**20
-# Graphs of a single node, if nearly all of several are, say that something is wrong with the images.
-NEARLY_ALL = 0.95
 NO_VIEW = ((0, 0),)
 
 
@@ -208,7 +204,7 @@ class OnImages(nn.Module, ABC):
         device = self.classifier.templates.device
         pooled: list[list[Tensor]] = [[] for _ in views]
         positions: list[int] = []
-        blank = 0
+        num_nodes: list[Tensor] = []
         for some, pixels in in_batches(
             images,
             self.vision.in_channels,
@@ -221,15 +217,11 @@ class OnImages(nn.Module, ABC):
             positions += some
             for view, found in zip(views, pooled, strict=True):
                 graphs = self.vision.batch(_shifted(pixels, *view))
-                blank += int((graphs.ptr.diff() == 1).sum()) if view == (0, 0) else 0
+                if view == (0, 0):
+                    num_nodes.append(graphs.ptr.diff())
                 found += [self.pool(part.to(device)) for part in _parts(graphs)]
-        if len(positions) >= SEVERAL and blank >= NEARLY_ALL * len(positions):
-            warnings.warn(
-                f"images: expected contrast in them, got {blank} of {len(positions)} whose graphs have a single node, "
-                "which is what blank images have",
-                ImageWarning,
-                stacklevel=5,
-            )
+        if len(positions) >= SEVERAL:  # one blank page is a blank page
+            warn_if_blank(torch.cat(num_nodes), stacklevel=5)
         return [torch.cat(found) for found in pooled], positions
 
 

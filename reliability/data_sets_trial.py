@@ -71,7 +71,7 @@ def attempt(trial: Trial) -> dict[str, float]:
     with _alarm():
         try:
             loaded = trial.load()
-        except Exception as raised:
+        except Exception as raised:  # judged below: any kind but the promised one breaks the promise
             error = raised
     seconds = time.process_time() - start
     mib = (_memory("VmHWM") - before) / MIB

@@ -159,7 +159,8 @@ def load_test(
         found = _load_idx(data, data_dir, transposed)
         if len(found.test.images) == 0:
             raise ValueError(f"data: expected files of test images in {data}, got none")
-        part, names = Part(*found.test), found.classes
+        # With channels, three grey images are not one in colour.
+        part, names = Part(found.test.images[:, None], found.test.labels), found.classes
     else:
         folder = load_image_folder(data, in_channels, on_error=on_error)
         folder = folder.test or folder

@@ -4,8 +4,6 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
 from grapheme_pyg.cli.data import load_test
 from grapheme_pyg.evaluation import evaluate as evaluated
 from grapheme_pyg.model import ImageClassificationModel
@@ -56,8 +54,6 @@ def evaluate(
         from grapheme_pyg.runs import evaluate_run  # matplotlib takes a second
 
         evaluate_run(network, images, labels, name=data, folder=report, views=views)
-    if isinstance(images, Tensor) and images.dim() == 3:
-        images = images[:, None]  # three of them are not one in colour
     found = evaluated(network.predict(images, views=views).probabilities, labels)
     if json:
         print(dumps(found.summary(), indent=2))

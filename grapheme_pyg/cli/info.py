@@ -42,7 +42,7 @@ def info(model: Path, *, json: bool = False) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        # Classes are said before.
+        # The classes already have a line of their own.
         return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items() if name != "classes")
     if isinstance(value, list):
         return " ".join(map(_shown, value)) if value and isinstance(value[0], int) else ", ".join(map(str, value))

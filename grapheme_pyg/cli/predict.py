@@ -59,8 +59,8 @@ def predict(
         1 if a file could not be read or, with ``as_mnist``, has nothing on it, which is said on standard error; else 0.
     """
     network = ImageClassificationModel.from_pretrained(model)
-    number = len(network.classes) if top_k is None else as_int("top_k", top_k, 1, len(network.classes))
-    number = min(number, 2) if top_k is None else number
+    num_classes = len(network.classes)
+    number = min(2, num_classes) if top_k is None else as_int("top_k", top_k, 1, num_classes)
     pictures = list(_find(files))
     if csv is not None and json_lines is not None and csv.resolve() == json_lines.resolve():
         raise ValueError(f"csv: expected another file than json_lines, got {csv}")

@@ -140,8 +140,8 @@ def _unpack(archive: Path) -> dict[str, Split]:
                 parts = _members(archive, packed, BoundedReader(unzipped, archive))
     except (DatasetError, MemoryError):
         raise
-    # Of a broken archive tarfile and what it calls raise TarError, OSError, EOFError, zlib.error, RecursionError,
-    # UnicodeDecodeError and others, which have no base in common but this.
+    # For broken archives tarfile and what it calls raise TarError, OSError, EOFError, zlib.error, RecursionError,
+    # UnicodeDecodeError and others, which have no other base in common.
     except Exception as error:
         raise DatasetError(f"{archive}: expected CIFAR-10's archive, got {type(error).__name__}: {error}") from error
     missing = [name for name in (*TRAIN, *TEST) if name not in parts]

@@ -1,6 +1,7 @@
 """Labelled images, as tensors and as graphs, augmented anew in each epoch."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
@@ -208,16 +209,16 @@ def labelled_images(
     return ImageDataset(images.cpu(), found, augment=augment, seed=seed)
 
 
-class GraphSlices(GraphDataset):
+class GraphSlices(GraphDataset, ABC):
     """What both data sets of graphs have in common: slices with positions of their own, and a transform.
 
     A slice, such as ``dataset.shuffle()[:100]``, is a data set whose positions start at 0. What loads several graphs at
     once takes these positions, as ``dataset[i]`` does.
     """
 
+    @abstractmethod
     def load(self, rows: list[int]) -> list[ImageGraph]:
         """The graphs of images by their numbers in the whole set, without the transform."""
-        raise NotImplementedError
 
     def get(self, idx: int) -> ImageGraph:
         """The graph of one image by its number in the whole set, without the transform: ``dataset[i]`` adds both."""

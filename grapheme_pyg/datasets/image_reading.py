@@ -118,7 +118,7 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Header:
         first = _read(path)
     with decoding(name), _open(first, name, max_pixels) as opened:
         height, width = opened.size[::-1]
-        with suppress(Exception):  # as many kinds as there are broken ones, and those say nothing
+        with suppress(Exception):  # a broken EXIF block raises as many kinds, and leaves the picture as it is
             if opened.getexif().get(ORIENTATION, 1) >= 5:
                 height, width = width, height
         deep = opened.mode.startswith("I") and declared_white(opened) is None

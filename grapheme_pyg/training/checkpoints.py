@@ -72,7 +72,8 @@ def read_checkpoint(path: Path, map_location: Any | None = "cpu") -> dict[str, A
         checkpoint = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
     except CheckpointError:
         raise
-    except Exception as error:  # whatever a program for the reader's small machine may make it raise
+    # PyTorch's restricted unpickler interprets opcodes of the file, which can make it raise almost anything.
+    except Exception as error:
         raise CheckpointError(f"{path}: expected a checkpoint, got {_line(error)}") from error
     missing = {"epoch", "global_step", "hyper_parameters", "loops"} - (
         set(checkpoint) if isinstance(checkpoint, dict) else set()

@@ -23,10 +23,9 @@ from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import EpochSampler, LabelledImages, labelled_images
-from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.model_config import is_name
-from grapheme_pyg.on_images import NEARLY_ALL, NODES_AT_ONCE
+from grapheme_pyg.on_images import NODES_AT_ONCE
 from grapheme_pyg.training.averaging import MovingAverage
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, DurableCheckpoints, check_same_run, newest_checkpoint
 from grapheme_pyg.training.interrupts import Interrupted, Interrupts
@@ -39,7 +38,7 @@ from grapheme_pyg.training.saving import Saving
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.training.watching import ClassCounts, warn_of_lost_classes
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.pixels import PIXELS_AT_ONCE, in_batches
+from grapheme_pyg.vision.pixels import PIXELS_AT_ONCE, in_batches, warn_if_blank
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -86,9 +85,9 @@ def fit(
         settings: How to train; the defaults if None.
         run_dir: Where to write ``metrics.csv`` after each epoch, and ``checkpoints/last.ckpt`` and ``previous.ckpt``
             after each epoch and within it; nothing if None.
-        resume: Whether to go on with the run in ``run_dir``, of the same model, settings and data: what comes out is,
-            to the last bit, what would have come out without an interruption. If it has no checkpoint yet, training
-            starts at the beginning.
+        resume: Whether to continue the run in ``run_dir``, which must have the same model, settings and data. The
+            result is bit-identical to that of an uninterrupted run. Without a checkpoint, training starts from the
+            beginning.
         tensorboard: Whether to write TensorBoard logs into ``run_dir`` too (extra ``[tensorboard]``).
         verbose: Whether to show a progress bar and a line for each epoch.
 
@@ -223,7 +222,7 @@ def _look_at(training: LabelledImages, vision: VisionBrain) -> int:
     """
     some = torch.linspace(0, len(training) - 1, min(len(training), LOOKED_AT)).long().unique().tolist()
     skip = getattr(training.images, "on_error", "raise") == "skip"
-    pixels, nodes = 1, [1]
+    pixels, nodes = 1, []
     for _, images in in_batches(
         training.images,
         vision.in_channels,
@@ -236,11 +235,8 @@ def _look_at(training: LabelledImages, vision: VisionBrain) -> int:
     ):
         pixels = max(pixels, *(image[0].numel() for image in images))
         nodes += vision.batch(list(images)).ptr.diff().tolist()
-    blank = sum(count == 1 for count in nodes[1:])
-    if blank >= NEARLY_ALL * len(nodes[1:]):
-        message = f"images: expected contrast in them, got {blank} of {len(nodes) - 1} whose graphs have a single node"
-        warnings.warn(f"{message}, which is what blank images have", ImageWarning, stacklevel=3)
-    return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // max(nodes)))
+    warn_if_blank(torch.tensor(nodes), stacklevel=3)
+    return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // max(nodes, default=1)))
 
 
 def _in_parts(settings: TrainingSettings, at_once: int, *, verbose: bool) -> TrainingSettings:

@@ -142,7 +142,7 @@ def _meet(processes: Processes, *, cuda: bool, patience: float) -> None:
                 world_size=processes.world_size,
                 timeout=limit,
             )
-        except Exception as error:
+        except Exception as error:  # of a thread it would be lost: it is raised where the thread is joined
             errors.append(error)
 
     # PyTorch waits without limit for a first process that listens and says nothing, as one does that was stopped; and

@@ -97,8 +97,8 @@ def decoding(name: str) -> Iterator[None]:
             yield
     except ImageError:
         raise
-    # Of a broken file Pillow's decoders raise OSError, SyntaxError, ValueError, IndexError, struct.error, MemoryError
-    # and others, by format: they have no base in common but this.
+    # For broken files Pillow's decoders raise OSError, SyntaxError, ValueError, IndexError, struct.error, MemoryError
+    # and others, which have no other base in common.
     except Exception as error:
         raise ImageError(f"{name}: expected an image, got {type(error).__name__}: {error}") from error
 
@@ -109,7 +109,7 @@ def _upright(image: "PILImage") -> "PILImage":
     image.load()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # as many as for broken pictures, but here the picture is whole
+    except Exception:  # a broken EXIF block raises as many kinds, but the pixels are already decoded
         return image
 
 

@@ -25,6 +25,8 @@ DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32,
 NUMPY_DTYPES = ("bool", "uint8", "float16", "float32", "float64")
 # Images are told to be dark if their brightest pixel is below the first, of 255, and several of them, below the second.
 DARKEST, DARKEST_OF_SEVERAL, SEVERAL = 32, 128, 10
+# Of the graphs of a set, the share with a single node from which on something is wrong with the images.
+NEARLY_ALL = 0.95
 # Pixels that are looked at together: the graphs of so many take some 400 MB.
 PIXELS_AT_ONCE = 2**20
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
@@ -113,9 +115,8 @@ def check_many(images: object, *, count: int | None = None) -> None:
     else:
         shapes, advice = "[N, H, W] or [N, H, W, C]", "images[..., None]"
     if len(shape) not in (3, 4):
-        raise ImageError(
-            f"images: expected shape {shapes}, got {shape}" + "; for one image, [image]" * (len(shape) == 2)
-        )
+        hint = "; for one image, [image]" if len(shape) == 2 else ""
+        raise ImageError(f"images: expected shape {shapes}, got {shape}{hint}")
     # Channels may come first or last, whatever is usual; no image is as narrow as four pixels.
     may_be_one = len(shape) == 3 and (shape[0] == 3 or shape[2] <= 4 < shape[1])
     if may_be_one and (count != shape[0] or count == 1):
@@ -160,7 +161,9 @@ def in_batches(
     check_many(images, count=count)
     if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
         (one,) = to_pixel_batch(images[:1], in_channels, count=1)
-        number = min(batch_size, max(1, PIXELS_AT_ONCE // _area(one, size)))
+        # Before and after they are resized: both are held.
+        largest = max(_area(one), _area(one if size is None else resized(one, size)))
+        number = min(batch_size, max(1, PIXELS_AT_ONCE // largest))
         order = list(range(len(images)) if some is None else some)
         for start in range(0, len(order), number):
             chosen = order[start : start + number]
@@ -191,9 +194,8 @@ def in_batches(
         yield positions, batch
 
 
-def _area(pixels: Tensor, size: int | None = None) -> int:
-    height, width = pixels.shape[-2:]
-    return height * width if size is None else max(1, round(size**2 * min(height, width) / max(height, width)))
+def _area(pixels: Tensor) -> int:
+    return pixels.shape[-2] * pixels.shape[-1]
 
 
 def _holds_objects(images: Any) -> bool:
@@ -214,6 +216,23 @@ def warn_if_dark(runs: Sequence[Tensor]) -> None:
             f"if {brightest} is white, make it images * {255 / brightest:.3g}",
             ImageWarning,
             stacklevel=3,
+        )
+
+
+def warn_if_blank(num_nodes: Tensor, *, stacklevel: int) -> None:
+    """Warns of a set of images of which nearly all are blank, as their graphs tell.
+
+    Args:
+        num_nodes: ``[num_graphs]``, of the graph of each image.
+        stacklevel: As of :func:`warnings.warn`, from the caller on.
+    """
+    blank = int((num_nodes == 1).sum())
+    if blank and blank >= NEARLY_ALL * len(num_nodes):
+        warnings.warn(
+            f"images: expected contrast in them, got {blank} of {len(num_nodes)} whose graphs have a single node, "
+            "which is what blank images have",
+            ImageWarning,
+            stacklevel=stacklevel + 1,
         )
 
 

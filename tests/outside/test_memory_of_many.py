@@ -75,6 +75,15 @@ def test_batches_within_a_budget_of_nodes(images: list[Tensor], monkeypatch: pyt
     assert all(number <= 6000 or graphs == 1 for graphs, number in nodes)
 
 
+def test_a_tensor_of_photographs_is_resized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """mbaza#78: what is held before resizing counts, not only what is left of it."""
+    monkeypatch.setattr("grapheme_pyg.vision.pixels.PIXELS_AT_ONCE", 4000)
+    photographs = torch.zeros(7, 40, 30, dtype=torch.uint8)
+    assert [positions for positions, _ in in_batches(photographs, 1, 64, size=4)] == [[0, 1, 2], [3, 4, 5], [6]]
+    # Enlarged ones count by what they become.
+    assert [len(positions) for positions, _ in in_batches(photographs[:4], 1, 64, size=80)] == [1, 1, 1, 1]
+
+
 def test_images_of_a_sequence_are_asked_for_one_by_one_and_brought_to_a_size(images: list[Tensor]) -> None:
     """MegaDetector#28."""
     asked = []
