@@ -18,8 +18,8 @@ from grapheme_pyg.nn.evaluating import evaluating
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
-from grapheme_pyg.vision.pixels import SEVERAL, check_many, in_batches, warn_if_blank
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images

@@ -15,12 +15,12 @@ from tqdm import tqdm
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.cli.data import check_apart
 from grapheme_pyg.datasets import read_image
-from grapheme_pyg.datasets.image_folder import find_pictures
+from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import printable
-from grapheme_pyg.vision.pixels import PIXELS_AT_ONCE
+from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE
 
 # Pictures that are answered together.
 AT_ONCE = 64

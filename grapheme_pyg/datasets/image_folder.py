@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.checks import as_path
+from grapheme_pyg.datasets.folder_layout import entries, files, find_splits
 from grapheme_pyg.datasets.image_files import ON_ERROR, ImageFiles
 from grapheme_pyg.datasets.image_reading import SUFFIXES, Header, read_header, read_image
 from grapheme_pyg.errors import DatasetError, ImageError, ImageWarning
@@ -24,15 +23,6 @@ from grapheme_pyg.vision.pil_images import MAX_PIXELS, used_white
 log = logging.getLogger(__name__)
 
 EXPECTED = f"pictures ({', '.join(SUFFIXES)}) in folders of classes"
-# Folders and files that systems and programs leave among pictures; hidden ones are left out too.
-OF_SYSTEMS = frozenset(
-    ["__macosx", "@eadir", "#recycle", "lost+found", "$recycle.bin", ".ipynb_checkpoints", "thumbs.db", "desktop.ini"]
-) | {"system volume information"}
-# Words in the names of the folders of a set that was split beforehand, such as "train" and "seg_test".
-SPLITS = {"train": "training", "training": "training"} | dict.fromkeys(
-    ("test", "testing", "eval", "evaluation"), "test"
-)
-SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 # The longer side of pictures that a size is chosen for, unless another limit is given.
 LARGEST_SIZE = 224
 
@@ -136,7 +126,7 @@ def load_image_folder(
         raise NotADirectoryError(f"{folder}: expected a folder with one folder for each class, got {what}")
     search = _Search(folder, on_error == "skip", max_pixels)
     try:
-        splits = _find_splits(folder)
+        splits = find_splits(folder)
         found = {part: search.classes(place) for part, place in splits.items()}
     except OSError as error:
         place = error.filename or folder
@@ -157,81 +147,6 @@ def load_image_folder(
         sizes = torch.tensor([(header.height, header.width) for _, header in pictures])
         parts[part] = ImageFolder(images, numbers.repeat_interleave(counts), classes, sizes)
     return replace(parts["training"], validation=parts.get("validation"), test=parts.get("test"))
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """The pictures below a folder, sorted; without what is hidden or of a system, and not through links to folders.
-
-    Raises:
-        OSError: A folder cannot be read.
-    """
-    return sorted(path for path in _files(folder) if path.suffix.lower() in SUFFIXES)
-
-
-def _find_splits(folder: Path) -> dict[str, Path]:
-    """The folder of each part of a set that was split beforehand; that of all classes for training if it was not.
-
-    Folders that hold nothing but one folder of folders are gone through, as archives often have one.
-
-    Raises:
-        DatasetError: Two folders are the same part.
-    """
-    folder, given = _unwrapped(folder), folder
-    if folder != given:
-        log.warning("%s: the folders in %s are taken for classes", given, folder.name)
-    places = sorted(place for place in _entries(folder) if place.is_dir() and _has_pictures(place))
-    classes = {place: _classes_in(place) | _classes_in(_unwrapped(place)) for place in places}
-    parts: dict[str, list[Path]] = {}
-    for place in places:
-        words = {SPLITS[word] for word in re.split(r"[^a-z]+", place.name.casefold()) if word in SPLITS}
-        if len(words) == 1 and classes[place]:
-            parts.setdefault(words.pop(), []).append(place)
-    others = [place for place in places if not any(place in some for some in parts.values())]
-    known = set().union(*(classes[place] for place in parts.get("training", [])))
-    in_common = any(known & classes[place] for part, some in parts.items() if part != "training" for place in some)
-    if "training" in parts and (in_common or not others):
-        for part, some in parts.items():
-            if len(some) > 1:
-                names = [place.name for place in some]
-                raise DatasetError(f"{folder}: expected one folder for {part}, got {names}")
-        for place in others:
-            log.warning("left out: %s: expected folders of classes in it, or a name like train or test", place)
-        inside = {part: _unwrapped(some[0]) for part, some in parts.items()}
-        known = _classes_in(inside["training"])
-        # Of one class alone, what is within it is no part of its own.
-        return {part: some[0] if _classes_in(some[0]) <= known else inside[part] for part, some in parts.items()}
-    shared = set.intersection(*(classes[place] for place in places)) if len(places) > 1 else set()
-    if len(shared) > 1:
-        several = ", ".join(repr(place.name) for place in places)
-        log.warning(
-            "%s: %s are taken for classes, though each has the folders %s; if those are the classes, give one folder "
-            "of them",
-            folder,
-            several,
-            ", ".join(map(repr, sorted(shared))),
-        )
-    return {"training": folder}
-
-
-def _unwrapped(folder: Path) -> Path:
-    """The folder below a chain of folders of which each holds the next one, and no other with pictures."""
-    inside = [place for place in _entries(folder) if place.is_dir() and _has_pictures(place)]
-    if len(inside) != 1 or _own_pictures(inside[0]) or not _classes_in(inside[0]):
-        return folder
-    return _unwrapped(inside[0])
-
-
-def _classes_in(place: Path) -> set[str]:
-    """Names of the folders in a folder that have pictures."""
-    return {canonical(entry.name) for entry in _entries(place) if entry.is_dir() and _has_pictures(entry)}
-
-
-def _own_pictures(place: Path) -> bool:
-    return any(entry.suffix.lower() in SUFFIXES for entry in _entries(place) if not entry.is_dir())
-
-
-def _has_pictures(place: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in _files(place))
 
 
 @dataclass
@@ -257,14 +172,14 @@ class _Search:
     def classes(self, folder: Path) -> dict[str, list[tuple[Path, Header]]]:
         """The pictures of each class in a folder, sorted by their names."""
         found: dict[str, list[tuple[Path, Header]]] = {}
-        for place in sorted(_entries(folder)):
+        for place in sorted(entries(folder)):
             if not place.is_dir():
                 self.left_out["beside the folders of classes"] += 1
                 continue
             name = canonical(place.name)
             if not _is_utf8(name):
                 raise DatasetError(f"{folder}: expected names of classes in UTF-8, got {os.fsencode(name)!r}")
-            members = [(path, header) for path in sorted(_files(place)) if (header := self.look(path)) is not None]
+            members = [(path, header) for path in sorted(files(place)) if (header := self.look(path)) is not None]
             if members or name in found:
                 found[name] = found.get(name, []) + members
             elif self.skip or self.broken:
@@ -321,24 +236,6 @@ class _Search:
             )
             warnings.warn(message, ImageWarning, stacklevel=3)
         return white
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    """What is in a folder, in no order, without what is hidden or of a system."""
-    paths = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return (path for path in paths if path.name.casefold() not in OF_SYSTEMS)
-
-
-def _files(place: Path) -> Iterator[Path]:
-    """The files below a folder, in no order."""
-    folders = [place]
-    while folders:
-        for path in _entries(folders.pop()):
-            if not path.is_dir():
-                yield path
-            # A link may lead to a folder above.
-            elif not path.is_symlink():
-                folders.append(path)
 
 
 def _is_utf8(name: str) -> bool:

@@ -17,8 +17,9 @@ from grapheme_pyg.datasets.positions import Index, to_positions
 from grapheme_pyg.errors import DatasetError, ImageError
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision import ImageGraph, VisionBrain
+from grapheme_pyg.vision.image_batches import check_many, in_batches, to_pixel_batch
 from grapheme_pyg.vision.image_graph import to_graphs
-from grapheme_pyg.vision.pixels import check_many, in_batches, resized, to_pixel_batch, to_pixels
+from grapheme_pyg.vision.pixels import resized, to_pixels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -174,7 +175,7 @@ def labelled_images(
     """The data set for images and labels of any kind that a model takes.
 
     Args:
-        images: As :func:`grapheme_pyg.vision.pixels.check_many` accepts them.
+        images: As :func:`grapheme_pyg.vision.image_batches.check_many` accepts them.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         classes: Names of the classes.
         vision: What the images are for: they come in its size, and those that are no uint8 tensors in its channels.

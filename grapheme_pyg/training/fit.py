@@ -38,7 +38,7 @@ from grapheme_pyg.training.saving import Saving
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.training.watching import ClassCounts, warn_of_lost_classes
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.pixels import PIXELS_AT_ONCE, in_batches, warn_if_blank
+from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE, in_batches, warn_if_blank
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images

@@ -18,10 +18,11 @@ from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.grid import GridFinder
 from grapheme_pyg.vision.hierarchy import NO_RELATIONS
 from grapheme_pyg.vision.hybrid import HybridFinder
+from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph
 from grapheme_pyg.vision.lattice import Lattice, restrict
 from grapheme_pyg.vision.lattice_cache import LatticeCache
-from grapheme_pyg.vision.pixels import resized, to_pixel_batch, to_pixels, warn_if_dark
+from grapheme_pyg.vision.pixels import resized, to_pixels
 from grapheme_pyg.vision.superpixel import SuperpixelFinder
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.cli import main
-from grapheme_pyg.vision.pixels import in_batches
+from grapheme_pyg.vision.image_batches import in_batches
 
 MEGABYTES = 1024
 PEAK = "import resource, sys; from grapheme_pyg.cli import main; code = main(sys.argv[1:]); "
@@ -44,7 +44,7 @@ def test_batches_within_a_budget_of_pixels(images: list[Tensor], monkeypatch: py
     """mbaza#78."""
     model = ImageClassificationModel.from_preset("tiny", 2).eval()
     expected = model.predict(images).probabilities
-    monkeypatch.setattr("grapheme_pyg.vision.pixels.PIXELS_AT_ONCE", 2000)
+    monkeypatch.setattr("grapheme_pyg.vision.image_batches.PIXELS_AT_ONCE", 2000)
     batches = seen(monkeypatch)
     torch.testing.assert_close(model.predict(images).probabilities, expected)
     # 600 + 600 fit, 1,600 + 64 do, 3,000 is alone, 600 is left.
@@ -77,7 +77,7 @@ def test_batches_within_a_budget_of_nodes(images: list[Tensor], monkeypatch: pyt
 
 def test_a_tensor_of_photographs_is_resized_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """mbaza#78: what is held before resizing counts, not only what is left of it."""
-    monkeypatch.setattr("grapheme_pyg.vision.pixels.PIXELS_AT_ONCE", 4000)
+    monkeypatch.setattr("grapheme_pyg.vision.image_batches.PIXELS_AT_ONCE", 4000)
     photographs = torch.zeros(7, 40, 30, dtype=torch.uint8)
     assert [positions for positions, _ in in_batches(photographs, 1, 64, size=4)] == [[0, 1, 2], [3, 4, 5], [6]]
     # Enlarged ones count by what they become.

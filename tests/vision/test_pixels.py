@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from grapheme_pyg.errors import ImageError
-from grapheme_pyg.vision.pixels import to_pixel_batch, to_pixels
+from grapheme_pyg.vision.image_batches import to_pixel_batch
+from grapheme_pyg.vision.pixels import to_pixels
 
 # Two rows and three columns, so that no confusion of axes goes unseen.
 GREY = np.array([[0, 1, 128], [254, 255, 77]], dtype=np.uint8)
