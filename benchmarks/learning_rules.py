@@ -49,7 +49,7 @@ from torch import Tensor
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split
-from grapheme_pyg.datasets.image_graphs import ImageDataset
+from grapheme_pyg.datasets.labelled_images import ImageDataset
 from grapheme_pyg.nn import DagNN
 from grapheme_pyg.nn.neighbours import NeighbourLists
 from grapheme_pyg.nn.slots import EdgeBlock

@@ -42,7 +42,7 @@ from pruning import SCORES, count_and_rms, prune, rank, shuffle
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split
-from grapheme_pyg.datasets.image_graphs import ImageDataset
+from grapheme_pyg.datasets.labelled_images import ImageDataset
 
 # Training digits on which relations are ranked; size of the batches that are timed, and how often.
 RANKED, TIMED, TURNS = 2000, 128, 15

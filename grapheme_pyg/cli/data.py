@@ -18,7 +18,7 @@ from grapheme_pyg.datasets import (
     load_mnist5k,
 )
 from grapheme_pyg.datasets.catalog import SPECS
-from grapheme_pyg.datasets.mnist import is_idx_folder
+from grapheme_pyg.datasets.idx_folder import is_idx_folder
 from grapheme_pyg.labels import match_classes, spread
 
 # Share of the training images that is held out for validation, where they are not a folder of pictures.

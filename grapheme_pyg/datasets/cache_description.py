@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from grapheme_pyg.datasets.image_files import ImageFiles
-from grapheme_pyg.datasets.image_graphs import ImageDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.errors import DatasetError
 
 # Bytes that the settings of a brain may take, and those of one graph: three integers.

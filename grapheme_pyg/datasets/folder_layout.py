@@ -14,9 +14,9 @@ from grapheme_pyg.labels import canonical
 log = logging.getLogger(__name__)
 
 # Folders and files that systems and programs leave among pictures; hidden ones are left out too.
-OF_SYSTEMS = frozenset(
-    ["__macosx", "@eadir", "#recycle", "lost+found", "$recycle.bin", ".ipynb_checkpoints", "thumbs.db", "desktop.ini"]
-) | {"system volume information"}
+OF_SYSTEMS = frozenset(["__macosx", "@eadir", "#recycle", "lost+found", "$recycle.bin", "thumbs.db", "desktop.ini"]) | {
+    "system volume information"
+}
 # Words in the names of the folders of a set that was split beforehand, such as "train" and "seg_test".
 SPLITS = {"train": "training", "training": "training"} | dict.fromkeys(
     ("test", "testing", "eval", "evaluation"), "test"

@@ -15,7 +15,8 @@ from torch_geometric.data.database import SQLiteDatabase
 
 from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.cache_description import Description, fingerprint, read_description, write_description
-from grapheme_pyg.datasets.image_graphs import GraphSlices, ImageDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.image_graphs import GraphSlices
+from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.datasets.positions import to_positions
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.vision import ImageGraph, VisionBrain

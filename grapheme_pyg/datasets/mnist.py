@@ -1,4 +1,4 @@
-"""Sets of IDX files: MNIST and its relatives, from a folder or from public mirrors, and any folder of such files."""
+"""MNIST and its relatives, from a folder or from public mirrors."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import hashlib
 import logging
 import math
 import os
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
-from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.bounded import largest_gzip, refusing_unreadable
-from grapheme_pyg.datasets.catalog import EMNIST, EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
+from grapheme_pyg.datasets.catalog import EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
+from grapheme_pyg.datasets.idx_folder import to_split
 from grapheme_pyg.datasets.image_data import ImageData, Split
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
 from grapheme_pyg.errors import DatasetError
@@ -27,12 +24,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["ImageData", "Split", "is_idx_folder", "load_idx_data", "load_idx_folder", "load_mnist", "load_mnist5k"]
+__all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
 
 _LOGGER = logging.getLogger("grapheme_pyg")
-# What each of the four files has, and the names that files of any set have.
-_PARTS = ("training images", "training labels", "test images", "test labels")
-_NAME = re.compile(r"(?!\.).*(train|t10k|test).*(images.*[-.]idx3|labels.*[-.]idx1)-ubyte", re.IGNORECASE)
 # Bytes before the data of images; labels have fewer.
 _HEADER = 16
 
@@ -79,69 +73,6 @@ def load_idx_data(
     return _load(SPECS[name], data_dir, mirrors, transposed)
 
 
-def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageData:
-    """Load the images of a folder of IDX files, of any number and size.
-
-    Files are found by their names: `*train*images*-idx3-ubyte` and `*train*labels*-idx1-ubyte`, and, if there are
-    test images, the same with `t10k` or `test`; gzipped or not, `.idx` for `-idx` as well. Beside an unpacked file,
-    its gzipped one is ignored. The classes are the distinct labels of the training images, named by their numbers, or,
-    if the files are named as those of EMNIST, by its letters.
-
-    Args:
-        folder: The folder; its name becomes that of the set.
-        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are, and are to be
-            turned upright.
-
-    Returns:
-        Training images and test images, of which there may be none, uint8 [N, H, W], with int64 labels [N], which are
-        positions among the classes.
-
-    Raises:
-        DatasetError: If there is no folder, a file is missing or comes twice, cannot be read or is not what it should
-            be, or a label of the test images does not occur among those of the training images.
-    """
-    folder = as_path("folder", folder).expanduser()
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: expected a folder of IDX files, but there is no folder")
-    with refusing_unreadable(folder):
-        found = _find_by_name(folder)
-        # Test files may be missing, but only both.
-        expected = _PARTS if any(found[2:]) else _PARTS[:2]
-        for part, files in zip(expected, found, strict=False):
-            if len(files) != 1:
-                got = ", ".join(path.name for path in files) or "none"
-                raise DatasetError(f"{folder}: expected exactly one IDX file of {part}, got {got}")
-        paths = [path for files in found for path in files]
-        train, *others = [_read_pair(paths[i], paths[i + 1], transposed) for i in range(0, len(paths), 2)]
-    file = paths[1].name.lower().replace(".idx", "-idx")
-    # Of labels whose names are not just numbers.
-    names = {}
-    for spec in EMNIST:
-        if spec.files[1] in file:
-            names = dict(enumerate(spec.classes, spec.first_label))
-    values, labels = train.labels.unique(return_inverse=True)
-    test = Split(train.images[:0], labels[:0])
-    for other in others:
-        unknown = sorted({*other.labels.tolist()} - {*values.tolist()})
-        if unknown:
-            got = ", ".join(names.get(value, str(value)) for value in unknown)
-            raise DatasetError(f"{paths[3]}: expected only classes that have training images, got also {got}")
-        test = Split(other.images, torch.searchsorted(values, other.labels))
-    classes = tuple(names.get(value, str(value)) for value in values.tolist())
-    return ImageData(folder.resolve().name, Split(train.images, labels), test, classes)
-
-
-def is_idx_folder(path: str | Path) -> bool:
-    """Tell whether there is a folder with an IDX file of images or labels, as `load_idx_folder` finds them.
-
-    Raises:
-        DatasetError: If the folder cannot be read.
-    """
-    folder = Path(path).expanduser()
-    with refusing_unreadable(folder):
-        return folder.is_dir() and any(_find_by_name(folder))
-
-
 def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None) -> ImageData:
     """Load MNIST or, where it can be neither found nor downloaded, a small part of it.
 
@@ -177,38 +108,6 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
         return data
 
 
-def _find_by_name(folder: Path) -> list[list[Path]]:
-    """Files of training images, training labels, test images and test labels."""
-    found: list[list[Path]] = [[], [], [], []]
-    # An unpacked file comes after, and takes the place of, its archive.
-    paths = {path.name.removesuffix(".gz"): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
-    for name, path in sorted(paths.items()):
-        match = _NAME.fullmatch(name)
-        if match:
-            found[2 * (match[1].lower() != "train") + match[2].lower().startswith("labels")].append(path)
-    return found
-
-
-def _read_pair(images_path: Path, labels_path: Path, transposed: bool) -> Split:
-    def check_images(shape: tuple[int, ...]) -> None:
-        if len(shape) != 3 or 0 in shape:
-            raise DatasetError(f"{images_path}: expected images of shape (N, H, W), each at least 1, got shape {shape}")
-
-    def check_labels(shape: tuple[int, ...]) -> None:
-        if shape != (len(images),):
-            raise DatasetError(
-                f"{labels_path}: expected labels of shape ({len(images)},), one for each image, got shape {shape}"
-            )
-
-    images, _ = read_idx_and_digest(images_path, check_images)
-    labels, _ = read_idx_and_digest(labels_path, check_labels)
-    return _split(images, labels, transposed)
-
-
-def _split(images: Tensor, labels: Tensor, transposed: bool) -> Split:
-    return Split(images.mT.contiguous() if transposed else images, labels.to(torch.int64))
-
-
 def _load(
     spec: IdxSpec, data_dir: str | Path | None, mirrors: Sequence[str] | None, transposed: bool = False
 ) -> ImageData:
@@ -231,8 +130,8 @@ def _load(
             raise ValueError("mirrors: expected at least one address, got none")
         tensors = [_read_cached(spec, index, addresses) for index in range(len(spec.files))]
     train_images, train_labels, test_images, test_labels = tensors
-    train = _split(train_images, train_labels - spec.first_label, transposed)
-    test = _split(test_images, test_labels - spec.first_label, transposed)
+    train = to_split(train_images, train_labels - spec.first_label, transposed)
+    test = to_split(test_images, test_labels - spec.first_label, transposed)
     return ImageData(spec.name, train, test, spec.classes)
 
 

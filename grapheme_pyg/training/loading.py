@@ -8,7 +8,8 @@ from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader as GraphDataLoader
 
 from grapheme_pyg.datasets.epoch_batches import EpochBatches
-from grapheme_pyg.datasets.image_graphs import ImageDataset, ImageGraphDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.image_graphs import ImageGraphDataset
+from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.training.interrupts import ignore_in_worker
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.vision import VisionBrain

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from console import run
 from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel
@@ -38,12 +39,6 @@ def pictures(tmp_path: Path) -> Path:
         Image.fromarray(BAR).save(folder / name)
     (folder / "more/notes.txt").write_text("no picture")
     return folder
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])

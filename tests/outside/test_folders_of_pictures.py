@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from console import run
 from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
-from grapheme_pyg.cli import main
 from grapheme_pyg.cli.data import load, load_test
 from grapheme_pyg.datasets import ImageFiles, load_image_folder, read_image
 from grapheme_pyg.datasets.image_reading import read_header
@@ -34,12 +34,6 @@ def write_classes(folder: Path, **counts: int) -> Path:
         for i in range(count):
             write(folder / name / f"{i:03}.png", seed=i)
     return folder
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    code = main([str(argument) for argument in arguments])
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 class TestLimits:
