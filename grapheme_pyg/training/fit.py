@@ -130,6 +130,9 @@ def fit(
     at_once = _look_at(training, model.vision)
     settings = _in_parts(settings.for_images(len(training)), at_once, verbose=verbose and processes.writes)
     assert settings.batch_size is not None, "for_images: expected to have set it"
+    validated_at_once = max(settings.batch_size, VALIDATION_BATCH)
+    if held_out is not None:
+        validated_at_once = min(validated_at_once, _look_at(held_out, model.vision))
     folder = None if run_dir is None else as_path("run_dir", run_dir)
     for name, wanted in (("tensorboard", tensorboard), ("resume", resume)):
         if wanted and folder is None:
@@ -160,9 +163,7 @@ def fit(
         if found is not None:
             # Lightning starts the workers of a resumed epoch before it says which epoch that is.
             batches.go_on(*_position(found[1]))
-        in_order = EpochBatches(
-            range(len(held_out or ())), min(at_once, max(settings.batch_size, VALIDATION_BATCH)), **share
-        )
+        in_order = EpochBatches(range(len(held_out or ())), validated_at_once, **share)
         interrupts = Interrupts()
         table = folder / METRICS if folder is not None and processes.writes else None
         report = EpochReport(table, batches, verbose=verbose and processes.writes)
@@ -216,19 +217,19 @@ def fit(
     return report.metrics
 
 
-def _look_at(training: LabelledImages, vision: VisionBrain) -> int:
+def _look_at(dataset: LabelledImages, vision: VisionBrain) -> int:
     """How many images of a set may be computed with at a time, by the graphs of some of them.
 
     Warns if nearly all of these graphs have a single node.
     """
-    some = torch.linspace(0, len(training) - 1, min(len(training), LOOKED_AT)).long().unique().tolist()
-    skip = getattr(training.images, "on_error", "raise") == "skip"
+    some = torch.linspace(0, len(dataset) - 1, min(len(dataset), LOOKED_AT)).long().unique().tolist()
+    skip = getattr(dataset.images, "on_error", "raise") == "skip"
     pixels, nodes = 1, []
     for _, images in in_batches(
-        training.images,
+        dataset.images,
         vision.in_channels,
         LOOKED_AT,
-        count=len(training),
+        count=len(dataset),
         size=vision.resize,
         white=vision.white,
         skip=skip,
