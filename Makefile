@@ -64,7 +64,7 @@ $(VENV)/.torch: locked/torch-cpu.txt locked/torch.txt locked/cuda.txt
 	touch $@
 
 # The package itself is built with the setuptools that is locked.
-$(VENV)/.installed: $(VENV)/.torch locked/train.txt pyproject.toml setup.py $(wildcard grapheme_pyg/native/*.[chi]*)
+$(VENV)/.installed: $(VENV)/.torch locked/train.txt pyproject.toml setup.py $(wildcard grapheme_pyg/csrc/*)
 	$(LOCKED) locked/train.txt
 	$(INSTALL) --no-build-isolation --editable .
 	touch $@

@@ -1,18 +1,61 @@
-"""Compiles the kernels; without a C compiler the package installs without them, and is slower."""
+"""Compiles the kernels for CPUs; without PyTorch or a C++ compiler the package installs without them, and is slower."""
 
 import sys
+import warnings
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-FOLDER = Path("grapheme_pyg/native")
-kernels = Extension(
-    "grapheme_pyg._native",
-    sorted(str(path) for path in FOLDER.glob("*.c")),
-    depends=[str(path) for path in FOLDER.glob("*.[hi]*")],
-    extra_compile_args=["-O3", "-fno-math-errno", "-ffp-contract=off", "-fopenmp"],
-    extra_link_args=["-fopenmp"],
-    optional=True,
-)
-# They share the threads of PyTorch, which are OpenMP's on Linux; elsewhere they are not tried.
-setup(ext_modules=[kernels] if sys.platform == "linux" else [])
+FOLDER = Path("grapheme_pyg/csrc")
+# Products are fused where the code says so: elsewhere, results must not depend on what a compiler chose.
+FLAGS = "-std=c++20 -O3 -g0 -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math"
+
+
+class BuildKernels(build_ext):
+    """Builds a library that PyTorch loads, not a module of Python: one serves all versions of both."""
+
+    def get_ext_filename(self, fullname: str) -> str:
+        """The same for every version of Python."""
+        return str(Path(*fullname.split(".")).with_suffix(".so"))
+
+    def get_export_symbols(self, ext: Extension) -> list[str]:  # noqa: ARG002
+        """None, as it has no function that initialises a module."""
+        return []
+
+    def build_extension(self, ext: Extension) -> None:
+        """Says aloud what the package misses if this fails, which does not stop the installation."""
+        try:
+            super().build_extension(ext)
+        except Exception as error:
+            warnings.warn(f"{error}. The slow path is installed: the kernels were not compiled.", stacklevel=1)
+            raise
+
+
+def kernels() -> list[Extension]:
+    """The library with the kernels, where it can be built."""
+    if sys.platform != "linux":
+        return []
+    try:
+        from torch.utils.cpp_extension import include_paths, library_paths
+    except ImportError as error:
+        warnings.warn(f"{error}. The slow path is installed: the kernels need PyTorch at build time.", stacklevel=1)
+        return []
+    return [
+        Extension(
+            "grapheme_pyg._kernels",
+            sorted(str(path) for path in FOLDER.glob("*.cpp")),
+            depends=[str(path) for path in FOLDER.glob("*.[hi]*")],
+            include_dirs=include_paths(),
+            library_dirs=library_paths(),
+            libraries=["torch_cpu"],
+            # The oldest PyTorch whose stable interface has what the kernels call: 2.10.
+            define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
+            extra_compile_args=FLAGS.split(),
+            language="c++",
+            optional=True,
+        )
+    ]
+
+
+setup(ext_modules=kernels(), cmdclass={"build_ext": BuildKernels})

@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 from torch_geometric.data import Batch
 from torch_geometric.index import index2ptr
 
-from grapheme_pyg import VisionBrain
+from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.dag import sinks
 
 NODES, EDGES = "graph: cells dropped", "graph: edges dropped"
@@ -96,3 +96,10 @@ def subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
         node = seg.clamp(min=0) + batch.ptr[:-1, None]
         out.seg = torch.where((seg >= 0) & nodes[node], number[node] - ptr[:-1, None], -1).flatten()
     return out
+
+
+def pooled_nodes(model: ImageClassificationModel, batch: Batch) -> list[Tensor]:
+    """The nodes that a model pools, kind by kind, ``[num_nodes]`` int64 each."""
+    plan = model.plan(batch)
+    rows = plan.pooled([generation.nodes.long() - 1 for generation in plan.generations], batch.node_type)
+    return [nodes[chosen.rows].flatten() for nodes, chosen in zip(rows, plan.chosen, strict=True)]

@@ -51,9 +51,8 @@ from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.datasets.labelled_images import ImageDataset
 from grapheme_pyg.nn import DagNN
-from grapheme_pyg.nn.neighbours import NeighbourLists
-from grapheme_pyg.nn.slots import EdgeBlock
-from grapheme_pyg.nn.typed_conv import slot_means
+from grapheme_pyg.nn.plan import Neighbours
+from grapheme_pyg.ops import segment_mean
 
 GRADIENT, OJA = 0.7, 0.3
 RULES = ("gradient", "hybrid", "oja", "frozen")
@@ -105,13 +104,11 @@ def standardise(x: Tensor) -> Tensor:
     return x / x.square().sum(dim=1).mean().sqrt().clamp_min(1e-6)
 
 
-def received(x: Tensor, block: EdgeBlock) -> Tensor:
+def received(x: Tensor, read: Neighbours) -> Tensor:
     """Means of the sources' states along each relation, side by side, ``[num_targets, num_relations · channels]``."""
-    neighbours = block.neighbours
-    if isinstance(neighbours, NeighbourLists):
-        x, neighbours = slot_means(x, neighbours), neighbours.table
-    rows = F.pad(x, (0, 0, 1, 0)).index_select(0, neighbours.rows.flatten())
-    return rows.view(block.num_targets, -1)
+    if read.segments is not None:
+        x = segment_mean(x, *read.segments)
+    return F.pad(x, (0, 0, 1, 0)).index_select(0, read.rows.flatten()).view(len(read.rows), -1)
 
 
 class OjaDagNN(DagNN):
@@ -126,13 +123,14 @@ class OjaDagNN(DagNN):
         self.decay: Decay | None = None
         self._updates: dict[str, list[Tensor]] = {}
 
-    def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
-        if self.training and self.decay is not None:
-            name = self.vocabulary.pairs[block.pair]
+    def _receive(self, x: Tensor, read: Neighbours, edge_attr: Tensor | None) -> Tensor:
+        # Plans have all that images of a size may have; what no edge brings teaches nothing.
+        if self.training and self.decay is not None and bool(read.rows.any()):
+            weight = self.weight[read.pair].flatten(0, 1)
             with torch.no_grad():
-                update = oja_update(standardise(received(x, block)), self.weight[name].flatten(0, 1), self.decay)
-            self._updates.setdefault(name, []).append(update)
-        return super()._receive(x, block, edge_attr)
+                update = oja_update(standardise(received(x, read)), weight, self.decay)
+            self._updates.setdefault(read.pair, []).append(update)
+        return super()._receive(x, read, edge_attr)
 
     @torch.no_grad()
     def learn(self, rate: float) -> None:

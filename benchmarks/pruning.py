@@ -7,11 +7,14 @@ from typing import Any
 import torch
 from plain_training import mean_loss_and_accuracy
 from torch import Tensor
+from torch_geometric.data import Batch, Data
 from torch_geometric.typing import EdgeType
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
+from grapheme_pyg.ops import plan_readout
 from grapheme_pyg.vision.lattice import Lattice
 
 SCORES = ("norm", "norm_rms", "loss", "random")
@@ -51,14 +54,18 @@ class PrunedBrain(VisionBrain):
         )
 
 
-class ReadoutBeforePruning(Readout):
-    """Chooses the nodes that would be read out without pruning: not those that pruning has made sinks."""
+class PrunedModel(ImageClassificationModel):
+    """Pools the nodes that would be read out without pruning: not those that pruning has made sinks."""
 
-    def forward(self, edge_index: Tensor, node_type: Tensor | None, num_nodes: int) -> list[Tensor]:  # noqa: ARG002
-        assert node_type is not None
-        level = torch.where(self.read, self.kind, -1)[node_type]
-        levels = range(self.num_kinds) if self.method == "levels" else [self.num_kinds - 1]
-        return [(level == number).nonzero().squeeze(1) for number in levels]
+    def plan(self, batch: Data | Batch) -> Plan:
+        tables = super().plan(batch).tables
+        sweep = tables.sweep._replace(is_sink=torch.zeros_like(tables.sweep.is_sink))
+        kind, read, num_kinds = Readout(self.vision.node_kinds, self.vision.node_rounds).tables
+        if self.readout.method == "sinks":
+            kind, read, num_kinds = torch.zeros_like(kind), read & (kind == num_kinds - 1), 1
+        sizes = num_kinds, tables.num_graphs
+        chosen = plan_readout(batch.node_type, batch.get("batch"), sweep, kind, read, sizes)
+        return Plan.of(replace(tables, readout=chosen))
 
 
 def prune(
@@ -66,8 +73,7 @@ def prune(
 ) -> ImageClassificationModel:
     """A copy of a model, with the weights of the relations that it keeps."""
     vision = PrunedBrain(removed, renumber=renumber, **model.vision.config)
-    pruned = ImageClassificationModel(vision, **model.config)
-    pruned.readout = ReadoutBeforePruning(vision.node_levels, vision.node_rounds, model.readout.method)
+    pruned = PrunedModel(vision, **model.config)
     # Matched by name; the removed ones are left over.
     missing, _ = pruned.load_state_dict(model.state_dict(), strict=False)
     assert not missing, missing
@@ -82,9 +88,8 @@ def count_and_rms(model: ImageClassificationModel, digits: Split) -> tuple[Tenso
     width = torch.tensor(model.dag.hidden_channels)
     for images in digits.images.split(500):
         batch = model.vision.batch(images)
-        states = model.dag(
-            batch.x, batch.edge_index, batch.edge_type, batch.node_type, batch.level, batch.get("edge_attr")
-        )
+        plan = model.plan(batch)
+        states = plan.by_node(model.dag(batch.x, plan, batch.get("edge_attr")))
         square = (states.square().sum(dim=1) / width[batch.node_type]).double()
         count += batch.edge_type.bincount(minlength=num_types)
         squares += batch.edge_type.bincount(square[batch.edge_index[0]], minlength=num_types)

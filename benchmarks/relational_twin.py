@@ -1,15 +1,17 @@
 """DagNN with PyG's relational convolutions in place of its own."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import RGCNConv
 
 from grapheme_pyg.nn import DagNN
-from grapheme_pyg.nn.slots import EdgeBlock
+from grapheme_pyg.nn.plan import Neighbours, Plan
 
 
 class RelationalTwin(DagNN):
-    """The same sweep and the same weights; what a group receives comes from ``RGCNConv`` or ``FastRGCNConv``.
+    """The same sweep and the same weights; what a generation receives comes from ``RGCNConv`` or ``FastRGCNConv``.
 
     Both average within each relation, as :class:`DagNN` does, so that the states are equal.
 
@@ -29,9 +31,13 @@ class RelationalTwin(DagNN):
             layer.weight = weight
             self.convs[pair] = layer
 
-    def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:  # noqa: ARG002
-        ends = torch.stack([block.source, block.slot // block.num_relations])
-        targets = x.new_empty(block.num_targets, 1)
-        layer = self.convs[self.vocabulary.pairs[block.pair]]
-        received: Tensor = layer((x, targets), ends, block.slot % block.num_relations)
+    def plan(self, edge_index: Tensor, edge_type: Tensor, *fields: Any, **options: Any) -> Plan:
+        """As it is, with numbers of edges, of which their ends are made."""
+        return super().plan(edge_index, edge_type, *fields, **options, number_edges=True)
+
+    def _receive(self, x: Tensor, read: Neighbours, edge_attr: Tensor | None) -> Tensor:  # noqa: ARG002
+        _, source, slot = read.by_edge()
+        num_targets, num_relations = read.rows.shape
+        ends = torch.stack([source, slot // num_relations])
+        received: Tensor = self.convs[read.pair]((x, x.new_empty(num_targets, 1)), ends, slot % num_relations)
         return received

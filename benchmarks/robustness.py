@@ -23,7 +23,7 @@ import example_cnn
 import torch
 from corruptions import CORRUPTIONS, PROBABILITIES
 from draw_robustness import draw
-from graph_corruptions import EDGES, NODES, corrupt_graphs
+from graph_corruptions import EDGES, NODES, corrupt_graphs, pooled_nodes
 from torch import Tensor, nn
 
 from grapheme_pyg import ImageClassificationModel
@@ -62,7 +62,7 @@ def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tenso
     classes = []
     for part in images.split(BATCH_SIZE):
         batch = model.vision.batch(part)
-        read = torch.cat(model.readout(batch.edge_index, batch.node_type, batch.num_nodes))
+        read = torch.cat(pooled_nodes(model, batch))
         classes.append(model(corrupt_graphs(kind, batch, p, model.vision, generator, read)).argmax(dim=1))
     return torch.cat(classes)
 

@@ -92,9 +92,9 @@ def print_memory(kind: str, side: int, count: int) -> None:
     print(memory_of(lambda: step(model, inputs[1], labels)))
 
 
-def forward_and_backward(dag: DagNN, *arguments: Tensor) -> None:
-    """One layer, both ways."""
-    dag(*arguments).sum().backward()
+def forward_and_backward(dag: DagNN, x: Tensor, *fields: Tensor) -> None:
+    """One layer, both ways, and its plan."""
+    dag(x, dag.plan(*fields))[-1].sum().backward()
 
 
 def measure_edge_types(turns: int) -> dict[str, float]:

@@ -12,10 +12,8 @@ import copy
 import logging
 import time
 import warnings
-from collections.abc import Callable
 from itertools import cycle
 from typing import Any
-from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +26,7 @@ from torch_geometric.nn import FastRGCNConv, RGCNConv
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.datasets import load_mnist
-from grapheme_pyg.nn.sweep import plan_sweep
+from grapheme_pyg.testing import plain_operators
 from grapheme_pyg.vision import VisionBrain
 
 BATCH_SIZE, BATCHES = 128, 8
@@ -86,17 +84,13 @@ class Task:
 class WithoutKernels(Task):
     """The same, by PyTorch's own operators alone."""
 
+    @plain_operators()
     def __call__(self) -> None:
-        without_kernels(super().__call__)
+        super().__call__()
 
+    @plain_operators()
     def infer(self) -> None:
-        without_kernels(super().infer)
-
-
-def without_kernels(function: Callable[[], object]) -> None:
-    """Calls something as it would run where nothing was compiled."""
-    with patch("grapheme_pyg.native.compiled", None), patch("grapheme_pyg.nn.kernels.SUPPORTED", frozenset()):
-        function()
+        super().infer()
 
 
 def graphs_of(vision: VisionBrain, images: Tensor, labels: Tensor) -> list[Batch]:
@@ -135,15 +129,16 @@ def useful_flops(model: ImageClassificationModel, batch: Batch) -> int:
     And two, forward and for the weights, for each node that reads features. What is padded does not count.
     """
     dag = model.dag
-    sweep = plan_sweep(batch.edge_index, batch.edge_type, batch.node_type, batch.level, dag.vocabulary)
+    # With numbers of edges, which say how many there are.
+    plan = dag.plan(batch.edge_index, batch.edge_type, batch.node_type, batch.level, number_edges=True)
     total = 0
-    for group in sweep.groups:
-        name = dag.vocabulary.node_types[group.node_type]
+    for generation in plan.generations:
+        name = dag.vocabulary.node_types[generation.node_type]
         if name in dag.input_weight:
-            total += 4 * group.nodes.numel() * dag.input_weight[name].numel()
-        for block in group.blocks:
-            weight = dag.weight[dag.vocabulary.pairs[block.pair]]
-            total += 6 * block.num_edges * weight.shape[1] * weight.shape[2]
+            total += 4 * generation.num_nodes * dag.input_weight[name].numel()
+        for read in generation.sources:
+            weight = dag.weight[read.pair]
+            total += 6 * read.by_edge()[0].numel() * weight.shape[1] * weight.shape[2]
     return total
 
 

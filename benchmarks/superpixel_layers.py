@@ -21,11 +21,12 @@ import torch
 import torch.nn.functional as F
 from plain_training import RESULTS, part, split_mnist, spread, write_results
 from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GATv2Conv, GCNConv, RGCNConv
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.evaluation import evaluate
-from grapheme_pyg.nn.graph_input import GraphInput
+from grapheme_pyg.nn.plan import Plan, make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 HEADS = 4
@@ -38,12 +39,12 @@ BATCH_SIZE, TURNS = 128, 3
 
 
 class Stack(nn.Module):
-    """Layers of one kind, called as :class:`grapheme_pyg.nn.DagNN` is."""
+    """Layers of one kind, of which each sees all nodes."""
 
     def __init__(self, kind: str, vision: VisionBrain, channels: int) -> None:
         super().__init__()
         self.kind = kind
-        self.input = GraphInput(EdgeVocabulary(vision.metadata), vision.num_features, edge_dim=3)
+        self.vocabulary = EdgeVocabulary(vision.metadata)
         self.types = nn.Parameter(torch.empty(len(vision.metadata[0]), vision.num_features, channels))
         nn.init.kaiming_uniform_(self.types.flatten(0, 1), nonlinearity="relu")
         num_layers = len(vision.metadata[0]) - 1
@@ -57,21 +58,14 @@ class Stack(nn.Module):
             return GATv2Conv(channels, channels // HEADS, heads=HEADS, edge_dim=3)
         return RGCNConv(channels, channels, num_relations, num_bases=RGCN_BASES)
 
-    def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        edge_type: Tensor,
-        node_type: Tensor,
-        level: Tensor,  # noqa: ARG002  the sweep's; all layers see all nodes
-        edge_attr: Tensor,
-        nodes: list[Tensor],
-        *,
-        checked: bool,  # noqa: ARG002  the model has done so
-    ) -> list[Tensor]:
-        """States of the chosen nodes."""
+    def plan(self, *fields: Any, **options: Any) -> Plan:
+        """As of a :class:`grapheme_pyg.nn.DagNN`: the model asks it which nodes are pooled."""
+        return make_plan(self.vocabulary, *fields, **options)
+
+    def forward(self, x: Tensor, edge_index: Tensor, edge_type: Tensor, node_type: Tensor, edge_attr: Tensor) -> Tensor:
+        """States of all nodes."""
         # A matrix for each node type, as the nodes of a type lie together once they are sorted.
-        h = torch.zeros(x.shape[0], self.types.shape[2], dtype=x.dtype)
+        h: Tensor = torch.zeros(x.shape[0], self.types.shape[2], dtype=x.dtype)
         for i, weight in enumerate(self.types):
             mine = (node_type == i).nonzero().squeeze(1)
             h = h.index_add(0, mine, x[mine] @ weight)
@@ -81,18 +75,30 @@ class Stack(nn.Module):
             extra = {"edge_type": edge_type}
         for conv, norm in zip(self.convs, list(self.norms)[1:], strict=True):
             h = h + norm(conv(h, edge_index, **extra)).relu()
-        return [h[chosen] for chosen in nodes]
+        return h
+
+
+class StackModel(ImageClassificationModel):
+    """Our model, with a stack of layers of one kind in the place of DagNN."""
+
+    def __init__(self, kind: str) -> None:
+        vision, channels = VisionBrain("superpixel"), CHANNELS[kind]
+        super().__init__(vision, hidden_channels=[channels] * (max(vision.node_levels) + 1))
+        self.register_module("dag", Stack(kind, vision, channels))
+
+    def pool(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
+        plan = self.plan(batch) if plan is None else plan
+        fields = batch.edge_index, batch.edge_type, batch.node_type, batch.edge_attr
+        states = self.dag(batch.x, *fields)[plan.tables.sweep.nodes]
+        by_generation = states.split([generation.num_nodes for generation in plan.generations])
+        return self.classifier.pool(plan.pooled(by_generation, states), plan.chosen)
 
 
 def build(kind: str) -> ImageClassificationModel:
     """Our model, or one with a stack of that kind of layer in the place of DagNN."""
-    vision = VisionBrain("superpixel")
     if kind == "DagNN":
-        return ImageClassificationModel(vision, hidden_channels=DAG_CHANNELS)
-    channels = CHANNELS[kind]
-    model = ImageClassificationModel(vision, hidden_channels=[channels] * (max(vision.node_levels) + 1))
-    model.register_module("dag", Stack(kind, vision, channels))
-    return model
+        return ImageClassificationModel(VisionBrain("superpixel"), hidden_channels=DAG_CHANNELS)
+    return StackModel(kind)
 
 
 def step_times(kinds: Sequence[str], images: Tensor, labels: Tensor) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch_geometric
 
-from grapheme_pyg.native import available
+from grapheme_pyg.ops import compiled
 
 Way = Callable[[], object]
 
@@ -47,7 +47,7 @@ def machine() -> dict[str, Any]:
         "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
         "threads": torch.get_num_threads(),
         "bfloat16_instructions": bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
-        "compiled_kernels": available(),
+        "compiled_kernels": compiled(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torch_geometric": torch_geometric.__version__,

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
     from grapheme_pyg.nn import ClassificationBrain, DagNN
     from grapheme_pyg.prediction import Prediction
-    from grapheme_pyg.training import TrainingSettings, fit
+    from grapheme_pyg.training.fit import fit
+    from grapheme_pyg.training.settings import TrainingSettings
     from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 __version__ = "0.1.0"

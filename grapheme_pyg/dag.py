@@ -1,14 +1,10 @@
 """Directed acyclic graphs as ``edge_index``: topological levels, sinks, validation. Knows no pixels."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from grapheme_pyg.errors import GraphError
 
-# Levels are below this: a level and a node type together must be a number that 64 bits hold.
-LEVELS = 2**31
 # Nodes of a cycle that are named.
 NAMED = 20
 
@@ -95,39 +91,6 @@ def sinks(edge_index: Tensor, num_nodes: int) -> Tensor:
     return is_sink.nonzero().squeeze(1)
 
 
-def check_fields(
-    edge_index: Tensor,
-    edge_type: Tensor,
-    node_type: Tensor,
-    level: Tensor | None,
-    *,
-    num_nodes: int,
-    num_node_types: int,
-    num_edge_types: int,
-) -> None:
-    """Refuses fields of a typed graph of another dtype, shape or range, before anything indexes with them.
-
-    Args:
-        edge_index: ``[2, num_edges]`` int64, in [0, num_nodes).
-        edge_type: ``[num_edges]`` int64, in [0, num_edge_types).
-        node_type: ``[num_nodes]`` int64, in [0, num_node_types).
-        level: ``[num_nodes]`` int64, in [0, 2³¹); None if not known.
-        num_nodes: Number of nodes.
-        num_node_types: Number of node types.
-        num_edge_types: Number of edge types.
-
-    Raises:
-        GraphError: Naming the argument, the first offending edge or node, what was expected and what came.
-    """
-    nodes = {"node_type": node_type} | ({} if level is None else {"level": level})
-    check_shapes(edge_index, edge_type, nodes, num_nodes)
-    check_range("edge_index", "edge", edge_index, num_nodes)
-    check_range("edge_type", "edge", edge_type, num_edge_types)
-    check_range("node_type", "node", node_type, num_node_types)
-    if level is not None:
-        check_range("level", "node", level, LEVELS)
-
-
 def check_shapes(edge_index: Tensor, edge_type: Tensor, nodes: dict[str, Tensor], num_nodes: int) -> None:
     """Refuses fields of edges and nodes that are not int64, or not one for each edge or node.
 
@@ -148,49 +111,19 @@ def check_shapes(edge_index: Tensor, edge_type: Tensor, nodes: dict[str, Tensor]
         check_integers(name, values, (num_nodes,))
 
 
-def check_edges(
-    edge_index: Tensor,
-    edge_type: Tensor,
-    node_type: Tensor,
-    level: Tensor,
-    endpoints: Sequence[Sequence[int]] | Tensor,
-) -> None:
-    """Refuses edges that join other node types than their type does, or that do not rise.
-
-    Args:
-        edge_index: As :func:`check_fields` has found it good.
-        edge_type: The same.
-        node_type: The same.
-        level: The same.
-        endpoints: Two rows: for each edge type, the node types at its source and at its target.
-
-    Raises:
-        GraphError: Naming the first offending edge, what was expected and what came.
-    """
-    # One gather of single numbers for each question: those of rows take ten times as long.
-    kinds = torch.as_tensor(endpoints, dtype=torch.int64, device=edge_type.device).view(2, -1)
-    ends = node_type.index_select(0, edge_index.flatten()).view(2, -1)
-    joined = [row.index_select(0, edge_type) for row in kinds]
-    if not all(torch.equal(*pair) for pair in zip(ends, joined, strict=True)):
-        edge = int((ends != torch.stack(joined)).any(dim=0).nonzero()[0])
-        kind = int(edge_type[edge])
-        expected, came = kinds[:, kind].tolist(), ends[:, edge].tolist()
-        raise GraphError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
-    ends = level.index_select(0, edge_index.flatten()).view(2, -1)
-    wrong = ends[0] >= ends[1]
-    if bool(wrong.any()):
-        edge = int(wrong.nonzero()[0])
-        source, target = edge_index[:, edge].tolist()
-        before, after = ends[:, edge].tolist()
-        topological_levels(edge_index, node_type.numel())  # a cycle is the more useful thing to name
-        raise GraphError(
-            f"level: expected level[source] < level[target], "
-            f"got {before} and {after} at edge {edge} ({source} → {target})"
-        )
+def require_tensor(name: str, value: object) -> Tensor:
+    """Refuses what is no dense tensor."""
+    if not isinstance(value, Tensor):
+        raise GraphError(f"{name}: expected a tensor, got {type(value).__name__}")
+    if value.layout != torch.strided:
+        raise GraphError(f"{name}: expected a dense tensor, got one of layout {value.layout}")
+    return value
 
 
-def check_integers(name: str, values: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuses what is not int64 or of another shape."""
+def check_integers(name: str, values: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> None:
+    """Refuses what is not int64, of another shape, or on another device than the edges."""
+    if device is not None and values.device != device:
+        raise GraphError(f"{name}: expected device {device}, as of edge_index, got {values.device}")
     if values.dtype != torch.int64:
         raise GraphError(f"{name}: expected dtype torch.int64, got {values.dtype}")
     if tuple(values.shape) != shape:

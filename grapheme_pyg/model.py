@@ -9,12 +9,14 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.checks import as_int, as_path
-from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.dag import require_tensor
+from grapheme_pyg.errors import GraphError, ModelFileError
 from grapheme_pyg.model_config import check_relations
 from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
-from grapheme_pyg.nn.graph_input import CheckedGraph, GraphFields
+from grapheme_pyg.nn.graph_checks import check_device, to_features
 from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.on_images import OnImages
@@ -129,23 +131,59 @@ class ImageClassificationModel(OnImages):
         """Names of the classes."""
         return self.classifier.classes
 
-    def forward(self, batch: Data | Batch) -> Tensor:
-        """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs, which :meth:`check` lets pass."""
-        return self.classifier.logits(self.pool(batch))
+    def forward(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
+        """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs; arguments as :meth:`pool`."""
+        return self.classifier.logits(self.pool(batch, plan))
 
-    def embed(self, batch: Data | Batch) -> Tensor:
-        """Embeddings ``[batch_size, embedding_channels]`` of a graph or a batch of graphs."""
-        return self.classifier.embed(self.pool(batch))
+    def embed(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
+        """Embeddings ``[batch_size, embedding_channels]``; arguments as :meth:`pool`."""
+        return self.classifier.embed(self.pool(batch, plan))
 
-    def pool(self, batch: Data | Batch) -> Tensor:
-        """Pooled states ``[batch_size, channels]`` of a graph or a batch of graphs: what embeddings are made of."""
-        return self._pool(GraphFields.of(batch))
+    def pool(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
+        """Pooled states ``[batch_size, channels]`` of a graph or a batch of graphs: what embeddings are made of.
 
-    def check(self, batch: Data | Batch) -> None:
-        """Refuses a graph, or a batch of graphs, that the model cannot compute, on the device where it lies.
+        Args:
+            batch: A graph or a batch of graphs, on the device of the model.
+            plan: What :meth:`plan` made of it, if it is known already; made here if None.
 
-        :meth:`forward`, :meth:`embed` and :meth:`pool` check by themselves; this is for graphs from elsewhere, before
-        they are moved to another device.
+        Raises:
+            GraphError: As :meth:`check`; or the plan does not fit the graph.
+        """
+        plan = self.plan(batch) if plan is None else plan
+        return self._pool(batch.get("x"), plan, batch.get("edge_attr"))
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def plan(self, batch: Data | Batch) -> Plan:
+        """Plans the sweep over a graph or a batch of graphs, and what is pooled of it; looks at all of the graph.
+
+        Worth keeping for graphs that come again; a process that loads graphs can make it. Graphs of the same
+        configuration and image size have plans of the same form.
+
+        Args:
+            batch: A graph or a batch of graphs, on any device, where the plan will be, too.
+
+        Raises:
+            GraphError: Naming the field, the first offending node or edge, what was expected and what came.
+        """
+        if not isinstance(batch, Data):
+            raise GraphError(f"batch: expected a Data or a Batch, got {type(batch).__name__}")
+        # Graphs of images know whether what belongs to edges has followed them into another order.
+        if hasattr(batch, "check_order"):
+            batch.check_order()
+        ptr, size = batch.get("ptr"), batch.get("image_size")
+        num_graphs = ptr.numel() - 1 if isinstance(ptr, Tensor) else None
+        expected = self.vision.generations(int(size.max())) if isinstance(size, Tensor) and size.numel() else ()
+        names = ("x", "edge_index", "edge_type", "node_type", "level", "batch")
+        return self._plan(
+            *(batch.get(name) for name in names),
+            num_graphs=getattr(batch, "_num_graphs", num_graphs),
+            expected=expected,
+        )
+
+    def check(self, batch: Data | Batch) -> Plan:
+        """Refuses a graph, or a batch of graphs, that the model cannot compute, on the device where it lies; its plan.
+
+        :meth:`plan` and what plans by itself find what is wrong with the graph; this looks at the features, too.
 
         Args:
             batch: A graph or a batch of graphs.
@@ -153,11 +191,9 @@ class ImageClassificationModel(OnImages):
         Raises:
             GraphError: Naming the field, the first offending node or edge, what was expected and what came.
         """
-        self._checked(GraphFields.of(batch))
-
-    def _checked(self, fields: GraphFields) -> CheckedGraph:
-        # Features follow the weights' precision, so that a model in float64 takes graphs as they are made.
-        return self.dag.input.check(fields, self.classifier.templates.dtype, convert=True)
+        plan: Plan = self.plan(batch)
+        self._features(batch.get("x"), plan, batch.get("edge_attr"))
+        return plan
 
     def forward_graph(
         self,
@@ -188,16 +224,32 @@ class ImageClassificationModel(OnImages):
         Raises:
             GraphError: As :meth:`check`.
         """
-        fields = GraphFields(x, edge_index, edge_type, node_type, level, edge_attr, batch, batch_size)
-        return self.classifier.logits(self._pool(fields))
+        plan = self._plan(x, edge_index, edge_type, node_type, level, batch, num_graphs=batch_size)
+        return self.classifier.logits(self._pool(x, plan, edge_attr))
 
-    def _pool(self, fields: GraphFields) -> Tensor:
-        graph = self._checked(fields)
-        nodes = self.readout(graph.edge_index, graph.node_type, graph.x.shape[0])
-        edges = graph.edge_index, graph.edge_type
-        states = self.dag(graph.x, *edges, graph.node_type, graph.level, graph.edge_attr, nodes, checked=True)
-        index = [torch.zeros_like(some) if graph.batch is None else graph.batch[some] for some in nodes]
-        return self.classifier.pool(states, index, graph.num_graphs)
+    def _plan(self, x: object, *fields: Any, **options: Any) -> Plan:
+        shape = require_tensor("x", x).shape
+        return self.dag.plan(*fields, num_nodes=shape[0] if shape else 0, readout=self.readout.tables, **options)
+
+    def _pool(self, x: object, plan: Plan, edge_attr: object) -> Tensor:
+        check_device("x", require_tensor("x", x), self)
+        if not plan.chosen:
+            raise GraphError("plan: expected one that the model's plan() made, with its readout, got one without")
+        features, attributes = self._features(x, plan, edge_attr)
+        states = self.dag(features, plan, attributes)
+        # A part of the sweep, so that gradients find their way to it from a batch without nodes to pool, too.
+        like = states[0] if states else features
+        return self.classifier.pool(plan.pooled(states, like), plan.chosen)
+
+    # It looks at values, which compiled code must not wait for.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _features(self, x: object, plan: Plan, edge_attr: object) -> tuple[Tensor, Tensor | None]:
+        # They follow the weights' precision, so that a model in float64 takes graphs as they are made.
+        dtype, dag = self.classifier.templates.dtype, self.dag
+        features = to_features("x", "node", x, (plan.num_nodes, max(dag.in_channels)), dtype)
+        if dag.edge_dim == 0:
+            return features, None
+        return features, to_features("edge_attr", "edge", edge_attr, (plan.num_edges, dag.edge_dim), dtype)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing.
@@ -258,6 +310,4 @@ class ImageClassificationModel(OnImages):
                 num_keys = config["memory"]["num_keys"]
                 model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
                 model.classifier.classes = [*model.classes, *added]
-        # What it holds is not among the weights.
-        model.readout = Readout(vision.node_kinds, vision.node_rounds, model.readout.method)
         return model

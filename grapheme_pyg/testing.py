@@ -1,13 +1,17 @@
 """Properties that graphs and models must have, as one-call checks for the tests of users' own modules."""
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.typing import EdgeType
 
-from grapheme_pyg.dag import check_edges, check_fields
+from grapheme_pyg.nn.plan import make_plan
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
+from grapheme_pyg.ops.definition import PLAIN
 
 Model = Callable[[Batch], Tensor]
 
@@ -23,11 +27,8 @@ def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]])
         ValueError: Types, levels or edges contradict one another; the message names the first that does.
         AssertionError: Nodes are not sorted by level, edges not by (target, type, source), or features not finite.
     """
-    number = {name: i for i, name in enumerate(metadata[0])}
-    endpoints = [[number[edge_type[end]] for edge_type in metadata[1]] for end in (0, 2)]
-    fields = (graph.edge_index, graph.edge_type, graph.node_type, graph.level)
-    check_fields(*fields, num_nodes=graph.x.shape[0], num_node_types=len(number), num_edge_types=len(metadata[1]))
-    check_edges(*fields, endpoints)
+    fields = graph.edge_index, graph.edge_type, graph.node_type, graph.level
+    make_plan(EdgeVocabulary(metadata), *fields, num_nodes=graph.x.shape[0])
     _require(bool((graph.level.diff() >= 0).all()), "level: expected nodes sorted by level")
     source, target = graph.edge_index
     keys = list(zip(target.tolist(), graph.edge_type.tolist(), source.tolist(), strict=True))
@@ -86,6 +87,21 @@ def renumber(graph: Data, seed: int = 0) -> Data:
             renumbered[name] = graph[name][edges]
     renumbered.edge_index = nodes.argsort()[graph.edge_index[:, edges]]
     return renumbered
+
+
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Computes without compiled kernels, in all threads, as where none were built and on other devices."""
+    library = torch.library.Library("grapheme", "IMPL")
+    with warnings.catch_warnings():
+        # That there are kernels already is why they are replaced.
+        warnings.simplefilter("ignore")
+        for name, function in PLAIN.items():
+            library.impl(name, function, "CPU")
+    try:
+        yield
+    finally:
+        library._destroy()
 
 
 def _require(condition: bool, message: str) -> None:

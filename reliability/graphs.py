@@ -1,10 +1,8 @@
 """Graphs from strangers: malformed ones are refused before anything is done with them, odd ones are computed."""
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-from unittest.mock import patch
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from harness import Check, main
@@ -14,10 +12,9 @@ from torch import Generator
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from grapheme_pyg import native
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.nn import kernels
+from grapheme_pyg.testing import plain_operators
 from grapheme_pyg.training.module import ClassifierTraining
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.vision import ImageGraph
@@ -43,7 +40,7 @@ def malformed(number: int) -> dict[str, float]:
         lambda: model.forward_graph(**named, batch_size=fields["num_graphs"]),
         lambda: training.on_before_batch_transfer(batch, 0),
     ]
-    for context in (_kernels, _no_kernels):
+    for context in (nullcontext, plain_operators):
         for way in ways:
             with context():
                 refused(way, start, parts)
@@ -149,18 +146,6 @@ def _batch(fields: Fields) -> Batch:
     batch._num_graphs = fields["num_graphs"]
     batch.y = torch.zeros(fields["num_graphs"], dtype=torch.int64)
     return batch
-
-
-@contextmanager
-def _kernels() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _no_kernels() -> Iterator[None]:
-    """As on other devices: PyTorch's own operations refuse wrong indices, by errors that are none of ours."""
-    with patch.object(native, "compiled", None), patch.object(kernels, "SUPPORTED", frozenset[Any]()):
-        yield
 
 
 CHECKS = (

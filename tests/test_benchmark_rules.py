@@ -9,6 +9,7 @@ from plain_training import mean_loss_and_accuracy, spread, train
 from prune_relations import Row, last_above, step_times
 from pruning import PrunedBrain, count_and_rms, norms, prune, rank, shuffle
 from torch import Tensor
+from typed_graphs import states_of
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
@@ -91,12 +92,13 @@ def test_what_a_dag_notes(fused: bool) -> None:
     # Nodes 0 to 2 send their number + 1; node 3 hears the mean of 1 and 2 along r, 3 along s; node 4 hears 2 along s.
     x, node_type = torch.tensor([[1.0], [2.0], [3.0], [0.0], [0.0]]), torch.tensor([0, 0, 0, 1, 1])
     edge_index, edge_type = torch.tensor([[0, 1, 2, 1], [3, 3, 3, 4]]), torch.tensor([0, 0, 1, 1])
+    graph = edge_index, edge_type, node_type
     before = dag.weight["a__b"].clone()
     cases: list[tuple[Decay | None, bool]] = [(None, True), ("subspace", False), ("subspace", True)]
     for decay, training in cases:
         dag.decay = decay
-        states = dag.train(training)(x, edge_index, edge_type, node_type)
-        assert torch.equal(states, plain(x, edge_index, edge_type, node_type))
+        states = states_of(dag.train(training), x, *graph)
+        assert torch.equal(states, states_of(plain, x, *graph))
         dag.learn(0.5)
         if decay is None or not training:
             assert torch.equal(dag.weight["a__b"], before)
@@ -218,7 +220,8 @@ def test_scores(model: ImageClassificationModel, split: Split) -> None:
     count, rms = count_and_rms(model, split)
     assert count.tolist() == batch.edge_type.bincount(minlength=54).tolist()
     assert int((count > 0).sum()) == 45  # nothing is part of a cell above the third level
-    states = model.dag(batch.x, batch.edge_index, batch.edge_type, batch.node_type, batch.level, batch.edge_attr)
+    plan = model.plan(batch)
+    states = plan.by_node(model.dag(batch.x, plan, batch.edge_attr))
     sent = states[batch.edge_index[0, batch.edge_type == 3]][:, :4]
     torch.testing.assert_close(rms[3].float(), sent.square().mean().sqrt())
     with torch.no_grad():

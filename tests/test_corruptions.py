@@ -8,10 +8,11 @@ import robustness
 import torch
 from corruptions import CORRUPTIONS, PROBABILITIES, Corruption
 from example_cnn import ExampleCNN
-from graph_corruptions import drop_edges, drop_nodes
+from graph_corruptions import drop_edges, drop_nodes, pooled_nodes
 from safetensors.torch import save_file
 from torch import Generator, Tensor
 from torch_geometric.data import Batch
+from typed_graphs import states_of
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.dag import sinks
@@ -259,9 +260,9 @@ def test_cells_go_with_all_their_rounds(batch: Batch, vision: VisionBrain) -> No
 @pytest.mark.parametrize("p", [0.3, 1.0])
 def test_dropped_edges_leave_the_readout_as_it_was(p: float, batch: Batch, vision: VisionBrain) -> None:
     model = ImageClassificationModel(vision).eval()
-    read = model.readout(batch.edge_index, batch.node_type, batch.num_nodes)
+    read = pooled_nodes(model, batch)
     out = drop_edges(batch, p, torch.Generator().manual_seed(5), read=torch.cat(read))
-    still = model.readout(out.edge_index, out.node_type, out.num_nodes)
+    still = pooled_nodes(model, out)
     assert [len(nodes) for nodes in still] == [len(nodes) for nodes in read]
 
 
@@ -270,11 +271,11 @@ def test_dropped_edges_are_as_if_the_first_sinks_alone_were_read(p: float, batch
     dag = ImageClassificationModel(vision).eval().dag
     kept = torch.rand(batch.num_edges, generator=torch.Generator().manual_seed(5)) >= p
     read = sinks(batch.edge_index, batch.num_nodes)
-    fields = (batch.edge_index[:, kept], batch.edge_type[kept], batch.node_type, batch.level, batch.edge_attr[kept])
-    expected = dag(batch.x, *fields, nodes=read)
+    fields = (batch.edge_index[:, kept], batch.edge_type[kept], batch.node_type, batch.level)
+    expected = states_of(dag, batch.x, *fields, edge_attr=batch.edge_attr[kept])[read]
     out = drop_edges(batch, p, torch.Generator().manual_seed(5))
-    fields = (out.edge_index, out.edge_type, out.node_type, out.level, out.edge_attr)
-    came = dag(out.x, *fields, nodes=sinks(out.edge_index, out.num_nodes))
+    fields = (out.edge_index, out.edge_type, out.node_type, out.level)
+    came = states_of(dag, out.x, *fields, edge_attr=out.edge_attr)[sinks(out.edge_index, out.num_nodes)]
     assert float(expected.detach().std()) > 0.1
     torch.testing.assert_close(came, expected, rtol=0, atol=1e-5)
 

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grapheme_pyg.dag import CycleError, check_edges, check_fields, sinks, topological_levels
+from grapheme_pyg.dag import CycleError, sinks, topological_levels
+from grapheme_pyg.nn.plan import make_plan
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 
 def edge_index(edges):
@@ -111,24 +113,20 @@ def test_sinks(edges, num_nodes, expected):
     assert sinks(edge_index(edges), num_nodes).tolist() == expected
 
 
-def check(**changes):
-    """Checks 0 → 2, 1 → 2, 2 → 3, 0 → 3, of node types 0, 0, 1, 2 and one edge type for each pair."""
-    arguments = {
+THREE = EdgeVocabulary((["a", "b", "c"], [("a", "to", "b"), ("b", "to", "c"), ("a", "to", "c")]))
+ONE = EdgeVocabulary((["a"], [("a", "to", "a")]))
+
+
+def check(vocabulary=THREE, **changes):
+    """Plans 0 → 2, 1 → 2, 2 → 3, 0 → 3, of node types 0, 0, 1, 2 and one edge type for each pair."""
+    graph = {
         "edge_index": edge_index([(0, 2), (1, 2), (2, 3), (0, 3)]),
         "edge_type": torch.tensor([0, 0, 1, 2]),
         "node_type": torch.tensor([0, 0, 1, 2]),
         "level": torch.tensor([0, 0, 1, 2]),
         "num_nodes": 4,
-        "num_node_types": 3,
-        "num_edge_types": 3,
-        "endpoints": [[0, 1, 0], [1, 2, 2]],
-    } | changes
-    endpoints = arguments.pop("endpoints")
-    check_fields(**arguments)
-    fields = [arguments[name] for name in ("edge_index", "edge_type", "node_type", "level")]
-    if fields[-1] is None:
-        fields[-1] = topological_levels(arguments["edge_index"], arguments["num_nodes"])
-    check_edges(*fields, endpoints)
+    }
+    make_plan(vocabulary, **(graph | changes))
 
 
 NO_EDGES = {"edge_index": edge_index([]), "edge_type": torch.tensor([], dtype=torch.int64)}
@@ -221,7 +219,7 @@ def test_errors_name_argument_place_value_and_range(changes, message):
 
 
 def test_cycle_is_named_rather_than_the_level_that_it_spoils():
-    types = {"endpoints": [[0], [0]], "edge_type": torch.tensor([0, 0, 0])}
-    cycle = {"edge_index": edge_index([(0, 1), (1, 2), (2, 1)]), "node_type": torch.tensor([0, 0, 0, 0])}
+    types = {"edge_type": torch.tensor([0, 0, 0]), "node_type": torch.tensor([0, 0, 0, 0])}
+    cycle = edge_index([(0, 1), (1, 2), (2, 1)])
     with pytest.raises(CycleError, match=r"got at edge (1 the cycle 1 → 2 → 1|2 the cycle 2 → 1 → 2)$"):
-        check(**types, **cycle)
+        check(ONE, **types, edge_index=cycle)

@@ -24,7 +24,7 @@ AUTO = re.compile(r"^\.\. auto(?P<kind>\w+):: (?P<name>[\w.]+)(?:\(.*\))?(?P<opt
 def packages():
     names = ["grapheme_pyg"]
     for module in iter_modules(grapheme_pyg.__path__, "grapheme_pyg."):
-        if module.name.endswith(("__main__", "_native")):
+        if module.name.endswith(("__main__", "_kernels")):
             continue
         if hasattr(import_module(module.name), "__all__") or module.name.removeprefix("grapheme_pyg.") in WITHOUT_ALL:
             names.append(module.name)

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from graph_corruptions import pooled_nodes
 from torch_geometric.data import Batch
+from typed_graphs import states_of
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.nn.plan import Chosen
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +54,14 @@ def test_permuted_edge_types_cost_accuracy(trained: ImageClassificationModel, te
 
 def test_removed_edges_cost_accuracy(trained: ImageClassificationModel, test_graphs: Batch) -> None:
     # The readout still sees the nodes that were sinks, not every node that has lost its edges.
-    nodes = trained.readout(test_graphs.edge_index, test_graphs.node_type, test_graphs.num_nodes)
+    nodes = pooled_nodes(trained, test_graphs)
+    chosen = [Chosen.of(test_graphs.batch[some], test_graphs.num_graphs) for some in nodes]
     with torch.no_grad():
         empty = torch.zeros(2, 0, dtype=torch.int64)
-        fields = (test_graphs.x, empty, empty[0], test_graphs.node_type, test_graphs.level)
-        states = trained.dag(*fields, nodes=nodes)
-        logits = trained.classifier(states, [test_graphs.batch[some] for some in nodes], test_graphs.num_graphs)
+        states = states_of(trained.dag, test_graphs.x, empty, empty[0], test_graphs.node_type, test_graphs.level)
+        widths = trained.classifier.in_channels
+        pooled = [states[some, :width] for some, width in zip(nodes, widths, strict=True)]
+        logits = trained.classifier(pooled, chosen)
     without = (logits.argmax(dim=1) == test_graphs.y).float().mean().item()
     assert without <= accuracy(trained, test_graphs) - 0.2
 

@@ -12,16 +12,15 @@ import torch
 from dense_twin import DenseTwin, lattice_maps
 from relational_twin import RelationalTwin
 from speed import put_between, summary
-from speed_checks import measure
+from speed_plan import measure
 from speed_scaling import digits, fit_line
-from speed_steps import graphs_of, useful_flops, without_kernels
+from speed_steps import WithoutKernels, graphs_of, useful_flops
 from timing import in_turn
 from torch.nn import functional as F
 from torch_geometric.nn import FastRGCNConv, RGCNConv
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
-from grapheme_pyg.native import available
-from grapheme_pyg.nn import kernels
+from grapheme_pyg.testing import plain_operators
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,12 +101,16 @@ def test_images_of_digits_side_by_side() -> None:
     assert digits(30, 2)[0].shape == (2, 30, 30)
 
 
-def test_kernels_come_back() -> None:
-    before = available(), kernels.SUPPORTED
-    seen = []
-    without_kernels(lambda: seen.append((available(), kernels.SUPPORTED)))
-    assert seen == [(False, frozenset())]
-    assert before == (available(), kernels.SUPPORTED)
+def test_kernels_come_back(model: ImageClassificationModel) -> None:
+    batches, labels = [model.vision.batch(noise(2))] * 2, [torch.tensor([0, 1])] * 2
+    task = WithoutKernels(model, batches, labels, torch.float32)
+    expected = model.eval()(batches[0])
+    seen: list[torch.Tensor] = []
+    task.model.register_forward_hook(lambda _, inputs, logits: seen.append(logits))
+    task.infer()
+    with plain_operators():
+        assert torch.equal(seen[0], model(batches[0]))
+    assert torch.equal(model(batches[0]), expected)
 
 
 def test_ways_take_turns() -> None:
@@ -121,10 +124,11 @@ def test_ways_take_turns() -> None:
     assert calls == ["a", "a", "a", "b", "b", "b"]
 
 
-def test_checks_are_timed_with_the_pass_that_they_are_part_of(model: ImageClassificationModel) -> None:
+def test_planning_is_timed_with_the_pass_that_it_is_part_of(model: ImageClassificationModel) -> None:
     seconds = measure(model, torch.randint(256, (4, 28, 28), dtype=torch.uint8), turns=3)
     for ending in ("", ", no kernels"):
-        assert 0 < seconds[f"checks{ending}"] < seconds[f"forward{ending}"]
+        assert 0 < seconds[f"planning{ending}"] < seconds[f"forward{ending}"]
+        assert seconds[f"planned{ending}"] > 0
 
 
 def test_graphs_are_batches(model: ImageClassificationModel) -> None:

@@ -56,7 +56,7 @@ class TestCounts:
         for validation in ([([0, 0, 2], [0, 1, 1])], [([0, 2], [1, 2]), ([2], [0])]):
             counts.on_validation_epoch_start(trainer, module)
             for i, (labels, predicted) in enumerate(validation):
-                batch = SimpleNamespace(y=torch.tensor(labels))
+                batch = SimpleNamespace(y=torch.tensor(labels)), None  # with its plan
                 counts.on_validation_batch_end(trainer, module, torch.tensor(predicted), batch, i)
             counts.on_validation_epoch_end(trainer, module)
         assert counts.images.tolist() == [2, 0, 4]

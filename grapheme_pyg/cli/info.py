@@ -8,6 +8,7 @@ from torch import nn
 
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import printable
+from grapheme_pyg.ops import describe_kernels
 
 
 def info(model: Path, *, json: bool = False) -> None:
@@ -30,6 +31,7 @@ def info(model: Path, *, json: bool = False) -> None:
         "edge_types": len(edge_types),
         "templates_per_class": network.classifier.templates.shape[1],
         "remembered_images": 0 if memory is None else len(memory.keys),
+        "kernels": describe_kernels(),
         "vision": network.vision.config,
         "model": network.config,
     }

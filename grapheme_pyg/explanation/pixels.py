@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
+from grapheme_pyg.ops.grids import extents
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.cells import extents_along
 from grapheme_pyg.vision.grid import GridFinder
 from grapheme_pyg.vision.hybrid import HybridFinder
 from grapheme_pyg.vision.pixels import resized
@@ -54,7 +54,7 @@ def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain
 
 
 def measure(values: Tensor, graph: Data, cell: Tensor, vision: VisionBrain) -> Tensor:
-    """Features of cells, as :class:`grapheme_pyg.vision.measure.CellMeasure` has them, with gradients.
+    """Features of cells, as :func:`grapheme_pyg.ops.measure_cells` has them, with gradients.
 
     Args:
         values: ``[C, H, W]`` float64 in [0, 1].
@@ -95,7 +95,7 @@ def _mean_and_spread(values: Tensor, side: int) -> Tensor:
     height, width = values.shape[1:]
     padded = F.pad(values, (0, -width % side, 0, -height % side))
     rows, columns = padded.shape[1] // side, padded.shape[2] // side
-    area = extents_along(rows, side, height)[:, None] * extents_along(columns, side, width)
+    area = extents(rows, side, height)[:, None] * extents(columns, side, width)
     mean, square = (F.avg_pool2d(power, side, divisor_override=1) / area for power in (padded, padded.square()))
     variance = square - mean.square()
     # The root has no slope at 0, where it is 0 in all directions that matter. Rounding leaves about 1e-17.

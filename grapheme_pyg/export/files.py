@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from grapheme_pyg.export.input_format import InputFormat
-from grapheme_pyg.export.network import TableNetwork
+from grapheme_pyg.export.network import PlannedModel
 from grapheme_pyg.model import ImageClassificationModel
 
 # Of images in pixels a side. Generations that a graph does not have cost a few microseconds.
@@ -131,19 +131,17 @@ def _trace(model: ImageClassificationModel, max_size: int) -> tuple[ExportedProg
     if added := model.classifier.added_classes:
         raise ValueError(f"classes: expected none added from examples, got {added}; call forget first")
     input_format = InputFormat.of(model, max_size)
-    network = TableNetwork(deepcopy(model).to("cpu", torch.float32), input_format)
+    network = PlannedModel(deepcopy(model).to("cpu", torch.float32), input_format)
     names = [name for shape in input_format.inputs.values() for name in shape if isinstance(name, str)]
     # Equal lengths would be taken for one.
     lengths = count(2)
     length = {name: next(lengths) for name in dict.fromkeys(names)}
-    # Graphs may lack nodes of any generation; tables have a column and a graph at least.
-    dims = {name: Dim(name, min=0 if name.startswith("nodes_") else 1) for name in length}
+    dims = {name: Dim(name, min=0) for name in length}
     example: dict[str, Tensor] = {}
     dynamic: dict[str, dict[int, Dim]] = {}
     for name, shape in input_format.inputs.items():
-        floats = name.startswith(("x_", "edge_attr_"))
         sizes = [length[size] if isinstance(size, str) else size for size in shape]
-        example[name] = torch.zeros(sizes, dtype=torch.float32 if floats else torch.int64)
+        example[name] = torch.zeros(sizes, dtype=input_format.dtype(name))
         dynamic[name] = {i: dims[size] for i, size in _named(shape).items()}
     with torch.no_grad():
         return torch.export.export(network, (example,), dynamic_shapes=(dynamic,)), input_format

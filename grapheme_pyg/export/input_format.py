@@ -4,11 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import torch
+
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision.grid import GridFinder
 
-FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 1
+FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 2
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Generation:
         sources: Whose states they read.
     """
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether the numbers of its nodes are read: for their features, or to know how many there are."""
+        return self.num_features > 0 or not self.sources
+
     name: str
     node_type: int
     level: int
@@ -69,6 +76,7 @@ class InputFormat:
         generations: In the order in which they are computed.
         readouts: One for each kind of node that is pooled for itself.
         edge_dim: Width of edge attributes; 0 if none are read.
+        num_features: Width of ``x``.
         single: Whether a node has at most one neighbour of each relation.
         max_size: Images have at most so many pixels a side.
         vision: The settings of :class:`grapheme_pyg.VisionBrain` that graphs are made with.
@@ -78,6 +86,7 @@ class InputFormat:
     generations: list[Generation]
     readouts: list[Readout]
     edge_dim: int
+    num_features: int
     single: bool
     max_size: int
     vision: dict[str, Any]
@@ -101,6 +110,7 @@ class InputFormat:
             generations=generations,
             readouts=_readouts(model, generations),
             edge_dim=model.dag.edge_dim,
+            num_features=vision.num_features,
             # Where cells are alone, each is in one place beside another; contours and detections know no places.
             single=isinstance(vision.finder, GridFinder) and not (vision.contours or vision.detections),
             max_size=max_size,
@@ -109,21 +119,38 @@ class InputFormat:
 
     @property
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Names and shapes of the tensors, in order; lengths that a graph decides have names."""
-        shapes: dict[str, tuple[int | str, ...]] = {}
+        """Names and shapes of the tensors, in order; lengths that a graph decides have names.
+
+        Their dtypes are in :meth:`dtype`.
+        """
+        shapes: dict[str, tuple[int | str, ...]] = {"x": ("nodes", self.num_features)}
+        if self.edge_dim:
+            shapes["edge_attr"] = ("edges", self.edge_dim)
         for number, generation in enumerate(self.generations):
             nodes = f"nodes_{number}"
-            if generation.num_features:
-                shapes[f"x_{number}"] = (nodes, generation.num_features)
+            if generation.has_nodes:
+                shapes[nodes] = (nodes, 1)
             for source in generation.sources:
-                name = f"{number}_{source.node_type}"
-                most = 1 if self.single else f"most_{name}"
-                shapes[f"neighbours_{name}"] = (nodes, len(source.relations), most)
+                place = f"{number}_{source.node_type}"
+                table = (nodes, len(source.relations))
+                shapes[f"rows_{place}"] = table
+                if not self.single:
+                    shapes[f"sources_{place}"] = (f"edges_{place}",)
+                    shapes[f"first_{place}"] = (f"segments_{place}",)
+                    shapes[f"segment_{place}"] = (f"edges_{place}",)
                 if self.edge_dim:
-                    shapes[f"edge_attr_{name}"] = (nodes, len(source.relations), most, self.edge_dim)
+                    shapes[f"edges_{place}"] = table if self.single else (f"edges_{place}",)
         for number in range(len(self.readouts)):
-            shapes[f"readout_{number}"] = ("graphs", f"pooled_{number}")
+            shapes[f"pooled_{number}"] = (f"pooled_{number}",)
+            shapes[f"first_{number}"] = ("graphs",)
         return shapes
+
+    def dtype(self, name: str) -> torch.dtype:
+        """Of an input: what counts through segments and pooled nodes is int64, all other numbers are int32."""
+        if name in ("x", "edge_attr"):
+            return torch.float32
+        wide = {f"{kind}_{number}" for kind in ("pooled", "first") for number in range(len(self.readouts))}
+        return torch.int64 if name in wide or name.startswith("segment_") else torch.int32
 
     def to_json(self) -> str:
         """As JSON, with the format's name and version."""
@@ -167,11 +194,11 @@ def _generation(model: ImageClassificationModel, node_type: int, level: int, kno
 def _readouts(model: ImageClassificationModel, generations: list[Generation]) -> list[Readout]:
     if model.readout.method == "sinks":
         return [Readout(list(range(len(generations))), [])]
-    kinds, read = model.readout.kind.tolist(), model.readout.read.tolist()
+    kinds, read = (values.tolist() for values in model.readout.tables[:2])
     return [
         Readout(
             [i for i, generation in enumerate(generations) if kinds[generation.node_type] == kind],
             [i for i, (own, yes) in enumerate(zip(kinds, read, strict=True)) if yes and own == kind],
         )
-        for kind in range(model.readout.num_kinds)
+        for kind in range(model.readout.tables[2])
     ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ from grapheme_pyg.checks import as_int
 from grapheme_pyg.labels import canonical, to_names
 from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.memory import Memory
-from grapheme_pyg.nn.pooling import mean_and_max
-from grapheme_pyg.nn.states import pad_channels
+from grapheme_pyg.nn.plan import Chosen, pad_channels
 from grapheme_pyg.nn.templates import move_templates
+from grapheme_pyg.ops import mean_max_pool
 
 TEMPLATE_UPDATES = ("gradient", "momentum")
 
@@ -47,9 +48,9 @@ class ClassificationBrain(nn.Module):
         template_momentum: How much of a template stays when one embedding moves it, in [0, 1).
 
     Shapes:
-        - **states**: for each kind of nodes, ``[num_chosen, in_channels]``
-        - **index**: for each kind of nodes, ``[num_chosen]`` int64, ascending, the graph of each chosen node
-        - **batch_size**: number of graphs
+        - **states**: for each kind of nodes, ``[num_rows, in_channels]``
+        - **chosen**: for each kind of nodes, which rows belong to which graph; :meth:`grapheme_pyg.nn.plan.Chosen.of`
+          makes it of the graph of each row
         - **output**: logits ``[batch_size, num_classes]``
 
     Attributes:
@@ -107,14 +108,14 @@ class ClassificationBrain(nn.Module):
         """Width of pooled states: mean and maximum for each kind of nodes."""
         return 2 * sum(self.in_channels)
 
-    def pool(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
+    def pool(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
         """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
         for rows in states:
             check_device("states", rows, self)
         # States of a batch without the widest nodes, or without any, come narrower.
         parts = [
-            mean_and_max(pad_channels(rows, width), graph, batch_size)
-            for width, rows, graph in zip(self.in_channels, states, index, strict=True)
+            mean_max_pool(pad_channels(rows, width), some.rows, some.first)
+            for width, rows, some in zip(self.in_channels, states, chosen, strict=True)
         ]
         return torch.cat(parts, dim=-1)
 
@@ -132,7 +133,9 @@ class ClassificationBrain(nn.Module):
 
         Never in half precision: bfloat16 tells apart 128 cosines between 0.5 and 1.
         """
-        with torch.autocast(embedding.device.type, enabled=False):
+        device = embedding.device.type
+        # Exported programs have no autocast.
+        with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
             templates = self.templates.to(torch.promote_types(self.templates.dtype, torch.float32))
             templates = F.normalize(templates, dim=-1)
             directions = F.normalize(embedding.to(templates.dtype), dim=-1)
@@ -207,6 +210,6 @@ class ClassificationBrain(nn.Module):
         self.classes = self.classes[: self.templates.shape[0]]
         self.memory = None
 
-    def forward(self, states: Sequence[Tensor], index: Sequence[Tensor], batch_size: int) -> Tensor:
+    def forward(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
         """Logits; see the class for arguments and shapes."""
-        return self.logits(self.pool(states, index, batch_size))
+        return self.logits(self.pool(states, chosen))

@@ -13,16 +13,12 @@ from torch_geometric.typing import EdgeType, OptTensor
 from torch_geometric.utils import segment
 
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.dag import check_integers, check_range
+from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn.graph_checks import check_device
-from grapheme_pyg.nn.graph_input import GraphFields, GraphInput
 from grapheme_pyg.nn.joint_norm import JointNorms
-from grapheme_pyg.nn.neighbours import NeighbourTable
-from grapheme_pyg.nn.norm import GroupedBatchNormReLU
-from grapheme_pyg.nn.slots import EdgeBlock
-from grapheme_pyg.nn.states import source_states, states_of_nodes
-from grapheme_pyg.nn.sweep import plan_sweep
-from grapheme_pyg.nn.typed_conv import typed_conv
+from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
+from grapheme_pyg.nn.plan import Generation, Neighbours, Plan, make_plan
+from grapheme_pyg.nn.typed_conv import own_conv, typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
 
@@ -58,23 +54,23 @@ class DagNN(MessagePassing):
 
     Shapes:
         - **x**: ``[num_nodes, >= max(in_channels)]``, of the weights' dtype
-        - **edge_index**: ``[2, num_edges]`` int64, source → target
-        - **edge_type**: ``[num_edges]`` int64, index into the edge types
-        - **node_type**: ``[num_nodes]`` int64; optional if there is one node type
-        - **level**: ``[num_nodes]`` int64, rising along every edge; computed if None
-        - **edge_attr**: ``[num_edges, edge_dim]``, if ``edge_dim`` is not 0
-        - **checked**: whether ``input.check`` has returned just these fields
-        - **nodes**: ``[num_chosen]`` int64, the nodes whose states to return; all if None; or a list of such choices
-        - **output**: ``[num_chosen, out_channels]``, narrower states zero-padded; or a list, of which each is as wide
-          as the widest state in it
+        - **plan**: of the graph, as :meth:`plan` makes it
+        - **edge_attr**: ``[num_edges, edge_dim]``, of the weights' dtype, if ``edge_dim`` is not 0
+        - **output**: for each generation of the plan, ``[num_nodes, hidden_channels]``; ``plan.by_node`` puts them into
+          the order of the nodes
 
     Attributes:
         process_group: Processes of which each has some graphs of every batch: training takes batch statistics over all
             of them, which call it together. None if each batch is this process's own. Not saved.
 
     Raises:
-        ValueError: The metadata, the graph or its dtypes are not as above; :class:`grapheme_pyg.dag.CycleError`,
-            a ValueError too, names the nodes of a cycle.
+        ValueError: The metadata or a setting is not as above; or ``x`` or ``edge_attr`` does not fit the plan.
+
+    Example:
+        >>> dag = DagNN((["n"], [("n", "to", "n")]), in_channels=1, hidden_channels=4)
+        >>> plan = dag.plan(torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 0]), num_nodes=3)
+        >>> plan.by_node(dag(torch.ones(3, 1), plan)).shape
+        torch.Size([3, 4])
     """
 
     def __init__(
@@ -97,7 +93,6 @@ class DagNN(MessagePassing):
         self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, vocabulary.node_types, minimum=1)
         self.out_channels = max(self.hidden_channels)
         self.edge_dim, self.fused = edge_dim, fused
-        self.input = GraphInput(vocabulary, max(self.in_channels), edge_dim)
         self.process_group: ProcessGroup | None = None
 
         self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
@@ -131,107 +126,111 @@ class DagNN(MessagePassing):
             assert isinstance(norm, GroupedBatchNormReLU | nn.LayerNorm)
             norm.reset_parameters()
 
-    def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor,
-        edge_type: Tensor,
-        node_type: Tensor | None = None,
-        level: Tensor | None = None,
-        edge_attr: Tensor | None = None,
-        nodes: Tensor | Sequence[Tensor] | None = None,
-        *,
-        checked: bool = False,
-    ) -> Tensor | list[Tensor]:
+    def plan(self, edge_index: Tensor, edge_type: Tensor, *fields: Any, **options: Any) -> Plan:
+        """Plans a sweep over a graph or a batch of graphs; see :func:`grapheme_pyg.nn.plan.make_plan`."""
+        number_edges = self.edge_dim > 0 or not self.fused or bool(self.explain)
+        options = {"number_edges": number_edges} | options
+        return make_plan(self.vocabulary, edge_index, edge_type, *fields, **options)
+
+    def forward(self, x: Tensor, plan: Plan, edge_attr: Tensor | None = None) -> list[Tensor]:
         """Computes states; see the class for arguments and shapes."""
-        check_device("x", x, self)
-        if not checked:
-            # An explainer adds a parameter of its own, which is float32.
-            dtype = next(weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask")
-            graph = self.input.check(GraphFields(x, edge_index, edge_type, node_type, level, edge_attr), dtype)
-            node_type, level = graph.node_type, graph.level
-        assert node_type is not None, "checked: expected node_type as `input.check` returned it"
-        assert level is not None, "checked: expected level as `input.check` returned it"
-        for choice in [nodes] if isinstance(nodes, Tensor) else nodes or []:
-            check_integers("nodes", choice, tuple(choice.shape))
-            check_range("nodes", "position", choice, x.shape[0], ValueError)
-        sweep = plan_sweep(edge_index, edge_type, node_type, level, self.vocabulary)
-        batch_norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNormReLU)]
-        for norm in batch_norms:
-            norm.start()
-        joint = None
-        if self.process_group is not None and self.training and batch_norms:
-            joint = JointNorms(sweep.groups, batch_norms, self.process_group)
-        if self.fused and torch.is_autocast_enabled(x.device.type):
-            # Once for all groups that read it.
-            x = x.to(torch.get_autocast_dtype(x.device.type))
+        self._require_fitting(x, plan, edge_attr)
+        return self.sweep(x, plan.generations, edge_attr)
+
+    def sweep(self, x: Tensor, generations: Sequence[Generation], edge_attr: Tensor | None = None) -> list[Tensor]:
+        """The states of generations, one after the other; nothing is checked."""
+        seen: dict[str, list[Statistics]] = {name: [] for name in self.norm}
+        joint = self._joint_norms(generations, seen)
         states: list[Tensor] = []
-        for group in sweep.groups:
-            name = self.vocabulary.node_types[group.node_type]
-            received = [self._receive(source_states(states, block), block, edge_attr) for block in group.blocks]
+        for generation in generations:
+            name = self.vocabulary.node_types[generation.node_type]
+            received = [
+                self._receive(_together(states, read.generations), read, edge_attr) for read in generation.sources
+            ]
             if name in self.input_weight:
-                weight = self.input_weight[name]
-                features = x[:, : weight.shape[0]]
-                own = NeighbourTable((group.nodes[:, None] + 1).int(), x.shape[0])
-                received.append(typed_conv(features, weight[None], own))
+                received.append(own_conv(x, self.input_weight[name], generation.nodes))
             if not received:
-                received.append(x.new_zeros(group.nodes.numel(), self.hidden_channels[group.node_type]))
+                received.append(x.new_zeros(generation.num_nodes, self.hidden_channels[generation.node_type]))
             state = received[0]
             for more in received[1:]:
-                state += more
+                state = state + more
             if name not in self.norm:
-                state = F.relu_(state + self.bias[name])
+                state = F.relu(state + self.bias[name])
             elif joint is not None:
-                state = joint.normalise(state, group)
+                state = joint.normalise(state, generation)
             elif isinstance(self.norm[name], GroupedBatchNormReLU):
-                state = self.norm[name](state)
+                state = self.norm[name](state, seen[name])
             else:
-                state = F.relu_(self.norm[name](state))
+                state = F.relu(self.norm[name](state))
             states.append(state)
-        if nodes is None or isinstance(nodes, Tensor):
-            chosen = [states_of_nodes(states, sweep, nodes, like=x, width=self.out_channels)]
-        else:
-            chosen = [states_of_nodes(states, sweep, choice, like=x) for choice in nodes]
         if joint is not None:
-            chosen = joint.finish(x, chosen)
-        for norm in batch_norms:
-            norm.update()
-        return chosen[0] if nodes is None or isinstance(nodes, Tensor) else chosen
+            states = joint.finish(x, states)
+        for name, norm in self.norm.items():
+            if isinstance(norm, GroupedBatchNormReLU):
+                norm.update(seen[name])
+        return states
 
-    def _receive(self, x: Tensor, block: EdgeBlock, edge_attr: Tensor | None) -> Tensor:
-        """What the targets of a block receive, ``[num_targets, out_channels]``."""
-        name = self.vocabulary.pairs[block.pair]
-        if edge_attr is not None and name not in self.edge_weight:
-            edge_attr = None
+    def _receive(self, x: Tensor, read: Neighbours, edge_attr: Tensor | None) -> Tensor:
+        """What a generation receives of the states of one node type, ``[num_targets, out_channels]``."""
+        weight = self.weight[read.pair]
+        edge_weight = self.edge_weight[read.pair] if edge_attr is not None and self.edge_dim else None
         if self.fused and not self.explain:
-            out = typed_conv(x, self.weight[name], block.neighbours)
-            if edge_attr is not None:
-                out = out + typed_conv(edge_attr, self.edge_weight[name], block.edges)
-            return out
-        attr = None if edge_attr is None else edge_attr[block.edge]
-        ends = torch.stack([block.source, block.slot // block.num_relations])
-        size = (block.num_sources, block.num_targets)
-        means = self.propagate(ends, x=(x, None), edge_attr=attr, block=block, size=size)
-        weight = self.weight[name]
-        if attr is not None:
-            weight = torch.cat([weight, self.edge_weight[name]], dim=1)
-        received: Tensor = means.view(block.num_targets, -1) @ weight.flatten(0, 1)
+            return typed_conv(x, weight, read, edge_attr, edge_weight)
+        # The same edge by edge, for explainers: their masks lie over messages.
+        edge, source, slot = read.by_edge()
+        num_targets, num_relations = read.rows.shape
+        attr = None if edge_weight is None or edge_attr is None else edge_attr[edge]
+        ends = torch.stack([source, slot // num_relations])
+        size = (x.shape[0], num_targets)
+        means = self.propagate(
+            ends, x=(x, None), edge_attr=attr, edge=edge, slot=slot, num_slots=read.rows.numel(), size=size
+        )
+        if edge_weight is not None:
+            weight = torch.cat([weight, edge_weight], dim=1)
+        received: Tensor = means.view(num_targets, weight.shape[:2].numel()) @ weight.flatten(0, 1)
         return received
+
+    def _joint_norms(self, generations: Sequence[Generation], seen: dict[str, list[Statistics]]) -> JointNorms | None:
+        if self.process_group is None or not self.training:
+            return None
+        norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNormReLU)]
+        return JointNorms(generations, norms, list(seen.values()), self.process_group) if norms else None
+
+    def _require_fitting(self, x: Tensor, plan: Plan, edge_attr: Tensor | None) -> None:
+        """Refuses features that a plan or the weights cannot be used with."""
+        check_device("x", x, self)
+        width = max(self.in_channels)
+        if x.dim() != 2 or x.shape[0] != plan.num_nodes or x.shape[1] < width:
+            expected = f"[{plan.num_nodes}, at least {width}], one row for each node of the plan"
+            raise GraphError(f"x: expected shape {expected}, got {list(x.shape)}")
+        # An explainer adds a parameter of its own, which is float32.
+        dtype = next((weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask"))
+        if x.dtype != dtype:
+            raise GraphError(f"x: expected dtype {dtype}, the weights', got {x.dtype}")
+        if plan.device != x.device:
+            raise GraphError(f"plan: expected one on {x.device}, as x is, got one on {plan.device}; see Plan.to")
+        if self.edge_dim == 0:
+            return
+        shape = [plan.num_edges, self.edge_dim]
+        if edge_attr is None or list(edge_attr.shape) != shape or edge_attr.dtype != dtype:
+            came = None if edge_attr is None else f"{edge_attr.dtype} of shape {list(edge_attr.shape)}"
+            raise GraphError(f"edge_attr: expected {dtype} of shape {shape}, got {came}")
+        if edge_attr.device != x.device:
+            raise GraphError(f"edge_attr: expected device {x.device}, as of x, got {edge_attr.device}")
 
     def message(self, x_j: Tensor, edge_attr: OptTensor) -> Tensor:
         """The source's state and the edge's attributes; weights come after the mean, once for each relation."""
         return x_j if edge_attr is None else torch.cat([x_j, edge_attr], dim=-1)
 
-    def aggregate(self, inputs: Tensor, block: Any) -> Tensor:
+    def aggregate(self, inputs: Tensor, slot: Tensor, num_slots: int) -> Tensor:
         """Means within each relation, ``[num_targets · num_relations, channels]``; 0 where there is no edge."""
-        pointer = index2ptr(block.slot, block.num_targets * block.num_relations)
-        means: Tensor = segment(inputs, pointer, reduce="mean")
+        means: Tensor = segment(inputs, index2ptr(slot, num_slots), reduce="mean")
         return means
 
-    def explain_message(self, inputs: Tensor, block: Any) -> Tensor:
+    def explain_message(self, inputs: Tensor, edge: Tensor) -> Tensor:
         """Weighs messages by an explainer's mask over the edges of the whole graph."""
         mask = self._edge_mask.sigmoid() if self._apply_sigmoid else self._edge_mask
-        weighed: Tensor = inputs * mask[block.edge].unsqueeze(-1)
+        weighed: Tensor = inputs * mask[edge].unsqueeze(-1)
         return weighed
 
     def get_extra_state(self) -> RelationNames:
@@ -244,6 +243,11 @@ class DagNN(MessagePassing):
     def __repr__(self) -> str:
         counts = f"{len(self.vocabulary.node_types)} node types, {len(self.vocabulary.edge_types)} edge types"
         return f"{type(self).__name__}({counts}, hidden_channels={self.hidden_channels})"
+
+
+def _together(states: Sequence[Tensor], generations: Sequence[int]) -> Tensor:
+    chosen = [states[number] for number in generations]
+    return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
 
 def _for_each_type(name: str, value: int | Sequence[int], node_types: list[str], *, minimum: int) -> list[int]:

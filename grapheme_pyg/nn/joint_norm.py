@@ -8,9 +8,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from grapheme_pyg.nn import kernels
-from grapheme_pyg.nn.norm import GroupedBatchNormReLU
-from grapheme_pyg.nn.sweep import NodeGroup
+from grapheme_pyg import ops
+from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
+from grapheme_pyg.nn.plan import Generation
 
 # Levels whose nodes are counted at once; sweeps with more take two more exchanges.
 LEVELS = 32
@@ -26,20 +26,28 @@ class JointNorms:
     Args:
         groups: Of this process's sweep, by level and node type.
         norms: Of each node type.
+        seen: For each node type, a list to which its groups add their statistics.
         process_group: The processes.
     """
 
     def __init__(
-        self, groups: Sequence[NodeGroup], norms: Sequence[GroupedBatchNormReLU], process_group: dist.ProcessGroup
+        self,
+        groups: Sequence[Generation],
+        norms: Sequence[GroupedBatchNormReLU],
+        seen: Sequence[list[Statistics]],
+        process_group: dist.ProcessGroup,
     ) -> None:
-        self._norms, self._process_group = norms, process_group
+        self._norms, self._seen, self._process_group = norms, seen, process_group
         self._num_rows = rows_of_all(groups, len(norms), process_group)
         self._ahead = list(self._num_rows)
         # Goes through every exchange, so that each one is needed for the gradient of this, whatever the graphs are.
         self._token = torch.zeros((), requires_grad=True)
 
-    def normalise(self, x: Tensor, group: NodeGroup) -> Tensor:
+    def normalise(self, x: Tensor, group: Generation) -> Tensor:
         """Normalises the rows of a group, ``[num_rows, channels]``, and makes negative results zero."""
+        if group.num_nodes == 0:
+            # Whether others have any is not known here; those that come next ask.
+            return x
         while (key := self._ahead.pop(0)) != (group.level, group.node_type):
             self._take_part(x.new_empty(0, self._norms[key[1]].weight.numel()), key)
         return self._take_part(x, key)
@@ -52,12 +60,12 @@ class JointNorms:
             outputs: What is made of the states.
 
         Returns:
-            The outputs, from each of which a gradient finds its way to all exchanges.
+            The outputs, from each of which a gradient finds its way to all exchanges; an empty one if there are none.
         """
         for key in self._ahead:
             self._take_part(like.new_empty(0, self._norms[key[1]].weight.numel()), key)
         self._ahead = []
-        return [_with_token(out, self._token) for out in outputs]
+        return [_with_token(out, self._token) for out in outputs or [like[:0, :0]]]
 
     def _take_part(self, x: Tensor, key: tuple[int, int]) -> Tensor:
         norm, num_rows = self._norms[key[1]], self._num_rows[key]
@@ -65,29 +73,29 @@ class JointNorms:
             return norm.by_running_statistics(x)
         constants = (norm.running_mean, norm.eps, num_rows, self._process_group)
         out, mean, variance, self._token = _joint_norm_relu(x, norm.weight, norm.bias, self._token, *constants)
-        norm.see(num_rows, mean, variance)
+        self._seen[key[1]].append((num_rows, mean, variance))
         return out
 
 
 def rows_of_all(
-    groups: Sequence[NodeGroup], num_node_types: int, process_group: dist.ProcessGroup
+    groups: Sequence[Generation], num_node_types: int, process_group: dist.ProcessGroup
 ) -> dict[tuple[int, int], int]:
     """How many nodes all processes have together, by level and node type, in this order; only where there are any."""
     counts = _counts(groups, num_node_types, LEVELS)
     dist.all_reduce(counts, group=process_group)
     if counts[-1] > 0:
-        deepest = torch.tensor(max((group.level for group in groups), default=0))
+        deepest = torch.tensor(max((group.level for group in groups if group.num_nodes), default=0))
         dist.all_reduce(deepest, dist.ReduceOp.MAX, group=process_group)
         counts = _counts(groups, num_node_types, int(deepest) + 1)
         dist.all_reduce(counts, group=process_group)
     return {divmod(key, num_node_types): count for key, count in enumerate(counts.tolist()) if count > 0}
 
 
-def _counts(groups: Sequence[NodeGroup], num_node_types: int, num_levels: int) -> Tensor:
+def _counts(groups: Sequence[Generation], num_node_types: int, num_levels: int) -> Tensor:
     """Nodes by level and type, and last, those of higher levels, ``[num_levels · num_node_types + 1]``."""
     counts = [0] * (num_levels * num_node_types + 1)
     for group in groups:
-        counts[min(group.level * num_node_types + group.node_type, len(counts) - 1)] += group.nodes.numel()
+        counts[min(group.level * num_node_types + group.node_type, len(counts) - 1)] += group.num_nodes
     return torch.tensor(counts)
 
 
@@ -130,11 +138,7 @@ class _JointNormReLU(torch.autograd.Function):
         ctx.save_for_backward(x, weight, bias, mean, variance)
         ctx.eps, ctx.num_rows, ctx.process_group = eps, num_rows, process_group
         ctx.mark_non_differentiable(mean, variance)
-        if kernels.takes_norm(x, weight, bias):
-            out = kernels.known_norm_relu(x, weight, bias, mean, variance, eps)
-        else:
-            scale = weight * (variance + eps).rsqrt()
-            out = torch.relu_((x - mean) * scale + bias).to(x.dtype)
+        out = ops.norm_relu_known(x, weight, bias, mean, variance, eps)
         return out, mean, variance, token.clone()
 
     @staticmethod
@@ -144,20 +148,11 @@ class _JointNormReLU(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, variance = ctx.saved_tensors
         inverse = (variance + ctx.eps).rsqrt()
-        if kernels.takes_norm(x, weight, bias):
-            # It takes away the means of this process's own rows, so that what remains to be taken is a difference.
-            grad_x, grad_weight, grad_bias = kernels.norm_relu_backward(
-                grad_out, x, weight, bias, mean, variance, ctx.eps
-            )
-            sums = torch.stack([grad_bias, grad_weight]).double()
-            taken = sums / max(x.shape[0], 1)
-        else:
-            normalised = (x - mean) * inverse
-            let_through = grad_out * (normalised * weight + bias > 0)
-            grad_x = weight * inverse * let_through
-            grad_bias, grad_weight = let_through.sum(0), (let_through * normalised).sum(0)
-            sums = torch.stack([grad_bias, grad_weight]).double()
-            taken = torch.zeros_like(sums)
+        # It takes away the means of this process's own rows, so that what remains to be taken is a difference.
+        gradients = ops.norm_relu_backward(grad_out, x, weight, bias, mean, variance, ctx.eps)
+        grad_x, grad_weight, grad_bias = gradients
+        sums = torch.stack([grad_bias, grad_weight]).double()
+        taken = sums / max(x.shape[0], 1)
         dist.all_reduce(sums, group=ctx.process_group)
         shift, slope = (sums / ctx.num_rows - taken).to(weight.dtype) * (weight * inverse)
         # (x − mean) · slope / σ + shift, as one product and one sum for each element.
@@ -168,11 +163,8 @@ class _JointNormReLU(torch.autograd.Function):
 
 def _moments(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Means and biased variances of rows, ``[channels]`` float64."""
-    if kernels.takes_norm(x, weight, bias):
-        # Normalising by them, in vain, makes one pass more, and is still much faster than PyTorch's own.
-        _, mean, variance = kernels.norm_relu(x, weight, bias, eps)
-    else:
-        variance, mean = torch.var_mean(x.to(torch.promote_types(x.dtype, torch.float32)), 0, correction=0)
+    # Normalising by them, in vain, makes one pass more, and is still much faster than PyTorch's own.
+    _, mean, variance = ops.norm_relu(x, weight, bias, eps)
     return mean.double(), variance.double()
 
 

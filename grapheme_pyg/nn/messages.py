@@ -8,6 +8,7 @@ from torch_geometric.data import Data
 
 from grapheme_pyg.nn.dag_nn import DagNN
 from grapheme_pyg.nn.evaluating import evaluating
+from grapheme_pyg.nn.plan import pad_channels
 
 
 class Messages(NamedTuple):
@@ -43,8 +44,9 @@ def messages(dag: DagNN, data: Data) -> Messages:
     """
     dtype = next(dag.parameters()).dtype
     attr = None if data.edge_attr is None else data.edge_attr.to(dtype)
-    fields = (data.edge_index, data.edge_type, data.get("node_type"), data.get("level"), attr)
-    states = dag(data.x.to(dtype), *fields)
+    fields = data.edge_index, data.edge_type, data.get("node_type"), data.get("level")
+    plan = dag.plan(*fields, num_nodes=data.x.shape[0])
+    states = pad_channels(plan.by_node(dag(data.x.to(dtype), plan, attr)), dag.out_channels)
     vocabulary, (source, target) = dag.vocabulary, data.edge_index
     strengths = states.new_zeros(source.numel())
     # One type at a time: what all edges bring is far more than what all nodes are.

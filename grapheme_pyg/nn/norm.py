@@ -1,14 +1,12 @@
 """Batch normalisation and rectifier for nodes of one type, whose batches come in several groups and may be tiny."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from grapheme_pyg.nn import kernels
+from grapheme_pyg import ops
+
+# Number of rows of a group, their means and their biased variances, [channels] each.
+Statistics = tuple[int, Tensor, Tensor]
 
 
 class GroupedBatchNormReLU(nn.Module):
@@ -16,8 +14,7 @@ class GroupedBatchNormReLU(nn.Module):
 
     A node type may occur in several levels of a sweep; each level is a group with statistics of its own.
     Groups of fewer than two rows use the running statistics. Those move once for each sweep, towards
-    the statistics of all its groups together: call :meth:`start` before the first one and :meth:`update` after
-    the last.
+    the statistics of all its groups together: call :meth:`update` after the last.
 
     Args:
         channels: Width of the states.
@@ -26,7 +23,8 @@ class GroupedBatchNormReLU(nn.Module):
 
     Shapes:
         - **x**: ``[num_rows, channels]``
-        - **output**: the same
+        - **seen**: a list, to which a group in training adds its statistics
+        - **output**: as **x**
     """
 
     running_mean: Tensor
@@ -39,7 +37,6 @@ class GroupedBatchNormReLU(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        self._seen: list[tuple[int, Tensor, Tensor]] = []
         # The running statistics that the last sweep in training started with.
         self._before: tuple[Tensor, Tensor] | None = None
 
@@ -50,28 +47,14 @@ class GroupedBatchNormReLU(nn.Module):
         self.running_mean.zero_()
         self.running_var.fill_(1)
 
-    def start(self) -> None:
-        """Forgets groups of a sweep that did not come to its end."""
-        self._seen.clear()
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: list[Statistics]) -> Tensor:
         """Normalises one group, and makes negative results zero."""
-        statistics = (self.running_mean, self.running_var)
-        has_kernel = kernels.takes_norm(x, self.weight, self.bias, *statistics)
         if not self.training:
-            if has_kernel and not torch.is_grad_enabled():
-                return kernels.known_norm_relu(x.contiguous(), self.weight, self.bias, *statistics, self.eps)
-            return F.relu_(F.batch_norm(x, *statistics, self.weight, self.bias, eps=self.eps))
+            return ops.norm_relu_known(x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
         if x.shape[0] < 2:
             return self.by_running_statistics(x)
-        if has_kernel:
-            out, mean, variance = _norm_relu(x.contiguous(), self.weight, self.bias, self.eps)
-        else:
-            mean, variance = self.running_mean.clone(), self.running_var.clone()
-            # With momentum 1 the "running" statistics that come back are this group's own, its variance unbiased.
-            out = F.batch_norm(x, mean, variance, self.weight, self.bias, training=True, momentum=1.0, eps=self.eps)
-            out, variance = F.relu_(out), variance * ((x.shape[0] - 1) / x.shape[0])
-        self.see(x.shape[0], mean, variance)
+        out, mean, variance = ops.norm_relu(x, self.weight, self.bias, self.eps)
+        seen.append((x.shape[0], mean, variance))
         return out
 
     def by_running_statistics(self, x: Tensor) -> Tensor:
@@ -81,37 +64,25 @@ class GroupedBatchNormReLU(nn.Module):
         else:
             # Copies, because the backward pass reads what `update` is about to change.
             mean, variance = self.running_mean.clone(), self.running_var.clone()
-        return F.relu_(F.batch_norm(x, mean, variance, self.weight, self.bias, eps=self.eps))
-
-    def see(self, num_rows: int, mean: Tensor, variance: Tensor) -> None:
-        """Notes what a group has shown, for :meth:`update`.
-
-        Args:
-            num_rows: Of the group, at least 2.
-            mean: ``[channels]``.
-            variance: ``[channels]``, biased.
-        """
-        self._seen.append((num_rows, mean, variance))
+        return ops.norm_relu_known(x, self.weight, self.bias, mean, variance, self.eps)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Moves the running statistics by what the groups of the sweep have shown; once, if it is computed again."""
-        if not self._seen or _computes_again():
+    def update(self, seen: list[Statistics]) -> None:
+        """Moves the running statistics by what the groups of a sweep have shown; once, if it is computed again."""
+        if not seen or _computes_again():
             return
         self._before = self.running_mean.clone(), self.running_var.clone()
-        total = sum(count for count, _, _ in self._seen)
-        if len(self._seen) == 1:
-            _, mean, variance = self._seen.pop()
-        else:
-            shares = self.running_mean.new_tensor([count / total for count, _, _ in self._seen])[:, None]
-            means = torch.stack([mean for _, mean, _ in self._seen])
-            variances = torch.stack([variance for _, _, variance in self._seen])
-            self._seen.clear()
+        total = sum(count for count, _, _ in seen)
+        _, mean, variance = seen[0]
+        if len(seen) > 1:
+            shares = torch.stack([mean.new_tensor(count / total) for count, _, _ in seen])[:, None]
+            means = torch.stack([mean for _, mean, _ in seen])
+            variances = torch.stack([variance for _, _, variance in seen])
             mean = (shares * means).sum(0)
             variance = (shares * (variances + (means - mean).square())).sum(0)
-        self.running_mean.lerp_(mean, self.momentum)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         # Unbiased.
-        self.running_var.lerp_(variance * (total / (total - 1)), self.momentum)
+        self.running_var.lerp_((variance * (total / (total - 1))).to(self.running_var.dtype), self.momentum)
 
     def extra_repr(self) -> str:
         """What ``repr`` shows."""
@@ -123,26 +94,4 @@ def _computes_again() -> bool:
 
     The second time has to come to the same result as the first, or gradients are those of another function.
     """
-    return torch._C._current_graph_task_id() != -1
-
-
-class _NormReLU(torch.autograd.Function):
-    """Both in one pass forward and one backward; also the means and biased variances, without gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-        out, mean, variance = kernels.norm_relu(x, weight, bias, eps)
-        ctx.save_for_backward(x, weight, bias, mean, variance)
-        ctx.eps = eps
-        ctx.mark_non_differentiable(mean, variance)
-        return out, mean, variance
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_out: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, variance = ctx.saved_tensors
-        return *kernels.norm_relu_backward(grad_out, x, weight, bias, mean, variance, ctx.eps), None
-
-
-# PyTorch does not annotate `apply`.
-_norm_relu: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor]] = _NormReLU.apply
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

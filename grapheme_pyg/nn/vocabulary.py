@@ -27,7 +27,7 @@ class EdgeVocabulary:
         relation_of_type: For each edge type, its number among the relations of the pair.
         ends_of_pair: For each pair, the node types at its source and at its target.
         endpoints: Two lists: for each edge type, the node types at its source and at its target.
-        joined: The same, ``[2, num_edge_types]`` int64.
+        kinds: The same, and ``pair_of_type`` and ``relation_of_type``, ``[4, num_edge_types]`` int64.
 
     Raises:
         ValueError: A name is not in ``[a-z0-9_]+``, has a double underscore, is reserved or occurs twice; or an edge
@@ -67,4 +67,5 @@ class EdgeVocabulary:
         self.pair_of_type = [place[f"{source}__{target}"] for source, _, target in self.edge_types]
         self.endpoints = [[number[edge_type[end]] for edge_type in self.edge_types] for end in (0, 2)]
         # Not on the device "meta", where models are made whose weights are still to be read.
-        self.joined = torch.tensor(self.endpoints, dtype=torch.int64, device="cpu")
+        kinds = [*self.endpoints, self.pair_of_type, self.relation_of_type]
+        self.kinds = torch.tensor(kinds, dtype=torch.int64, device="cpu")

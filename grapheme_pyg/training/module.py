@@ -13,6 +13,7 @@ from torch_geometric.data import Batch
 
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn.graph_checks import check_labels
+from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.training.finite import FiniteSteps
 from grapheme_pyg.training.loading import graphs_of_share
 from grapheme_pyg.training.losses import structural_losses
@@ -45,14 +46,15 @@ class ClassifierTraining(pl.LightningModule):
         self._positions: list[Tensor] = []
         self._finite = FiniteSteps(model, settings)
 
-    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Batch:
-        """Graphs are made, or looked at, where they lie: nothing that is wrong moves to another device."""
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> tuple[Batch, Plan]:
+        """Graphs are made, and planned, where they lie: nothing that is wrong moves to another device."""
         if isinstance(batch, Batch):
-            self.model.check(batch)
+            plan = self.model.check(batch)
         else:
             batch = graphs_of_share(self.model.vision, *batch)
+            plan = self.model.plan(batch)
         check_labels(batch.get("y"), batch.num_graphs, self.model.classifier.num_classes)
-        return batch
+        return batch, plan
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Makes what is random in a step depend on the numbers of step and process, so that a resumed run does it."""
@@ -65,11 +67,12 @@ class ClassifierTraining(pl.LightningModule):
             torch.cuda.manual_seed_all(seed)
         self._finite.on_batch_start(batch_idx)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, planned: tuple[Batch, Plan], batch_idx: int) -> Tensor:
         """The loss, in which every sample weighs the same, in a smaller last batch too."""
+        batch, plan = planned
         classifier, batch_size = self.model.classifier, self.settings.batch_size
         assert batch_size is not None, "settings: expected those for a number of images"
-        pooled = self.model.pool(batch)
+        pooled = self.model.pool(batch, plan)
         if classifier.template_update == "momentum" and "classifier" not in self.settings.freeze:
             with torch.no_grad():
                 self._embeddings.append(classifier.project(pooled))
@@ -103,9 +106,10 @@ class ClassifierTraining(pl.LightningModule):
         for part in (self._embeddings, self._labels, self._positions):
             part.clear()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def validation_step(self, planned: tuple[Batch, Plan], batch_idx: int) -> Tensor:
         """Adds up loss and hits; the predicted classes, ``[batch_size]``."""
-        similarities = self.model.classifier.similarities(self.model.pool(batch))
+        batch, plan = planned
+        similarities = self.model.classifier.similarities(self.model.pool(batch, plan))
         predicted = similarities.argmax(dim=-1)
         self._val_loss.add(self._losses(similarities, batch.y).sum(), batch.num_graphs)
         self._val_accuracy.add((predicted == batch.y).sum(), batch.num_graphs)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.ops import compiled, describe_kernels
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
 
 # Steps between two looks at the loss: each one waits for the device.
@@ -45,7 +46,9 @@ class EpochReport(Callback):
         self._graphs, self._before = state_dict["graphs"], state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Goes on with an epoch that was interrupted: for Lightning it has started."""
+        """Says if kernels are missing; goes on with an epoch that was interrupted: for Lightning it has started."""
+        if self._verbose and not compiled():
+            tqdm.write(f"kernels: {describe_kernels()}")
         if trainer.fit_loop.restarted_mid_epoch:
             self._start(trainer, trainer.fit_loop.epoch_loop.batch_progress.current.ready)
 

@@ -50,9 +50,9 @@ class ClassCounts(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Counts a batch; ``outputs`` are the predicted classes, ``[batch_size]``."""
-        num_classes = self.images.numel()
-        self.images += torch.bincount(batch.y, minlength=num_classes)
-        self.recognised += torch.bincount(batch.y[outputs == batch.y], minlength=num_classes)
+        num_classes, labels = self.images.numel(), batch[0].y
+        self.images += torch.bincount(labels, minlength=num_classes)
+        self.recognised += torch.bincount(labels[outputs == labels], minlength=num_classes)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Adds up what several processes have counted."""

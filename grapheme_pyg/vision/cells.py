@@ -16,12 +16,6 @@ def centres_along(count: int, side: int, size: int) -> Tensor:
     return (start + (start + side).clamp(max=size)) / 2
 
 
-def extents_along(count: int, side: int, size: int) -> Tensor:
-    """How many pixels of the image each of ``count`` cells covers along an axis."""
-    start = torch.arange(count) * side
-    return (start + side).clamp(max=size) - start
-
-
 def by_level(values: Tensor, grids: list[tuple[int, int]]) -> list[Tensor]:
     """Values of all cells ``[B, num_cells]``, level by level ``[B, rows, columns]``."""
     parts = values.split([rows * columns for rows, columns in grids], dim=1)

@@ -6,10 +6,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from grapheme_pyg.ops.grids import COARSE_FEATURES, measure_cells
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, join, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
-from grapheme_pyg.vision.measure import COARSE_FEATURES, CellMeasure
 
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
@@ -49,7 +49,7 @@ class GridFinder:
         check("threshold", self.threshold, valid, "an integer in 0…254, or None")
         check("margin", self.margin, is_int(self.margin, 0), "a non-negative integer")
         several = "at least 1 for cells of one pixel, which has no contrast"
-        check("margin", self.margin, self._measure.window > 1, several)
+        check("margin", self.margin, self._window > 1, several)
         check_rounds(self.rounds)
         object.__setattr__(self, "rounds", tuple(self.rounds))
         check("extend", self.extend, isinstance(self.extend, bool), "True or False")
@@ -65,7 +65,7 @@ class GridFinder:
         return Schema(tuple(types), tuple(lateral), tuple(part_of))
 
     def _num_features(self, level: int) -> int:
-        per_channel = self._measure.window**2 if level == 0 else COARSE_FEATURES
+        per_channel = self._window**2 if level == 0 else COARSE_FEATURES
         return per_channel * self.in_channels
 
     def count_levels(self, height: int, width: int) -> int:
@@ -160,14 +160,16 @@ class GridFinder:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            As :meth:`grapheme_pyg.vision.measure.CellMeasure.__call__`.
+            As :func:`grapheme_pyg.ops.measure_cells`.
         """
-        return self._measure(pixels, self._grids(*pixels.shape[-2:]))
+        assert self.threshold is not None  # chosen when this was made
+        grids = torch.tensor(self._grids(*pixels.shape[-2:]))
+        return measure_cells(pixels, grids, self.patch_size, self.margin, self.threshold)
 
     @property
-    def _measure(self) -> CellMeasure:
-        assert self.threshold is not None  # chosen when this was made
-        return CellMeasure(self.patch_size, self.margin, self.threshold)
+    def _window(self) -> int:
+        """Side of a fine cell with the pixels around it that count as its own."""
+        return self.patch_size + 2 * self.margin
 
     def _grids(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of each level; at least one coarse level."""

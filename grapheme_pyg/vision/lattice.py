@@ -1,14 +1,12 @@
 """The graph of all cells of an image size, and the subgraphs that images induce in it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg.native import available, call
+from grapheme_pyg.ops import induce
 from grapheme_pyg.vision.assemble import offsets
 from grapheme_pyg.vision.hierarchy import Hierarchy
 from grapheme_pyg.vision.image_graph import as_batch
@@ -86,7 +84,7 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
         The batch that ``Batch.from_data_list`` would make of the single graphs, slices included.
     """
     num_graphs = present.shape[0]
-    induced = _induced_natively(lattice, present) if available() else _induced(lattice, present)
+    induced = induce(lattice.entity, lattice.edge_index, present)
     known = {
         "x": features.flatten(0, 1).index_select(0, induced.row),
         "edge_index": induced.edge_index,
@@ -101,59 +99,6 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
     }
     fields = {key: value for key, value in known.items() if value is not None}
     return as_batch(fields, induced.graph, induced.num_nodes, induced.num_edges)
-
-
-class _Induced(NamedTuple):
-    """Which nodes and edges of a lattice the graphs of a batch have.
-
-    Shapes:
-        - **node**, **row**, **graph**: ``[num_nodes]`` int64, of the lattice, of the features, of the batch
-        - **edge**: ``[num_edges]`` int64, of the lattice
-        - **edge_index**: ``[2, num_edges]`` int64
-        - **num_nodes**, **num_edges**: ``[num_graphs]`` int64
-    """
-
-    node: Tensor
-    row: Tensor
-    graph: Tensor
-    edge: Tensor
-    edge_index: Tensor
-    num_nodes: Tensor
-    num_edges: Tensor
-
-
-def _induced_natively(lattice: Lattice, present: Tensor) -> _Induced:
-    num_graphs, num_entities = present.shape
-    sizes = (lattice.entity.numel(), lattice.num_edges, num_entities, num_graphs)
-    known = (lattice.entity, lattice.edge_index, present.contiguous())
-    counts = torch.empty(2, num_graphs, dtype=torch.int64)
-    call("count_induced", (*known, counts[0], counts[1]), sizes)
-    firsts = F.pad(counts.cumsum(1), (1, 0))
-    num_nodes, num_edges = firsts[:, -1].tolist()
-    node, row, graph = (counts.new_empty(num_nodes) for _ in range(3))
-    edge, edge_index = counts.new_empty(num_edges), counts.new_empty(2, num_edges)
-    out = (firsts[0], firsts[1], node, row, graph, edge, edge_index)
-    call("fill_induced", (*known, *out), (*sizes, num_edges))
-    return _Induced(node, row, graph, edge, edge_index, counts[0], counts[1])
-
-
-def _induced(lattice: Lattice, present: Tensor) -> _Induced:
-    # Rows of transposed masks are contiguous, and so quick to pick.
-    by_node = present.t().contiguous().index_select(0, lattice.entity)
-    ends = lattice.edge_index
-    graph, edge, num_edges = _positions(by_node.index_select(0, ends[0]) & by_node.index_select(0, ends[1]))
-    # Number of each kept node in the batch, by position in the mask.
-    number = by_node.t().reshape(-1).cumsum(0).sub_(1)
-    edge_index = number[ends[:, edge] + graph * by_node.shape[0]]
-    graph, node, num_nodes = _positions(by_node)
-    row = graph * present.shape[1] + lattice.entity.index_select(0, node)
-    return _Induced(node, row, graph, edge, edge_index, num_nodes, num_edges)
-
-
-def _positions(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Column and row of each True in ``[n, B]``, column by column, and their number in each column."""
-    graph, position = kept.t().nonzero(as_tuple=True)
-    return graph, position, kept.sum(dim=0)
 
 
 def _segmentation(present: Tensor, cell_of_pixel: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from typed_graphs import METADATA, random_dag
+from typed_graphs import METADATA, random_dag, states_of
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.explanation import explain
@@ -22,9 +22,7 @@ class Score(nn.Module):
         self.dag, self.nodes = dag, nodes
 
     def forward(self, x: Tensor, edge_index: Tensor, **fields: Tensor | None) -> Tensor:
-        states = self.dag(x, edge_index, **fields)
-        assert isinstance(states, Tensor)
-        return states[self.nodes].sum()[None]
+        return states_of(self.dag, x, edge_index, **fields)[self.nodes].sum()[None]
 
 
 def test_by_hand() -> None:

@@ -1,4 +1,4 @@
-"""Tables hold what graphs do, and the network of tables computes what the model does, in every mode."""
+"""Inputs hold what graphs do, and what is exported computes of them what the model does, in every mode."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from models import images_of_sizes, model_of
 from torch_geometric.data import Data
 
 from grapheme_pyg.export import InputFormat, graph_inputs
-from grapheme_pyg.export.network import TableNetwork
+from grapheme_pyg.export.network import PlannedModel
 from grapheme_pyg.vision import ImageGraph
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -31,7 +31,7 @@ def test_logits_are_the_models(name: str) -> None:
     images = images_of_sizes(MODELS[name]["vision"].get("in_channels", 1))
     model = model_of(images[:3], **MODELS[name])
     input_format = InputFormat.of(model, 64)
-    network = TableNetwork(model, input_format)
+    network = PlannedModel(model, input_format)
     for some in (images[:1], images[3:4], images[-1:], images):
         batch = model.vision.batch(some)
         arrays = graph_inputs(input_format, batch)
@@ -66,20 +66,44 @@ def test_tables_by_hand() -> None:
         edge_type=torch.tensor(types),
     )
     arrays = graph_inputs(input_format, graph)
-    assert arrays["x_0"].tolist() == [[4, 5, 6, 7], [12, 13, 14, 15]]
-    assert arrays["x_1"].tolist() == [[0, 1], [16, 17]]
+    assert np.array_equal(arrays["x"], graph.x.numpy())
+    # Numbers of nodes plus one; those of the last generation read no features.
+    assert (arrays["nodes_0"].tolist(), arrays["nodes_1"].tolist()) == ([[2], [4]], [[1], [5]])
+    assert "nodes_2" not in arrays
     parts, sides = (input_format.generations[i].sources[0].relations for i in (1, 2))
-    expected = np.zeros((2, 9, 1), dtype=np.int64)
+    expected = np.zeros((2, 9), dtype=np.int32)
     expected[1, parts.index("north_west_part_of")] = 1
     expected[1, parts.index("south_east_part_of")] = 2
-    assert np.array_equal(arrays["neighbours_1_cell0_round0"], expected)
-    expected = np.zeros((1, 9, 1), dtype=np.int64)
+    assert np.array_equal(arrays["rows_1_cell0_round0"], expected)
+    expected = np.zeros((1, 9), dtype=np.int32)
     expected[0, sides.index("self")] = 2
     expected[0, sides.index("west_of")] = 1
-    assert np.array_equal(arrays["neighbours_2_cell1_round0"], expected)
-    # No fine cell is read; of coarse ones the second round, which comes after two rows of the first.
-    assert arrays["readout_0"].tolist() == [[1, 2]]
-    assert arrays["readout_1"].tolist() == [[3]]
+    assert np.array_equal(arrays["rows_2_cell1_round0"], expected)
+    # All fine cells are pooled; of coarse ones the second round, which comes after two rows of the first.
+    assert (arrays["pooled_0"].tolist(), arrays["first_0"].tolist()) == ([0, 1], [0])
+    assert (arrays["pooled_1"].tolist(), arrays["first_1"].tolist()) == ([2], [0])
+
+
+def test_segments_by_hand() -> None:
+    model = model_of(images_of_sizes(1)[:2], vision={"contours": True})
+    input_format = InputFormat.of(model, 16)
+    edge_types = model.vision.metadata[1]
+    names = model.vision.metadata[0]
+    place = edge_types.index(("cell0_round0", "self", "cell0_round1"))
+    types = torch.tensor([names.index("cell0_round0")] * 2 + [names.index("cell0_round1")])
+    # Two edges of one type into node 2: one segment of two.
+    graph = Data(
+        x=torch.zeros(3, model.vision.num_features),
+        node_type=types,
+        level=torch.tensor([0, 0, 1]),
+        edge_index=torch.tensor([[1, 0], [2, 2]]),
+        edge_type=torch.tensor([place, place]),
+    )
+    arrays = graph_inputs(input_format, graph)
+    number = [one.name for one in input_format.generations].index("cell0_round1")
+    found = {name: arrays[f"{name}_{number}_cell0_round0"].tolist() for name in ("sources", "first", "segment")}
+    assert found == {"sources": [1, 0], "first": [0], "segment": [0, 0]}
+    assert arrays[f"rows_{number}_cell0_round0"].sum() == 1
 
 
 class TestWrongGraphs:
@@ -102,14 +126,16 @@ class TestWrongGraphs:
     def test_with_an_unknown_edge(self, small: tuple[InputFormat, ImageGraph]) -> None:
         graph = small[1].clone()
         graph.edge_type[0] = 99
-        with pytest.raises(ValueError, match="edge_type: expected edges that the format has, got 1 others"):
+        with pytest.raises(ValueError, match=r"edge_type: expected values in \[0, 18\), got 99 at edge 0"):
             graph_inputs(small[0], graph)
 
     def test_with_an_edge_twice(self, small: tuple[InputFormat, ImageGraph]) -> None:
         graph = small[1].clone()
         graph.edge_index = torch.cat([graph.edge_index, graph.edge_index[:, :1]], dim=1)
         graph.edge_type = torch.cat([graph.edge_type, graph.edge_type[:1]])
-        with pytest.raises(ValueError, match="edge_index: expected one neighbour of each relation at most, got 2"):
+        with pytest.raises(
+            ValueError, match="edge_index: expected one edge of each type into a node at most, got several"
+        ):
             graph_inputs(small[0], graph)
 
 

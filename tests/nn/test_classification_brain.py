@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn import ClassificationBrain
+from grapheme_pyg.nn.plan import Chosen
 
 
 def by_hand() -> ClassificationBrain:
@@ -18,9 +20,24 @@ def by_hand() -> ClassificationBrain:
 
 
 def test_pools_mean_and_maximum_of_each_graph() -> None:
-    states, index = torch.tensor([[1.0], [3.0], [-2.0]]), torch.tensor([0, 0, 1])
+    states, graph = torch.tensor([[1.0], [3.0], [-2.0]]), torch.tensor([0, 0, 1])
     # Graph 0: mean 2, maximum 3. Graph 1: −2 and −2.
-    assert by_hand().pool([states], [index], 2).tolist() == [[2, 3], [-2, -2]]
+    assert by_hand().pool([states], [Chosen.of(graph, 2)]).tolist() == [[2, 3], [-2, -2]]
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        ([0, 1, 0], r"ascending values in \[0, 3\), got 0 at node 2, after 1"),
+        ([0, 1, 3], r"values in \[0, 3\), got 3 at node 2"),
+        ([-1, 0, 1], r"values in \[0, 3\), got -1 at node 0"),
+        ([[0], [1], [2]], r"shape \[3\], got \[3, 1\]"),
+        ([0.0, 1.0, 2.0], r"dtype torch.int64, got torch.float32"),
+    ],
+)
+def test_refuses_graphs_out_of_order_or_range(graph: list, message: str) -> None:
+    with pytest.raises(GraphError, match=f"^graph: expected {message}"):
+        Chosen.of(torch.tensor(graph), 3)
 
 
 def test_similarity_with_the_nearest_template() -> None:
@@ -60,9 +77,10 @@ def test_autocast_leaves_cosines_precise() -> None:
 def test_learns() -> None:
     brain = ClassificationBrain(4, 3)
     states, classes = torch.eye(4)[:3].repeat(5, 1), torch.arange(3).repeat(5)
+    each = Chosen.of(torch.arange(15), 15)
     optimizer = torch.optim.Adam(brain.parameters(), lr=0.05)
     for _ in range(30):
-        loss = nn.functional.cross_entropy(brain([states], [torch.arange(15)], 15), classes)
+        loss = nn.functional.cross_entropy(brain([states], [each]), classes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.explain import Explainer, GNNExplainer
-from typed_graphs import METADATA, NODE_TYPES, node_by_node, random_dag
+from typed_graphs import METADATA, NODE_TYPES, node_by_node, random_dag, states_of
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.dag import CycleError, topological_levels
@@ -27,7 +27,7 @@ def test_equals_the_loop_over_nodes(fused: bool, norm: str | None, num_nodes: in
     for seed in range(3):
         graph = random_dag(num_nodes, num_edges, seed)
         model = make(norm=norm, fused=fused).eval()
-        torch.testing.assert_close(model(**graph), node_by_node(model, graph), rtol=0, atol=1e-12)
+        torch.testing.assert_close(states_of(model, **graph), node_by_node(model, graph), rtol=0, atol=1e-12)
 
 
 def test_a_graph_worked_out_by_hand() -> None:
@@ -42,20 +42,19 @@ def test_a_graph_worked_out_by_hand() -> None:
     x = torch.tensor([[1.0], [3.0], [-5.0], [0.5], [-1.0]])
     edge_index, edge_type = torch.tensor([[0, 1, 0, 2], [2, 2, 2, 3]]), torch.tensor([0, 0, 1, 0])
     expected = torch.tensor([[1.0], [3.0], [13.0], [130.5], [0.0]])
-    assert torch.equal(model(x, edge_index, edge_type), expected)
-    assert torch.equal(model(x, edge_index, edge_type, nodes=torch.tensor([3, 2])), expected[[3, 2]])
+    assert torch.equal(states_of(model, x, edge_index, edge_type), expected)
 
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_gradients(fused: bool) -> None:
     graph = random_dag(9, 25, seed=1)
     model = make(norm="layer", fused=fused)
-    level = topological_levels(graph["edge_index"], 9)
+    plan = model.plan(graph["edge_index"], graph["edge_type"], graph["node_type"])
     names = [name for name, _ in model.named_parameters()]
 
     def run(x: Tensor, edge_attr: Tensor, *weights: Tensor) -> Tensor:
-        arguments = graph | {"x": x, "edge_attr": edge_attr, "level": level}
-        return torch.func.functional_call(model, dict(zip(names, weights, strict=True)), kwargs=arguments)
+        states = torch.func.functional_call(model, dict(zip(names, weights, strict=True)), (x, plan, edge_attr))
+        return plan.by_node(states)
 
     inputs = [graph["x"], graph["edge_attr"], *(p.detach() for p in model.parameters())]
     assert torch.autograd.gradcheck(run, [tensor.clone().requires_grad_() for tensor in inputs])
@@ -66,14 +65,14 @@ def test_gradients_where_a_source_has_several_targets_of_one_relation() -> None:
     model = DagNN((["n"], [("n", "to", "n"), ("n", "too", "n")]), 2, 3, norm=None).double()
     edge_index, edge_type = torch.tensor([[0, 0, 1, 1], [2, 3, 3, 2]]), torch.tensor([0, 0, 1, 1])
     x = torch.rand(4, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: model(x, edge_index, edge_type), [x])
+    assert torch.autograd.gradcheck(lambda x: states_of(model, x, edge_index, edge_type), [x])
 
 
 def test_fused_and_message_passing_agree_in_training_mode() -> None:
     graph = random_dag(60, 150, seed=5)
     fused, plain = make(), make(fused=False)
     plain.load_state_dict(fused.state_dict())
-    outputs = [model(**graph) for model in (fused, plain)]
+    outputs = [states_of(model, **graph) for model in (fused, plain)]
     torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-10)
     for output in outputs:
         output.square().sum().backward()
@@ -83,10 +82,7 @@ def test_fused_and_message_passing_agree_in_training_mode() -> None:
         torch.testing.assert_close(one, other)
 
 
-@pytest.mark.parametrize("piece", [1, 3_000, 10**9])
-def test_lattices_are_gathered_in_pieces_of_any_size(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # In bytes: one node at a time, several, all at once.
-    monkeypatch.setattr("grapheme_pyg.nn.typed_conv.PIECE", piece)
+def test_lattices_are_computed_as_by_message_passing() -> None:
     brain = VisionBrain()
     images = torch.zeros(2, 20, 20, dtype=torch.uint8)
     images[0, 2:9, 5], images[1, 4, 1:] = 255, 200
@@ -95,7 +91,7 @@ def test_lattices_are_gathered_in_pieces_of_any_size(piece: int, monkeypatch: py
     widths = [[3, 4, 5][level] for level in brain.node_levels]
     fused, plain = (DagNN(brain.metadata, brain.node_features, widths, fused=path).double() for path in (True, False))
     plain.load_state_dict(fused.state_dict())
-    outputs = [model(*fields) for model in (fused, plain)]
+    outputs = [states_of(model, *fields) for model in (fused, plain)]
     torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-10)
     for output in outputs:
         output.square().sum().backward()
@@ -107,7 +103,7 @@ def test_lattices_are_gathered_in_pieces_of_any_size(piece: int, monkeypatch: py
 
 def test_order_of_nodes_and_edges_does_not_matter() -> None:
     graph, model = random_dag(30, 80, seed=2), make().eval()
-    expected = model(**graph)
+    expected = states_of(model, **graph)
     nodes, edges = torch.randperm(30), torch.randperm(graph["edge_type"].numel())
     place = nodes.argsort()
     shuffled = {
@@ -117,13 +113,15 @@ def test_order_of_nodes_and_edges_does_not_matter() -> None:
         "edge_type": graph["edge_type"][edges],
         "edge_attr": graph["edge_attr"][edges],
     }
-    torch.testing.assert_close(model(**shuffled), expected[nodes], rtol=0, atol=1e-12)
+    torch.testing.assert_close(states_of(model, **shuffled), expected[nodes], rtol=0, atol=1e-12)
 
 
 def test_level_may_be_any_topological_rank() -> None:
     graph, model = random_dag(20, 40, seed=3), make().eval()
     level = topological_levels(graph["edge_index"], 20)
-    torch.testing.assert_close(model(**graph, level=3 * level + 7), model(**graph), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        states_of(model, **graph, level=3 * level + 7), states_of(model, **graph), rtol=0, atol=1e-12
+    )
 
 
 def test_a_full_grid_is_a_convolution() -> None:
@@ -140,7 +138,7 @@ def test_a_full_grid_is_a_convolution() -> None:
     batch = brain.batch(images)
     assert (batch.node_type == 0).sum() == 2 * 14 * 14
     fields = (batch.edge_index, batch.edge_type, batch.node_type, batch.level)
-    out = model(batch.x.double(), *fields)
+    out = states_of(model, batch.x.double(), *fields)
     top = out[batch.node_type == 5].view(2, 4, 4, 5).permute(0, 3, 1, 2)
 
     names = brain.metadata[0]
@@ -167,14 +165,14 @@ def test_bounded_at_high_degree() -> None:
     x = torch.ones(1001, 1)
     many = torch.stack([torch.arange(1, 1001), torch.zeros(1000, dtype=torch.int64)])
     one = many[:, :1]
-    out = [model(x, edges, torch.zeros(edges.shape[1], dtype=torch.int64))[0] for edges in (many, one)]
+    out = [states_of(model, x, edges, torch.zeros(edges.shape[1], dtype=torch.int64))[0] for edges in (many, one)]
     torch.testing.assert_close(out[0], out[1])
 
 
 def test_no_nodes() -> None:
     model, empty = DagNN((["n"], [("n", "to", "n")]), 1, 2), torch.zeros(2, 0, dtype=torch.int64)
-    assert model(torch.zeros(0, 1), empty, empty[0]).shape == (0, 2)
-    assert model(torch.zeros(3, 1), empty, empty[0], nodes=empty[0]).shape == (0, 2)
+    assert model.plan(empty, empty[0], num_nodes=0).generations == ()
+    assert model(torch.zeros(0, 1), model.plan(empty, empty[0], num_nodes=0)) == []
 
 
 class TestBatchStatistics:
@@ -184,10 +182,10 @@ class TestBatchStatistics:
         graph = (torch.rand(4, 1), torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 0]), torch.tensor([0, 0, 1, 1]))
         model.weight["a__b"] = torch.nn.Parameter(torch.zeros(1, 7, 2))
         with pytest.raises((RuntimeError, ValueError)):
-            model(*graph)
+            states_of(model, *graph)
         model.weight["a__b"] = weight
         before = model.norm["a"].running_mean.clone()
-        model(*graph)
+        states_of(model, *graph)
         h = graph[0][:2] @ model.input_weight["a"]
         torch.testing.assert_close(model.norm["a"].running_mean, 0.9 * before + 0.1 * h.mean(0))
         torch.testing.assert_close(model.norm["a"].running_var, 0.9 + 0.1 * h.var(0))
@@ -199,7 +197,7 @@ class TestBatchStatistics:
             model.input_weight["n"].fill_(1)
             model.weight["n__n"].zero_()
         x = torch.tensor([[0.0], [2.0], [100.0], [300.0]])
-        out = model(x, torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 0]))
+        out = states_of(model, x, torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 0]))
         # Both levels have the normalised values −1 and 1, of which relu leaves 0 and 1.
         torch.testing.assert_close(out.flatten(), torch.tensor([0.0, 1.0, 0.0, 1.0]), rtol=0, atol=1e-4)
 
@@ -209,7 +207,7 @@ class TestBatchStatistics:
             model.input_weight["n"].fill_(1)
             model.weight["n__n"].zero_()
         x = torch.tensor([[0.0], [2.0], [100.0], [302.0]])
-        model(x, torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 0]))
+        states_of(model, x, torch.tensor([[0, 1], [2, 3]]), torch.tensor([0, 0]))
         norm = model.norm["n"]
         # Over all four values: mean 101, unbiased variance as of one batch.
         torch.testing.assert_close(norm.running_mean, 0.1 * x.mean(0))
@@ -222,7 +220,7 @@ class TestBatchStatistics:
             model.norm["n"].running_mean.fill_(1)
             model.norm["n"].running_var.fill_(4)
         empty = torch.zeros(2, 0, dtype=torch.int64)
-        out = model(torch.tensor([[5.0]]), empty, empty[0])
+        out = states_of(model, torch.tensor([[5.0]]), empty, empty[0])
         torch.testing.assert_close(out, torch.tensor([[2.0]]), rtol=0, atol=1e-4)
         assert model.norm["n"].running_mean.item() == 1
 
@@ -234,13 +232,13 @@ class TestRefuses:
 
     def refuse(self, match: str, **change: Tensor | None) -> None:
         with pytest.raises(ValueError, match=match):
-            self.model(**(self.graph | change))
+            states_of(self.model, **(self.graph | change))
 
     def test_a_cycle_naming_its_nodes(self) -> None:
         model = DagNN((["n"], [("n", "to", "n")]), 1, 1)
         edge_index = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 1]])
         with pytest.raises(CycleError, match=r"cycle (1 → 2 → 3 → 1|2 → 3 → 1 → 2|3 → 1 → 2 → 3)$"):
-            model(torch.zeros(4, 1), edge_index, torch.zeros(4, dtype=torch.int64))
+            states_of(model, torch.zeros(4, 1), edge_index, torch.zeros(4, dtype=torch.int64))
 
     def test_edge_types_out_of_range(self) -> None:
         edge_type = self.graph["edge_type"].clone()
@@ -258,7 +256,10 @@ class TestRefuses:
         self.refuse("edge_index: expected dtype torch.int64", edge_index=self.graph["edge_index"].int())
 
     def test_wrong_shapes(self) -> None:
-        self.refuse(r"x: expected shape \[num_nodes, at least 5\], got \[8, 4\]", x=self.graph["x"][:, :4])
+        self.refuse(
+            r"x: expected shape \[8, at least 5\], one row for each node of the plan, got \[8, 4\]",
+            x=self.graph["x"][:, :4],
+        )
         self.refuse("edge_attr: expected torch.float64 of shape", edge_attr=None)
         self.refuse("edge_attr: expected torch.float64 of shape", edge_attr=self.graph["edge_attr"][:, :2])
         self.refuse(r"node_type: expected shape \[8\], got \[7\]", node_type=self.graph["node_type"][:7])
@@ -289,8 +290,12 @@ class TestRefuses:
         with pytest.raises(ValueError, match=match):
             DagNN(metadata, 1, 1)
 
-    def test_nodes_that_are_not_there(self) -> None:
-        self.refuse(r"nodes: expected values in \[0, 8\), got 8 at position 1", nodes=torch.tensor([0, 8]))
+    def test_plans_of_other_graphs(self) -> None:
+        plan = self.model.plan(self.graph["edge_index"], self.graph["edge_type"], self.graph["node_type"])
+        with pytest.raises(ValueError, match=r"x: expected shape \[8, at least 5\].* got \[7, 5\]"):
+            self.model(self.graph["x"][:7], plan, self.graph["edge_attr"])
+        with pytest.raises(ValueError, match=r"edge_attr: expected torch.float64 of shape .* got .* \[1, 3\]"):
+            self.model(self.graph["x"], plan, self.graph["edge_attr"][:1])
 
     def test_settings(self) -> None:
         with pytest.raises(ValueError, match="edge_dim: expected a non-negative integer"):
@@ -308,7 +313,9 @@ class TestLoadsByName:
         other.load_state_dict(model.state_dict())
         graph = random_dag(20, 50, seed=4)
         renumbered = graph | {"edge_type": 7 - graph["edge_type"]}
-        torch.testing.assert_close(other.eval()(**renumbered), model.eval()(**graph), rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            states_of(other.eval(), **renumbered), states_of(model.eval(), **graph), rtol=0, atol=1e-12
+        )
 
     def test_relations_that_only_one_side_has(self) -> None:
         model = make()
@@ -330,10 +337,21 @@ class TestLoadsByName:
         assert "input_weight.b" not in keys
 
 
+class ByFields(nn.Module):
+    """A network that plans what it computes, as explainers call it: with the fields of a graph."""
+
+    def __init__(self, dag: DagNN) -> None:
+        super().__init__()
+        self.dag = dag
+
+    def forward(self, x: Tensor, edge_index: Tensor, **fields: Tensor) -> Tensor:
+        return states_of(self.dag, x, edge_index, **fields)
+
+
 def test_explainers_reach_every_edge() -> None:
     graph = random_dag(12, 30, seed=6)
     explainer = Explainer(
-        make(norm="layer"),
+        ByFields(make(norm="layer")),
         GNNExplainer(epochs=3),
         explanation_type="model",
         edge_mask_type="object",
@@ -351,6 +369,6 @@ def test_an_explainers_mask_weighs_edges() -> None:
     x, edge_index, edge_type = torch.rand(3, 1), torch.tensor([[0, 1, 0], [1, 2, 2]]), torch.tensor([0, 0, 1])
     model.explain, model._apply_sigmoid = True, False
     model._edge_mask = torch.tensor([1.0, 1.0, 0.0])
-    masked = model(x, edge_index, edge_type)
+    masked = states_of(model, x, edge_index, edge_type)
     model.explain, model._edge_mask = None, None
-    torch.testing.assert_close(masked, model(x, edge_index[:, :2], edge_type[:2]))
+    torch.testing.assert_close(masked, states_of(model, x, edge_index[:, :2], edge_type[:2]))

@@ -10,12 +10,13 @@ from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.nn import joint_norm
 from grapheme_pyg.nn.joint_norm import JointNorms, rows_of_all
-from grapheme_pyg.nn.norm import GroupedBatchNormReLU
-from grapheme_pyg.nn.sweep import NodeGroup
+from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
+from grapheme_pyg.nn.plan import Generation
+from grapheme_pyg.training.loading import no_graphs
 
 
-def group_of(level: int, node_type: int, rows: int) -> NodeGroup:
-    return NodeGroup(level, node_type, torch.arange(rows))
+def group_of(level: int, node_type: int, rows: int) -> Generation:
+    return Generation(level, node_type, torch.arange(1, rows + 1, dtype=torch.int32)[:, None], ())
 
 
 def normalise(parts: list[Tensor], weigh: list[Tensor]) -> tuple[list[Tensor], list[Tensor], GroupedBatchNormReLU]:
@@ -26,11 +27,12 @@ def normalise(parts: list[Tensor], weigh: list[Tensor]) -> tuple[list[Tensor], l
         torch.nn.init.constant_(norm.bias, 1.0)
         rows = parts[rank].clone().requires_grad_()
         groups = [group_of(0, 0, len(rows))] if len(rows) else []
-        joint = JointNorms(groups, [norm], processes)
+        seen: list[Statistics] = []
+        joint = JointNorms(groups, [norm], [seen], processes)
         out = joint.normalise(rows, groups[0]) if groups else rows
         (out,) = joint.finish(rows, [out])
         (out * weigh[rank]).sum().backward()
-        norm.update()
+        norm.update(seen)
         return out.detach(), rows.grad, norm
 
     outs, grads, norms = zip(*in_threads(len(parts), run), strict=True)
@@ -56,9 +58,10 @@ def test_as_one_process_would(sizes: tuple[int, ...], dtype: torch.dtype) -> Non
     norm = GroupedBatchNormReLU(6).to(torch.promote_types(dtype, torch.float32))
     torch.nn.init.constant_(norm.bias, 1.0)
     x = rows.clone().requires_grad_()
-    expected = norm(x)
+    seen: list[Statistics] = []
+    expected = norm(x, seen)
     (expected * weigh).sum().backward()
-    norm.update()
+    norm.update(seen)
     outs, grads, joint = normalise(list(rows.split(sizes)), list(weigh.split(sizes)))
     close = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 0.1}[dtype]
     torch.testing.assert_close(torch.cat(outs), expected.detach(), rtol=close, atol=close)
@@ -91,7 +94,7 @@ def test_who_has_which_groups() -> None:
 
 
 def gradients(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[str, Tensor | None]:
-    logits = model.train()(model.vision.batch(images))
+    logits = model.train()(model.vision.batch(images) if len(images) else no_graphs(model.vision))
     torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
@@ -126,6 +129,20 @@ def test_a_model_whose_processes_have_other_groups(
     name = "classifier.project.weight"
     apart = sum(part[name] for _, part in in_threads(2, run))
     assert (apart - expected[name]).abs().max() > 1e-3 * expected[name].abs().max()
+
+
+def test_a_process_without_graphs_takes_part(digits: tuple[Split, Split]) -> None:
+    model = ImageClassificationModel(VisionBrain(), dropout=0).double()
+    images, labels = digits[0].images[:1], digits[0].labels[:1]
+    expected = gradients(copy.deepcopy(model), images, labels)
+
+    def run(rank: int, processes: ProcessGroup) -> dict[str, Tensor | None]:
+        own = copy.deepcopy(model)
+        own.dag.process_group = processes
+        return gradients(own, images[rank:], labels[rank:])
+
+    for name, grad in in_threads(2, run)[0].items():
+        torch.testing.assert_close(grad, expected[name], msg=name)
 
 
 def test_evaluation_asks_nobody(digits: tuple[Split, Split]) -> None:

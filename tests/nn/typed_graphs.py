@@ -1,9 +1,10 @@
 """Random typed DAGs and a slow, obvious DagNN to hold the fast one against."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from grapheme_pyg.nn import DagNN
+from grapheme_pyg.nn.plan import pad_channels
 
 NODE_TYPES = ["a", "b", "c"]
 # Relations within a type, between types, and two types with several relations each.
@@ -46,6 +47,20 @@ def random_dag(num_nodes: int, num_edges: int, seed: int) -> dict[str, Tensor]:
     }
 
 
+def states_of(
+    model: DagNN,
+    x: Tensor,
+    edge_index: Tensor,
+    edge_type: Tensor,
+    *fields: Tensor,
+    edge_attr: Tensor | None = None,
+    **named: Tensor,
+) -> Tensor:
+    """Plans and computes: the states of all nodes in their order, ``[num_nodes, out_channels]``."""
+    plan = model.plan(edge_index, edge_type, *fields, **named, num_nodes=x.shape[0])
+    return pad_channels(plan.by_node(model(x, plan, edge_attr)), model.out_channels)
+
+
 def node_by_node(model: DagNN, graph: dict[str, Tensor]) -> Tensor:
     """The formula of DagNN, one node and one edge at a time, in evaluation mode."""
     num_nodes = graph["x"].shape[0]
@@ -72,9 +87,17 @@ def node_by_node(model: DagNN, graph: dict[str, Tensor]) -> Tensor:
                             message = message + graph["edge_attr"][i] @ model.edge_weight[f"{source}__{target}"][row]
                         messages.append(message)
                 total = total + torch.stack(messages).mean(dim=0)
-            total = model.norm[kind](total[None])[0] if kind in model.norm else total + model.bias[kind]
-            states[v] = total.relu()
+            states[v] = _normalised(model, kind, total).relu()
     padded = torch.zeros(num_nodes, model.out_channels, dtype=torch.float64)
     for v, state in states.items():
         padded[v, : len(state)] = state
     return padded
+
+
+def _normalised(model: DagNN, kind: str, state: Tensor) -> Tensor:
+    if kind in model.bias:
+        return state + model.bias[kind]
+    norm = model.norm[kind]
+    if isinstance(norm, nn.LayerNorm):
+        return norm(state)
+    return (state - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias

@@ -10,12 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain, explain, native
+from grapheme_pyg import ImageClassificationModel, VisionBrain, explain, ops
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.errors import GraphError
-from grapheme_pyg.nn import kernels
 from grapheme_pyg.nn.messages import messages
-from grapheme_pyg.nn.pooling import mean_and_max
+from grapheme_pyg.testing import plain_operators
 
 CLASSES = ["a", "b", "c"]
 
@@ -34,17 +33,16 @@ def double_by_default() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-@pytest.mark.skipif(not native.available(), reason="nothing was compiled")
-def test_kernels_refuse_what_has_no_address_on_the_cpu() -> None:
+def test_operators_refuse_tensors_of_several_devices() -> None:
     """pyg#5028."""
-    for values in (torch.zeros(2, device="meta"), torch.zeros(2).to_sparse()):
-        with pytest.raises(
-            ValueError, match=r"tensors\[1\] of all_finite: expected a dense tensor on the CPU, got one"
-        ):
-            native.call("all_finite", (torch.zeros(2), values), 2)
+    x, rows = torch.zeros(2, 3), torch.ones(2, 1, dtype=torch.int32)
+    with pytest.raises(ValueError, match="typed_conv: rows: expected a tensor on cpu, as x is, got one on meta"):
+        ops.typed_conv(x, rows.to("meta"), torch.zeros(1, 3, 4), None)
+    with pytest.raises(ValueError, match="mean_max_pool: first: expected a tensor on meta, as x is, got one on cpu"):
+        ops.mean_max_pool(x.to("meta"), None, torch.tensor([0, 2]))
 
 
-@pytest.mark.parametrize("part", ["", "dag", "dag.norm", "readout", "classifier", "classifier.project"])
+@pytest.mark.parametrize("part", ["", "dag", "dag.norm", "classifier", "classifier.project"])
 @pytest.mark.parametrize("readout", ["levels", "sinks"])
 def test_graph_and_weights_on_different_devices(images: Tensor, part: str, readout: str) -> None:
     """pyg#5028."""
@@ -115,16 +113,17 @@ def test_gradients_in_half_precision(images: Tensor, norm: str | None) -> None:
     assert model.classifier.project.weight.grad.abs().max() > 0
 
 
-def test_kernels_get_weights_that_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_than_states(dtype: torch.dtype) -> None:
     """pyg#6739."""
-    monkeypatch.setattr(kernels, "SUPPORTED", frozenset({torch.float32, torch.bfloat16}))
-    single = torch.zeros(3)
-    for x in (torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bfloat16)):
-        assert kernels.takes_norm(x, single, single)
-        for other in (single.half(), single.bfloat16(), single.double(), torch.zeros(6)[::2]):
-            assert not kernels.takes_norm(x, single, other)
-            assert not kernels.takes_norm(x, other, single)
-    assert not kernels.takes_norm(torch.zeros(2, 3, dtype=torch.float16), single)
+    single, other, apart = torch.rand(3), torch.rand(3).to(dtype), torch.rand(6)[::2]
+    for x in (torch.randn(5, 3), torch.randn(5, 3).bfloat16()):
+        for weight, bias in ((single, other), (other, single), (other, other), (apart, single)):
+            found = ops.norm_relu(x, weight, bias, 1e-5)
+            with plain_operators():
+                expected = ops.norm_relu(x, weight, bias, 1e-5)
+            for mine, theirs in zip(found, expected, strict=True):
+                torch.testing.assert_close(mine, theirs)
 
 
 def test_choice_of_nodes_keeps_its_integers(images: Tensor) -> None:
@@ -133,17 +132,14 @@ def test_choice_of_nodes_keeps_its_integers(images: Tensor) -> None:
     expected = model.predict(images).labels
     # Unlike model.half(), this converts integers as well.
     model.type(torch.float64)
-    assert (model.readout.kind.dtype, model.readout.read.dtype) == (torch.int64, torch.bool)
+    assert [table.dtype for table in model.readout.tables[:2]] == [torch.int64, torch.bool]
     assert model.predict(images).labels == expected
 
 
-def test_kernels_write_single_precision_whatever_the_default(
-    monkeypatch: pytest.MonkeyPatch, double_by_default: None
-) -> None:
-    """The kernel sees an address alone."""
-    monkeypatch.setattr(kernels, "call", lambda *_: None)
-    out = kernels.mean_and_max(torch.zeros(3, 2, dtype=torch.float32), torch.tensor([0, 3]))
-    assert out.dtype == torch.float32
+def test_pooling_keeps_single_precision_whatever_the_default(double_by_default: None) -> None:
+    """A kernel sees an address alone."""
+    out = ops.mean_max_pool(torch.ones(3, 2, dtype=torch.float32), None, torch.tensor([0, 3]))
+    assert torch.equal(out, torch.ones(1, 4, dtype=torch.float32))
 
 
 def test_augmentation_does_not_depend_on_the_default_precision(images: Tensor) -> None:
@@ -223,7 +219,7 @@ def test_gradient_checkpointing(norm: str | None, num_images: int) -> None:
 def test_pooled_gradients_can_be_computed_again() -> None:
     """mamba#1020: the values by hand of a graph with two nodes, of which both hold the maximum of the second column."""
     states = torch.tensor([[1.0, 5.0], [3.0, 5.0]], dtype=torch.float64, requires_grad=True)
-    out = checkpoint(mean_and_max, states, torch.tensor([0, 0]), 1, use_reentrant=False)
+    out = checkpoint(ops.mean_max_pool, states, None, torch.tensor([0, 2]), use_reentrant=False)
     out.backward(torch.tensor([[2.0, 4.0, 10.0, 20.0]], dtype=torch.float64))
     assert states.grad.tolist() == [[1.0, 12.0], [11.0, 12.0]]
 
@@ -239,11 +235,10 @@ def test_explanations_of_models_in_half_precision(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found.pixels, expected.pixels, rtol=0.2, atol=0.05)
 
 
-@pytest.mark.skipif(not native.available(), reason="nothing was compiled")
 def test_tensors_without_memory_are_refused() -> None:
     """pyg#5028: an address that is none is as bad as that of another device."""
     model = ImageClassificationModel.from_preset("tiny", 3).eval()
     batch = model.vision.batch(torch.rand(2, 28, 28))
     batch.x.untyped_storage().resize_(0)
-    with pytest.raises(ValueError, match="expected a tensor with values, got one without memory"):
+    with pytest.raises(RuntimeError, match="its data is not allocated yet"):
         model(batch)

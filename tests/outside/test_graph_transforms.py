@@ -56,7 +56,7 @@ TRANSFORMS: list[tuple[str, Make, str]] = [
     ("RadiusGraph", lambda: T.RadiusGraph(0.2), TYPE),
     ("ToDense", lambda: T.ToDense(), INDEX),
     ("TwoHop", lambda: T.TwoHop(), TYPE),
-    ("LineGraph", lambda: T.LineGraph(), X),
+    ("LineGraph", lambda: T.LineGraph(), "refused: x, or refused: edge_type"),
     ("LaplacianLambdaMax", lambda: T.LaplacianLambdaMax(), SAME),
     ("GDC", lambda: T.GDC(), "raises, or refused: edge_type"),
     ("SIGN", lambda: T.SIGN(2), SAME),
@@ -185,7 +185,7 @@ def test_every_transform_is_in_the_list() -> None:
 def test_transforms(case: tuple[ImageClassificationModel, ImageGraph], name: str, make: Make, expected: str) -> None:
     """pyg PR #10798, #10279."""
     model, graph = case
-    before, width = edges(graph), model.dag.input.num_features
+    before, width = edges(graph), max(model.dag.in_channels)
     torch.manual_seed(0)
     try:
         out = make()(graph.clone())

@@ -11,7 +11,8 @@ from torch_geometric.loader import DataLoader
 
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.nn import graph_checks, graph_input
+from grapheme_pyg.nn import graph_checks, plan
+from grapheme_pyg.ops import plan_sweep
 from grapheme_pyg.training.module import ClassifierTraining
 from grapheme_pyg.training.settings import TrainingSettings
 
@@ -41,8 +42,12 @@ def numbers_of(*kinds):
 
 
 def test_what_is_not_checked_is_noticed(monkeypatch):
-    monkeypatch.setattr(graph_input, "check_finite", lambda *arguments: None)
-    monkeypatch.setattr(graph_checks, "check_inside", lambda *arguments: None)
+    def plan_across_graphs(*fields, **options):
+        sweep = plan_sweep(*fields, **options)
+        return plan_sweep(*fields[:4], None, *fields[5:], **options) if int(sweep.wrong[1]) >= 0 else sweep
+
+    monkeypatch.setattr(graph_checks, "check_finite", lambda *arguments: None)
+    monkeypatch.setattr(plan, "plan_sweep", plan_across_graphs)
     expected = numbers_of("feature_not_finite", "edge_attr_not_finite", "edge_between_graphs")
     outcome = try_cases(CHECKS["malformed_graphs"], KINDS)
     assert [int(message.split(":")[0]) for message in outcome.messages] == expected
@@ -67,8 +72,8 @@ def test_errors_of_others_and_wrong_places_are_noticed():
 def test_a_model_that_looks_at_the_order_is_noticed(monkeypatch):
     pool = ImageClassificationModel.pool
 
-    def pool_and_first(self, batch):
-        return pool(self, batch) + batch.x[0, 0]
+    def pool_and_first(self, batch, plan=None):
+        return pool(self, batch, plan) + batch.x[0, 0]
 
     monkeypatch.setattr(ImageClassificationModel, "pool", pool_and_first)
     for name in ("renumbered_single", "renumbered_double", "batched_single", "batched_double"):

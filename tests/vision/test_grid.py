@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grapheme_pyg.native import available
+from grapheme_pyg.ops import compiled
+from grapheme_pyg.testing import plain_operators
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.grid import GridFinder
 
@@ -258,7 +259,7 @@ def test_blank_image_is_one_top_node(in_channels, patch_size, size, top):
     assert not graph.x[0, in_channels:].any()
 
 
-@pytest.mark.skipif(not available(), reason="nothing was compiled here")
+@pytest.mark.skipif(not compiled(), reason="nothing was compiled here")
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
     "options",
@@ -270,16 +271,14 @@ def test_blank_image_is_one_top_node(in_channels, patch_size, size, top):
         {"rounds": (1, 1, 1, 1), "extend": False},
     ],
 )
-def test_kernels_measure_as_pytorch_does_bit_for_bit(
-    options: dict, channels: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernels_measure_as_pytorch_does_bit_for_bit(options: dict, channels: int) -> None:
     finder = GridFinder(in_channels=channels, **options)
     for size in ((1, 1), (2, 9), (28, 28), (31, 17), (64, 50)):
         images = torch.randint(256, (5, channels, *size), dtype=torch.uint8)
         images[1] //= 16  # hardly any contrast
         images[2] = 77  # none
-        compiled = finder.measure(images)
-        with monkeypatch.context() as patch:
-            patch.setattr("grapheme_pyg.native.compiled", None)
-            for one, other in zip(compiled, finder.measure(images), strict=True):
-                assert torch.equal(one, other)
+        found = finder.measure(images)
+        with plain_operators():
+            expected = finder.measure(images)
+        for one, other in zip(found, expected, strict=True):
+            assert torch.equal(one, other)

@@ -1,0 +1,251 @@
+// What the kernels share. They know neither PyTorch nor threads: each works on a range of blocks, and no result depends
+// on how blocks are divided among threads. Sizes and pitches are in elements. Arguments have been checked by
+// register.cpp; tables are checked as they are first read.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+// Instruction sets are chosen for each file through a pragma of GCC's; other compilers build the baseline alone.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define GRAPHEME_X86
+#endif
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+namespace grapheme {
+
+ALWAYS_INLINE constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+ALWAYS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// ---- Typed convolution: out[v] = sum over r of x[rows[v, r] - 1] weight[r], and the gradient of its weights
+
+// 0 in a table: nothing is read; otherwise the number of a row plus one.
+struct Table {
+    const int32_t *rows;  // [readers, relations]
+    int64_t readers, relations, num_rows;
+};
+
+// Readers are gone through in sections, whose number depends on the sizes alone.
+struct Sections {
+    int64_t count, length;
+};
+
+// Readers sorted by which relations they have, so that a tile's readers miss the same ones.
+struct Sorting {
+    Table table;
+    Sections sections;
+    int64_t bits;       // of a pattern; 2^bits patterns
+    uint16_t *pattern;  // [readers]
+    int32_t *next;      // [sections, patterns], zero at first
+    int32_t *order;     // [readers]
+    int32_t *outside;   // [sections], an entry of the table that is out of range, or 0
+};
+int64_t pattern_bits(const Table &table);
+void count_patterns(const Sorting &s, int64_t begin, int64_t end);  // sections
+void place_patterns(const Sorting &s);
+void order_readers(const Sorting &s, int64_t begin, int64_t end);  // sections
+
+struct Edge {
+    int32_t reader, row;
+};
+
+// The edges of each relation, a list for each section.
+struct EdgeLists {
+    Table table;
+    Sections sections;
+    Edge *edges;       // [sections, relations, length]
+    int64_t *counts;   // [sections, relations]
+    int32_t *outside;  // [sections], as above
+};
+void list_edges(const EdgeLists &l, int64_t begin, int64_t end);  // sections
+
+struct Weights {
+    const void *weight;
+    int64_t strides[3];
+    int64_t relations, depth, columns;
+    void *packed;
+};
+
+struct Product {
+    const void *x, *packed, *zeros;  // rows; weights; a row of zeros
+    const int32_t *rows, *order;
+    void *out;
+    int64_t readers, relations, depth, columns;
+    int64_t pitch;  // from row to row of x
+};
+
+struct Outer {
+    const void *x, *grad;
+    const Edge *edges;
+    const int64_t *counts;
+    void *out;  // [sections, relations, depth, columns], zero at first
+    Sections sections;
+    int64_t relations, depth, columns;
+    int64_t pitch, grad_pitch;
+};
+
+// Kernels for rows of one precision.
+struct Products {
+    int64_t tile_columns, run_readers;                               // of a tile; of a run
+    void (*pack)(const Weights &, int64_t begin, int64_t end);       // tiles times relations
+    void (*multiply)(const Product &, int64_t begin, int64_t end);   // runs of readers
+    int64_t (*outer_tasks)(const Outer &);                           // their number in a section
+    void (*outer)(const Outer &, int64_t begin, int64_t end);        // sections times tasks
+};
+
+// ---- Rows of channels: batch normalisation with the rectifier, and pooling
+
+// Sums are taken over blocks of rows, and then over blocks.
+constexpr int64_t BLOCK = 256;
+
+// Rows and results are of one precision. All else is in double precision if they are, and in single precision
+// otherwise.
+struct Norm {
+    int64_t rows, channels;
+    double eps;
+    const void *x, *grad;
+    const void *weight, *bias;
+    void *mean, *variance;
+    void *parts;  // [blocks, 2, channels], zero at first
+    void *terms;  // [4, channels]
+    void *out;
+    void *grad_weight, *grad_bias;
+};
+
+struct Pool {
+    int64_t channels;
+    const void *x;
+    const int64_t *rows;   // or null: all rows in order
+    const int64_t *first;  // [graphs + 1]
+    const void *grad;      // of the means and maxima
+    void *pooled;          // [graphs, 2, channels], means and maxima
+    void *shares;          // [graphs, channels]
+    void *grad_x;
+};
+
+struct RowKernels {
+    void (*norm_origin)(const Norm &);
+    void (*norm_moments)(const Norm &, int64_t begin, int64_t end);  // blocks
+    void (*norm_statistics)(const Norm &);
+    void (*norm_scale)(const Norm &);
+    void (*norm_apply)(const Norm &, int64_t begin, int64_t end);     // blocks
+    void (*norm_products)(const Norm &, int64_t begin, int64_t end);  // blocks
+    void (*norm_sums)(const Norm &);
+    void (*norm_gradient)(const Norm &, int64_t begin, int64_t end);  // blocks
+    void (*pool)(const Pool &, int64_t begin, int64_t end);           // graphs
+    void (*pool_backward)(const Pool &, int64_t begin, int64_t end);  // graphs
+};
+
+struct Kernels {
+    Products float32, float64;
+    RowKernels rows_float32, rows_float64, rows_bfloat16, rows_float16;
+};
+
+// For the best instructions that this CPU has and GRAPHEME_CPU allows: baseline, avx2 or avx512.
+const Kernels &kernels();
+// For rows in bfloat16, multiplied two by two; null without the instructions.
+const Products *bfloat16_products();
+
+// ---- The plan of a sweep; see ops/plan.py for the words
+
+struct PlanNode {
+    int32_t generation, row, graph;
+};
+
+struct PlanGeneration {
+    int64_t level, nodes;
+    int32_t type, place;         // among the generations of its type
+    int32_t start, first_block;  // of its rows among those of its type; of its blocks among the candidates
+};
+
+// An edge type.
+struct PlanKind {
+    int32_t source, target;        // node types
+    int32_t pair, place;           // of node types; among the pairs into the target
+    int32_t relation, relations;   // of the pair
+};
+
+// A candidate is a block that a generation may have: one for each pair of node types into its own.
+struct PlanEdge {
+    int32_t block;       // among the candidates
+    int32_t slot;        // in its block
+    int32_t source;      // row among those of the source's type
+    int32_t generation;  // of the source, among those of its type
+};
+
+struct PlanScan {
+    int32_t edges, low, high;  // number; least and greatest generation of their sources, among those of their type
+};
+
+struct PlanTarget {
+    int64_t first_slot;
+    int32_t first_source, number;  // of the block, -1 if it is not kept
+};
+
+struct PlanBlock {
+    int64_t generation, pair, lowest, highest;
+    int64_t edges, filled, segments;  // segments: -1 if it is not listed
+    int64_t relations, targets, sources;
+    int64_t first_source;  // of its sources among all rows of their type
+    int64_t first_slot, first_reader, first_number, first_edge, first_listed, first_segment;
+    bool has_readers;
+};
+
+// Some targets of a block.
+struct PlanRun {
+    int64_t block, begin, end, filled;
+};
+
+struct Planning {
+    const int64_t *source, *target, *type;  // [edges]
+    const PlanKind *kinds;                  // [edge_types]
+    int64_t edges, nodes, edge_types, candidates, chunks;
+    const PlanNode *node;
+    const PlanGeneration *generations;
+    bool *is_sink;
+    PlanEdge *edge;    // [edges]
+    PlanScan *scanned;  // [chunks, candidates]
+    int64_t *wrong;    // [chunks], an edge that is none, or -1
+    const PlanTarget *targets;  // [candidates]
+    PlanBlock *blocks;
+    PlanRun *runs;
+    int32_t *rows, *readers, *edge_numbers, *sources, *first, *next;
+    int64_t *segment;
+    const int32_t *by_block;  // edges of listed blocks
+};
+void scan_edges(const Planning &p, int64_t begin, int64_t end);     // chunks
+void fill_rows(const Planning &p, int64_t begin, int64_t end);      // edges
+void count_rows(const Planning &p, int64_t begin, int64_t end);     // runs
+void reverse_rows(const Planning &p, int64_t begin, int64_t end);   // runs
+void number_edges(const Planning &p, int64_t begin, int64_t end);   // edges
+void list_edges_of(const Planning &p, int64_t begin, int64_t end);  // blocks
+void count_readers(const Planning &p, int64_t begin, int64_t end);  // blocks
+
+// ---- Images
+
+struct Grid {
+    int64_t channels, height, width;
+    int64_t patch, margin, threshold;
+    int64_t levels, cells, features;  // cells of all levels, and the whole
+    const int64_t *sizes;             // [levels, 2], rows and columns
+    const uint8_t *pixels;            // [images, channels, height, width]
+    bool *present;                    // [images, cells]
+    float *out;                       // [images, cells, features], zero at first
+};
+bool measure_images(const Grid &g, int64_t begin, int64_t end);  // images; false without memory
+
+struct Lattice {
+    int64_t nodes, edges, entities;
+    const int32_t *entity;           // [nodes]
+    const int32_t *source, *target;  // [edges]
+    const bool *present;             // [images, entities]
+    int64_t *num_nodes, *num_edges;  // [images]
+    const int64_t *first_node, *first_edge;
+    int64_t *node, *row, *graph, *edge, *new_source, *new_target;
+};
+bool count_induced(const Lattice &l, int64_t begin, int64_t end);  // images; false without memory
+bool fill_induced(const Lattice &l, int64_t begin, int64_t end);   // images; false without memory
+
+}  // namespace grapheme

@@ -1,0 +1,422 @@
+"""Plan: in which order the states of a graph's nodes are computed, and what each of them reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grapheme_pyg.dag import check_ascending, check_integers, check_range, require_tensor, topological_levels
+from grapheme_pyg.errors import GraphError
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
+from grapheme_pyg.ops import plan_readout, plan_sweep
+from grapheme_pyg.ops.plan import LEVELS, Sweep
+
+
+class Segments(NamedTuple):
+    """Edges of one type into one node, which are averaged; segment by segment.
+
+    Attributes:
+        sources: ``[num_edges]`` int32, the row of each edge's source.
+        first: ``[num_segments]`` int32, where each segment starts.
+        of_edge: ``[num_edges]`` int64, the segment of each edge.
+    """
+
+    sources: Tensor
+    first: Tensor
+    of_edge: Tensor
+
+
+class Neighbours(NamedTuple):
+    """What a generation reads of one node type.
+
+    Its rows are those of the source generations, one after the other; or, if some target has several edges of one
+    type, means of segments of them.
+
+    Attributes:
+        pair: ``<source type>__<target type>``, the name of its weight.
+        generations: Those of the source type whose states are read, consecutive.
+        rows: ``[num_targets, num_relations]`` int32: 0 where nothing is read, else the number of the row plus one.
+        readers: ``[num_rows, num_relations]`` int32, the same seen from the rows; None if one has several readers.
+        edges: Edge numbers: in the form of ``rows``, or ``[num_edges]`` by segment; None if the plan has none.
+        segments: None if no target has several edges of one type.
+    """
+
+    pair: str
+    generations: tuple[int, ...]
+    rows: Tensor
+    readers: Tensor | None
+    edges: Tensor | None
+    segments: Segments | None
+
+    def by_edge(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Number, source row and slot (target · num_relations + relation) of each edge, by slot, int64."""
+        assert self.edges is not None, "expected a plan whose edges are numbered"
+        slot = self.rows.flatten().nonzero().squeeze(1)
+        if self.segments is None:
+            return self.edges.flatten()[slot].long() - 1, self.rows.flatten()[slot].long() - 1, slot
+        return self.edges.long(), self.segments.sources.long(), slot[self.segments.of_edge]
+
+
+class Generation(NamedTuple):
+    """All nodes of one type in one level, which are computed together.
+
+    Attributes:
+        level: Of the nodes.
+        node_type: Its number.
+        nodes: ``[num_nodes, 1]`` int32, the number of each node plus one, ascending.
+        sources: What they read, one for each node type that they read of.
+    """
+
+    level: int
+    node_type: int
+    nodes: Tensor
+    sources: tuple[Neighbours, ...]
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes."""
+        return self.nodes.shape[0]
+
+
+class Chosen(NamedTuple):
+    """Rows that are pooled, graph by graph.
+
+    Attributes:
+        rows: ``[num_chosen]`` int64; None for all of them in order.
+        first: ``[num_graphs + 1]`` int64, where each graph starts among them, and their number.
+    """
+
+    rows: Tensor | None
+    first: Tensor
+
+    @classmethod
+    def of(cls, graph: Tensor, num_graphs: int) -> Self:
+        """All rows, whose graphs are known.
+
+        Args:
+            graph: ``[num_rows]`` int64, ascending, in [0, num_graphs).
+            num_graphs: Number of graphs.
+
+        Raises:
+            GraphError: Graphs are not as above.
+        """
+        check_integers("graph", graph, (graph.numel(),))
+        check_ascending("graph", graph, num_graphs)
+        ends = torch.arange(num_graphs + 1, device=graph.device)
+        return cls(None, torch.searchsorted(graph, ends))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A plan as it is sent and stored: few tensors, of which the parts of :class:`Plan` are views."""
+
+    sweep: Sweep
+    generations: list[list[int]]
+    blocks: list[list[int]]
+    pairs: list[tuple[str, int]]
+    readout: tuple[Tensor, Tensor, Tensor] | None
+    num_edges: int
+    num_graphs: int
+
+    def to(self, device: torch.device | str) -> "Tables":
+        """The same on another device."""
+        sweep = Sweep(*(tensor.to(device) for tensor in self.sweep))
+        if self.readout is None:
+            return replace(self, sweep=sweep)
+        rows, first, used = (tensor.to(device) for tensor in self.readout)
+        return replace(self, sweep=sweep, readout=(rows, first, used))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The order of a sweep over a graph or a batch of graphs, and what is pooled of it; a value of plain tensors.
+
+    Only planning makes plans, and planning looks at the whole graph: networks and compiled kernels trust them. A plan
+    goes from process to process and is checked again where it arrives; :meth:`to` moves it to another device.
+
+    Attributes:
+        generations: In the order in which they are computed.
+        chosen: What is pooled, one for each kind of node; none in a plan without readout.
+        pooled_generations: For each kind, the generations that its rows are of, one after the other.
+        num_nodes: Of the graph.
+        num_edges: Of the graph.
+        num_graphs: Of the batch.
+        tables: The tensors that all this is in.
+    """
+
+    generations: tuple[Generation, ...]
+    chosen: tuple[Chosen, ...]
+    pooled_generations: tuple[tuple[int, ...], ...]
+    num_nodes: int
+    num_edges: int
+    num_graphs: int
+    tables: Tables
+
+    @classmethod
+    def of(cls, tables: Tables) -> Self:
+        """The plan that is in some tables."""
+        chosen, pooled = _chosen(tables)
+        num_nodes = tables.sweep.nodes.numel()
+        return cls(_generations(tables), chosen, pooled, num_nodes, tables.num_edges, tables.num_graphs, tables)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        return self.tables.sweep.rows.device
+
+    def to(self, device: torch.device | str) -> "Plan":
+        """The same plan on another device."""
+        return self if self.device == torch.device(device) else Plan.of(self.tables.to(device))
+
+    def by_node(self, states: Sequence[Tensor]) -> Tensor:
+        """States of generations in the order of nodes, ``[num_nodes, widest]``, narrower ones zero-padded."""
+        if not states:
+            return torch.zeros(0, 0, device=self.device)
+        width = max(state.shape[1] for state in states)
+        together = torch.cat([pad_channels(state, width) for state in states])
+        return torch.zeros_like(together).index_copy(0, self.tables.sweep.nodes, together)
+
+    def pooled(self, states: Sequence[Tensor], like: Tensor) -> list[Tensor]:
+        """For each kind, the states that the rows of ``chosen`` number; see :func:`pooled_states`."""
+        return pooled_states(states, self.pooled_generations, like)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arrived, (self.tables,)
+
+
+def pooled_states(states: Sequence[Tensor], generations: Sequence[Sequence[int]], like: Tensor) -> list[Tensor]:
+    """For each kind, the states of some generations, one after the other, ``[num_rows, widest]``, zero-padded.
+
+    Args:
+        states: Of all generations.
+        generations: Of each kind.
+        like: What stands for states of a kind that has none; of their dtype and device.
+    """
+    found = []
+    for numbers in generations:
+        parts = [states[number] for number in numbers] or [like[:0, :0]]
+        width = max([part.shape[1] for part in parts])
+        parts = [pad_channels(part, width) for part in parts]
+        found.append(torch.cat(parts) if len(parts) > 1 else parts[0])
+    return found
+
+
+def pad_channels(states: Tensor, width: int) -> Tensor:
+    """The same states, with zeros up to a width."""
+    missing = width - states.shape[1]
+    return F.pad(states, (0, missing)) if missing else states
+
+
+def make_plan(
+    vocabulary: EdgeVocabulary,
+    edge_index: object,
+    edge_type: object,
+    node_type: object = None,
+    level: object = None,
+    batch: object = None,
+    *,
+    num_nodes: int | None = None,
+    num_graphs: int | None = None,
+    expected: Sequence[tuple[int, int]] = (),
+    number_edges: bool = False,
+    readout: tuple[Tensor, Tensor, int] | None = None,
+) -> Plan:
+    """Plans a sweep over a graph or a batch of graphs, of which nothing is trusted.
+
+    Args:
+        vocabulary: Of the types of nodes and edges.
+        edge_index: ``[2, num_edges]`` int64, source → target; in [0, num_nodes).
+        edge_type: ``[num_edges]`` int64, index into the edge types, of which each joins two node types.
+        node_type: ``[num_nodes]`` int64, index into the node types; may be None if there is one.
+        level: ``[num_nodes]`` int64, in [0, 2³¹), rising along every edge; computed if None.
+        batch: ``[num_nodes]`` int64, ascending, the graph of each node, which no edge leaves; one graph if None.
+        num_nodes: Number of nodes; that of ``node_type`` or ``level`` if None.
+        num_graphs: Number of graphs; that of the last node plus one if None.
+        expected: Level and node type of generations that the plan shall have in any case, empty where there is none.
+        number_edges: Whether edges have attributes, or masks of an explainer.
+        readout: What to pool: the kind of each node type, whether all its nodes are pooled (those that no edge leaves
+            always are), and the number of kinds.
+
+    Raises:
+        GraphError: A field is not as above; it names the field, the first offending edge or node, what was expected
+            and what came. :class:`grapheme_pyg.dag.CycleError` names the nodes of a cycle.
+    """
+    edge_index, edge_type = require_tensor("edge_index", edge_index), require_tensor("edge_type", edge_type)
+    device, num_node_types = edge_index.device, len(vocabulary.node_types)
+    if edge_index.is_meta:
+        raise GraphError("edge_index: expected a tensor with values, got one on the device meta")
+    for known in (node_type, level, batch):
+        if num_nodes is None and isinstance(known, Tensor):
+            num_nodes = known.numel()
+    if num_nodes is None:
+        raise GraphError("num_nodes: expected the number of nodes, got None, and no field that says it")
+    if node_type is None and num_node_types > 1:
+        raise GraphError(f"node_type: expected one of {num_node_types} types for each node, got None")
+    kinds = edge_index.new_zeros(num_nodes) if node_type is None else require_tensor("node_type", node_type)
+    has_two_rows = edge_index.dim() == 2 and edge_index.shape[0] == 2
+    num_edges = edge_index.shape[1] if has_two_rows else edge_type.numel()
+    check_integers("edge_index", edge_index, (2, num_edges), device)
+    check_integers("edge_type", edge_type, (num_edges,), device)
+    check_integers("node_type", kinds, (num_nodes,), device)
+    levels = topological_levels(edge_index, num_nodes) if level is None else require_tensor("level", level)
+    check_integers("level", levels, (num_nodes,), device)
+    graph = None if batch is None else require_tensor("batch", batch)
+    if graph is not None:
+        check_integers("batch", graph, (num_nodes,), device)
+    if num_graphs is None:
+        num_graphs = 1 if graph is None else _count_graphs(graph)
+    if graph is None and num_graphs != 1:
+        raise GraphError(f"batch: expected the graph of each node, of {num_graphs} graphs, got None")
+
+    fields = edge_index, edge_type, kinds, levels, graph
+    for name, field in zip(("edge_index", "edge_type", "node_type", "level", "batch"), fields, strict=True):
+        if field is not None and field.numel() > 0 and field.untyped_storage().nbytes() == 0:
+            raise GraphError(f"{name}: expected a tensor with values, got one without memory")
+    keys = torch.tensor([at * num_node_types + kind for at, kind in expected], dtype=torch.int64, device=device)
+    sizes = num_node_types, num_graphs
+    sweep = plan_sweep(*fields, vocabulary.kinds.to(device), keys, sizes, edges=number_edges)
+    wrong_node, wrong_edge = sweep.wrong.tolist()
+    if wrong_node >= 0:
+        raise _wrong_node(wrong_node, kinds, levels, graph, sizes)
+    if wrong_edge >= 0:
+        raise _wrong_edge(wrong_edge, edge_index, edge_type, kinds, levels, graph, vocabulary)
+    chosen = None
+    if readout is not None:
+        kind, read, num_kinds = readout
+        chosen = plan_readout(kinds, graph, sweep, kind.to(device), read.to(device), (num_kinds, num_graphs))
+    pairs = [(pair, len(names)) for pair, names in vocabulary.relations.items()]
+    described = sweep.generations.tolist(), sweep.blocks.tolist(), pairs
+    return Plan.of(Tables(sweep, *described, chosen, num_edges, num_graphs))
+
+
+def _count_graphs(graph: Tensor) -> int:
+    """The number of graphs in a batch that does not say it.
+
+    There may be no memory for the results of more graphs than nodes: a batch with as many empty ones says how many.
+    """
+    check_ascending("batch", graph, graph.numel())
+    return int(graph[-1]) + 1 if graph.numel() > 0 else 0
+
+
+def _wrong_node(
+    node: int, node_type: Tensor, level: Tensor, graph: Tensor | None, sizes: tuple[int, int]
+) -> GraphError:
+    """What is wrong with a node of which planning has found that something is."""
+    fields = [("node_type", node_type, sizes[0]), ("level", level, LEVELS)]
+    fields += [] if graph is None else [("batch", graph, sizes[1])]
+    for name, values, size in fields:
+        value = int(values[node])
+        if not 0 <= value < size:
+            return GraphError(f"{name}: expected values in [0, {size}), got {value} at node {node}")
+    assert graph is not None, "expected a node whose graph is lower than the one before"
+    before, came = graph[node - 1 : node + 1].tolist()
+    return GraphError(f"batch: expected ascending values in [0, {sizes[1]}), got {came} at node {node}, after {before}")
+
+
+def _wrong_edge(
+    edge: int,
+    edge_index: Tensor,
+    edge_type: Tensor,
+    node_type: Tensor,
+    level: Tensor,
+    graph: Tensor | None,
+    vocabulary: EdgeVocabulary,
+) -> GraphError:
+    """What is wrong with an edge of which planning has found that something is."""
+    ends, kind = edge_index[:, edge].tolist(), int(edge_type[edge])
+    ranges = [("edge_index", end, node_type.numel()) for end in ends]
+    for name, value, size in [*ranges, ("edge_type", kind, len(vocabulary.edge_types))]:
+        if not 0 <= value < size:
+            return GraphError(f"{name}: expected values in [0, {size}), got {value} at edge {edge}")
+    where = f"at edge {edge} ({ends[0]} → {ends[1]})"
+    expected, came = vocabulary.kinds[:2, kind].tolist(), node_type[ends].tolist()
+    if expected != came:
+        return GraphError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
+    levels = level[ends].tolist()
+    if levels[0] >= levels[1]:
+        topological_levels(edge_index, node_type.numel())  # a cycle is the more useful thing to name
+        return GraphError(f"level: expected level[source] < level[target], got {levels[0]} and {levels[1]} {where}")
+    assert graph is not None, "expected an edge between two graphs"
+    graphs = graph[ends].tolist()
+    return GraphError(f"edge_index: expected both ends in one graph, got graphs {graphs[0]} and {graphs[1]} {where}")
+
+
+def _generations(tables: Tables) -> tuple[Generation, ...]:
+    sweep = tables.sweep
+    counts = [count for _, _, count in tables.generations]
+    of_type: dict[int, list[int]] = {}
+    for number, (_, node_type, _) in enumerate(tables.generations):
+        of_type.setdefault(node_type, []).append(number)
+    sources: list[list[Neighbours]] = [[] for _ in counts]
+    at_row = at_reader = at_edge = at_source = at_first = 0
+    for target, pair, lowest, highest, num_edges, num_segments, has_readers in tables.blocks:
+        name, num_relations = tables.pairs[pair]
+        own = of_type[tables.generations[lowest][1]]
+        read = tuple(own[own.index(lowest) : own.index(highest) + 1])
+        is_listed, num_slots = num_segments >= 0, counts[target] * num_relations
+        num_rows = num_segments if is_listed else sum(counts[number] for number in read)
+        rows = sweep.rows[at_row : at_row + num_slots].view(counts[target], num_relations)
+        at_row += num_slots
+        readers = edges = segments = None
+        if has_readers:
+            readers = sweep.readers[at_reader : at_reader + num_rows * num_relations].view(num_rows, num_relations)
+            at_reader += num_rows * num_relations
+        if sweep.edges.numel() > 0:
+            length = num_edges if is_listed else num_slots
+            edges = sweep.edges[at_edge : at_edge + length]
+            edges = edges if is_listed else edges.view_as(rows)
+            at_edge += length
+        if is_listed:
+            listed = slice(at_source, at_source + num_edges)
+            first = sweep.first[at_first : at_first + num_segments]
+            segments = Segments(sweep.sources[listed], first, sweep.segment[listed])
+            at_source, at_first = at_source + num_edges, at_first + num_segments
+        sources[target].append(Neighbours(name, read, rows, readers, edges, segments))
+    nodes = (sweep.nodes[:, None] + 1).int().split(counts)
+    return tuple(
+        Generation(level, node_type, some, tuple(read))
+        for (level, node_type, _), some, read in zip(tables.generations, nodes, sources, strict=True)
+    )
+
+
+def _chosen(tables: Tables) -> tuple[tuple[Chosen, ...], tuple[tuple[int, ...], ...]]:
+    if tables.readout is None:
+        return (), ()
+    rows, first, used = tables.readout
+    parts = rows.split(first[:, -1].tolist())
+    generations = tuple(tuple(i for i, yes in enumerate(row) if yes) for row in used.tolist())
+    return tuple(Chosen(part, start) for part, start in zip(parts, first, strict=True)), generations
+
+
+def _arrived(tables: Tables) -> Plan:
+    """A plan from another process or a file.
+
+    Raises:
+        ValueError: A table reads what is not there.
+    """
+    plan = Plan.of(tables)
+    counts = [generation.num_nodes for generation in plan.generations]
+    check_range("nodes", "position", tables.sweep.nodes, plan.num_nodes)
+    for number, generation in enumerate(plan.generations):
+        for read in generation.sources:
+            if any(source >= number for source in read.generations):
+                raise ValueError(f"generations: expected some before {number}, got {read.generations}")
+            num_rows = sum(counts[source] for source in read.generations)
+            if read.segments is not None:
+                check_range("sources", "edge", read.segments.sources, num_rows, ValueError)
+                num_rows = read.segments.first.numel()
+                check_ascending("first", read.segments.first, max(1, read.segments.sources.numel()))
+                check_range("segment", "edge", read.segments.of_edge, num_rows, ValueError)
+            check_range("rows", "position", read.rows, num_rows + 1, ValueError)
+            if read.readers is not None:
+                check_range("readers", "position", read.readers, counts[number] + 1, ValueError)
+            if read.edges is not None:
+                check_range("edges", "position", read.edges, plan.num_edges + 1, ValueError)
+    for chosen, numbers in zip(plan.chosen, plan.pooled_generations, strict=True):
+        assert chosen.rows is not None
+        check_range("rows", "position", chosen.rows, sum(counts[number] for number in numbers), ValueError)
+        check_ascending("first", chosen.first, chosen.rows.numel() + 1)
+    return plan

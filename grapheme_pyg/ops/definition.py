@@ -1,0 +1,98 @@
+"""How an operator is defined: once, in Python, for every device; compiled kernels for CPUs are loaded beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LIBRARY = torch.library.Library("grapheme", "DEF")
+KERNELS = Path(__file__).parent.parent / "_kernels.so"
+# For each operator, what it computes without a kernel.
+PLAIN: dict[str, Callable[..., Any]] = {}
+
+
+def define(
+    schema: str,
+    plain: Callable[..., Any],
+    fake: Callable[..., Any],
+    *,
+    backward: Callable[..., Any] | None = None,
+    save: Callable[..., None] | None = None,
+) -> Any:
+    """Defines an operator.
+
+    Args:
+        schema: Its name, arguments and results, as PyTorch writes them.
+        plain: What it computes, by PyTorch's own operators, on any device.
+        fake: The shapes and dtypes of its results.
+        backward: Its derivative, if it has one; see :func:`torch.library.register_autograd`.
+        save: What the derivative needs, likewise.
+
+    Returns:
+        The operator, which takes tensors of one device alone.
+    """
+    name = schema.partition("(")[0]
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    operator = getattr(torch.ops.grapheme, name).default
+    arguments = [argument.name for argument in operator._schema.arguments]
+
+    def with_one_device(function: Callable[..., Any]) -> Callable[..., Any]:
+        def checked(*values: Any) -> Any:
+            require_one_device(name, dict(zip(arguments, values, strict=False)))
+            return function(*values)
+
+        return checked
+
+    PLAIN[name] = with_one_device(plain)
+    LIBRARY.impl(name, PLAIN[name], "CompositeExplicitAutograd")
+    # A call with tensors of the CPU and of "meta" comes here, whatever kernels there are.
+    torch.library.register_fake(f"grapheme::{name}", with_one_device(fake), lib=LIBRARY)
+    if backward is not None:
+        torch.library.register_autograd(f"grapheme::{name}", backward, setup_context=save, lib=LIBRARY)
+    return operator
+
+
+def require_one_device(name: str, arguments: dict[str, Any]) -> None:
+    """Refuses tensors of several devices.
+
+    Raises:
+        ValueError: Naming the operator, the first argument that is elsewhere, and both devices.
+    """
+    first: tuple[str, Tensor] | None = None
+    for argument, value in arguments.items():
+        if not isinstance(value, Tensor):
+            continue
+        if first is None:
+            first = argument, value
+        elif value.device != first[1].device:
+            expected = f"a tensor on {first[1].device}, as {first[0]} is"
+            raise ValueError(f"{name}: {argument}: expected {expected}, got one on {value.device}")
+
+
+def single_at_least(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that numbers of a dtype are added up in."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def compiled() -> bool:
+    """Whether kernels were built when the package was installed."""
+    return LOADED
+
+
+def describe_kernels() -> str:
+    """Whether computations on CPUs take the fast path, in words."""
+    if compiled():
+        return "compiled"
+    return "none, computations take the slow path; where a C++ compiler is there, an installation builds them"
+
+
+def _load() -> bool:
+    if not KERNELS.exists():
+        return False
+    torch.ops.load_library(KERNELS)
+    return True
+
+
+LOADED = _load()

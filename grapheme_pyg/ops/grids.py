@@ -1,0 +1,206 @@
+"""What building the graph of a grid takes: cells measured, and the part of a lattice that images have."""
+
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grapheme_pyg.ops.definition import define
+
+# Of each channel of coarse cells: mean and standard deviation.
+COARSE_FEATURES = 2
+
+
+class Induced(NamedTuple):
+    """Which nodes and edges of a lattice the graphs of a batch have.
+
+    Attributes:
+        node: ``[num_nodes]`` int64, of the lattice.
+        row: ``[num_nodes]`` int64, of the features.
+        graph: ``[num_nodes]`` int64, of the batch.
+        edge: ``[num_edges]`` int64, of the lattice.
+        edge_index: ``[2, num_edges]`` int64.
+        num_nodes: ``[num_graphs]`` int64.
+        num_edges: ``[num_graphs]`` int64.
+    """
+
+    node: Tensor
+    row: Tensor
+    graph: Tensor
+    edge: Tensor
+    edge_index: Tensor
+    num_nodes: Tensor
+    num_edges: Tensor
+
+
+def induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> Induced:
+    """The subgraph of a lattice that each image's entities induce.
+
+    Args:
+        entity: ``[num_lattice_nodes]`` int64, the entity of each node.
+        edge_index: ``[2, num_lattice_edges]`` int64.
+        present: ``[num_graphs, num_entities]`` bool, the entities that each image has.
+    """
+    return Induced(*_induce(entity, edge_index, present))
+
+
+def measure_cells(pixels: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int) -> tuple[Tensor, Tensor]:
+    """Finds which cells of a grid images have, and what their pixels say.
+
+    Args:
+        pixels: ``[B, C, H, W]`` uint8.
+        grids: ``[num_levels, 2]`` int64, rows and columns of each level, fine to coarse.
+        patch_size: Side of a fine cell in pixels; those of each level are twice as large as those before.
+        margin: Pixels around a fine cell that count as its own.
+        threshold: A fine cell is there if the values of one channel differ by more.
+
+    Returns:
+        ``present`` bool ``[B, num_cells + 1]``, the last column for images without any active cell, and ``features``
+        float32 ``[B, num_cells + 1, num_features]`` in [0, 1], the last row for the image as a whole. Fine cells have
+        their pixels and those of the margin, channel by channel and row by row, the border repeated; coarse cells and
+        the whole have means, then standard deviations of the channels. All come from integers and correctly rounded
+        operations, and so do not depend on the batch.
+    """
+    measured: tuple[Tensor, Tensor] = _measure_cells(pixels, grids, patch_size, margin, threshold)
+    return measured
+
+
+def count_features(channels: int, patch_size: int, margin: int) -> int:
+    """Width of the features of cells."""
+    return channels * max((patch_size + 2 * margin) ** 2, COARSE_FEATURES)
+
+
+def _plain_induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> tuple[Tensor, ...]:
+    # Rows of transposed masks are contiguous, and so quick to pick.
+    by_node = present.t().contiguous().index_select(0, entity)
+    graph, edge, num_edges = _positions(by_node.index_select(0, edge_index[0]) & by_node.index_select(0, edge_index[1]))
+    # Number of each kept node in the batch, by position in the mask.
+    number = by_node.t().reshape(-1).cumsum(0).sub_(1)
+    ends = number[edge_index[:, edge] + graph * by_node.shape[0]].contiguous()
+    graph, node, num_nodes = _positions(by_node)
+    row = graph * present.shape[1] + entity.index_select(0, node)
+    return node, row, graph, edge, ends, num_nodes, num_edges
+
+
+def _positions(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Column and row of each True in ``[n, B]``, column by column, and their number in each column."""
+    graph, position = kept.t().nonzero(as_tuple=True)
+    # Copies: both are columns of one tensor.
+    return graph.clone(), position.clone(), kept.sum(dim=0)
+
+
+def _fake_induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG001
+    num_nodes, num_edges = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
+    nodes = [entity.new_empty(num_nodes) for _ in range(3)]
+    counts = [entity.new_empty(present.shape[0]) for _ in range(2)]
+    return *nodes, entity.new_empty(num_edges), entity.new_empty(2, num_edges), *counts
+
+
+def _plain_measure(
+    pixels: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int
+) -> tuple[Tensor, Tensor]:
+    sizes: list[tuple[int, int]] = [(rows, columns) for rows, columns in grids.tolist()]
+    extended = _extend(pixels, sizes[0], patch_size, margin)
+    active = _active(extended, sizes[0], patch_size, margin, threshold)
+    return _present(active, len(sizes)), _features(pixels, extended, sizes, patch_size, margin)
+
+
+def _extend(pixels: Tensor, size: tuple[int, int], patch: int, margin: int) -> Tensor:
+    """Whole cells with a margin: the border is repeated, which adds no contrast."""
+    height, width = pixels.shape[-2:]
+    y = torch.arange(-margin, size[0] * patch + margin, device=pixels.device).clamp(0, height - 1)
+    x = torch.arange(-margin, size[1] * patch + margin, device=pixels.device).clamp(0, width - 1)
+    return pixels if (y.numel(), x.numel()) == (height, width) else pixels[:, :, y][:, :, :, x]
+
+
+def _active(extended: Tensor, size: tuple[int, int], patch: int, margin: int, threshold: int) -> Tensor:
+    """Fine cells with contrast in any channel, bool ``[B, rows, columns]``."""
+    high = low = extended
+    for dim, count in zip((2, 3), size, strict=True):
+        # The k-th pixel of every window along this axis.
+        strided = [
+            (slice(None),) * dim + (slice(k, k + (count - 1) * patch + 1, patch),) for k in range(patch + 2 * margin)
+        ]
+        high = reduce(torch.maximum, [high[at] for at in strided])
+        low = reduce(torch.minimum, [low[at] for at in strided])
+    return (high - low > threshold).any(dim=1)
+
+
+def _present(active: Tensor, num_levels: int) -> Tensor:
+    present = [active.flatten(1)]
+    for _ in range(num_levels - 1):
+        # A coarse cell exists if one of the 3×3 cells that are part of it does.
+        active = F.max_pool2d(active.float(), kernel_size=3, stride=2, padding=1).bool()
+        present.append(active.flatten(1))
+    present.append(~present[0].any(dim=1, keepdim=True))
+    return torch.cat(present, dim=1)
+
+
+def _features(pixels: Tensor, extended: Tensor, sizes: list[tuple[int, int]], patch: int, margin: int) -> Tensor:
+    num_images, channels, height, width = pixels.shape
+    (rows, columns), window = sizes[0], patch + 2 * margin
+    windows = extended.unfold(2, window, patch).unfold(3, window, patch).permute(0, 2, 3, 1, 4, 5)
+    features = [windows.reshape(num_images, rows * columns, -1).float().div_(255)]
+
+    padding = (0, columns * patch - width, 0, rows * patch - height)
+    padded = F.pad(pixels, padding) if any(padding) else pixels
+    # Sums of squares over one cell fit into int32 up to a side of 181, those over coarse cells may not.
+    values = padded.to(torch.int32 if patch <= 181 else torch.int64)
+    total = _block_sum(values, patch).long(), _block_sum(values.square(), patch).long()
+    for i, (rows, columns) in enumerate(sizes[1:], start=1):
+        total = _block_sum(total[0], 2), _block_sum(total[1], 2)
+        down, along = extents(rows, patch << i, height), extents(columns, patch << i, width)
+        features.append(_mean_and_spread(*total, (down[:, None] * along).to(pixels.device)))
+    whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
+    features.append(_mean_and_spread(*whole, torch.tensor([[height * width]], device=pixels.device)))
+    num_features = count_features(channels, patch, margin)
+    return torch.cat([F.pad(part, (0, num_features - part.shape[-1])) for part in features], dim=1)
+
+
+def extents(count: int, side: int, size: int) -> Tensor:
+    """How many pixels of the image each of ``count`` cells covers along an axis."""
+    start = torch.arange(count) * side
+    return (start + side).clamp(max=size) - start
+
+
+def _block_sum(values: Tensor, side: int) -> Tensor:
+    """Sums over blocks of ``side × side``, the last ones cut by the border, ``[B, C, rows, columns]``."""
+    values = F.pad(values, (0, -values.shape[3] % side, 0, -values.shape[2] % side))
+    values = reduce(torch.add, [values[:, :, k::side] for k in range(side)])
+    return reduce(torch.add, [values[..., k::side] for k in range(side)])
+
+
+def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel, ``[B, rows · columns, 2 C]``, in [0, 1]."""
+    mean = total.double() / area
+    variance = squares.double() / area - mean * mean
+    spread = variance.clamp_(min=0).sqrt_()
+    return torch.cat([mean, spread], dim=1).div_(255).float().flatten(2).transpose(1, 2)
+
+
+def _fake_measure(
+    pixels: Tensor,
+    grids: Tensor,  # noqa: ARG001
+    patch_size: int,
+    margin: int,
+    threshold: int,  # noqa: ARG001
+) -> tuple[Tensor, Tensor]:
+    num_cells = torch.library.get_ctx().new_dynamic_size()
+    num_features = count_features(pixels.shape[1], patch_size, margin)
+    present = pixels.new_empty(pixels.shape[0], num_cells, dtype=torch.bool)
+    return present, pixels.new_empty(pixels.shape[0], num_cells, num_features, dtype=torch.float32)
+
+
+_induce = define(
+    "induce(Tensor entity, Tensor edge_index, Tensor present)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _plain_induce,
+    _fake_induce,
+)
+_measure_cells = define(
+    "measure_cells(Tensor pixels, Tensor grids, int patch_size, int margin, int threshold) -> (Tensor, Tensor)",
+    _plain_measure,
+    _fake_measure,
+)

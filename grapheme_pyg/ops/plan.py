@@ -1,0 +1,359 @@
+"""Planning: a graph's nodes by generation, its edges as tables of neighbours, and whether it is a graph at all.
+
+Each edge is looked at a fixed number of times. What is wrong with a graph is found on the way: where this is so, the
+first node and the first edge that are wrong come back, and nothing else.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from grapheme_pyg.ops.definition import define
+
+# Levels are below this: a level and a node type together must be a number that 64 bits hold.
+LEVELS = 2**31
+
+
+class Sweep(NamedTuple):
+    """What :func:`plan_sweep` returns.
+
+    A generation is all nodes of one type in one level. A block is what a generation reads of one node type; its
+    sources are the rows of some consecutive generations of that type, one after the other. If some target has several
+    edges of one type in a block, the block is listed: it reads means of segments, and its table numbers those.
+
+    Attributes:
+        wrong: ``[2]`` int64, the first wrong node and the first wrong edge, −1 where none is; else all is empty.
+        generations: ``[num_generations, 3]`` int64, ascending: level, node type, number of nodes.
+        nodes: ``[num_nodes]`` int64, generation by generation, ascending in each.
+        generation: ``[num_nodes]`` int64, of each node.
+        row: ``[num_nodes]`` int64, of each node in its generation.
+        is_sink: ``[num_nodes]`` bool, whether no edge leaves a node.
+        blocks: ``[num_blocks, 7]`` int64, by generation and pair: generation; pair of node types; first and last
+            generation of the sources; number of edges; number of segments if it is listed, else −1; whether each row
+            that is read has one reader of each relation at most.
+        rows: int32, for each block ``[num_targets, num_relations]``: 0 where nothing is read, else the number of the
+            source or segment plus one.
+        readers: int32, for each block with one reader of each relation, ``[num_rows, num_relations]``: the same seen
+            from the sources or segments.
+        edges: int32, for each block that is not listed, the number of the edge plus one in the shape of its rows; for
+            others, the number of each edge by segment. Empty if not asked for.
+        sources: int32, for each listed block, the source of each edge by segment.
+        segment: int64, for each listed block, the segment of each edge by segment.
+        first: int32, for each listed block, where each segment starts among its edges.
+    """
+
+    wrong: Tensor
+    generations: Tensor
+    nodes: Tensor
+    generation: Tensor
+    row: Tensor
+    is_sink: Tensor
+    blocks: Tensor
+    rows: Tensor
+    readers: Tensor
+    edges: Tensor
+    sources: Tensor
+    segment: Tensor
+    first: Tensor
+
+
+def plan_sweep(
+    edge_index: Tensor,
+    edge_type: Tensor,
+    node_type: Tensor,
+    level: Tensor,
+    graph: Tensor | None,
+    kinds: Tensor,
+    expected: Tensor,
+    sizes: tuple[int, int],
+    *,
+    edges: bool,
+) -> Sweep:
+    """Plans a sweep over a graph or a batch of graphs.
+
+    Args:
+        edge_index: ``[2, num_edges]`` int64.
+        edge_type: ``[num_edges]`` int64.
+        node_type: ``[num_nodes]`` int64.
+        level: ``[num_nodes]`` int64.
+        graph: ``[num_nodes]`` int64, the graph of each node, which has to ascend; None if there is one.
+        kinds: ``[4, num_edge_types]`` int64, for each edge type: the node types that it joins, its pair of node types,
+            and its number among the relations of that pair.
+        expected: ``[num_expected]`` int64, ascending, ``level · num_node_types + node_type`` of generations that the
+            plan shall have whether the graph has nodes there or not; it then has all their blocks, too. Empty for a
+            plan of what there is.
+        sizes: Numbers of node types and of graphs.
+        edges: Whether to number edges.
+    """
+    return Sweep(*_plan(edge_index, edge_type, node_type, level, graph, kinds, expected, *sizes, edges))
+
+
+def plan_readout(
+    node_type: Tensor, graph: Tensor | None, sweep: Sweep, kind: Tensor, read: Tensor, sizes: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Chooses the nodes to pool: those of the types that are read, and those that no edge leaves; kind by kind.
+
+    Args:
+        node_type: ``[num_nodes]`` int64.
+        graph: ``[num_nodes]`` int64, ascending, the graph of each node; None if there is one.
+        sweep: Of this graph.
+        kind: ``[num_node_types]`` int64, in [0, num_kinds).
+        read: ``[num_node_types]`` bool.
+        sizes: Numbers of kinds and of graphs.
+
+    Returns:
+        ``rows`` ``[num_chosen]`` int64, for each kind, in the order of nodes, their rows in the generations that have
+        any of them, one after the other; ``first`` ``[num_kinds, num_graphs + 1]`` int64, where each graph starts among
+        the rows of its kind; ``used`` ``[num_kinds, num_generations]`` bool, which generations those are.
+    """
+    found: tuple[Tensor, Tensor, Tensor] = _readout(
+        node_type, graph, sweep.generation, sweep.row, sweep.is_sink, sweep.generations, kind, read, *sizes
+    )
+    return found
+
+
+def _plain(
+    edge_index: Tensor,
+    edge_type: Tensor,
+    node_type: Tensor,
+    level: Tensor,
+    graph: Tensor | None,
+    kinds: Tensor,
+    expected: Tensor,
+    num_node_types: int,
+    num_graphs: int,
+    edges: bool,
+) -> tuple[Tensor, ...]:
+    wrong_node = _first(_wrong_nodes(node_type, level, graph, num_node_types, num_graphs))
+    if wrong_node < 0:
+        wrong_edge = _first(_wrong_edges(edge_index, edge_type, node_type, level, graph, kinds))
+        if wrong_edge < 0:
+            return _tables(edge_index, edge_type, node_type, level, kinds, expected, num_node_types, edges)
+    else:
+        wrong_edge = -1
+    wrong, nothing, narrow = node_type.new_tensor([wrong_node, wrong_edge]), node_type[:0], node_type[:0].int()
+    grids = nothing.view(0, 3), nothing.view(0, 7)
+    wide, thin = [nothing.clone() for _ in range(4)], [narrow.clone() for _ in range(5)]
+    return wrong, grids[0], *wide[:3], nothing.bool(), grids[1], *thin[:4], wide[3], thin[4]
+
+
+def _first(wrong: Tensor) -> int:
+    return int(wrong.int().argmax()) if bool(wrong.any()) else -1
+
+
+def _wrong_nodes(
+    node_type: Tensor, level: Tensor, graph: Tensor | None, num_node_types: int, num_graphs: int
+) -> Tensor:
+    wrong = (node_type < 0) | (node_type >= num_node_types) | (level < 0) | (level >= LEVELS)
+    if graph is not None:
+        wrong |= (graph < 0) | (graph >= num_graphs)
+        wrong[1:] |= graph[1:] < graph[:-1]
+    return wrong
+
+
+def _wrong_edges(
+    edge_index: Tensor, edge_type: Tensor, node_type: Tensor, level: Tensor, graph: Tensor | None, kinds: Tensor
+) -> Tensor:
+    num_nodes, num_edge_types = node_type.numel(), kinds.shape[1]
+    wrong = ((edge_index < 0) | (edge_index >= num_nodes)).any(dim=0) | (edge_type < 0) | (edge_type >= num_edge_types)
+    if num_nodes == 0 or num_edge_types == 0:
+        return wrong
+    source, target = edge_index.masked_fill(wrong, 0)
+    known = edge_type.masked_fill(wrong, 0)
+    wrong |= (node_type[source] != kinds[0][known]) | (node_type[target] != kinds[1][known])
+    wrong |= level[source] >= level[target]
+    if graph is not None:
+        wrong |= graph[source] != graph[target]
+    return wrong
+
+
+def _tables(
+    edge_index: Tensor,
+    edge_type: Tensor,
+    node_type: Tensor,
+    level: Tensor,
+    kinds: Tensor,
+    expected: Tensor,
+    num_node_types: int,
+    numbered: bool,
+) -> tuple[Tensor, ...]:
+    device, num_edges = node_type.device, edge_type.numel()
+    key = level * num_node_types + node_type
+    keys = torch.cat([key, expected]).unique()
+    generation = torch.searchsorted(keys, key)
+    counts = torch.bincount(generation, minlength=keys.numel())
+    level_of, type_of = keys // num_node_types, keys % num_node_types
+    nodes = generation.argsort(stable=True)
+    row = torch.empty_like(nodes)
+    row[nodes] = torch.arange(nodes.numel(), device=device) - _starts(counts)[generation[nodes]]
+    is_sink = torch.ones_like(node_type, dtype=torch.bool)
+    is_sink[edge_index[0]] = False
+
+    # Generations of one type, by level, and where each one starts among all rows of its type.
+    by_type = type_of.argsort(stable=True)
+    place = torch.empty_like(by_type)
+    place[by_type] = torch.arange(by_type.numel(), device=device)
+    start = torch.empty_like(counts)
+    start[by_type] = _starts(counts[by_type])
+
+    # Every generation may have a block for each pair that ends in its type.
+    num_pairs = int(kinds[2].max()) + 1 if kinds.numel() else 0
+    ends = kinds.new_zeros(2, num_pairs)
+    ends[:, kinds[2]] = kinds[:2]
+    num_relations = torch.bincount(kinds[2], minlength=num_pairs)
+    target, pair = (type_of[:, None] == ends[1]).nonzero(as_tuple=True)
+    number = kinds.new_full((keys.numel(), num_pairs), -1)
+    number[target, pair] = torch.arange(target.numel(), device=device)
+
+    block = number[generation[edge_index[1]], kinds[2][edge_type]]
+    count = torch.bincount(block, minlength=target.numel())
+    from_place = place[generation[edge_index[0]]]
+    low = torch.full_like(target, keys.numel()).scatter_reduce_(0, block, from_place, "amin")
+    high = torch.full_like(target, -1).scatter_reduce_(0, block, from_place, "amax")
+    # Without edges, a block reads the last generation before its own, if there is one.
+    in_order = type_of[by_type] * LEVELS + level_of[by_type]
+    last = torch.searchsorted(in_order, ends[0][pair] * LEVELS + level_of[target]) - 1
+    last = torch.where((last >= 0) & (type_of[by_type[last]] == ends[0][pair]), last, -1)
+    low, high = torch.where(count > 0, low, last), torch.where(count > 0, high, last)
+    kept = ((count > 0) | (expected.numel() > 0)) & (high >= 0)
+    renumbered = kept.cumsum(0) - 1
+    block = renumbered[block]
+    target, pair, count, low, high = (column[kept] for column in (target, pair, count, low, high))
+    lowest, highest = by_type[low], by_type[high]
+    width = num_relations[pair]
+    first_row = start[lowest]
+    num_sources = start[highest] + counts[highest] - first_row
+
+    num_slots = counts[target] * width
+    slot = _starts(num_slots)[block] + row[edge_index[1]] * width[block] + kinds[3][edge_type]
+    source = start[generation[edge_index[0]]] + row[edge_index[0]] - first_row[block]
+    rows = slot.new_zeros(int(num_slots.sum()), dtype=torch.int32)
+    rows[slot] = (source + 1).int()
+    number_of_edge = torch.arange(num_edges, dtype=torch.int32, device=device)
+
+    filled = _sums_of_runs(rows != 0, num_slots)
+    listed = filled < count
+    edges = number_of_edge[:0].clone()
+    lists = listed[block].nonzero().squeeze(1)
+    in_list = lists[slot[lists].argsort(stable=True)]
+    sources = source[in_list].int()
+    slots, times = slot[in_list].unique_consecutive(return_counts=True)
+    of_slot = block[in_list[_starts(times)]]
+    # Segments and edges are numbered within their blocks.
+    segment = torch.arange(slots.numel(), device=device) - _starts(torch.where(listed, filled, 0))[of_slot]
+    rows[slots] = (segment + 1).int()
+    begins = _starts(times) - _starts(torch.where(listed, count, 0))[of_slot]
+    first, segment_of_edge = begins.int(), torch.repeat_interleave(segment, times, output_size=in_list.numel())
+    if numbered:
+        length = torch.where(listed, count, num_slots)
+        edges = number_of_edge.new_zeros(int(length.sum()))
+        singles = (~listed)[block].nonzero().squeeze(1)
+        edges[(_starts(length) - _starts(num_slots))[block[singles]] + slot[singles]] = number_of_edge[singles] + 1
+        within = torch.arange(in_list.numel(), device=device) - _starts(torch.where(listed, count, 0))[block[in_list]]
+        edges[_starts(length)[block[in_list]] + within] = number_of_edge[in_list]
+
+    # Seen from what is read.
+    num_read = torch.where(listed, filled, num_sources)
+    num_reader_slots = num_read * width
+    slot_of_all = (rows != 0).nonzero().squeeze(1)
+    block_of_slot = torch.repeat_interleave(num_slots, output_size=rows.numel())[slot_of_all]
+    inside = slot_of_all - _starts(num_slots)[block_of_slot]
+    reader_slot = (rows[slot_of_all] - 1) * width[block_of_slot] + inside % width[block_of_slot]
+    readers = rows.new_zeros(int(num_reader_slots.sum()))
+    readers[_starts(num_reader_slots)[block_of_slot] + reader_slot] = (inside // width[block_of_slot] + 1).int()
+    single = _sums_of_runs(readers != 0, num_reader_slots) == filled
+    readers = readers[torch.repeat_interleave(single, num_reader_slots, output_size=readers.numel())]
+
+    blocks = torch.stack([target, pair, lowest, highest, count, torch.where(listed, filled, -1), single.long()], dim=1)
+    generations = torch.stack([level_of, type_of, counts], dim=1)
+    wrong = node_type.new_tensor([-1, -1])
+    listed_edges = sources, segment_of_edge, first
+    return wrong, generations, nodes, generation, row, is_sink, blocks, rows, readers, edges, *listed_edges
+
+
+def _starts(lengths: Tensor) -> Tensor:
+    """Where runs of these lengths start, one after the other."""
+    return lengths.cumsum(0) - lengths
+
+
+def _sums_of_runs(values: Tensor, lengths: Tensor) -> Tensor:
+    sums = torch.cat([lengths.new_zeros(1), values.cumsum(0)])
+    starts = _starts(lengths)
+    return sums[starts + lengths] - sums[starts]
+
+
+def _plain_readout(
+    node_type: Tensor,
+    graph: Tensor | None,
+    generation: Tensor,
+    row: Tensor,
+    is_sink: Tensor,
+    generations: Tensor,
+    kind: Tensor,
+    read: Tensor,
+    num_kinds: int,
+    num_graphs: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = (is_sink | read[node_type]).nonzero().squeeze(1)
+    kinds = kind[node_type[chosen]]
+    chosen = chosen[kinds.argsort(stable=True)]
+    kinds = kind[node_type[chosen]]
+    of_graph = torch.zeros_like(chosen) if graph is None else graph[chosen]
+    counts = torch.bincount(kinds * num_graphs + of_graph, minlength=num_kinds * num_graphs).view(num_kinds, -1)
+    first = torch.cat([counts.new_zeros(num_kinds, 1), counts.cumsum(1)], dim=1)
+    used = torch.zeros(num_kinds, generations.shape[0], dtype=torch.bool, device=row.device)
+    used[kinds, generation[chosen]] = True
+    lengths = torch.where(used, generations[:, 2], 0)
+    starts = lengths.cumsum(1) - lengths
+    return row[chosen] + starts[kinds, generation[chosen]], first, used
+
+
+def _fake(edge_index: Tensor, edge_type: Tensor, node_type: Tensor, *others: object) -> tuple[Tensor, ...]:  # noqa: ARG001
+    context = torch.library.get_ctx()
+    wide = [context.new_dynamic_size() for _ in range(2)]
+    narrow = [context.new_dynamic_size() for _ in range(4)]
+    num_listed = context.new_dynamic_size()
+    nodes = [torch.empty_like(node_type) for _ in range(3)]
+    return (
+        node_type.new_empty(2),
+        node_type.new_empty(wide[0], 3),
+        *nodes,
+        torch.empty_like(node_type, dtype=torch.bool),
+        node_type.new_empty(wide[1], 7),
+        *(node_type.new_empty(size, dtype=torch.int32) for size in (*narrow[:3], num_listed)),
+        node_type.new_empty(num_listed),
+        node_type.new_empty(narrow[3], dtype=torch.int32),
+    )
+
+
+def _fake_readout(
+    node_type: Tensor,
+    graph: Tensor | None,  # noqa: ARG001
+    generation: Tensor,  # noqa: ARG001
+    row: Tensor,
+    is_sink: Tensor,
+    generations: Tensor,
+    kind: Tensor,  # noqa: ARG001
+    read: Tensor,  # noqa: ARG001
+    num_kinds: int,
+    num_graphs: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    num_chosen = torch.library.get_ctx().new_dynamic_size()
+    used = is_sink.new_empty(num_kinds, generations.shape[0])
+    return row.new_empty(num_chosen), node_type.new_empty(num_kinds, num_graphs + 1), used
+
+
+_plan = define(
+    "plan_sweep(Tensor edge_index, Tensor edge_type, Tensor node_type, Tensor level, Tensor? graph, Tensor kinds,"
+    " Tensor expected, int num_node_types, int num_graphs, bool edges)"
+    f" -> ({', '.join(['Tensor'] * len(Sweep._fields))})",
+    _plain,
+    _fake,
+)
+_readout = define(
+    "plan_readout(Tensor node_type, Tensor? graph, Tensor generation, Tensor row, Tensor is_sink, Tensor generations,"
+    " Tensor kind, Tensor read, int num_kinds, int num_graphs) -> (Tensor, Tensor, Tensor)",
+    _plain_readout,
+    _fake_readout,
+)
