@@ -26,7 +26,8 @@ from torch_geometric.nn import GATv2Conv, GCNConv, RGCNConv
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.evaluation import evaluate
-from grapheme_pyg.nn.plan import Plan, make_plan
+from grapheme_pyg.nn.plan import Plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 HEADS = 4

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.typing import EdgeType
 
-from grapheme_pyg.nn.plan import make_plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.ops.definition import PLAIN
 
@@ -90,14 +90,18 @@ def renumber(graph: Data, seed: int = 0) -> Data:
 
 
 @contextmanager
-def plain_operators() -> Iterator[None]:
-    """Computes without compiled kernels, in all threads, as where none were built and on other devices."""
+def plain_operators(*names: str) -> Iterator[None]:
+    """Computes without compiled kernels, in all threads, as where none were built and on other devices.
+
+    Args:
+        names: Of the operators that are meant; all if there are none.
+    """
     library = torch.library.Library("grapheme", "IMPL")
     with warnings.catch_warnings():
         # That there are kernels already is why they are replaced.
         warnings.simplefilter("ignore")
-        for name, function in PLAIN.items():
-            library.impl(name, function, "CPU")
+        for name in names or PLAIN:
+            library.impl(name, PLAIN[name], "CPU")
     try:
         yield
     finally:

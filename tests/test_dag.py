@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grapheme_pyg.dag import CycleError, sinks, topological_levels
-from grapheme_pyg.nn.plan import make_plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 

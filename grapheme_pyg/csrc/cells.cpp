@@ -29,7 +29,7 @@ constexpr Shades SHADES;
 
 ALWAYS_INLINE int64_t clamp(int64_t value, int64_t last) { return value < 0 ? 0 : smaller(value, last); }
 
-// Pixels of a fine cell and of its margin, channel by channel, the border of the image repeated; whether one channel has
+// Pixels of a fine cell and of its margin, channel by channel, the image's border repeated; whether one channel has
 // contrast.
 bool measure_fine(const Grid &g, const uint8_t *__restrict image, int64_t row, int64_t column, float *__restrict out) {
     const int64_t side = g.patch + 2 * g.margin, top = row * g.patch - g.margin, left = column * g.patch - g.margin;

@@ -40,7 +40,8 @@ void fill_readers(int64_t relations, int64_t first_target, int64_t last_target, 
     rows += first_target * relations;
     for (int64_t target = first_target; target < last_target; target++)
         for (int64_t relation = 0; relation < relations; relation++)
-            if (const int32_t row = *rows++) store(readers + (row - 1) * relations + relation, static_cast<int32_t>(target + 1));
+            if (const int32_t row = *rows++)
+                store(readers + (row - 1) * relations + relation, static_cast<int32_t>(target + 1));
 }
 
 }  // namespace
@@ -52,6 +53,9 @@ void scan_edges(const Planning &arguments, int64_t begin, int64_t end) {
         PlanScan *found = p.scanned + chunk * p.candidates;
         for (int64_t block = 0; block < p.candidates; block++) found[block] = {0, INT32_MAX, -1};
         p.wrong[chunk] = -1;
+        // Many edges in a row are of one block, which is counted outside memory.
+        int32_t current = -1;
+        PlanScan own = {0, INT32_MAX, -1};
         const int64_t last = (chunk + 1) * p.edges / p.chunks;
         for (int64_t edge = chunk * p.edges / p.chunks; edge < last; edge++) {
             const PlanEdge place = place_of(p, p.source[edge], p.target[edge], p.type[edge]);
@@ -59,13 +63,18 @@ void scan_edges(const Planning &arguments, int64_t begin, int64_t end) {
                 p.wrong[chunk] = edge;
                 break;
             }
+            if (place.block != current) {
+                if (current >= 0) found[current] = own;
+                current = place.block;
+                own = found[current];
+            }
             p.edge[edge] = place;
             store(p.is_sink + p.source[edge], false);
-            PlanScan &block = found[place.block];
-            block.edges++;
-            block.low = place.generation < block.low ? place.generation : block.low;
-            block.high = place.generation > block.high ? place.generation : block.high;
+            own.edges++;
+            own.low = place.generation < own.low ? place.generation : own.low;
+            own.high = place.generation > own.high ? place.generation : own.high;
         }
+        if (current >= 0) found[current] = own;
     }
 }
 

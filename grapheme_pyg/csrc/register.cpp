@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "planning.h"
 
 namespace grapheme {
 namespace {
@@ -564,176 +565,24 @@ Induced induce(const Tensor &entity, const Tensor &edge_index, const Tensor &pre
 
 // ---- The plan of a sweep
 
-constexpr int64_t LEVELS = int64_t{1} << 31, EDGES_OF_CHUNK = 1 << 14, MOST_CHUNKS = 64, TARGETS_OF_RUN = 512;
-// What nodes are sorted by is counted in a table while it is smaller than this times their number.
-constexpr int64_t TABLE = 4;
+constexpr int64_t EDGES_OF_CHUNK = 1 << 14, MOST_CHUNKS = 64, TARGETS_OF_RUN = 512;
 
-// The nodes of a graph as planning sorts them.
-struct Nodes {
-    std::vector<PlanGeneration> generations;
-    std::vector<PlanNode> node;
-    Tensor order, generation, row;
-    int64_t wrong = -1;
-};
-
-int64_t find_wrong_node(int64_t nodes, const int64_t *type, const int64_t *level, const int64_t *graph, int64_t num_types,
-                        int64_t num_graphs) {
-    int64_t before = 0;
-    for (int64_t i = 0; i < nodes; i++) {
-        bool good = 0 <= type[i] && type[i] < num_types && 0 <= level[i] && level[i] < LEVELS;
-        if (graph) {
-            good &= before <= graph[i] && graph[i] < num_graphs;
-            before = graph[i];
-        }
-        if (!good) return i;
+// Edge types from a table [4, edge_types].
+std::vector<PlanKind> checked_kinds(const char *op, const Tensor &kinds, int64_t num_types) {
+    const int64_t edge_types = kinds.size(1), *values = data<int64_t>(kinds);
+    for (int64_t i = 0; i < 4 * edge_types; i++)
+        expect_between(op, "kinds", 0, (i < 2 * edge_types ? num_types : edge_types) - 1, values[i]);
+    std::vector<int32_t> relations(edge_types);
+    for (int64_t i = 0; i < edge_types; i++) relations[values[2 * edge_types + i]]++;
+    std::vector<PlanKind> found;
+    for (int64_t i = 0; i < edge_types; i++) {
+        int32_t of_kind[4];
+        for (int64_t k = 0; k < 4; k++) of_kind[k] = static_cast<int32_t>(values[k * edge_types + i]);
+        const auto [source, target, pair, relation] = of_kind;
+        expect_between(op, "kinds", 0, relations[pair] - 1, relation);
+        found.push_back({source, target, pair, 0, relation, relations[pair]});
     }
-    return -1;
-}
-
-// Those of nodes and those that are expected, ascending, each once.
-std::vector<int64_t> sorted_keys(const std::vector<int64_t> &key, const int64_t *expected, int64_t num_expected) {
-    int64_t last = -1;
-    for (int64_t one : key) last = one > last ? one : last;
-    std::vector<int64_t> keys(expected, expected + num_expected);
-    if (last < TABLE * static_cast<int64_t>(key.size())) {
-        std::vector<char> is_there(last + 1);
-        for (int64_t one : key) is_there[one] = true;
-        for (int64_t one = 0; one <= last; one++)
-            if (is_there[one]) keys.push_back(one);
-    } else {
-        keys.insert(keys.end(), key.begin(), key.end());
-    }
-    std::sort(keys.begin(), keys.end());
-    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
-    return keys;
-}
-
-Nodes sorted_nodes(const Tensor &node_type, const Tensor &level, const MaybeTensor &graph, const Tensor &expected,
-                   int64_t num_types, int64_t num_graphs) {
-    const int64_t count = node_type.numel();
-    const int64_t *types = data<int64_t>(node_type), *levels = data<int64_t>(level);
-    const int64_t *graphs = graph ? data<int64_t>(*graph) : nullptr;
-    Nodes n;
-    n.wrong = find_wrong_node(count, types, levels, graphs, num_types, num_graphs);
-    if (n.wrong >= 0) return n;
-    std::vector<int64_t> key(count);
-    for (int64_t i = 0; i < count; i++) key[i] = levels[i] * num_types + types[i];
-    const std::vector<int64_t> keys = sorted_keys(key, data<int64_t>(expected), expected.numel());
-    std::vector<int32_t> places(num_types), starts(num_types);
-    for (int64_t one : keys) n.generations.push_back({one / num_types, 0, static_cast<int32_t>(one % num_types), 0, 0, 0});
-
-    n.order = make({count}, ScalarType::Long);
-    n.generation = make({count}, ScalarType::Long);
-    n.row = make({count}, ScalarType::Long);
-    int64_t *generation = mutable_data<int64_t>(n.generation), *row = mutable_data<int64_t>(n.row);
-    int64_t *order = mutable_data<int64_t>(n.order);
-    std::vector<int32_t> number(!keys.empty() && keys.back() < TABLE * count ? keys.back() + 1 : 0);
-    for (size_t i = 0; i < keys.size() && !number.empty(); i++) number[keys[i]] = i;
-    n.node.resize(count);
-    int32_t at_graph = 0;
-    for (int64_t i = 0; i < count; i++) {
-        const auto found = [&] { return std::lower_bound(keys.begin(), keys.end(), key[i]) - keys.begin(); };
-        generation[i] = number.empty() ? found() : number[key[i]];
-        row[i] = n.generations[generation[i]].nodes++;
-        at_graph += graphs && i && graphs[i] != graphs[i - 1];
-        n.node[i] = {static_cast<int32_t>(generation[i]), static_cast<int32_t>(row[i]), at_graph};
-    }
-    std::vector<int64_t> first;
-    int64_t total = 0;
-    for (PlanGeneration &one : n.generations) {
-        first.push_back(total);
-        total += one.nodes;
-        one.place = places[one.type]++;
-        one.start = starts[one.type];
-        starts[one.type] += one.nodes;
-    }
-    for (int64_t i = 0; i < count; i++) order[first[generation[i]] + row[i]] = i;
-    return n;
-}
-
-// Edge types, and the pairs of node types by the type that they end in.
-struct Kinds {
-    std::vector<PlanKind> of_type;
-    std::vector<std::vector<PlanKind>> into;  // for each node type, one of each pair
-
-    Kinds(const char *op, const Tensor &kinds, int64_t num_types) : into(num_types) {
-        const int64_t edge_types = kinds.size(1), *values = data<int64_t>(kinds);
-        std::vector<int32_t> relations(edge_types);
-        for (int64_t i = 0; i < 4 * edge_types; i++)
-            expect_between(op, "kinds", 0, (i < 2 * edge_types ? num_types : edge_types) - 1, values[i]);
-        for (int64_t i = 0; i < edge_types; i++) relations[values[2 * edge_types + i]]++;
-        std::vector<int32_t> place(edge_types, -1);
-        for (int64_t i = 0; i < edge_types; i++) {
-            int32_t of_kind[4];
-            for (int64_t k = 0; k < 4; k++) of_kind[k] = static_cast<int32_t>(values[k * edge_types + i]);
-            const auto [source, target, pair, relation] = of_kind;
-            expect_between(op, "kinds", 0, relations[pair] - 1, relation);
-            const bool is_new = place[pair] < 0;
-            if (is_new) place[pair] = into[target].size();
-            of_type.push_back({source, target, pair, place[pair], relation, relations[pair]});
-            if (is_new) into[target].push_back(of_type.back());
-        }
-    }
-};
-
-// Blocks of the candidates that are kept, in their order, without their tables yet.
-std::vector<PlanBlock> kept_blocks(const Nodes &n, const Kinds &kinds, const std::vector<PlanScan> &scanned, bool all,
-                                   std::vector<PlanTarget> &targets) {
-    std::vector<std::vector<int64_t>> of_type(kinds.into.size());
-    std::vector<PlanBlock> blocks;
-    for (size_t target = 0; target < n.generations.size(); target++) {
-        const PlanGeneration &own = n.generations[target];
-        of_type[own.type].push_back(target);
-        // Of lower levels alone: generations of one level and other types are not to be read.
-        const auto last_before = [&](const std::vector<int64_t> &some) {
-            int32_t last = static_cast<int32_t>(some.size()) - 1;
-            while (last >= 0 && n.generations[some[last]].level >= own.level) last--;
-            return last;
-        };
-        for (const PlanKind &kind : kinds.into[own.type]) {
-            PlanScan found = scanned[targets.size()];
-            targets.push_back({0, 0, -1});
-            const std::vector<int64_t> &sources = of_type[kind.source];
-            if (!found.edges) found.low = found.high = last_before(sources);
-            if (found.high < 0 || (!found.edges && !all)) continue;
-            PlanBlock block = {};
-            block.generation = target;
-            block.pair = kind.pair;
-            block.lowest = sources[found.low];
-            block.highest = sources[found.high];
-            block.edges = found.edges;
-            block.segments = -1;
-            block.relations = kind.relations;
-            block.targets = own.nodes;
-            block.first_source = n.generations[block.lowest].start;
-            block.sources = n.generations[block.highest].start + n.generations[block.highest].nodes - block.first_source;
-            if (!blocks.empty()) block.first_slot = blocks.back().first_slot + blocks.back().targets * blocks.back().relations;
-            targets.back() = {block.first_slot, static_cast<int32_t>(block.first_source), static_cast<int32_t>(blocks.size())};
-            blocks.push_back(block);
-        }
-    }
-    return blocks;
-}
-
-// Sums of what the threads found; the first edge that is none, or -1.
-int64_t add_up_chunks(std::vector<PlanScan> &scanned, const std::vector<int64_t> &wrong, int64_t candidates) {
-    for (size_t chunk = 0; chunk < wrong.size(); chunk++) {
-        if (wrong[chunk] >= 0) return wrong[chunk];
-        for (int64_t i = 0; chunk && i < candidates; i++) {
-            const PlanScan &found = scanned[chunk * candidates + i];
-            scanned[i] = {scanned[i].edges + found.edges, std::min(scanned[i].low, found.low),
-                          std::max(scanned[i].high, found.high)};
-        }
-    }
-    return -1;
-}
-
-std::vector<PlanRun> runs_of(const std::vector<PlanBlock> &blocks) {
-    std::vector<PlanRun> runs;
-    for (size_t i = 0; i < blocks.size(); i++)
-        for (int64_t begin = 0; begin < blocks[i].targets; begin += TARGETS_OF_RUN)
-            runs.push_back({static_cast<int64_t>(i), begin, smaller(begin + TARGETS_OF_RUN, blocks[i].targets), 0});
-    return runs;
+    return found;
 }
 
 // Readers of the blocks that have them, and what the blocks are.
@@ -758,7 +607,8 @@ std::tuple<Tensor, Tensor> described(const std::vector<PlanBlock> &blocks, const
     return {table, some};
 }
 
-typedef std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>
+typedef std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor,
+                   Tensor>
     Sweep;
 
 Tensor of_values(const std::vector<int64_t> &values, const Shape &shape) {
@@ -792,28 +642,36 @@ Sweep plan_sweep(const Tensor &edge_index, const Tensor &edge_type, const Tensor
     const Tensor types = dense_integers("edge_type", edge_type, {edges});
     const Tensor of_kind = dense_integers("kinds", kinds, {4, ANY});
     const MaybeTensor graphs = graph ? MaybeTensor(dense_integers("graph", *graph, {nodes})) : MaybeTensor();
-    const Nodes n = sorted_nodes(dense_integers("node_type", node_type, {nodes}), dense_integers("level", level, {nodes}),
-                                 graphs, dense_integers("expected", expected, {ANY}), num_types, num_graphs);
-    if (n.wrong >= 0) return wrong_sweep(n.wrong, -1);
+    const Tensor of_type = dense_integers("node_type", node_type, {nodes});
+    const Tensor levels = dense_integers("level", level, {nodes}), keys = dense_integers("expected", expected, {ANY});
+    const NodeFields fields = {nodes, num_types, num_graphs, data<int64_t>(of_type), data<int64_t>(levels),
+                               graphs ? data<int64_t>(*graphs) : nullptr};
+    const int64_t wrong_node = find_wrong_node(fields);
+    if (wrong_node >= 0) return wrong_sweep(wrong_node, -1);
 
-    const Kinds of_types(op, of_kind, num_types);
-    std::vector<PlanGeneration> generations = n.generations;
+    std::vector<PlanKind> all_kinds = checked_kinds(op, of_kind, num_types);
+    const std::vector<std::vector<PlanKind>> into = pairs_into(all_kinds, num_types);
+    const Tensor order = make({nodes}, ScalarType::Long), generation = make({nodes}, ScalarType::Long);
+    const Tensor row = make({nodes}, ScalarType::Long);
+    SortedNodes sorted = sort_nodes(fields, {data<int64_t>(keys), data<int64_t>(keys) + keys.numel()},
+                                    mutable_data<int64_t>(order), mutable_data<int64_t>(generation),
+                                    mutable_data<int64_t>(row));
     std::vector<int64_t> described_generations;
     Planning p = {};
-    for (PlanGeneration &one : generations) {
+    for (PlanGeneration &one : sorted.generations) {
         one.first_block = static_cast<int32_t>(p.candidates);
-        p.candidates += of_types.into[one.type].size();
+        p.candidates += into[one.type].size();
         for (int64_t value : {one.level, int64_t{one.type}, one.nodes}) described_generations.push_back(value);
     }
     p.source = data<int64_t>(ends);
     p.target = p.source + edges;
     p.type = data<int64_t>(types);
-    p.kinds = of_types.of_type.data();
+    p.kinds = all_kinds.data();
     p.edges = edges;
     p.nodes = nodes;
-    p.edge_types = of_types.of_type.size();
-    p.node = n.node.data();
-    p.generations = generations.data();
+    p.edge_types = all_kinds.size();
+    p.node = sorted.node.data();
+    p.generations = sorted.generations.data();
     const Tensor is_sink = make({nodes}, ScalarType::Bool);
     p.is_sink = mutable_data<bool>(is_sink);
     if (nodes) memset(p.is_sink, 1, nodes);
@@ -829,14 +687,15 @@ Sweep plan_sweep(const Tensor &edge_index, const Tensor &edge_type, const Tensor
     if (wrong_edge >= 0) return wrong_sweep(-1, wrong_edge);
 
     std::vector<PlanTarget> targets;
-    std::vector<PlanBlock> blocks = kept_blocks(n, of_types, scanned, expected.numel() > 0, targets);
-    const int64_t num_slots = blocks.empty() ? 0 : blocks.back().first_slot + blocks.back().targets * blocks.back().relations;
+    std::vector<PlanBlock> blocks = kept_blocks(sorted.generations, into, scanned, keys.numel() > 0, targets);
+    int64_t num_slots = 0;
+    for (const PlanBlock &b : blocks) num_slots += b.targets * b.relations;
     const Tensor rows = make_zeros({num_slots}, ScalarType::Int);
     p.targets = targets.data();
     p.blocks = blocks.data();
     p.rows = mutable_data<int32_t>(rows);
     share(edges, 4, fill_rows, p);
-    std::vector<PlanRun> runs = runs_of(blocks);
+    std::vector<PlanRun> runs = runs_of(blocks, TARGETS_OF_RUN);
     p.runs = runs.data();
     share(runs.size(), TARGETS_OF_RUN * 4, count_rows, p);
     for (const PlanRun &run : runs) blocks[run.block].filled += run.filled;
@@ -879,14 +738,15 @@ Sweep plan_sweep(const Tensor &edge_index, const Tensor &edge_type, const Tensor
     share(runs.size(), TARGETS_OF_RUN * 4, reverse_rows, p);
     share(blocks.size(), 1 + num_readers / (1 + blocks.size()), count_readers, p);
     const auto [table, kept_readers] = described(blocks, readers);
-    return {of_values({-1, -1}, {2}), of_values(described_generations, {static_cast<int64_t>(generations.size()), 3}),
-            n.order, n.generation, n.row, is_sink, table, rows, kept_readers, numbers, sources, segment, first};
+    const Shape shape = {static_cast<int64_t>(sorted.generations.size()), 3};
+    return {of_values({-1, -1}, {2}), of_values(described_generations, shape), order, generation, row, is_sink, table,
+            rows, kept_readers, numbers, sources, segment, first};
 }
 
-std::tuple<Tensor, Tensor, Tensor> plan_readout(const Tensor &node_type, const MaybeTensor &graph, const Tensor &generation,
-                                                const Tensor &row, const Tensor &is_sink, const Tensor &generations,
-                                                const Tensor &kind, const Tensor &read, int64_t num_kinds,
-                                                int64_t num_graphs) {
+std::tuple<Tensor, Tensor, Tensor> plan_readout(const Tensor &node_type, const MaybeTensor &graph,
+                                                const Tensor &generation, const Tensor &row, const Tensor &is_sink,
+                                                const Tensor &generations, const Tensor &kind, const Tensor &read,
+                                                int64_t num_kinds, int64_t num_graphs) {
     const char *op = "plan_readout";
     const int64_t nodes = node_type.numel(), num_generations = generations.size(0), num_types = kind.numel();
     const auto integers = [&](const char *name, const Tensor &tensor, const Shape &shape, int64_t size) {
@@ -896,15 +756,17 @@ std::tuple<Tensor, Tensor, Tensor> plan_readout(const Tensor &node_type, const M
         if (size >= 0) expect_indices({op, name, values}, size);
         return values;
     };
-    for (const auto &[name, tensor, size] : {std::tuple<const char *, const Tensor &, int64_t>{"is_sink", is_sink, nodes},
-                                             {"read", read, num_types}}) {
+    const auto yes_or_no = [&](const char *name, const Tensor &tensor, int64_t size) {
         expect_shape({op, name, tensor}, {size});
         expect_type({op, name, tensor}, ScalarType::Bool);
-    }
+        return dense(tensor);
+    };
     expect_between(op, "num_graphs", 0, INT32_MAX, num_graphs);
     expect_between(op, "num_kinds", 1, INT32_MAX, num_kinds);
-    const Tensor types = integers("node_type", node_type, {nodes}, num_types), sinks = dense(is_sink), reads = dense(read);
-    const Tensor own = integers("generation", generation, {nodes}, num_generations), rows = integers("row", row, {nodes}, ANY);
+    const Tensor sinks = yes_or_no("is_sink", is_sink, nodes), reads = yes_or_no("read", read, num_types);
+    const Tensor types = integers("node_type", node_type, {nodes}, num_types);
+    const Tensor own = integers("generation", generation, {nodes}, num_generations);
+    const Tensor rows = integers("row", row, {nodes}, ANY);
     const Tensor sizes = integers("generations", generations, {num_generations, 3}, ANY);
     const Tensor kinds = integers("kind", kind, {num_types}, num_kinds);
     const MaybeTensor graphs = graph ? MaybeTensor(integers("graph", *graph, {nodes}, num_graphs)) : MaybeTensor();

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.export.input_format import InputFormat
-from grapheme_pyg.nn.plan import Neighbours, Plan, make_plan
+from grapheme_pyg.nn.plan import Neighbours, Plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.vision import VisionBrain
 

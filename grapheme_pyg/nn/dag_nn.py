@@ -17,7 +17,8 @@ from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.joint_norm import JointNorms
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
-from grapheme_pyg.nn.plan import Generation, Neighbours, Plan, make_plan
+from grapheme_pyg.nn.plan import Generation, Neighbours, Plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.typed_conv import own_conv, typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
@@ -127,7 +128,7 @@ class DagNN(MessagePassing):
             norm.reset_parameters()
 
     def plan(self, edge_index: Tensor, edge_type: Tensor, *fields: Any, **options: Any) -> Plan:
-        """Plans a sweep over a graph or a batch of graphs; see :func:`grapheme_pyg.nn.plan.make_plan`."""
+        """Plans a sweep over a graph or a batch of graphs; see :func:`grapheme_pyg.nn.planning.make_plan`."""
         number_edges = self.edge_dim > 0 or not self.fused or bool(self.explain)
         options = {"number_edges": number_edges} | options
         return make_plan(self.vocabulary, edge_index, edge_type, *fields, **options)

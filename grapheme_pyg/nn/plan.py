@@ -1,4 +1,4 @@
-"""Plan: in which order the states of a graph's nodes are computed, and what each of them reads."""
+"""Plan: in which order the states of a graph's nodes are computed, and what each of them reads; a value."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grapheme_pyg.dag import check_ascending, check_integers, check_range, require_tensor, topological_levels
-from grapheme_pyg.errors import GraphError
-from grapheme_pyg.nn.vocabulary import EdgeVocabulary
-from grapheme_pyg.ops import plan_readout, plan_sweep
-from grapheme_pyg.ops.plan import LEVELS, Sweep
+from grapheme_pyg.dag import check_ascending, check_integers, check_range
+from grapheme_pyg.ops.plan import Sweep
 
 
 class Segments(NamedTuple):
@@ -208,140 +205,6 @@ def pad_channels(states: Tensor, width: int) -> Tensor:
     """The same states, with zeros up to a width."""
     missing = width - states.shape[1]
     return F.pad(states, (0, missing)) if missing else states
-
-
-def make_plan(
-    vocabulary: EdgeVocabulary,
-    edge_index: object,
-    edge_type: object,
-    node_type: object = None,
-    level: object = None,
-    batch: object = None,
-    *,
-    num_nodes: int | None = None,
-    num_graphs: int | None = None,
-    expected: Sequence[tuple[int, int]] = (),
-    number_edges: bool = False,
-    readout: tuple[Tensor, Tensor, int] | None = None,
-) -> Plan:
-    """Plans a sweep over a graph or a batch of graphs, of which nothing is trusted.
-
-    Args:
-        vocabulary: Of the types of nodes and edges.
-        edge_index: ``[2, num_edges]`` int64, source → target; in [0, num_nodes).
-        edge_type: ``[num_edges]`` int64, index into the edge types, of which each joins two node types.
-        node_type: ``[num_nodes]`` int64, index into the node types; may be None if there is one.
-        level: ``[num_nodes]`` int64, in [0, 2³¹), rising along every edge; computed if None.
-        batch: ``[num_nodes]`` int64, ascending, the graph of each node, which no edge leaves; one graph if None.
-        num_nodes: Number of nodes; that of ``node_type`` or ``level`` if None.
-        num_graphs: Number of graphs; that of the last node plus one if None.
-        expected: Level and node type of generations that the plan shall have in any case, empty where there is none.
-        number_edges: Whether edges have attributes, or masks of an explainer.
-        readout: What to pool: the kind of each node type, whether all its nodes are pooled (those that no edge leaves
-            always are), and the number of kinds.
-
-    Raises:
-        GraphError: A field is not as above; it names the field, the first offending edge or node, what was expected
-            and what came. :class:`grapheme_pyg.dag.CycleError` names the nodes of a cycle.
-    """
-    edge_index, edge_type = require_tensor("edge_index", edge_index), require_tensor("edge_type", edge_type)
-    device, num_node_types = edge_index.device, len(vocabulary.node_types)
-    if edge_index.is_meta:
-        raise GraphError("edge_index: expected a tensor with values, got one on the device meta")
-    for known in (node_type, level, batch):
-        if num_nodes is None and isinstance(known, Tensor):
-            num_nodes = known.numel()
-    if num_nodes is None:
-        raise GraphError("num_nodes: expected the number of nodes, got None, and no field that says it")
-    if node_type is None and num_node_types > 1:
-        raise GraphError(f"node_type: expected one of {num_node_types} types for each node, got None")
-    kinds = edge_index.new_zeros(num_nodes) if node_type is None else require_tensor("node_type", node_type)
-    has_two_rows = edge_index.dim() == 2 and edge_index.shape[0] == 2
-    num_edges = edge_index.shape[1] if has_two_rows else edge_type.numel()
-    check_integers("edge_index", edge_index, (2, num_edges), device)
-    check_integers("edge_type", edge_type, (num_edges,), device)
-    check_integers("node_type", kinds, (num_nodes,), device)
-    levels = topological_levels(edge_index, num_nodes) if level is None else require_tensor("level", level)
-    check_integers("level", levels, (num_nodes,), device)
-    graph = None if batch is None else require_tensor("batch", batch)
-    if graph is not None:
-        check_integers("batch", graph, (num_nodes,), device)
-    if num_graphs is None:
-        num_graphs = 1 if graph is None else _count_graphs(graph)
-    if graph is None and num_graphs != 1:
-        raise GraphError(f"batch: expected the graph of each node, of {num_graphs} graphs, got None")
-
-    fields = edge_index, edge_type, kinds, levels, graph
-    for name, field in zip(("edge_index", "edge_type", "node_type", "level", "batch"), fields, strict=True):
-        if field is not None and field.numel() > 0 and field.untyped_storage().nbytes() == 0:
-            raise GraphError(f"{name}: expected a tensor with values, got one without memory")
-    keys = torch.tensor([at * num_node_types + kind for at, kind in expected], dtype=torch.int64, device=device)
-    sizes = num_node_types, num_graphs
-    sweep = plan_sweep(*fields, vocabulary.kinds.to(device), keys, sizes, edges=number_edges)
-    wrong_node, wrong_edge = sweep.wrong.tolist()
-    if wrong_node >= 0:
-        raise _wrong_node(wrong_node, kinds, levels, graph, sizes)
-    if wrong_edge >= 0:
-        raise _wrong_edge(wrong_edge, edge_index, edge_type, kinds, levels, graph, vocabulary)
-    chosen = None
-    if readout is not None:
-        kind, read, num_kinds = readout
-        chosen = plan_readout(kinds, graph, sweep, kind.to(device), read.to(device), (num_kinds, num_graphs))
-    pairs = [(pair, len(names)) for pair, names in vocabulary.relations.items()]
-    described = sweep.generations.tolist(), sweep.blocks.tolist(), pairs
-    return Plan.of(Tables(sweep, *described, chosen, num_edges, num_graphs))
-
-
-def _count_graphs(graph: Tensor) -> int:
-    """The number of graphs in a batch that does not say it.
-
-    There may be no memory for the results of more graphs than nodes: a batch with as many empty ones says how many.
-    """
-    check_ascending("batch", graph, graph.numel())
-    return int(graph[-1]) + 1 if graph.numel() > 0 else 0
-
-
-def _wrong_node(
-    node: int, node_type: Tensor, level: Tensor, graph: Tensor | None, sizes: tuple[int, int]
-) -> GraphError:
-    """What is wrong with a node of which planning has found that something is."""
-    fields = [("node_type", node_type, sizes[0]), ("level", level, LEVELS)]
-    fields += [] if graph is None else [("batch", graph, sizes[1])]
-    for name, values, size in fields:
-        value = int(values[node])
-        if not 0 <= value < size:
-            return GraphError(f"{name}: expected values in [0, {size}), got {value} at node {node}")
-    assert graph is not None, "expected a node whose graph is lower than the one before"
-    before, came = graph[node - 1 : node + 1].tolist()
-    return GraphError(f"batch: expected ascending values in [0, {sizes[1]}), got {came} at node {node}, after {before}")
-
-
-def _wrong_edge(
-    edge: int,
-    edge_index: Tensor,
-    edge_type: Tensor,
-    node_type: Tensor,
-    level: Tensor,
-    graph: Tensor | None,
-    vocabulary: EdgeVocabulary,
-) -> GraphError:
-    """What is wrong with an edge of which planning has found that something is."""
-    ends, kind = edge_index[:, edge].tolist(), int(edge_type[edge])
-    ranges = [("edge_index", end, node_type.numel()) for end in ends]
-    for name, value, size in [*ranges, ("edge_type", kind, len(vocabulary.edge_types))]:
-        if not 0 <= value < size:
-            return GraphError(f"{name}: expected values in [0, {size}), got {value} at edge {edge}")
-    where = f"at edge {edge} ({ends[0]} → {ends[1]})"
-    expected, came = vocabulary.kinds[:2, kind].tolist(), node_type[ends].tolist()
-    if expected != came:
-        return GraphError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
-    levels = level[ends].tolist()
-    if levels[0] >= levels[1]:
-        topological_levels(edge_index, node_type.numel())  # a cycle is the more useful thing to name
-        return GraphError(f"level: expected level[source] < level[target], got {levels[0]} and {levels[1]} {where}")
-    assert graph is not None, "expected an edge between two graphs"
-    graphs = graph[ends].tolist()
-    return GraphError(f"edge_index: expected both ends in one graph, got graphs {graphs[0]} and {graphs[1]} {where}")
 
 
 def _generations(tables: Tables) -> tuple[Generation, ...]:

@@ -18,7 +18,7 @@ class Readout:
             without outgoing edges, together. Sinks are chosen in both.
 
     Attributes:
-        tables: As :func:`grapheme_pyg.nn.plan.make_plan` takes it: the kind of each node type, ``[num_node_types]``
+        tables: As :func:`grapheme_pyg.nn.planning.make_plan` takes it: the kind of each node type, ``[num_node_types]``
             int64; whether all its nodes are pooled, bool; and the number of kinds.
 
     Raises:

@@ -40,8 +40,8 @@ def decomposed(x: Tensor, rows: Tensor | None, first: Tensor) -> Tensor:
 def _graphs(first: Tensor, length: int) -> Tensor:
     """The graph of each chosen row; some graphs may have none, also the last ones."""
     starts = first[:-1]
-    marks = starts.new_zeros(length + 1).index_add(0, starts, torch.ones_like(starts))
-    return marks.cumsum(0)[:length] - 1
+    marks = starts.new_zeros(length + 1, 1).index_add(0, starts, starts.new_ones(starts.shape[0], 1))
+    return marks.cumsum(0)[:length, 0] - 1
 
 
 def _fake(x: Tensor, rows: Tensor | None, first: Tensor) -> Tensor:  # noqa: ARG001

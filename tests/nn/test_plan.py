@@ -22,7 +22,8 @@ from grapheme_pyg.dag import topological_levels
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn import DagNN
-from grapheme_pyg.nn.plan import Plan, make_plan
+from grapheme_pyg.nn.plan import Plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.testing import plain_operators
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from grapheme_pyg.nn.plan import make_plan
+from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
