@@ -11,7 +11,7 @@ from torch_geometric.loader import DataLoader
 
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.nn import graph_checks, plan
+from grapheme_pyg.nn import graph_checks, planning
 from grapheme_pyg.ops import plan_sweep
 from grapheme_pyg.training.module import ClassifierTraining
 from grapheme_pyg.training.settings import TrainingSettings
@@ -47,7 +47,7 @@ def test_what_is_not_checked_is_noticed(monkeypatch):
         return plan_sweep(*fields[:4], None, *fields[5:], **options) if int(sweep.wrong[1]) >= 0 else sweep
 
     monkeypatch.setattr(graph_checks, "check_finite", lambda *arguments: None)
-    monkeypatch.setattr(plan, "plan_sweep", plan_across_graphs)
+    monkeypatch.setattr(planning, "plan_sweep", plan_across_graphs)
     expected = numbers_of("feature_not_finite", "edge_attr_not_finite", "edge_between_graphs")
     outcome = try_cases(CHECKS["malformed_graphs"], KINDS)
     assert [int(message.split(":")[0]) for message in outcome.messages] == expected
