@@ -129,9 +129,13 @@ class DagNN(MessagePassing):
 
     def plan(self, edge_index: Tensor, edge_type: Tensor, *fields: Any, **options: Any) -> Plan:
         """Plans a sweep over a graph or a batch of graphs; see :func:`grapheme_pyg.nn.planning.make_plan`."""
-        number_edges = self.edge_dim > 0 or not self.fused or bool(self.explain)
-        options = {"number_edges": number_edges} | options
+        options = {"number_edges": self._numbers_edges} | options
         return make_plan(self.vocabulary, edge_index, edge_type, *fields, **options)
+
+    @property
+    def _numbers_edges(self) -> bool:
+        """Whether edges have attributes, or messages that are looked at one by one."""
+        return self.edge_dim > 0 or not self.fused or bool(self.explain)
 
     def forward(self, x: Tensor, plan: Plan, edge_attr: Tensor | None = None) -> list[Tensor]:
         """Computes states; see the class for arguments and shapes."""
@@ -210,6 +214,8 @@ class DagNN(MessagePassing):
             raise GraphError(f"x: expected dtype {dtype}, the weights', got {x.dtype}")
         if plan.device != x.device:
             raise GraphError(f"plan: expected one on {x.device}, as x is, got one on {plan.device}; see Plan.to")
+        if self._numbers_edges and plan.num_edges > 0 and plan.tables.sweep.edges.numel() == 0:
+            raise GraphError("plan: expected one whose edges are numbered, as this network's plan() makes it")
         if self.edge_dim == 0:
             return
         shape = [plan.num_edges, self.edge_dim]

@@ -165,6 +165,12 @@ class TestRefuses:
         with pytest.raises(GraphError, match=r"plan: expected one that the model's plan\(\) made, with its readout"):
             model(batch, plan)
 
+    def test_a_plan_without_numbers_of_edges(self) -> None:
+        dag = DagNN((["n"], [("n", "to", "n")]), 1, 2, fused=False)
+        plan = dag.plan(torch.tensor([[0], [1]]), torch.tensor([0]), num_nodes=2, number_edges=False)
+        with pytest.raises(GraphError, match="plan: expected one whose edges are numbered"):
+            dag(torch.ones(2, 1), plan)
+
     def test_a_plan_on_another_device(self) -> None:
         dag = DagNN((["n"], [("n", "to", "n")]), 1, 2)
         plan = dag.plan(torch.tensor([[0], [1]]), torch.tensor([0]), num_nodes=2)
@@ -194,6 +200,7 @@ def test_nothing_mixes_devices() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own, about its own parts
 def test_compiled_models_see_one_loop(digits: tuple[Split, Split]) -> None:
     model = ImageClassificationModel.from_preset("tiny")
     batches = [
