@@ -9,7 +9,6 @@ beforehand, graphs for ours and for PyG's layers, maps of all cells for the dens
 
 import argparse
 import copy
-import logging
 import time
 import warnings
 from itertools import cycle
@@ -200,9 +199,8 @@ def measure_compiled(model: ImageClassificationModel, images: Tensor, labels: Te
     compiled.model.compile(dynamic=True)
     started = time.perf_counter()
     with warnings.catch_warnings():
-        # It says of each kernel that it cannot look into it.
+        # PyTorch's own, about its own parts.
         warnings.simplefilter("ignore")
-        logging.getLogger("torch._dynamo").setLevel(logging.CRITICAL)
         for _ in graphs:
             compiled()
     seconds = time.perf_counter() - started

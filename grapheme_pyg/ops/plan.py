@@ -184,102 +184,163 @@ def _tables(
     num_node_types: int,
     numbered: bool,
 ) -> tuple[Tensor, ...]:
-    device, num_edges = node_type.device, edge_type.numel()
+    nodes = _sort_nodes(node_type, level, expected, num_node_types)
+    blocks, edges = _find_blocks(nodes, edge_index, edge_type, kinds, keep_all=expected.numel() > 0)
+    rows = edges.slot.new_zeros(int(blocks.num_slots.sum()), dtype=torch.int32)
+    rows[edges.slot] = (edges.source + 1).int()
+    filled = _sums_of_runs(rows != 0, blocks.num_slots)
+    listed = filled < blocks.num_edges
+    in_list, segment, first = _list_edges(blocks, edges, rows, filled, listed)
+    numbers = _number_edges(blocks, edges, listed, in_list) if numbered else rows[:0].clone()
+    readers, single = _reverse(blocks, rows, filled, listed)
+    is_sink = torch.ones_like(node_type, dtype=torch.bool)
+    is_sink[edge_index[0]] = False
+    described = [blocks.target, blocks.pair, blocks.lowest, blocks.highest, blocks.num_edges]
+    described += [torch.where(listed, filled, -1), single.long()]
+    return (
+        node_type.new_tensor([-1, -1]),
+        torch.stack([nodes.level, nodes.type, nodes.counts], dim=1),
+        nodes.order,
+        nodes.generation,
+        nodes.row,
+        is_sink,
+        torch.stack(described, dim=1),
+        rows,
+        readers,
+        numbers,
+        edges.source[in_list].int(),
+        segment,
+        first,
+    )
+
+
+class _Nodes(NamedTuple):
+    """Nodes by generation; level, type, number of nodes, place and start are of generations."""
+
+    order: Tensor
+    generation: Tensor
+    row: Tensor
+    level: Tensor
+    type: Tensor
+    counts: Tensor
+    by_type: Tensor  # generations by type, then level
+    place: Tensor  # among those
+    start: Tensor  # of its rows among all rows, in that order
+
+
+def _sort_nodes(node_type: Tensor, level: Tensor, expected: Tensor, num_node_types: int) -> _Nodes:
     key = level * num_node_types + node_type
     keys = torch.cat([key, expected]).unique()
     generation = torch.searchsorted(keys, key)
     counts = torch.bincount(generation, minlength=keys.numel())
-    level_of, type_of = keys // num_node_types, keys % num_node_types
-    nodes = generation.argsort(stable=True)
-    row = torch.empty_like(nodes)
-    row[nodes] = torch.arange(nodes.numel(), device=device) - _starts(counts)[generation[nodes]]
-    is_sink = torch.ones_like(node_type, dtype=torch.bool)
-    is_sink[edge_index[0]] = False
-
-    # Generations of one type, by level, and where each one starts among all rows of its type.
-    by_type = type_of.argsort(stable=True)
-    place = torch.empty_like(by_type)
-    place[by_type] = torch.arange(by_type.numel(), device=device)
-    start = torch.empty_like(counts)
+    order = generation.argsort(stable=True)
+    row = torch.empty_like(order)
+    row[order] = torch.arange(order.numel(), device=order.device) - _starts(counts)[generation[order]]
+    types = keys % num_node_types
+    by_type = types.argsort(stable=True)
+    place, start = torch.empty_like(by_type), torch.empty_like(counts)
+    place[by_type] = torch.arange(by_type.numel(), device=by_type.device)
     start[by_type] = _starts(counts[by_type])
+    return _Nodes(order, generation, row, keys // num_node_types, types, counts, by_type, place, start)
 
+
+class _Blocks(NamedTuple):
+    target: Tensor
+    pair: Tensor
+    lowest: Tensor
+    highest: Tensor
+    num_edges: Tensor
+    width: Tensor  # number of relations
+    num_sources: Tensor
+    num_slots: Tensor
+
+
+class _Edges(NamedTuple):
+    """Of each edge its block, its slot among those of all blocks, and the row of its source."""
+
+    block: Tensor
+    slot: Tensor
+    source: Tensor
+
+
+def _find_blocks(
+    nodes: _Nodes, edge_index: Tensor, edge_type: Tensor, kinds: Tensor, *, keep_all: bool
+) -> tuple[_Blocks, _Edges]:
     # Every generation may have a block for each pair that ends in its type.
     num_pairs = int(kinds[2].max()) + 1 if kinds.numel() else 0
     ends = kinds.new_zeros(2, num_pairs)
     ends[:, kinds[2]] = kinds[:2]
-    num_relations = torch.bincount(kinds[2], minlength=num_pairs)
-    target, pair = (type_of[:, None] == ends[1]).nonzero(as_tuple=True)
-    number = kinds.new_full((keys.numel(), num_pairs), -1)
-    number[target, pair] = torch.arange(target.numel(), device=device)
+    target, pair = (nodes.type[:, None] == ends[1]).nonzero(as_tuple=True)
+    number = kinds.new_full((nodes.type.numel(), num_pairs), -1)
+    number[target, pair] = torch.arange(target.numel(), device=target.device)
 
-    generations = _of_ends(generation, edge_index.flatten())
+    generations = _of_ends(nodes.generation, edge_index.flatten())
     pair_of_edge, relation = kinds[2:].index_select(1, edge_type)
     block = number.flatten().index_select(0, generations[1] * num_pairs + pair_of_edge)
     count = torch.bincount(block, minlength=target.numel())
-    from_place = place.index_select(0, generations[0])
-    low = torch.full_like(target, keys.numel()).scatter_reduce_(0, block, from_place, "amin")
-    high = torch.full_like(target, -1).scatter_reduce_(0, block, from_place, "amax")
+    places = nodes.place.index_select(0, generations[0])
+    low = torch.full_like(target, nodes.type.numel()).scatter_reduce_(0, block, places, "amin")
+    high = torch.full_like(target, -1).scatter_reduce_(0, block, places, "amax")
     # Without edges, a block reads the last generation before its own, if there is one.
-    in_order = type_of[by_type] * LEVELS + level_of[by_type]
-    last = torch.searchsorted(in_order, ends[0][pair] * LEVELS + level_of[target]) - 1
-    last = torch.where((last >= 0) & (type_of[by_type[last]] == ends[0][pair]), last, -1)
+    in_order = nodes.type[nodes.by_type] * LEVELS + nodes.level[nodes.by_type]
+    last = torch.searchsorted(in_order, ends[0][pair] * LEVELS + nodes.level[target]) - 1
+    last = torch.where((last >= 0) & (nodes.type[nodes.by_type[last]] == ends[0][pair]), last, -1)
     low, high = torch.where(count > 0, low, last), torch.where(count > 0, high, last)
-    kept = ((count > 0) | (expected.numel() > 0)) & (high >= 0)
-    renumbered = kept.cumsum(0) - 1
-    block = renumbered.index_select(0, block)
+    kept = ((count > 0) | keep_all) & (high >= 0)
+    block = (kept.cumsum(0) - 1).index_select(0, block)
     target, pair, count, low, high = (column[kept] for column in (target, pair, count, low, high))
-    lowest, highest = by_type[low], by_type[high]
-    width = num_relations[pair]
-    first_row = start[lowest]
-    num_sources = start[highest] + counts[highest] - first_row
 
-    num_slots = counts[target] * width
-    row_of_source, row_of_target = _of_ends(row, edge_index.flatten())
+    lowest, highest = nodes.by_type[low], nodes.by_type[high]
+    width = torch.bincount(kinds[2], minlength=num_pairs)[pair]
+    first_row, num_slots = nodes.start[lowest], nodes.counts[target] * width
+    num_sources = nodes.start[highest] + nodes.counts[highest] - first_row
+    row_of_source, row_of_target = _of_ends(nodes.row, edge_index.flatten())
     slot = _starts(num_slots).index_select(0, block) + row_of_target * width.index_select(0, block) + relation
-    source = start.index_select(0, generations[0]) + row_of_source - first_row.index_select(0, block)
-    rows = slot.new_zeros(int(num_slots.sum()), dtype=torch.int32)
-    rows[slot] = (source + 1).int()
-    number_of_edge = torch.arange(num_edges, dtype=torch.int32, device=device)
+    source = nodes.start.index_select(0, generations[0]) + row_of_source - first_row.index_select(0, block)
+    return _Blocks(target, pair, lowest, highest, count, width, num_sources, num_slots), _Edges(block, slot, source)
 
-    filled = _sums_of_runs(rows != 0, num_slots)
-    listed = filled < count
-    edges = number_of_edge[:0].clone()
-    lists = listed[block].nonzero().squeeze(1)
-    in_list = lists[slot[lists].argsort(stable=True)]
-    sources = source[in_list].int()
-    slots, times = slot[in_list].unique_consecutive(return_counts=True)
-    of_slot = block[in_list[_starts(times)]]
+
+def _list_edges(
+    blocks: _Blocks, edges: _Edges, rows: Tensor, filled: Tensor, listed: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Edges of listed blocks by segment, the segment of each, and where segments start; ``rows`` numbers these then."""
+    lists = listed[edges.block].nonzero().squeeze(1)
+    in_list = lists[edges.slot[lists].argsort(stable=True)]
+    slots, times = edges.slot[in_list].unique_consecutive(return_counts=True)
+    block = edges.block[in_list[_starts(times)]]
     # Segments and edges are numbered within their blocks.
-    segment = torch.arange(slots.numel(), device=device) - _starts(torch.where(listed, filled, 0))[of_slot]
+    segment = torch.arange(slots.numel(), device=slots.device) - _starts(torch.where(listed, filled, 0))[block]
     rows[slots] = (segment + 1).int()
-    begins = _starts(times) - _starts(torch.where(listed, count, 0))[of_slot]
-    first, segment_of_edge = begins.int(), torch.repeat_interleave(segment, times, output_size=in_list.numel())
-    if numbered:
-        length = torch.where(listed, count, num_slots)
-        edges = number_of_edge.new_zeros(int(length.sum()))
-        singles = (~listed)[block].nonzero().squeeze(1)
-        edges[(_starts(length) - _starts(num_slots))[block[singles]] + slot[singles]] = number_of_edge[singles] + 1
-        within = torch.arange(in_list.numel(), device=device) - _starts(torch.where(listed, count, 0))[block[in_list]]
-        edges[_starts(length)[block[in_list]] + within] = number_of_edge[in_list]
+    first = _starts(times) - _starts(torch.where(listed, blocks.num_edges, 0))[block]
+    return in_list, torch.repeat_interleave(segment, times, output_size=in_list.numel()), first.int()
 
-    # Seen from what is read.
-    num_read = torch.where(listed, filled, num_sources)
-    num_reader_slots = num_read * width
-    slot_of_all = (rows != 0).nonzero().squeeze(1)
-    block_of_slot = torch.repeat_interleave(num_slots, output_size=rows.numel()).index_select(0, slot_of_all)
-    inside = slot_of_all - _starts(num_slots).index_select(0, block_of_slot)
-    widths = width.index_select(0, block_of_slot)
-    reader_slot = (rows.index_select(0, slot_of_all) - 1) * widths + inside % widths
-    readers = rows.new_zeros(int(num_reader_slots.sum()))
-    readers[_starts(num_reader_slots).index_select(0, block_of_slot) + reader_slot] = (inside // widths + 1).int()
-    single = _sums_of_runs(readers != 0, num_reader_slots) == filled
-    readers = readers[torch.repeat_interleave(single, num_reader_slots, output_size=readers.numel())]
 
-    blocks = torch.stack([target, pair, lowest, highest, count, torch.where(listed, filled, -1), single.long()], dim=1)
-    described = torch.stack([level_of, type_of, counts], dim=1)
-    wrong = node_type.new_tensor([-1, -1])
-    listed_edges = sources, segment_of_edge, first
-    return wrong, described, nodes, generation, row, is_sink, blocks, rows, readers, edges, *listed_edges
+def _number_edges(blocks: _Blocks, edges: _Edges, listed: Tensor, in_list: Tensor) -> Tensor:
+    length = torch.where(listed, blocks.num_edges, blocks.num_slots)
+    numbers = edges.slot.new_zeros(int(length.sum()), dtype=torch.int32)
+    singles = (~listed)[edges.block].nonzero().squeeze(1)
+    shift = (_starts(length) - _starts(blocks.num_slots))[edges.block[singles]]
+    numbers[shift + edges.slot[singles]] = (singles + 1).int()
+    block = edges.block[in_list]
+    within = (
+        torch.arange(in_list.numel(), device=block.device) - _starts(torch.where(listed, blocks.num_edges, 0))[block]
+    )
+    numbers[_starts(length)[block] + within] = in_list.int()
+    return numbers
+
+
+def _reverse(blocks: _Blocks, rows: Tensor, filled: Tensor, listed: Tensor) -> tuple[Tensor, Tensor]:
+    """Tables seen from what is read, of the blocks that can have one; and which these are."""
+    num_slots = torch.where(listed, filled, blocks.num_sources) * blocks.width
+    slot = (rows != 0).nonzero().squeeze(1)
+    block = torch.repeat_interleave(blocks.num_slots, output_size=rows.numel()).index_select(0, slot)
+    inside = slot - _starts(blocks.num_slots).index_select(0, block)
+    width = blocks.width.index_select(0, block)
+    reader_slot = (rows.index_select(0, slot) - 1) * width + inside % width
+    readers = rows.new_zeros(int(num_slots.sum()))
+    readers[_starts(num_slots).index_select(0, block) + reader_slot] = (inside // width + 1).int()
+    single = _sums_of_runs(readers != 0, num_slots) == filled
+    return readers[torch.repeat_interleave(single, num_slots, output_size=readers.numel())], single
 
 
 def _starts(lengths: Tensor) -> Tensor:
