@@ -136,7 +136,8 @@ def _trace(model: ImageClassificationModel, max_size: int) -> tuple[ExportedProg
     # Equal lengths would be taken for one.
     lengths = count(2)
     length = {name: next(lengths) for name in dict.fromkeys(names)}
-    dims = {name: Dim(name, min=0) for name in length}
+    # There may be none of anything but of places in lists of pooled nodes.
+    dims = {name: Dim(name, min=int(name.startswith("most_"))) for name in length}
     example: dict[str, Tensor] = {}
     dynamic: dict[str, dict[int, Dim]] = {}
     for name, shape in input_format.inputs.items():

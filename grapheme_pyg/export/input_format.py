@@ -141,16 +141,13 @@ class InputFormat:
                 if self.edge_dim:
                     shapes[f"edges_{place}"] = table if self.single else (f"edges_{place}",)
         for number in range(len(self.readouts)):
-            shapes[f"pooled_{number}"] = (f"pooled_{number}",)
-            shapes[f"first_{number}"] = ("graphs",)
+            shapes[f"pooled_{number}"] = ("graphs", f"most_{number}")
         return shapes
 
-    def dtype(self, name: str) -> torch.dtype:
-        """Of an input: what counts through segments and pooled nodes is int64, all other numbers are int32."""
-        if name in ("x", "edge_attr"):
-            return torch.float32
-        wide = {f"{kind}_{number}" for kind in ("pooled", "first") for number in range(len(self.readouts))}
-        return torch.int64 if name in wide or name.startswith("segment_") else torch.int32
+    @staticmethod
+    def dtype(name: str) -> torch.dtype:
+        """Of an input: features are float32, numbers are int64, which is what programs gather by."""
+        return torch.float32 if name in ("x", "edge_attr") else torch.int64
 
     def to_json(self) -> str:
         """As JSON, with the format's name and version."""

@@ -36,9 +36,9 @@ def graph_inputs(input_format: InputFormat, graph: Data | Batch) -> dict[str, Ar
     if missing := [name for name in wanted if not isinstance(graph.get(name), Tensor)]:
         raise ValueError(f"graph: expected the fields {wanted}, got none named {missing[0]!r}")
     plan = _plan(input_format, graph)
-    found: dict[str, Tensor] = {"x": graph.x.float()}
+    found: dict[str, Tensor] = {"x": graph.x}
     if input_format.edge_dim:
-        found["edge_attr"] = graph.edge_attr.float()
+        found["edge_attr"] = graph.edge_attr
     for number, (one, planned) in enumerate(zip(input_format.generations, plan.generations, strict=True)):
         if one.has_nodes:
             found[f"nodes_{number}"] = planned.nodes
@@ -50,9 +50,12 @@ def graph_inputs(input_format: InputFormat, graph: Data | Batch) -> dict[str, Ar
     kinds = zip(input_format.readouts, plan.chosen, plan.pooled_generations, strict=True)
     for number, (readout, chosen, numbers) in enumerate(kinds):
         assert chosen.rows is not None
-        found[f"pooled_{number}"] = _renumber(chosen.rows, plan, numbers, readout.generations)
-        found[f"first_{number}"] = chosen.first[:-1]
-    return {name: np.ascontiguousarray(found[name].cpu().numpy()) for name in input_format.inputs}
+        rows = _renumber(chosen.rows, plan, numbers, readout.generations)
+        found[f"pooled_{number}"] = _padded(rows + 1, chosen.first)
+    return {
+        name: np.ascontiguousarray(found[name].to("cpu", input_format.dtype(name)).numpy())
+        for name in input_format.inputs
+    }
 
 
 def _plan(input_format: InputFormat, graph: Data | Batch) -> Plan:
@@ -93,8 +96,17 @@ def _tables(input_format: InputFormat, read: Neighbours, plan: Plan, generations
     rows.view(-1)[slots] = torch.arange(1, slots.numel() + 1, dtype=torch.int32, device=slots.device)
     sources = _renumber(source, plan, read.generations, generations)
     first = counts.cumsum(0) - counts
-    tables = {"rows": rows, "sources": sources.int(), "first": first.int(), "segment": segment}
-    return tables | ({"edges": edge.int()} if input_format.edge_dim else {})
+    tables = {"rows": rows, "sources": sources, "first": first, "segment": segment}
+    return tables | ({"edges": edge} if input_format.edge_dim else {})
+
+
+def _padded(values: Tensor, first: Tensor) -> Tensor:
+    """Runs of values as rows, with zeros after them; at least one column."""
+    counts = first.diff()
+    table = values.new_zeros(counts.numel(), max([1, *counts.tolist()]))
+    place = torch.arange(table.shape[1], device=values.device)
+    table[place < counts[:, None]] = values
+    return table
 
 
 def _renumber(rows: Tensor, plan: Plan, own: tuple[int, ...], all_of_them: list[int], *, first: int = 0) -> Tensor:

@@ -3,13 +3,14 @@
 from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from grapheme_pyg.export.input_format import InputFormat
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn import DagNN
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU
-from grapheme_pyg.nn.plan import Chosen, Generation, Neighbours, Segments, pooled_states
+from grapheme_pyg.nn.plan import Generation, Neighbours, Segments, pad_channels, pooled_states
 
 
 class PlannedModel(nn.Module):
@@ -33,12 +34,13 @@ class PlannedModel(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits and similarities; see the class for shapes."""
         states = self.dag.sweep(inputs["x"], self._generations(inputs), inputs.get("edge_attr"))
-        pooled = [inputs[f"pooled_{k}"] for k in range(len(self.format.readouts))]
-        firsts = [inputs[f"first_{k}"] for k in range(len(pooled))]
-        ends = [first.new_full((1,), rows.shape[0]) for first, rows in zip(firsts, pooled, strict=True)]
-        chosen = [Chosen(rows, torch.cat([first, end])) for rows, first, end in zip(pooled, firsts, ends, strict=True)]
         rows = pooled_states(states, [readout.generations for readout in self.format.readouts], inputs["x"])
-        similarities = self.classifier.similarities(self.classifier.pool(rows, chosen))
+        widths = self.classifier.in_channels
+        parts = [
+            _mean_and_max(pad_channels(some, width), inputs[f"pooled_{k}"])
+            for k, (some, width) in enumerate(zip(rows, widths, strict=True))
+        ]
+        similarities = self.classifier.similarities(torch.cat(parts, dim=1))
         return {"logits": self.classifier.log_temperature.exp() * similarities, "similarities": similarities}
 
     def _generations(self, inputs: dict[str, Tensor]) -> list[Generation]:
@@ -56,6 +58,16 @@ class PlannedModel(nn.Module):
             nodes = inputs[f"nodes_{number}"] if one.has_nodes else sources[0].rows
             found.append(Generation(one.level, one.node_type, nodes, tuple(sources)))
         return found
+
+
+def _mean_and_max(states: Tensor, table: Tensor) -> Tensor:
+    """What :func:`grapheme_pyg.ops.mean_max_pool` computes, by a table of padded lists, ``[graphs, 2 · channels]``.
+
+    Other programs scatter slowly. No state is below zero, which stands for none.
+    """
+    rows = F.embedding(table, F.pad(states, (0, 0, 1, 0)))
+    mean = rows.sum(dim=1) / (table > 0).sum(dim=1, keepdim=True).clamp(min=1)
+    return torch.cat([mean, rows.amax(dim=1)], dim=1)
 
 
 def fold_norms(dag: DagNN) -> DagNN:

@@ -47,7 +47,9 @@ def typed_conv(x: Tensor, rows: Tensor, weight: Tensor, readers: Tensor | None =
 
 def decomposed(x: Tensor, rows: Tensor, weight: Tensor, readers: Tensor | None = None) -> Tensor:  # noqa: ARG001
     """The same by PyTorch's own operators, all at once."""
-    return _gather(x, rows) @ weight.to(x.dtype).flatten(0, 1)
+    # Programs keep conversions that change nothing.
+    weight = weight if weight.dtype == x.dtype else weight.to(x.dtype)
+    return _gather(x, rows) @ weight.flatten(0, 1)
 
 
 def _plain(x: Tensor, rows: Tensor, weight: Tensor, readers: Tensor | None) -> Tensor:  # noqa: ARG001
