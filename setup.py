@@ -27,7 +27,7 @@ class BuildKernels(build_ext):
         """Says aloud what the package misses if this fails, which does not stop the installation."""
         try:
             super().build_extension(ext)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it goes on to setuptools, which knows that this is optional
             warnings.warn(f"{error}. The slow path is installed: the kernels were not compiled.", stacklevel=1)
             raise
 
@@ -35,6 +35,7 @@ class BuildKernels(build_ext):
 def kernels() -> list[Extension]:
     """The library with the kernels, where it can be built."""
     if sys.platform != "linux":
+        warnings.warn("The slow path is installed: the kernels are compiled on Linux alone.", stacklevel=1)
         return []
     try:
         from torch.utils.cpp_extension import include_paths, library_paths

@@ -150,8 +150,9 @@ class ImageClassificationModel(OnImages):
             GraphError: As :meth:`check`; or the plan does not fit the graph.
         """
         plan = self.plan(batch) if plan is None else plan
-        return self._pool(batch.get("x"), plan, batch.get("edge_attr"))
+        return self._pool(_require_data(batch).get("x"), plan, batch.get("edge_attr"))
 
+    # Looks at values, which compiled code must not wait for. PyTorch does not annotate this decorator.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def plan(self, batch: Data | Batch) -> Plan:
         """Plans the sweep over a graph or a batch of graphs, and what is pooled of it; looks at all of the graph.
@@ -165,14 +166,15 @@ class ImageClassificationModel(OnImages):
         Raises:
             GraphError: Naming the field, the first offending node or edge, what was expected and what came.
         """
-        if not isinstance(batch, Data):
-            raise GraphError(f"batch: expected a Data or a Batch, got {type(batch).__name__}")
+        _require_data(batch)
         # Graphs of images know whether what belongs to edges has followed them into another order.
         if hasattr(batch, "check_order"):
             batch.check_order()
         ptr, size = batch.get("ptr"), batch.get("image_size")
         num_graphs = ptr.numel() - 1 if isinstance(ptr, Tensor) else None
-        expected = self.vision.generations(int(size.max())) if isinstance(size, Tensor) and size.numel() else ()
+        # Without a size that can be read, a plan has the generations that the graph has.
+        is_known = isinstance(size, Tensor) and size.dtype == torch.int64 and size.numel() > 0 and not size.is_meta
+        expected = self.vision.generations(int(size.max())) if is_known else ()
         names = ("x", "edge_index", "edge_type", "node_type", "level", "batch")
         return self._plan(
             *(batch.get(name) for name in names),
@@ -241,8 +243,7 @@ class ImageClassificationModel(OnImages):
         like = states[0] if states else features
         return self.classifier.pool(plan.pooled(states, like), plan.chosen)
 
-    # It looks at values, which compiled code must not wait for.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.compiler.disable  # type: ignore[untyped-decorator] # as `plan`
     def _features(self, x: object, plan: Plan, edge_attr: object) -> tuple[Tensor, Tensor | None]:
         # They follow the weights' precision, so that a model in float64 takes graphs as they are made.
         dtype, dag = self.classifier.templates.dtype, self.dag
@@ -311,3 +312,9 @@ class ImageClassificationModel(OnImages):
                 model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
                 model.classifier.classes = [*model.classes, *added]
         return model
+
+
+def _require_data(batch: object) -> Data:
+    if not isinstance(batch, Data):
+        raise GraphError(f"batch: expected a Data or a Batch, got {type(batch).__name__}")
+    return batch

@@ -258,9 +258,12 @@ def _arrived(tables: Tables) -> Plan:
     """A plan from another process or a file.
 
     Raises:
-        ValueError: A table reads what is not there.
+        ValueError: A table reads what is not there, or is shorter than it must be.
     """
-    plan = Plan.of(tables)
+    try:
+        plan = Plan.of(tables)
+    except (IndexError, RuntimeError, ValueError) as error:  # of views, slices and searches that do not fit
+        raise ValueError(f"plan: expected tables that fit together, got others: {error}") from error
     counts = [generation.num_nodes for generation in plan.generations]
     check_range("nodes", "position", tables.sweep.nodes, plan.num_nodes)
     for number, generation in enumerate(plan.generations):

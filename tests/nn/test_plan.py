@@ -153,6 +153,17 @@ def test_plans_of_one_size_have_one_form(model: ImageClassificationModel, digits
     assert forms[0] == forms[1] == forms[2]
 
 
+@pytest.mark.parametrize("size", [torch.nan, torch.inf, 2**62, -5, None])
+def test_a_size_that_is_none_changes_no_result(
+    size: float | None, model: ImageClassificationModel, digits: tuple[Split, Split]
+) -> None:
+    batch = batch_of(model, digits)
+    with torch.no_grad():
+        expected = model(batch)
+        batch.image_size = None if size is None else torch.full((5, 2), size)
+        torch.testing.assert_close(model(batch), expected, rtol=0, atol=1e-5)
+
+
 class TestRefuses:
     def test_features_of_another_graph(self, model: ImageClassificationModel, digits: tuple[Split, Split]) -> None:
         batch, other = batch_of(model, digits), batch_of(model, digits, 5)
@@ -186,6 +197,22 @@ class TestRefuses:
         wrong = replace(plan, tables=replace(plan.tables, sweep=sweep))
         with pytest.raises(ValueError, match=rf"{field}: expected values in \[0, \d+\), got 1000"):
             pickle.loads(pickle.dumps(wrong))
+
+    @pytest.mark.parametrize("field", ["rows", "nodes"])
+    def test_a_plan_from_elsewhere_that_is_cut_short(self, field: str) -> None:
+        plan = make_plan(VOCABULARY, EDGES, TYPES, NODES, LEVEL)
+        sweep = plan.tables.sweep._replace(**{field: getattr(plan.tables.sweep, field)[:1]})
+        wrong = replace(plan, tables=replace(plan.tables, sweep=sweep))
+        with pytest.raises(ValueError, match="plan: expected tables that fit together, got others"):
+            pickle.loads(pickle.dumps(wrong))
+
+    def test_what_is_no_graph(self, model: ImageClassificationModel, digits: tuple[Split, Split]) -> None:
+        with pytest.raises(GraphError, match="batch: expected a Data or a Batch, got NoneType"):
+            model(None, model.plan(batch_of(model, digits)))
+
+    def test_a_batch_without_values(self, model: ImageClassificationModel, digits: tuple[Split, Split]) -> None:
+        with pytest.raises(GraphError, match="edge_index: expected a tensor with values, got one on the device meta"):
+            model(batch_of(model, digits).to("meta"))
 
     def test_graphs_whose_number_of_nodes_nothing_says(self) -> None:
         with pytest.raises(GraphError, match="num_nodes: expected the number of nodes, got None"):
