@@ -10,7 +10,7 @@ from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn.plan import Plan, Tables
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.ops import plan_readout, plan_sweep
-from grapheme_pyg.ops.plan import LEVELS
+from grapheme_pyg.ops.plain_plan import LEVELS
 
 
 def make_plan(

@@ -82,6 +82,20 @@ def test_images_of_other_sizes(exported: Exported) -> None:
         check(exported, image[None])
 
 
+def test_no_graphs(exported: Exported) -> None:
+    shapes = exported.input_format.inputs
+    sizes = {name: tuple(0 if isinstance(size, str) else size for size in shape) for name, shape in shapes.items()}
+    arrays = {
+        # Lists of pooled nodes have a place at least.
+        name: np.zeros(
+            (0, 1) if name.startswith("pooled_") else size, dtype=np.float32 if name in ("x", "edge_attr") else np.int64
+        )
+        for name, size in sizes.items()
+    }
+    for way in (exported.by_onnx, exported.by_program):
+        assert [answer.shape for answer in way(arrays)] == [(0, 3), (0, 3)]
+
+
 def test_order_of_inputs_is_free(exported: Exported) -> None:
     arrays = graph_inputs(exported.input_format, exported.model.vision(images_of_sizes(1)[0][0]))
     turned = dict(reversed(arrays.items()))

@@ -1,5 +1,8 @@
 """Operators: what PyTorch asks of them, kernels against plain implementations, derivatives, wrong arguments."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -356,3 +359,13 @@ def test_levels_of_any_size() -> None:
     types = torch.zeros(3, dtype=torch.int64)
     sweep = ops.plan_sweep(edge_index, types[:2], types, level, None, kinds, types[:0], (1, 1), edges=False)
     assert sweep.generations[:, 0].tolist() == [0, 2**30 - 1, 2**31 - 2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not ops.compiled(), reason="no kernels were built")
+@pytest.mark.parametrize("instructions", ["baseline", "avx2"])
+def test_other_instructions(instructions: str) -> None:
+    # They are chosen when the library is loaded. A processor that lacks them takes what it has.
+    command = [sys.executable, "-m", "pytest", "-q", __file__, "-k", "not other_instructions"]
+    done = subprocess.run(command, env=os.environ | {"GRAPHEME_CPU": instructions}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
