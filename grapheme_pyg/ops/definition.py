@@ -93,7 +93,7 @@ def describe_kernels() -> str:
     """Whether computations on CPUs take the fast path, in words."""
     if compiled():
         return "compiled"
-    return "none, computations take the slow path; where a C++ compiler is there, an installation builds them"
+    return "none, computations take the slow path; installing where PyTorch and a C++ compiler are builds them"
 
 
 def _load() -> bool:
