@@ -12,7 +12,7 @@ import torch
 from console import run
 from PIL import Image
 
-from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.cli import COMMANDS, main
 
 
@@ -125,6 +125,20 @@ def test_info(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["weights"] == sum(facts["weights_by_part"].values())
     _, out, _ = run(capsys, "info", model)
     assert "ring, bar, dot" in out
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_missing_kernels_are_told(
+    built: bool, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grapheme_pyg.ops.definition.LOADED", built)
+    _, out, _ = run(capsys, "info", model, "--json")
+    assert json.loads(out)["kernels"].startswith("compiled" if built else "none, computations take the slow path")
+    images = torch.randint(256, (12, 8, 8), dtype=torch.uint8)
+    network = ImageClassificationModel.from_pretrained(model)
+    fit(network, images, torch.arange(12) % 3, settings=TrainingSettings(epochs=1))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("epoch" if built else "kernels: none, computations take the slow path")
 
 
 def test_evaluate_a_folder(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
