@@ -42,16 +42,16 @@ class Generation:
         sources: Whose states they read.
     """
 
-    @property
-    def has_nodes(self) -> bool:
-        """Whether the numbers of its nodes are read: for their features, or to know how many there are."""
-        return self.num_features > 0 or not self.sources
-
     name: str
     node_type: int
     level: int
     num_features: int
     sources: list[Source]
+
+    @property
+    def has_own(self) -> bool:
+        """Whether features of its nodes are an input; if they read nothing else, it says how many there are."""
+        return self.num_features > 0 or not self.sources
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,6 @@ class InputFormat:
         generations: In the order in which they are computed.
         readouts: One for each kind of node that is pooled for itself.
         edge_dim: Width of edge attributes; 0 if none are read.
-        num_features: Width of ``x``.
         single: Whether a node has at most one neighbour of each relation.
         max_size: Images have at most so many pixels a side.
         vision: The settings of :class:`grapheme_pyg.VisionBrain` that graphs are made with.
@@ -86,7 +85,6 @@ class InputFormat:
     generations: list[Generation]
     readouts: list[Readout]
     edge_dim: int
-    num_features: int
     single: bool
     max_size: int
     vision: dict[str, Any]
@@ -110,7 +108,6 @@ class InputFormat:
             generations=generations,
             readouts=_readouts(model, generations),
             edge_dim=model.dag.edge_dim,
-            num_features=vision.num_features,
             # Where cells are alone, each is in one place beside another; contours and detections know no places.
             single=isinstance(vision.finder, GridFinder) and not (vision.contours or vision.detections),
             max_size=max_size,
@@ -123,13 +120,11 @@ class InputFormat:
 
         Their dtypes are in :meth:`dtype`.
         """
-        shapes: dict[str, tuple[int | str, ...]] = {"x": ("nodes", self.num_features)}
-        if self.edge_dim:
-            shapes["edge_attr"] = ("edges", self.edge_dim)
+        shapes: dict[str, tuple[int | str, ...]] = {"edge_attr": ("edges", self.edge_dim)} if self.edge_dim else {}
         for number, generation in enumerate(self.generations):
             nodes = f"nodes_{number}"
-            if generation.has_nodes:
-                shapes[nodes] = (nodes, 1)
+            if generation.has_own:
+                shapes[f"x_{number}"] = (nodes, generation.num_features)
             for source in generation.sources:
                 place = f"{number}_{source.node_type}"
                 table = (nodes, len(source.relations))
@@ -147,7 +142,7 @@ class InputFormat:
     @staticmethod
     def dtype(name: str) -> torch.dtype:
         """Of an input: features are float32, numbers are int64, which is what programs gather by."""
-        return torch.float32 if name in ("x", "edge_attr") else torch.int64
+        return torch.float32 if name == "edge_attr" or name.startswith("x_") else torch.int64
 
     def to_json(self) -> str:
         """As JSON, with the format's name and version."""

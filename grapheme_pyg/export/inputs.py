@@ -38,12 +38,10 @@ def graph_inputs(input_format: InputFormat, graph: Data | Batch) -> dict[str, Ar
     if missing := [name for name in wanted if not isinstance(graph.get(name), Tensor)]:
         raise ValueError(f"graph: expected the fields {wanted}, got none named {missing[0]!r}")
     plan = _plan(input_format, graph)
-    found: dict[str, Tensor] = {"x": graph.x}
-    if input_format.edge_dim:
-        found["edge_attr"] = graph.edge_attr
+    found: dict[str, Tensor] = {"edge_attr": graph.edge_attr} if input_format.edge_dim else {}
     for number, (one, planned) in enumerate(zip(input_format.generations, plan.generations, strict=True)):
-        if one.has_nodes:
-            found[f"nodes_{number}"] = planned.nodes
+        if one.has_own:
+            found[f"x_{number}"] = graph.x[planned.nodes.flatten() - 1, : one.num_features]
         by_pair = {read.pair: read for read in planned.sources}
         for source in one.sources:
             pair, place = f"{source.node_type}__{one.name}", f"{number}_{source.node_type}"

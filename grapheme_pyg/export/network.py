@@ -33,8 +33,9 @@ class PlannedModel(nn.Module):
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits and similarities; see the class for shapes."""
-        states = self.dag.sweep(inputs["x"], self._generations(inputs), inputs.get("edge_attr"))
-        rows = pooled_states(states, [readout.generations for readout in self.format.readouts], inputs["x"])
+        x = [inputs.get(f"x_{number}", inputs["x_0"]) for number in range(len(self.format.generations))]
+        states = self.dag.sweep(x, self._generations(inputs), inputs.get("edge_attr"))
+        rows = pooled_states(states, [readout.generations for readout in self.format.readouts], inputs["x_0"])
         widths = self.classifier.in_channels
         parts = [
             _mean_and_max(pad_channels(some, width), inputs[f"pooled_{k}"])
@@ -54,8 +55,8 @@ class PlannedModel(nn.Module):
                 pair = f"{source.node_type}__{one.name}"
                 rows, edges = inputs[f"rows_{place}"], inputs.get(f"edges_{place}")
                 sources.append(Neighbours(pair, tuple(source.generations), rows, None, edges, segments))
-            # Those that read no features are asked for their number alone.
-            nodes = inputs[f"nodes_{number}"] if one.has_nodes else sources[0].rows
+            # Instead of numbers of nodes, of which only how many there are is asked.
+            nodes = inputs[f"x_{number}"] if one.has_own else sources[0].rows
             found.append(Generation(one.level, one.node_type, nodes, tuple(sources)))
         return found
 

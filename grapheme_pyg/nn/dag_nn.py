@@ -142,20 +142,31 @@ class DagNN(MessagePassing):
         self._require_fitting(x, plan, edge_attr)
         return self.sweep(x, plan.generations, edge_attr)
 
-    def sweep(self, x: Tensor, generations: Sequence[Generation], edge_attr: Tensor | None = None) -> list[Tensor]:
-        """The states of generations, one after the other; nothing is checked."""
+    def sweep(
+        self, x: Tensor | Sequence[Tensor], generations: Sequence[Generation], edge_attr: Tensor | None = None
+    ) -> list[Tensor]:
+        """The states of generations, one after the other; nothing is checked.
+
+        Args:
+            x: As in the class; or apart, for each generation ``[num_nodes, in_channels]``, as exported models have it.
+            generations: Of a plan.
+            edge_attr: As in the class.
+        """
         seen: dict[str, list[Statistics]] = {name: [] for name in self.norm}
         joint = self._joint_norms(generations, seen)
+        like = x if isinstance(x, Tensor) else x[0]
         states: list[Tensor] = []
-        for generation in generations:
+        for number, generation in enumerate(generations):
             name = self.vocabulary.node_types[generation.node_type]
             received = [
                 self._receive(_together(states, read.generations), read, edge_attr) for read in generation.sources
             ]
             if name in self.input_weight:
-                received.append(own_conv(x, self.input_weight[name], generation.nodes))
+                own = self.input_weight[name]
+                received.append(own_conv(x, own, generation.nodes) if isinstance(x, Tensor) else x[number] @ own)
             if not received:
-                received.append(x.new_zeros(generation.num_nodes, self.hidden_channels[generation.node_type]))
+                width = self.hidden_channels[generation.node_type]
+                received.append(like.new_zeros(generation.num_nodes, width))
             state = received[0]
             for more in received[1:]:
                 state = state + more
@@ -169,7 +180,7 @@ class DagNN(MessagePassing):
                 state = F.relu(self.norm[name](state))
             states.append(state)
         if joint is not None:
-            states = joint.finish(x, states)
+            states = joint.finish(like, states)
         for name, norm in self.norm.items():
             if isinstance(norm, GroupedBatchNormReLU):
                 norm.update(seen[name])

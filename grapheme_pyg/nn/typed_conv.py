@@ -49,11 +49,7 @@ def typed_conv(
 
 def own_conv(x: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
     """Features of nodes ``[num_nodes, 1]``, by their numbers plus one, times ``[in_channels, out_channels]``."""
-    x = _in_autocast(x)[:, : weight.shape[0]]
-    if torch.compiler.is_exporting():
-        # Every node has features: no row of zeros is needed, for which all others would be copied.
-        return x.index_select(0, nodes.flatten() - 1) @ weight
-    return ops.typed_conv(x, nodes, weight[None], None)
+    return ops.typed_conv(_in_autocast(x)[:, : weight.shape[0]], nodes, weight[None], None)
 
 
 def _in_autocast(x: Tensor) -> Tensor:

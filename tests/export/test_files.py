@@ -87,9 +87,7 @@ def test_no_graphs(exported: Exported) -> None:
     sizes = {name: tuple(0 if isinstance(size, str) else size for size in shape) for name, shape in shapes.items()}
     arrays = {
         # Lists of pooled nodes have a place at least.
-        name: np.zeros(
-            (0, 1) if name.startswith("pooled_") else size, dtype=np.float32 if name in ("x", "edge_attr") else np.int64
-        )
+        name: np.zeros((0, 1) if name.startswith("pooled_") else size, str(InputFormat.dtype(name)).removeprefix("torch."))
         for name, size in sizes.items()
     }
     for way in (exported.by_onnx, exported.by_program):
@@ -114,7 +112,7 @@ def test_files_say_what_they_read(exported: Exported) -> None:
     inputs = {one.name: (tuple(one.shape), one.type) for one in session.get_inputs()}
     assert {name: shape for name, (shape, _) in inputs.items()} == exported.input_format.inputs
     floats = {name for name, (_, kind) in inputs.items() if kind == "tensor(float)"}
-    assert floats == {"x", "edge_attr"} & inputs.keys()
+    assert floats == {name for name in inputs if name == "edge_attr" or name.startswith("x_")}
 
 
 def test_no_library_is_needed(exported: Exported, tmp_path: Path) -> None:

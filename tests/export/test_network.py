@@ -69,10 +69,11 @@ def test_tables_by_hand() -> None:
         edge_type=torch.tensor(types),
     )
     arrays = graph_inputs(input_format, graph)
-    assert np.array_equal(arrays["x"], graph.x.numpy())
-    # Numbers of nodes plus one; those of the last generation read no features.
-    assert (arrays["nodes_0"].tolist(), arrays["nodes_1"].tolist()) == ([[2], [4]], [[1], [5]])
-    assert "nodes_2" not in arrays
+    for number, nodes in enumerate([[1, 3], [0, 4]]):
+        width = input_format.generations[number].num_features
+        assert 0 < width <= 4
+        assert np.array_equal(arrays[f"x_{number}"], graph.x[nodes, :width].numpy())
+    assert "x_2" not in arrays
     parts, sides = (input_format.generations[i].sources[0].relations for i in (1, 2))
     expected = np.zeros((2, 9), dtype=np.int64)
     expected[1, parts.index("north_west_part_of")] = 1
