@@ -87,7 +87,7 @@ def test_no_graphs(exported: Exported) -> None:
     sizes = {name: tuple(0 if isinstance(size, str) else size for size in shape) for name, shape in shapes.items()}
     arrays = {
         # Lists of pooled nodes have a place at least.
-        name: np.zeros((0, 1) if name.startswith("pooled_") else size, str(InputFormat.dtype(name)).removeprefix("torch."))
+        name: torch.zeros((0, 1) if name.startswith("pooled_") else size, dtype=InputFormat.dtype(name)).numpy()
         for name, size in sizes.items()
     }
     for way in (exported.by_onnx, exported.by_program):
