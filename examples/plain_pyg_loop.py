@@ -1,4 +1,4 @@
-"""Our model in a plain PyTorch loop over PyG's DataLoader: no Lightning, no training module.
+"""Our model in a plain PyTorch loop over PyG's DataLoader, without `fit`.
 
 python examples/plain_pyg_loop.py --limit 5000
 """

@@ -145,13 +145,6 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument(
         "--nonfinite", choices=NONFINITE, default=DEFAULTS.nonfinite, help="at a loss of NaN (default: %(default)s)"
     )
-    run.add_argument(
-        "--patience",
-        type=float,
-        default=DEFAULTS.patience,
-        metavar="S",
-        help="seconds to wait for other processes (default: %(default)s)",
-    )
     run.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs too")
     arguments = parser.parse_args()
     if arguments.limit is not None and arguments.limit < 2:

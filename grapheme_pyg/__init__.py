@@ -28,8 +28,8 @@ __all__ = [
     "fit",
 ]
 
-# Where each name comes from. They are imported when they are asked for: PyTorch and PyG take three seconds, Lightning
-# two more, and those who want a version or the command's help need not wait for them.
+# Where each name comes from. They are imported when they are asked for: PyTorch and PyG take three seconds, and those
+# who want a version or the command's help need not wait for them.
 _MODULES = {
     "ClassificationBrain": "nn",
     "DagNN": "nn",
@@ -49,14 +49,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f"{__name__}.{name}")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        module = import_module(f"{__name__}.{_MODULES[name]}")
-    except ModuleNotFoundError as error:
-        if error.name != "pytorch_lightning":
-            raise
-        raise ImportError(f'{name} needs PyTorch Lightning: pip install "grapheme-pyg[train]"') from error
     # From now on it is found without this function.
-    found = globals()[name] = getattr(module, name)
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return found
 
 

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 from grapheme_pyg.checks import as_int, as_path
 from grapheme_pyg.dag import require_tensor
 from grapheme_pyg.errors import GraphError, ModelFileError
+from grapheme_pyg.labels import canonical
 from grapheme_pyg.model_config import check_relations
 from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
@@ -125,6 +126,30 @@ class ImageClassificationModel(OnImages):
             raise ValueError(f"preset: expected one of {tuple(PRESETS)}, got {preset!r}")
         chosen = PRESETS[preset]
         return cls(VisionBrain(**(chosen.vision | (vision or {}))), classes, **(chosen.model | model))
+
+    @torch.no_grad()
+    def with_classes(self, classes: Any) -> Self:
+        """Makes a model of other classes with this one's weights, to be trained further.
+
+        Classes of the same name keep their templates; those of the others, and the temperature, are as of a new model.
+        Remembered images are left out.
+
+        Args:
+            classes: Names, or their number, as the class takes them.
+
+        Raises:
+            ValueError: As the class.
+        """
+        made = type(self)(self.vision, **(self.config | {"classes": classes}))
+        made.to(self.classifier.templates.device, self.classifier.templates.dtype).train(self.training)
+        made.dag.load_state_dict(self.dag.state_dict())
+        made.classifier.project.load_state_dict(self.classifier.project.state_dict())
+        # Classes that were added from examples come last, and have no templates.
+        pairs = zip(self.classes, self.classifier.templates, strict=False)
+        own = {canonical(name): templates for name, templates in pairs}
+        for name, templates in zip(made.classes, made.classifier.templates, strict=True):
+            templates.copy_(own.get(canonical(name), templates))
+        return made
 
     @property
     def classes(self) -> list[str]:

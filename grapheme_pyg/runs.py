@@ -15,6 +15,7 @@ from grapheme_pyg.report import write_report
 from grapheme_pyg.training import TrainingSettings, fit
 from grapheme_pyg.training.checkpoints import FOLDER, LAST
 from grapheme_pyg.training.fit import METRICS
+from grapheme_pyg.training.loop import Log
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
@@ -133,7 +134,7 @@ def train_run(
         settings=settings,
         run_dir=run_dir,
         resume=resume,
-        tensorboard=tensorboard,
+        log=_tensorboard_log(run_dir) if tensorboard and writes else None,
     )
     seconds = time.perf_counter() - started
     if not writes:
@@ -147,6 +148,20 @@ def train_run(
     curves.suptitle(name)
     curves.savefig(run_dir / "learning_curves.png")
     return seconds
+
+
+def _tensorboard_log(run_dir: Path) -> Log:
+    """Returns a function that writes the metrics of an epoch for TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(run_dir / "tensorboard")
+
+    def log(metrics: dict[str, float], epoch: int) -> None:
+        for name, value in metrics.items():
+            writer.add_scalar(name, value, epoch)
+        writer.flush()
+
+    return log
 
 
 def evaluate_run(

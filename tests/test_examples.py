@@ -127,6 +127,12 @@ def test_cached_graphs(pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_lightning_module(tmp_path: Path) -> None:
+    out = run(EXAMPLES / "lightning_module.py", "--limit", 600, "--epochs", 2)
+    assert re.search(r"accuracy=0\.\d+", out)
+
+
+@pytest.mark.slow
 def test_plain_pyg_loop() -> None:
     out = run(EXAMPLES / "plain_pyg_loop.py", "--limit", 600, "--epochs", 5)
     accuracy = re.search(r"test accuracy (\S+) %", out)

@@ -56,7 +56,7 @@ def _run(given: list[str], *, whole_process: bool) -> int:
             from grapheme_pyg.cli.parse import parse
             from grapheme_pyg.names import printable
 
-            # Only the module that is needed: Lightning, Gradio and matplotlib take seconds.
+            # Only the module that is needed: PyTorch, Gradio and matplotlib take seconds.
             function = getattr(import_module(f"grapheme_pyg.cli.{command}"), command)
             call = parse(function, f"grapheme {command}", rest)
         with _warning_once(command):

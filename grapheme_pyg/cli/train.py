@@ -26,6 +26,7 @@ def train(
     mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
     colour: bool = False,
     hidden_channels: list[int] | None = None,
+    init: Path | None = None,
     settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - a value that never changes
     run_dir: Path | None = None,
     resume: bool = False,
@@ -50,6 +51,7 @@ def train(
         mode: How the entities of images are found.
         colour: Whether pictures of a folder are in colour.
         hidden_channels: Width of states, by level; the preset's by default.
+        init: Folder of a trained model to start from, whatever its classes; it decides on mode, colour and sizes.
         settings: How to train.
         run_dir: Where results go; by default runs/<data>-<date>-<time>.
         resume: Go on with the run of the same options in run_dir, or the newest one of these data.
@@ -60,12 +62,20 @@ def train(
     """
     if run_dir is not None:
         check_outside("run_dir", run_dir, Path(data))
+    start = None if init is None else ImageClassificationModel.from_pretrained(init)
     in_channels = 3 if colour else 1
+    if start is not None:
+        if (preset, mode, colour, hidden_channels, size) != ("base", "grid", False, None, None):
+            raise ValueError("init: expected none of preset, mode, colour, hidden_channels and size beside it")
+        in_channels, size = start.vision.in_channels, start.vision.resize
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)
-    chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
-    vision = {"mode": mode, "in_channels": in_channels, "resize": found.size, "white": found.white}
-    model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
+    if start is not None:
+        model = start.with_classes(found.classes)
+    else:
+        chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
+        vision = {"mode": mode, "in_channels": in_channels, "resize": found.size, "white": found.white}
+        model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))
     seconds = train_run(

@@ -22,7 +22,6 @@ class EpochBatches(Sampler[list[int]]):
     """
 
     def __init__(self, sampler: EpochSampler | range, batch_size: int, *, rank: int = 0, world_size: int = 1) -> None:
-        # By this name Lightning finds what to tell the epoch to.
         self.sampler = sampler
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
         self._interrupted = (0, 0)

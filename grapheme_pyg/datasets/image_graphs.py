@@ -90,17 +90,18 @@ class ImageGraphDataset(GraphSlices):
 class EpochSampler(Sampler[int]):
     """Every index once, in an order that depends on the seed and the epoch alone.
 
-    Setting the epoch also sets the data set's, so that one call per epoch renews order and augmentation. Lightning
-    makes that call by itself. Workers that live longer than an epoch (``persistent_workers=True``) keep the
-    augmentation with which they started.
+    Setting the epoch also sets the data set's, so that one call per epoch renews order and augmentation. Workers that
+    live longer than an epoch (``persistent_workers=True``) keep the augmentation with which they started.
 
     Args:
         dataset: Whose indices to give: a data set, a slice or a ``Subset`` of one, or a ``ConcatDataset``.
         seed: Of the order.
+        balance: ``[len(dataset)]`` int64, the class of each index: there are as many indices in an epoch, but the same
+            number of each class, up to one; those of rare classes come several times. None for every index once.
     """
 
-    def __init__(self, dataset: Sized, seed: int = 0) -> None:
-        self.dataset, self.seed, self.epoch = dataset, seed, 0
+    def __init__(self, dataset: Sized, seed: int = 0, balance: Tensor | None = None) -> None:
+        self.dataset, self.seed, self.epoch, self.balance = dataset, seed, 0, balance
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of an epoch."""
@@ -112,7 +113,18 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         generator = Generator().manual_seed(stream_seed(self.seed, self.epoch, stream=0))
-        yield from torch.randperm(len(self.dataset), generator=generator).tolist()
+        order = torch.randperm(len(self.dataset), generator=generator)
+        if self.balance is not None:
+            order = _balanced(order, self.balance, generator)
+        yield from order.tolist()
+
+
+def _balanced(order: Tensor, classes: Tensor, generator: Generator) -> Tensor:
+    """As many indices, the same number of each class: each class repeats its own in the order that is given."""
+    of_class = [order[classes[order] == number] for number in classes.unique().tolist()]
+    counts = [len(order) // len(of_class) + (number < len(order) % len(of_class)) for number in range(len(of_class))]
+    chosen = [own.repeat(-(-count // len(own)))[:count] for own, count in zip(of_class, counts, strict=True)]
+    return torch.cat(chosen)[torch.randperm(len(order), generator=generator)]
 
 
 def _set_epoch(dataset: object, epoch: int) -> None:

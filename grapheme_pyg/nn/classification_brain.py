@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.labels import canonical, to_names
@@ -53,10 +52,6 @@ class ClassificationBrain(nn.Module):
           makes it of the graph of each row
         - **output**: logits ``[batch_size, num_classes]``
 
-    Attributes:
-        process_group: Processes of which each has some graphs of every batch: templates that learn by momentum move by
-            those of all. None if each batch is this process's own. Not saved.
-
     Raises:
         ValueError: There is no class, one name occurs twice, or an argument is out of its range.
     """
@@ -92,7 +87,6 @@ class ClassificationBrain(nn.Module):
         templates = torch.zeros(len(names), templates_per_class, embedding_channels)
         self.templates = nn.Parameter(templates, requires_grad=by_gradient)
         self.memory: Memory | None = None
-        self.process_group: ProcessGroup | None = None
         # Starts soft enough for gradients to reach every class; training sharpens it.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
         if by_gradient:
@@ -158,24 +152,14 @@ class ClassificationBrain(nn.Module):
         return self.log_temperature.exp() * self.similarities(pooled)
 
     @torch.no_grad()
-    def update_templates(self, embedding: Tensor, labels: Tensor, position: Tensor | None = None) -> None:
+    def update_templates(self, embedding: Tensor, labels: Tensor) -> None:
         """Moves templates towards the embeddings of their class; see :func:`grapheme_pyg.nn.templates.move_templates`.
 
         Args:
             embedding: ``[batch_size, embedding_channels]``.
             labels: ``[batch_size]`` int64.
-            position: ``[batch_size]`` int64: where they stand in the batch of all processes; needed if there are
-                several.
         """
-        moved = move_templates(
-            self.templates,
-            embedding,
-            labels,
-            self.template_momentum,
-            position=position,
-            process_group=self.process_group,
-        )
-        self.templates.copy_(moved)
+        self.templates.copy_(move_templates(self.templates, embedding, labels, self.template_momentum))
 
     @torch.no_grad()
     def add_class(self, name: str, pooled: Tensor) -> None:

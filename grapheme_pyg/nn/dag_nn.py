@@ -6,7 +6,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 from torch_geometric.index import index2ptr
 from torch_geometric.nn import MessagePassing
 from torch_geometric.typing import EdgeType, OptTensor
@@ -15,7 +14,6 @@ from torch_geometric.utils import segment
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn.graph_checks import check_device
-from grapheme_pyg.nn.joint_norm import JointNorms
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
 from grapheme_pyg.nn.plan import Generation, Neighbours, Plan
 from grapheme_pyg.nn.planning import make_plan
@@ -60,10 +58,6 @@ class DagNN(MessagePassing):
         - **output**: for each generation of the plan, ``[num_nodes, hidden_channels]``; ``plan.by_node`` puts them into
           the order of the nodes
 
-    Attributes:
-        process_group: Processes of which each has some graphs of every batch: training takes batch statistics over all
-            of them, which call it together. None if each batch is this process's own. Not saved.
-
     Raises:
         ValueError: The metadata or a setting is not as above; or ``x`` or ``edge_attr`` does not fit the plan.
 
@@ -94,7 +88,6 @@ class DagNN(MessagePassing):
         self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, vocabulary.node_types, minimum=1)
         self.out_channels = max(self.hidden_channels)
         self.edge_dim, self.fused = edge_dim, fused
-        self.process_group: ProcessGroup | None = None
 
         self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
         self.input_weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
@@ -153,7 +146,6 @@ class DagNN(MessagePassing):
             edge_attr: As in the class.
         """
         seen: dict[str, list[Statistics]] = {name: [] for name in self.norm}
-        joint = self._joint_norms(generations, seen)
         like = x if isinstance(x, Tensor) else x[0]
         states: list[Tensor] = []
         for number, generation in enumerate(generations):
@@ -172,15 +164,11 @@ class DagNN(MessagePassing):
                 state = state + more
             if name not in self.norm:
                 state = F.relu(state + self.bias[name])
-            elif joint is not None:
-                state = joint.normalise(state, generation)
             elif isinstance(self.norm[name], GroupedBatchNormReLU):
                 state = self.norm[name](state, seen[name])
             else:
                 state = F.relu(self.norm[name](state))
             states.append(state)
-        if joint is not None:
-            states = joint.finish(like, states)
         for name, norm in self.norm.items():
             if isinstance(norm, GroupedBatchNormReLU):
                 norm.update(seen[name])
@@ -205,12 +193,6 @@ class DagNN(MessagePassing):
             weight = torch.cat([weight, edge_weight], dim=1)
         received: Tensor = means.view(num_targets, weight.shape[:2].numel()) @ weight.flatten(0, 1)
         return received
-
-    def _joint_norms(self, generations: Sequence[Generation], seen: dict[str, list[Statistics]]) -> JointNorms | None:
-        if self.process_group is None or not self.training:
-            return None
-        norms = [norm for norm in self.norm.values() if isinstance(norm, GroupedBatchNormReLU)]
-        return JointNorms(generations, norms, list(seen.values()), self.process_group) if norms else None
 
     def _require_fitting(self, x: Tensor, plan: Plan, edge_attr: Tensor | None) -> None:
         """Refuses features that a plan or the weights cannot be used with."""

@@ -52,12 +52,12 @@ class GroupedBatchNormReLU(nn.Module):
         if not self.training:
             return ops.norm_relu_known(x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
         if x.shape[0] < 2:
-            return self.by_running_statistics(x)
+            return self._by_running_statistics(x)
         out, mean, variance = ops.norm_relu(x, self.weight, self.bias, self.eps)
         seen.append((x.shape[0], mean, variance))
         return out
 
-    def by_running_statistics(self, x: Tensor) -> Tensor:
+    def _by_running_statistics(self, x: Tensor) -> Tensor:
         """Normalises a group that is too small for statistics of its own, and makes negative results zero."""
         if _computes_again() and self._before is not None:
             mean, variance = self._before

@@ -2,14 +2,11 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class Interrupted(BaseException):
-    """Training was told to stop, and has stopped."""
 
 
 class Interrupts:
@@ -21,18 +18,19 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.came: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
 
-    def install(self) -> None:
-        """Takes over from the handlers there are; only the main thread can."""
-        if threading.current_thread() is threading.main_thread() and not self._before:
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-
-    def restore(self) -> None:
-        """Gives the signals back to the handlers that there were."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Takes over from the handlers there are, and gives back to them; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.came is signal.SIGINT and number == signal.SIGINT:
@@ -41,6 +39,6 @@ class Interrupts:
 
 
 def ignore_in_worker(_: int) -> None:
-    """For processes that load data: the one that trains tells them when to end."""
+    """Ignores signals in a process that loads data: the one that trains tells it when to end."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

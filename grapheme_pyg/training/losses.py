@@ -1,8 +1,16 @@
-"""Losses on similarities with class templates that need no softmax."""
+"""Losses on similarities with class templates."""
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from grapheme_pyg.labels import canonical
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.nn.plan import Plan
+from grapheme_pyg.training.settings import TrainingSettings
 
 # Steepness of the loss: graphs that are this clearly right or wrong hardly pull any more, or fully.
 STEEPNESS = 10.0
@@ -31,3 +39,69 @@ def structural_losses(similarities: Tensor, labels: Tensor) -> Tensor:
     others = distances.scatter(1, labels[:, None], torch.inf).amin(dim=1)
     # Both distances are 0 only where a template of another class is a copy of one's own.
     return F.softplus(STEEPNESS * (own - others) / (own + others).clamp_min(1e-12))
+
+
+class BatchLosses(nn.Module):
+    """Computes the losses of a batch of graphs by a model, with all that settings say about them.
+
+    Args:
+        model: The model.
+        settings: Which loss, and how labels are smoothed.
+        class_weights: ``[num_classes]``, a factor for the losses of each class in training; none if None.
+
+    Shapes:
+        - **output**: losses ``[batch_size]``, similarities ``[batch_size, num_classes]``, and the pooled states without
+          gradient ``[batch_size, pooled_channels]``
+    """
+
+    def __init__(
+        self, model: ImageClassificationModel, settings: TrainingSettings, class_weights: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        self.model, self.settings, self.class_weights = model, settings, class_weights
+
+    def forward(self, batch: Batch, plan: Plan) -> tuple[Tensor, Tensor, Tensor]:
+        """Computes losses; see the class."""
+        classifier = self.model.classifier
+        pooled = self.model.pool(batch, plan)
+        similarities = classifier.similarities(pooled)
+        if self.settings.loss == "structural":
+            losses = structural_losses(similarities, batch.y)
+        else:
+            smoothing = self.settings.label_smoothing if self.model.training else 0.0
+            logits = classifier.log_temperature.exp() * similarities
+            losses = F.cross_entropy(logits, batch.y, label_smoothing=smoothing, reduction="none")
+        if self.model.training and self.class_weights is not None:
+            losses = losses * self.class_weights[batch.y]
+        return losses, similarities, pooled.detach()
+
+
+def weights_of_classes(settings: TrainingSettings, labels: Tensor, classes: Sequence[str]) -> Tensor | None:
+    """Returns a factor for the losses of each class.
+
+    Args:
+        settings: Their ``class_weights``. With ``"auto"`` all classes that occur count the same, and the mean over the
+            images is 1.
+        labels: ``[num_images]`` int64, of the training images.
+        classes: Names of the classes.
+
+    Returns:
+        ``[num_classes]`` float32, or None.
+
+    Raises:
+        ValueError: A name is not that of a class.
+    """
+    chosen = settings.class_weights
+    if chosen is None:
+        return None
+    if chosen == "auto":
+        counts = torch.bincount(labels, minlength=len(classes)).float()
+        return len(labels) / (counts.count_nonzero() * counts.clamp(min=1))
+    assert isinstance(chosen, dict), "settings: expected to have been checked"
+    place = {canonical(name): number for number, name in enumerate(classes)}
+    weights = torch.ones(len(classes))
+    for name, weight in chosen.items():
+        if canonical(name) not in place:
+            raise ValueError(f"class_weights: expected names of classes, some of {list(classes)}, got {name!r}")
+        weights[place[canonical(name)]] = weight
+    return weights

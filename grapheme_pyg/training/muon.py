@@ -45,7 +45,7 @@ class MuonAdamW(torch.optim.AdamW):
         kernel_group = {"params": list(kernels), "lr": kernel_lr, "weight_decay": kernel_decay, "momentum": momentum}
         groups = [{**kernel_group, "orthogonal": True}, *({**group, "orthogonal": False} for group in others)]
         super().__init__([group for group in groups if group["params"]], lr=lr, fused=True)
-        # Lightning takes a fused optimiser for one that unscales gradients, and will not clip them then.
+        # Muon does not unscale gradients, so AdamW shall not: ``torch.amp.GradScaler`` then does it for both.
         self._step_supports_amp_scaling = False
 
     @torch.no_grad()

@@ -5,16 +5,18 @@ from typing import Literal, get_args
 
 from grapheme_pyg.checks import as_float, as_int
 
-Precision = Literal["32-true", "bf16-mixed", "64-true"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 Loader = Literal["images", "pyg"]
 Device = Literal["auto", "cpu", "cuda"]
 Optimizer = Literal["muon", "adamw"]
 Loss = Literal["cross_entropy", "structural"]
 Part = Literal["dag", "classifier"]
 Nonfinite = Literal["stop", "skip"]
+Sampling = Literal["uniform", "balanced"]
+ClassWeights = None | Literal["auto"] | dict[str, float]
 PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
 OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
-NONFINITE = get_args(Nonfinite)
+NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more.
 SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), (11, 128)
 
@@ -31,6 +33,10 @@ class TrainingSettings:
         loss: ``"cross_entropy"`` of the tempered similarities, or ``"structural"``, which has no softmax; see
             :func:`grapheme_pyg.training.losses.structural_losses`. With templates that learn by momentum it learns
             badly: nothing then drives the templates of different classes apart.
+        class_weights: Factors for the losses of the classes, where some are rare: None for none; ``"auto"`` for the
+            reciprocals of their frequencies; or ``{name: weight}``, 1 for names that are not there.
+        sampling: ``"uniform"`` takes every image once in an epoch; ``"balanced"`` takes as many, but the same number of
+            each class, those of rare classes several times.
         optimizer: ``"muon"`` for the weights of the DAG, with AdamW for the rest; or ``"adamw"`` for all.
         lr: Peak of AdamW's learning rate in the one-cycle schedule.
         kernel_lr: Peak of Muon's.
@@ -39,10 +45,11 @@ class TrainingSettings:
         averaging: Over which share of the steps so far weights are averaged, in [0, 1]; the average is what is
             validated and what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
-        clip: Largest norm of the gradient; 0 for no limit.
+        clip: Largest norm of the gradient, times the largest of the class weights; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
         flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
-        precision: ``"32-true"``, ``"bf16-mixed"`` (autocast) or ``"64-true"``.
+        precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
+            overflowing steps are left out); or ``"64-true"``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         loader: ``"images"`` makes the graphs of a whole batch at once; ``"pyg"`` makes them one by one in PyG's
             ``DataLoader``, as a plain PyG project would. Both give the same losses.
@@ -51,7 +58,6 @@ class TrainingSettings:
         checkpoint_every: Steps of the optimiser between two checkpoints within an epoch; 0 for one after each epoch.
         nonfinite: What a loss or gradient that is NaN or infinite does: ``"stop"`` training, or ``"skip"`` the step,
             with all that its batches did to weights and batch statistics.
-        patience: Seconds after which a process that does not answer is taken for gone, where several train together.
 
     Raises:
         ValueError: A value is out of its range.
@@ -61,6 +67,8 @@ class TrainingSettings:
     batch_size: int | None = None
     accumulate: int = 1
     loss: Loss = "cross_entropy"
+    class_weights: ClassWeights = None
+    sampling: Sampling = "uniform"
     optimizer: Optimizer = "muon"
     lr: float = 8e-3
     kernel_lr: float = 0.02
@@ -78,7 +86,6 @@ class TrainingSettings:
     seed: int = 0
     checkpoint_every: int = 200
     nonfinite: Nonfinite = "stop"
-    patience: float = 45.0
 
     def __post_init__(self) -> None:
         for name, minimum in (("epochs", 1), ("batch_size", 1)):
@@ -87,7 +94,7 @@ class TrainingSettings:
         for name, minimum in (("accumulate", 1), ("num_workers", 0), ("seed", 0), ("checkpoint_every", 0)):
             self._set(name, as_int(name, getattr(self, name), minimum))
         # Written so that NaN is out of range.
-        for name in ("lr", "kernel_lr", "patience"):
+        for name in ("lr", "kernel_lr"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))
         for name in ("weight_decay", "clip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value >= 0, "a non-negative number"))
@@ -106,9 +113,18 @@ class TrainingSettings:
             ("optimizer", OPTIMIZERS),
             ("loss", LOSSES),
             ("nonfinite", NONFINITE),
+            ("sampling", SAMPLINGS),
         ):
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        if isinstance(self.class_weights, dict):
+            positive = {
+                name: as_float(f"class_weights[{name!r}]", weight, lambda value: value > 0, "a positive number")
+                for name, weight in self.class_weights.items()
+            }
+            object.__setattr__(self, "class_weights", positive)
+        elif self.class_weights not in (None, "auto"):
+            raise ValueError(f"class_weights: expected None, 'auto' or weights by name, got {self.class_weights!r}")
         if self.loss == "structural" and self.label_smoothing > 0:
             raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         if not isinstance(self.freeze, tuple) or not set(self.freeze) < set(PARTS):

@@ -132,7 +132,7 @@ def test_training_adds_up_the_gradients_of_parts(
 
     expected = trained()
     assert "images are large" not in capsys.readouterr().out
-    monkeypatch.setattr(import_module("grapheme_pyg.training.fit"), "PIXELS_AT_ONCE", 1300)
+    monkeypatch.setattr(import_module("grapheme_pyg.training.data"), "PIXELS_AT_ONCE", 1300)
     batches = seen(monkeypatch)
     found = trained()
     assert (

@@ -1,5 +1,4 @@
 import warnings
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.errors import TrainingWarning
-from grapheme_pyg.training.watching import ClassCounts, coinciding_classes
+from grapheme_pyg.training.lost_classes import coinciding_classes
 
 NAMES = ["zero", "one", "two"]
 
@@ -47,20 +46,6 @@ class TestTemplates:
     def test_each_pair_once_of_many(self) -> None:
         # More templates than are compared at once; all of one direction.
         assert len(coinciding_classes(torch.ones(270, 2, 3))) == 270 * 269 / 2
-
-
-class TestCounts:
-    def test_the_last_validation_counts(self) -> None:
-        strategy = SimpleNamespace(reduce=lambda counts, reduce_op: 2 * counts)  # as of two processes that agree
-        trainer, module, counts = SimpleNamespace(strategy=strategy), SimpleNamespace(device="cpu"), ClassCounts(3)
-        for validation in ([([0, 0, 2], [0, 1, 1])], [([0, 2], [1, 2]), ([2], [0])]):
-            counts.on_validation_epoch_start(trainer, module)
-            for i, (labels, predicted) in enumerate(validation):
-                batch = SimpleNamespace(y=torch.tensor(labels)), None  # with its plan
-                counts.on_validation_batch_end(trainer, module, torch.tensor(predicted), batch, i)
-            counts.on_validation_epoch_end(trainer, module)
-        assert counts.images.tolist() == [2, 0, 4]
-        assert counts.recognised.tolist() == [0, 0, 2]
 
 
 class TestTraining:

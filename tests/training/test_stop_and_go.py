@@ -52,8 +52,8 @@ def settings(**given):
 def outcome(run_dir):
     """All of a run that is not a time: what its last checkpoint holds and its loss log."""
     state = read_checkpoint(run_dir / "checkpoints" / "last.ckpt")
-    del state["callbacks"]
-    state["hyper_parameters"] = None
+    del state["run"], state["seconds"]
+    state["metrics"] = [{key: value for key, value in row.items() if key not in TIMES} for row in state["metrics"]]
     with (run_dir / "metrics.csv").open() as file:
         rows = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
     return state, rows
@@ -132,7 +132,7 @@ class TestOnDisk:
         with pytest.raises(Stop):
             fit(model, *few, settings=settings(), run_dir=run, verbose=False)
         path = run / "checkpoints" / "last.ckpt"
-        steps = read_checkpoint(path)["global_step"], read_checkpoint(path.with_name("previous.ckpt"))["global_step"]
+        steps = read_checkpoint(path)["step"], read_checkpoint(path.with_name("previous.ckpt"))["step"]
         assert steps == (9, 8)
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
@@ -162,14 +162,14 @@ class TestOnDisk:
     def test_other_files_are_none(self, tmp_path):
         path = tmp_path / "last.ckpt"
         torch.save({"epoch": 1}, path)
-        with pytest.raises(CheckpointError, match=r"got one without .*'global_step'"):
+        with pytest.raises(CheckpointError, match=r"expected a checkpoint of .*, got one of \(None, None\)"):
             read_checkpoint(path)
 
     @pytest.mark.parametrize(
         ("given", "expected"),
         [
             ({"lr": 0.001}, r"settings\.lr = 0\.001, got 0\.008"),
-            ({"epochs": 4}, r"settings\.epochs = 4, got 3"),
+            ({"epochs": 2}, r"settings\.epochs = 2 or fewer, got 3"),
         ],
     )
     def test_another_run(self, given, expected, few, tmp_path):
@@ -200,7 +200,7 @@ class TestOnDisk:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, before)
-        assert newest_checkpoint(tmp_path)[1]["global_step"] == 3
+        assert newest_checkpoint(tmp_path)[1]["step"] == 3
         assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["last.ckpt", "previous.ckpt"]
 
 
@@ -221,10 +221,9 @@ class TestSignals:
         assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
         if raised is SystemExit:
             assert caught.value.code == 143
-        saved = min(passes + 1, 5)
-        taken = f"after step {min(passes + 1, 6)}"
-        assert f"stopped by {number.name} {taken}; step {saved} is saved" in capfd.readouterr().err
-        assert newest_checkpoint(run)[1]["global_step"] == saved
+        saved = min(passes + 1, 6)
+        assert f"stopped by {number.name} after step {saved}; step {saved} is saved" in capfd.readouterr().err
+        assert newest_checkpoint(run)[1]["step"] == saved
         fit(make(), *few, validation=few, settings=settings(), run_dir=run, resume=True, verbose=False)
         assert_equal(outcome(run), outcome(whole))
 
@@ -265,10 +264,8 @@ class TestNonfinite:
             fit(model, *few, settings=settings(), run_dir=tmp_path, verbose=False)
         assert len(str(caught.value).split("samples ")[1].split(", ")) == 20
         found = newest_checkpoint(tmp_path)[1]
-        assert found["global_step"] == 3
-        assert all(
-            torch.isfinite(value).all() for value in found["state_dict"].values() if isinstance(value, torch.Tensor)
-        )
+        assert found["step"] == 3
+        assert all(torch.isfinite(value).all() for value in found["model"].values() if isinstance(value, torch.Tensor))
 
     def test_the_samples_are_named(self, few):
         model = make()
@@ -311,4 +308,4 @@ class TestNonfinite:
             fit(make(), *few, settings=settings(lr=1e37, kernel_lr=1e37), run_dir=tmp_path, verbose=False)
         found = newest_checkpoint(tmp_path)
         if found is not None:
-            assert all_finite(found[1]["state_dict"])
+            assert all_finite(found[1]["model"])

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
-from grapheme_pyg.training import ClassifierTraining
+from grapheme_pyg.errors import CheckpointError
+from grapheme_pyg.training.losses import weights_of_classes
+from grapheme_pyg.training.optimizer import one_cycle
 
 # Of a few steps, after which some classes are not recognised yet.
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
@@ -97,18 +101,6 @@ def test_bf16_stays_close(few: Split) -> None:
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
-def test_decay_is_for_matrices(few: Split) -> None:
-    model = make()
-    module = ClassifierTraining(model, TrainingSettings(weight_decay=0.3))
-    module.trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()
-    groups = module.configure_optimizers()["optimizer"].param_groups
-    decayed = {id(p) for group in groups if group["weight_decay"] == 0.3 for p in group["params"]}
-    plain = {id(p) for group in groups if group["weight_decay"] == 0 for p in group["params"]}
-    for name, parameter in model.named_parameters():
-        matrix = name.startswith(("dag.weight", "dag.input_weight", "classifier.project", "classifier.templates"))
-        assert id(parameter) in (decayed if matrix else plain), name
-
-
 def test_a_run_folder(few: Split, tmp_path: Path) -> None:
     model = make()
     settings = TrainingSettings(epochs=2, batch_size=50)
@@ -122,12 +114,141 @@ def test_a_run_folder(few: Split, tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_tensorboard(few: Split, tmp_path: Path) -> None:
-    settings = TrainingSettings(epochs=1, device="cpu")
-    fit(make(), *few, settings=settings, run_dir=tmp_path, tensorboard=True, verbose=False)
-    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
-    with pytest.raises(ValueError, match="run_dir: expected a folder for tensorboard, got none"):
-        fit(make(), *few, settings=settings, tensorboard=True, verbose=False)
+def test_tensorboard_in_one_line(few: Split, tmp_path: Path) -> None:
+    writer = SummaryWriter(tmp_path)
+    fit(
+        make(),
+        *few,
+        settings=TrainingSettings(epochs=2, device="cpu"),
+        log=lambda metrics, epoch: [writer.add_scalar(name, value, epoch) for name, value in metrics.items()],
+        verbose=False,
+    )
+    writer.close()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("epoch")] == [(1, 1.0), (2, 2.0)]
+    assert {"train_loss", "learning_rate", "seconds"} <= set(events.Tags()["scalars"])
+
+
+class TestEndOfEpochs:
+    def test_early_stopping_in_two_lines(self, few: Split, tmp_path: Path) -> None:
+        losses = []
+
+        def stop(model: ImageClassificationModel, metrics: list[dict[str, float]]) -> bool:
+            # The model is as it would be if training ended here, and may be used.
+            batch = model.vision.batch(few.images)
+            losses.append(torch.nn.functional.cross_entropy(model(batch), few.labels).item())
+            assert not model.training
+            return len(metrics) == 2
+
+        settings, model = TrainingSettings(epochs=4, batch_size=50, device="cpu"), make(dropout=0.3)
+        options = {"settings": settings, "validation": few, "verbose": False}
+        metrics = fit(model, *few, run_dir=tmp_path, on_epoch_end=stop, **options)
+        assert [row["val_loss"] for row in metrics] == pytest.approx(losses, abs=1e-6)
+        assert len(metrics) == 2
+        # Nothing that it does changes the training; and who resumes an ended training gets it back.
+        assert [row["train_loss"] for row in metrics] == [
+            row["train_loss"] for row in fit(make(dropout=0.3), *few, **options)[:2]
+        ]
+        again = make(dropout=0.3)
+        assert fit(again, *few, run_dir=tmp_path, resume=True, **options) == metrics
+        assert torch.equal(again.classifier.templates, model.classifier.templates)
+
+    def test_only_true_ends_it(self, few: Split) -> None:
+        settings = TrainingSettings(epochs=2, device="cpu")
+        assert len(fit(make(), *few, settings=settings, on_epoch_end=lambda *_: None, verbose=False)) == 2
+
+
+def test_more_epochs_than_planned(few: Split, tmp_path: Path) -> None:
+    def go_on(epochs: int, **options: object) -> tuple[ImageClassificationModel, list[dict[str, float]]]:
+        model, settings = make(), TrainingSettings(epochs=epochs, batch_size=50, device="cpu")
+        return model, fit(model, *few, settings=settings, run_dir=tmp_path, verbose=False, **options)
+
+    first = go_on(2, on_epoch_end=lambda _, metrics: len(metrics) == 1)[1]
+    assert len(first) == 1
+    model, metrics = go_on(4, resume=True)
+    assert metrics[:1] == first
+    assert [row["epoch"] for row in metrics] == [1, 2, 3, 4]
+    # The rates of the 16 steps of four epochs; each epoch shows that of its last step.
+    rates = [0.008 * one_cycle(step, 16) for step in (7, 11, 15)]
+    assert [row["learning_rate"] for row in metrics[1:]] == pytest.approx(rates)
+    assert not torch.equal(model.classifier.templates, make().classifier.templates)
+    with pytest.raises(CheckpointError, match=r"settings\.epochs = 3 or fewer, got 4"):
+        go_on(3, resume=True)
+
+
+class TestRareClasses:
+    @pytest.fixture
+    def rare(self, digits: tuple[Split, Split]) -> Split:
+        """Zeros and ones, 99 : 1."""
+        images, labels = digits[0].images[:20000], digits[0].labels[:20000]
+        zeros, ones = (images[labels == label][:count] for label, count in ((0, 990), (1, 10)))
+        return Split(torch.cat([zeros, ones]), torch.tensor([0] * len(zeros) + [1] * len(ones)))
+
+    @pytest.mark.parametrize("given", [{"class_weights": "auto"}, {"sampling": "balanced"}], ids=str)
+    def test_one_in_a_hundred_is_found(self, given: dict[str, str], rare: Split, digits: tuple[Split, Split]) -> None:
+        def recall(**chosen: str) -> float:
+            torch.manual_seed(0)
+            model = ImageClassificationModel(VisionBrain(extend=False), 2, hidden_channels=(6, 8, 10))
+            settings = TrainingSettings(epochs=3, batch_size=64, device="cpu", **chosen)
+            fit(model, *rare, settings=settings, verbose=False)
+            ones = digits[1].images[digits[1].labels == 1][:100]
+            return (model.predict(ones).similarities.argmax(dim=1) == 1).double().mean().item()
+
+        assert recall() < 0.5
+        assert recall(**given) > 0.8
+
+    def test_weights_by_hand(self) -> None:
+        labels = torch.tensor([0, 0, 0, 2])
+        names = ["a", "b", "c"]
+        # Four images, two classes that occur: 4 / (2 · 3) and 4 / (2 · 1).
+        auto = weights_of_classes(TrainingSettings(class_weights="auto"), labels, names)
+        assert auto.tolist() == pytest.approx([2 / 3, 2.0, 2.0])
+        assert auto[labels].mean() == pytest.approx(1)
+        given = weights_of_classes(TrainingSettings(class_weights={"c": 5}), labels, names)
+        assert given.tolist() == [1, 1, 5]
+        assert weights_of_classes(TrainingSettings(), labels, names) is None
+
+    def test_names_are_those_of_classes(self, few: Split) -> None:
+        with pytest.raises(ValueError, match=r"class_weights: expected names of classes, some of .*, got 'ten'"):
+            fit(make(), *few, settings=TrainingSettings(class_weights={"ten": 2.0}))
+        for wrong in ("balanced", {"0": 0.0}, {"0": "much"}):
+            with pytest.raises(ValueError, match="class_weights"):
+                TrainingSettings(class_weights=wrong)
+
+    def test_balanced_sampling_by_hand(self) -> None:
+        labels = torch.tensor([0] * 7 + [1] * 2 + [2])
+        sampler = EpochSampler(range(10), 3, labels)
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            order = list(sampler)
+            assert torch.bincount(labels[order]).tolist() == [4, 3, 3]
+            # As few repetitions as can be.
+            assert len(set(order)) == 4 + 2 + 1
+            assert order == list(sampler)
+
+
+@pytest.mark.parametrize("classes", [("0", "7", "new"), 3])
+def test_weights_of_another_model(few: Split, classes: object) -> None:
+    model, _ = train(few, epochs=1)
+    model.remember(few.images, few.labels)
+    other = model.with_classes(classes)
+    for name, weight in model.dag.state_dict().items():
+        if isinstance(weight, Tensor):
+            assert torch.equal(other.dag.state_dict()[name], weight)
+    kept = {"0": 0, "7": 7} if isinstance(classes, tuple) else {"0": 0, "1": 1, "2": 2}
+    for number, name in enumerate(other.classes):
+        same = name in kept and torch.equal(other.classifier.templates[number], model.classifier.templates[kept[name]])
+        assert same is (name in kept)
+    assert other.classifier.memory is None
+    labels = few.labels % 3
+    metrics = fit(other, few.images, labels, settings=TrainingSettings(epochs=1, device="cpu"), verbose=False)
+    assert metrics[0]["train_loss"] < 3
+    assert torch.equal(model.dag.norm["cell0_round0"].weight, model.with_classes(2).dag.norm["cell0_round0"].weight)
+
+
+def test_fp16_scales_gradients(few: Split) -> None:
+    full, half = (train(few, precision=precision)[1] for precision in ("32-true", "16-mixed"))
+    assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
 @pytest.mark.parametrize("loader", ["images", "pyg"])
@@ -175,7 +296,7 @@ def test_rows_of_a_run_may_differ(few: Split, tmp_path: Path) -> None:
 
 
 def test_training_goes_on_with_a_trained_model(few: Split) -> None:
-    # Lightning keeps the mode it finds, and a trained or loaded model is in evaluation mode.
+    # A trained or loaded model is in evaluation mode.
     model, _ = train(few, epochs=1)
     mean = model.dag.norm["cell0_round0"].running_mean.clone()
     fit(model, *few, settings=TrainingSettings(epochs=1, device="cpu"), verbose=False)

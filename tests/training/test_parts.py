@@ -9,8 +9,8 @@ from torch import Tensor
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import EpochSampler, Split
 from grapheme_pyg.nn import ClassificationBrain
-from grapheme_pyg.training import ClassifierTraining
 from grapheme_pyg.training.muon import MuonAdamW
+from grapheme_pyg.training.optimizer import make_optimizer, one_cycle
 
 # Of a few steps, after which some classes are not recognised yet.
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
@@ -45,9 +45,7 @@ def assert_same(came: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def optimizer_of(model: ImageClassificationModel, **settings: object) -> MuonAdamW:
-    module = ClassifierTraining(model, TrainingSettings(**settings))
-    module.trainer = type("Trainer", (), {"estimated_stepping_batches": 10})()
-    return module.configure_optimizers()["optimizer"]
+    return make_optimizer(model, TrainingSettings(**settings))
 
 
 def count_updates(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -311,7 +309,7 @@ class TestOptimizers:
         assert {names[id(p)] for p in matrices["params"]} == {"classifier.project.weight", "classifier.templates"}
         assert {p.dim() for p in vectors["params"]} == {0, 1}
         assert [group["weight_decay"] for group in (kernels, matrices, vectors)] == [0.2, 0.2, 0]
-        assert [group["max_lr"] for group in (kernels, matrices, vectors)] == [0.04, 0.003, 0.003]
+        assert [group["lr"] for group in (kernels, matrices, vectors)] == [0.04, 0.003, 0.003]
         every = [id(p) for group in optimizer.param_groups for p in group["params"]]
         assert sorted(every) == sorted(names)
 
@@ -319,6 +317,18 @@ class TestOptimizers:
         model = make()
         matrices, vectors = optimizer_of(model, optimizer="adamw").param_groups
         assert len(matrices["params"]) + len(vectors["params"]) == len(list(model.parameters()))
+
+    def test_rates_are_those_of_one_cycle(self) -> None:
+        for steps in (1, 3, 6, 40):
+            total = max(steps, 6)
+            optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, 1.0, total_steps=total, pct_start=0.2, cycle_momentum=False
+            )
+            for step in range(steps):
+                assert one_cycle(step, steps) == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
+                optimizer.step()
+                schedule.step()
 
     @pytest.mark.parametrize(
         ("change", "match"),

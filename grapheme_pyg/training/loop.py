@@ -1,0 +1,365 @@
+"""The training loop: epochs, steps, validation, checkpoints, and how it stops and goes on."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch
+
+from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.errors import TrainingError
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.nn.graph_checks import check_labels
+from grapheme_pyg.nn.plan import Plan
+from grapheme_pyg.training.average import MovingAverage
+from grapheme_pyg.training.checkpoints import write_checkpoint
+from grapheme_pyg.training.data import graphs_of_share
+from grapheme_pyg.training.interrupts import Interrupts
+from grapheme_pyg.training.losses import BatchLosses
+from grapheme_pyg.training.optimizer import make_optimizer, one_cycle
+from grapheme_pyg.training.processes import Processes
+from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
+from grapheme_pyg.training.settings import TrainingSettings
+
+HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+Log = Callable[[EpochMetrics, int], Any]
+OnEpochEnd = Callable[[ImageClassificationModel, list[EpochMetrics]], bool | None]
+
+
+class TrainingLoop:
+    """Trains a model in place.
+
+    Args:
+        losses_of: Computes losses by the model, which is on the device of the training.
+        settings: How to train.
+        batches: The mini-batches of an epoch.
+        loader: Loads them.
+        validation_loader: Loads those of the validation; None for none.
+        processes: Which of several processes this is.
+        run: Describes the training in plain values: checkpoints hold it.
+        folder: Where checkpoints are written; None for none.
+        report: Tells of the progress.
+        log: Called after each epoch with its metrics and number; nothing if None.
+        on_epoch_end: Called after each epoch with the model and the metrics of all epochs; True ends the training.
+
+    Attributes:
+        epoch: Epochs that are over.
+        batch: Mini-batches of the current epoch that are done.
+        step: Steps of the optimiser that were taken.
+        metrics: Of each epoch that is over.
+        recognised: ``[2, num_classes]`` int64: the images of each class in the last validation, and those of them that
+            were classified rightly.
+    """
+
+    def __init__(
+        self,
+        losses_of: BatchLosses,
+        settings: TrainingSettings,
+        batches: EpochBatches,
+        loader: DataLoader[Any],
+        validation_loader: DataLoader[Any] | None,
+        *,
+        processes: Processes,
+        run: dict[str, Any],
+        folder: Path | None,
+        report: ProgressReport,
+        log: Log | None = None,
+        on_epoch_end: OnEpochEnd | None = None,
+    ) -> None:
+        self.losses_of, self.model, self.settings = losses_of, losses_of.model, settings
+        self.batches, self.loader, self.validation_loader = batches, loader, validation_loader
+        self.processes, self.run_description, self.folder = processes, run, folder
+        self.report, self.log, self.on_epoch_end = report, log, on_epoch_end
+        self.device = self.model.classifier.templates.device
+        self.optimizer = make_optimizer(self.model, settings)
+        self.peaks = [group["lr"] for group in self.optimizer.param_groups]
+        # A sample that counts so many times may pull so many times as hard, or clipping would take its weight away again.
+        weights = losses_of.class_weights
+        self.clip = settings.clip * (1.0 if weights is None else max(1.0, float(weights.max())))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "16-mixed")
+        self.average = MovingAverage(self.model, settings.averaging)
+        self.shared = processes.wrap(losses_of)
+        self.interrupts = Interrupts()
+
+        self.epoch = self.batch = self.step = 0
+        self.metrics: list[EpochMetrics] = []
+        self.ended = False
+        self.saved: int | None = None
+        self.loss = torch.zeros(2, dtype=torch.float64, device=self.device)  # sum and number of this epoch's losses
+        self.seconds, self.started = 0.0, time.perf_counter()  # of this epoch before it was interrupted; since then
+        self.recognised = torch.zeros(2, len(self.model.classes), dtype=torch.int64)
+        # Of the step that is being computed.
+        self.losses: list[Tensor] = []
+        self.embedded: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def run(self) -> None:
+        """Trains to the end."""
+        assert self.settings.epochs is not None, "settings: expected those for a number of images"
+        with self.interrupts.noted():
+            while self.epoch < self.settings.epochs and not self.ended:
+                self.report.start_epoch(self.epoch, self.batch)
+                self.started = time.perf_counter()
+                self.train_epoch()
+                with self.average.applied():
+                    self.end_epoch()
+                self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+                self.loss.zero_()
+                self.save()
+                self.stop_if_told()
+        self.average.exchange()
+
+    def train_epoch(self) -> None:
+        """Takes the steps of an epoch that are still to be taken."""
+        settings, num_batches = self.settings, len(self.batches)
+        self.model.train()
+        for part in settings.freeze:  # their running statistics stay, too
+            self.model.get_submodule(part).eval()
+        self.batches.go_on(self.epoch, self.batch)
+        kept: list[Tensor] = []
+        for loaded in self.loader if self.batch < num_batches else ():
+            batch, plan = self.prepare(loaded)
+            if settings.nonfinite == "skip" and self.batch % settings.accumulate == 0:
+                kept = [buffer.clone() for buffer in self.model.buffers()]
+            self.seed_step()
+            is_last = (self.batch + 1) % settings.accumulate == 0 or self.batch + 1 == num_batches
+            self.compute(batch, plan, is_last=is_last)
+            self.batch += 1
+            self.report.batch(self.batch, self.losses[-1])
+            if not is_last:
+                continue
+            if self.take_step():
+                self.step += 1
+                self.average.update(self.step)
+            else:
+                for buffer, before in zip(self.model.buffers(), kept, strict=False):
+                    buffer.copy_(before)
+            self.optimizer.zero_grad()
+            self.losses, self.embedded = [], []
+            since = self.step - (self.saved or 0)
+            if self.batch == num_batches or (settings.checkpoint_every and since >= settings.checkpoint_every):
+                self.save()
+            self.stop_if_told()
+
+    def compute(self, batch: Batch, plan: Plan, *, is_last: bool) -> None:
+        """Adds up the gradients of a mini-batch, in which every sample weighs the same, in a smaller last one too."""
+        settings, world_size = self.settings, self.processes.world_size
+        assert settings.batch_size is not None, "settings: expected those for a number of images"
+        with nullcontext() if is_last else self.processes.unsynced(self.shared):
+            with self.autocast():
+                losses, _, pooled = self.shared(batch, plan)
+            # Processes take the mean of their gradients, of which the sum is wanted.
+            share = losses.sum() * world_size / (settings.batch_size * settings.accumulate)
+            self.scaler.scale(share).backward()
+        self.losses.append(losses.detach())
+        classifier = self.model.classifier
+        if classifier.template_update == "momentum" and "classifier" not in settings.freeze:
+            with torch.no_grad(), self.autocast():
+                embedding = classifier.project(pooled)
+            first = self.batch % settings.accumulate * settings.batch_size + self.processes.rank
+            place = first + world_size * torch.arange(batch.num_graphs, device=self.device)
+            self.embedded.append((embedding, batch.y, place))
+
+    def take_step(self) -> bool:
+        """Takes a step of the optimiser, unless its loss or gradient is not finite; returns whether it was taken.
+
+        Raises:
+            TrainingError: They are not finite, and such steps are not to be skipped. The message names the step and the
+                samples.
+        """
+        self.scaler.unscale_(self.optimizer)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        losses = torch.cat(self.losses).double()
+        # The gradient is that of all processes, but the losses are not.
+        wrong = self.processes.total(torch.stack([~losses.sum().isfinite(), ~norm.isfinite()]).int()).tolist()
+        overflow = self.scaler.is_enabled() and not wrong[0]
+        if any(wrong) and self.settings.nonfinite == "stop" and not overflow:
+            value = f"loss {float(losses.mean())} and gradient of norm {float(norm)}"
+            raise TrainingError(f"loss: expected it and its gradient finite, got {value} at {self.place()}")
+        if any(wrong):
+            self.scaler.update()
+            return False
+        if self.clip:
+            clip_grads_with_norm_(parameters, self.clip, norm)
+        factor = one_cycle(self.step, self.total_steps)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.processes.average([buffer for buffer in self.model.buffers() if buffer.is_floating_point()])
+        self.move_templates()
+        self.loss += torch.stack([losses.sum(), losses.new_tensor(losses.numel())])
+        return True
+
+    def move_templates(self) -> None:
+        """Moves templates that learn by momentum towards the embeddings of the step, of all processes."""
+        if not self.embedded:
+            return
+        of_all = self.processes.gathered([torch.cat(parts) for parts in zip(*self.embedded, strict=True)])
+        embedding, labels, place = (
+            torch.cat([part.to(self.device) for part in parts]) for parts in zip(*of_all, strict=True)
+        )
+        order = place.argsort()
+        self.model.classifier.update_templates(embedding[order], labels[order])
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        assert self.settings.epochs is not None, "settings: expected those for a number of images"
+        return -(-len(self.batches) // self.settings.accumulate) * self.settings.epochs
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Validates, measures and tells what has come of an epoch."""
+        trained = self.seconds + time.perf_counter() - self.started
+        self.model.eval()
+        metrics: EpochMetrics = {"epoch": self.epoch + 1}
+        total, count = self.processes.total(self.loss.clone()).tolist()
+        metrics["train_loss"] = total / max(count, 1)
+        if self.validation_loader is not None:
+            metrics |= self.validate()
+        # Of Muon, if it is used, and of AdamW.
+        rates = {group["orthogonal"]: group["lr"] for group in self.optimizer.param_groups}
+        metrics["learning_rate"] = rates[False]
+        if True in rates:
+            metrics["kernel_learning_rate"] = rates[True]
+        metrics["graphs_per_second"] = len(self.batches.sampler) / trained
+        metrics["seconds"] = self.seconds + time.perf_counter() - self.started
+        self.metrics.append(metrics)
+        self.report.close()
+        self.report.end_epoch(self.metrics)
+        if self.log is not None and self.processes.writes:
+            self.log(dict(metrics), self.epoch + 1)
+        if self.on_epoch_end is not None:
+            with torch.enable_grad(), torch.random.fork_rng():
+                self.ended = self.processes.from_first(self.on_epoch_end(self.model, list(self.metrics)) is True)
+
+    def validate(self) -> EpochMetrics:
+        """Returns loss and accuracy on the validation images."""
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        num_classes = self.recognised.shape[1]
+        counts = torch.zeros(2, num_classes, dtype=torch.int64, device=self.device)
+        assert self.validation_loader is not None
+        for loaded in self.validation_loader:
+            batch, plan = self.prepare(loaded)
+            with self.autocast():
+                losses, similarities, _ = self.losses_of(batch, plan)
+            hits = similarities.argmax(dim=-1) == batch.y
+            sums += torch.stack([losses.sum().double(), hits.sum().double(), sums.new_tensor(batch.num_graphs)])
+            counts += torch.stack([torch.bincount(some, minlength=num_classes) for some in (batch.y, batch.y[hits])])
+            self.stop_if_told()
+        loss, hit, count = self.processes.total(sums).tolist()
+        self.recognised = self.processes.total(counts).cpu()
+        return {"val_loss": loss / max(count, 1), "val_accuracy": hit / max(count, 1)}
+
+    def prepare(self, loaded: Any) -> tuple[Batch, Plan]:
+        """Makes the graphs of a mini-batch and plans them where they were loaded, then moves them to the device."""
+        batch = loaded if isinstance(loaded, Batch) else graphs_of_share(self.model.vision, *loaded)
+        plan = self.model.check(batch) if batch is loaded else self.model.plan(batch)
+        check_labels(batch.get("y"), batch.num_graphs, self.model.classifier.num_classes)
+        return batch.to(self.device), plan.to(self.device)
+
+    def seed_step(self) -> None:
+        """Makes what is random in a step depend on the seed and the numbers of step and process alone."""
+        number = (self.epoch * len(self.batches) + self.batch) * self.processes.world_size + self.processes.rank
+        seed = ((self.settings.seed << 31) + number) % (1 << 63)
+        # As torch.manual_seed, without looking for devices that are not there: that takes half a millisecond.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+
+    def autocast(self) -> torch.autocast:
+        """The context of the settings' precision."""
+        half = HALF.get(self.settings.precision)
+        return torch.autocast(self.device.type, half, enabled=half is not None)
+
+    def place(self) -> str:
+        """Names the step, and the samples whose losses are not finite, or all of them if none is to blame alone."""
+        bad = [~torch.isfinite(losses) for losses in self.losses]
+        if not any(bool(rows.any()) for rows in bad):
+            bad = [torch.ones_like(rows) for rows in bad]
+        shares = [self.batches.share_of(number) for number in range(self.batch - len(bad), self.batch)]
+        samples = [
+            str(sample)
+            for rows, share in zip(bad, shares, strict=True)
+            for sample, is_bad in zip(share, rows.tolist(), strict=False)  # unreadable images are left out of `rows`
+            if is_bad
+        ]
+        return f"step {self.step + 1} (epoch {self.epoch + 1}), samples {', '.join(samples)}"
+
+    def stop_if_told(self) -> None:
+        """Ends training if a signal has come to any of the processes: all of them end after the same step.
+
+        Raises:
+            KeyboardInterrupt: It was SIGINT.
+            SystemExit: It was SIGTERM.
+        """
+        came = self.interrupts.came
+        if not bool(self.processes.total(torch.tensor(came is not None).int())):
+            return
+        if self.saved != self.step:
+            self.save()
+        self.report.close()
+        if self.processes.writes:
+            saved = "nothing is saved" if self.folder is None else f"step {self.saved} is saved"
+            name = "another process" if came is None else came.name
+            print(f"stopped by {name} after step {self.step}; {saved}", file=sys.stderr, flush=True)
+        if came is signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def save(self) -> None:
+        """Writes a checkpoint, with nothing half added up.
+
+        Raises:
+            TrainingError: A weight is not finite; the last checkpoint from before is kept.
+        """
+        if self.folder is None:
+            return
+        for name, weight in (*self.model.named_parameters(), *self.model.named_buffers()):
+            if not bool(torch.isfinite(weight.detach().sum())) and not bool(torch.isfinite(weight).all()):
+                expected = f"expected finite weights after step {self.step}"
+                raise TrainingError(f"{name}: {expected}, got NaN or infinity; the last checkpoint from before is kept")
+        loss = self.processes.total(self.loss.clone()).tolist()
+        if self.processes.writes:
+            write_checkpoint(self.folder, self.state_dict() | {"loss": loss})
+        self.saved = self.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns all that training has changed, and what the training is."""
+        return {
+            "run": self.run_description,
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "seconds": self.seconds + (time.perf_counter() - self.started if self.batch else 0.0),
+            "metrics": self.metrics,
+            "ended": self.ended,
+            "model": self.model.state_dict(),
+            "average": self.average.tensors,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up what :meth:`state_dict` returned."""
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.seconds, self.metrics = state["seconds"], list(state["metrics"])
+        # Who asks for more epochs than planned wants them, even if `on_epoch_end` ended the training before.
+        self.ended = state["ended"] and state["run"]["settings"]["epochs"] == self.settings.epochs
+        self.model.load_state_dict(state["model"])
+        self.average.load(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.processes.writes:  # it is of all processes
+            self.loss.copy_(torch.tensor(state["loss"], dtype=torch.float64))
+        self.saved = self.step

@@ -1,0 +1,31 @@
+"""Trains on a few digits, as each process of ``torchrun`` does; the first one writes what came of it.
+
+python train_shares.py IMAGES OUT OPTIONS, of which the last are JSON
+"""
+
+import json
+import os
+import sys
+import warnings
+
+import torch
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+
+
+def train(images: str, out: str, options: dict) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(int(os.environ.get("RANK", "0")))  # the first process's weights are everybody's
+    loaded = torch.load(images)
+    vision = VisionBrain(extend=False)
+    model = ImageClassificationModel(vision, hidden_channels=(4, 6, 8), dropout=0.0, **options["model"])
+    settings = TrainingSettings(device="cpu", **options["settings"])
+    metrics = fit(model, *loaded, validation=loaded, settings=settings, verbose=False, **options.get("fit", {}))
+    if os.environ.get("RANK", "0") == "0":
+        tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+        torch.save((tensors, metrics), out)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    train(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
