@@ -19,7 +19,8 @@ def train(images: str, out: str, options: dict) -> None:
     loaded = torch.load(images)
     vision = VisionBrain(extend=False)
     model = ImageClassificationModel(vision, hidden_channels=(4, 6, 8), dropout=0.0, **options["model"])
-    settings = TrainingSettings(device="cpu", **options["settings"])
+    freeze = tuple(options["settings"].pop("freeze", ()))
+    settings = TrainingSettings(device="cpu", freeze=freeze, **options["settings"])
     metrics = fit(model, *loaded, validation=loaded, settings=settings, verbose=False, **options.get("fit", {}))
     if os.environ.get("RANK", "0") == "0":
         tensors = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
