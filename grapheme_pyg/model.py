@@ -1,6 +1,6 @@
 """ImageClassificationModel: the three parts, composed; saved and loaded without pickle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,20 +10,16 @@ from torch_geometric.data import Batch, Data
 
 from grapheme_pyg.checks import as_int, as_path
 from grapheme_pyg.dag import require_tensor
-from grapheme_pyg.errors import GraphError, ModelFileError
+from grapheme_pyg.errors import GraphError
 from grapheme_pyg.labels import canonical
-from grapheme_pyg.model_config import check_relations
-from grapheme_pyg.model_files import WEIGHTS, load_model, save_model
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.graph_checks import check_device, to_features
-from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
-from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.on_images import OnImages
 from grapheme_pyg.presets import PRESETS, default_widths
+from grapheme_pyg.pretrained import load_model, save_model
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.weights_file import TensorKind
 
 
 class ImageClassificationModel(OnImages):
@@ -283,60 +279,20 @@ class ImageClassificationModel(OnImages):
         Raises:
             ModelFileError: A weight is not finite, or the model is another one that :meth:`from_pretrained` refuses.
         """
-        if len(dtypes := {parameter.dtype for parameter in self.parameters()}) > 1:
-            raise ModelFileError(f"model: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
-        save_model(
-            as_path("folder", folder),
-            {key: value for key, value in self.state_dict().items() if isinstance(value, Tensor)},
-            {
-                "vision": self.vision.config,
-                "model": self.config,
-                "memory": self._describe_memory(),
-                # What each row of a weight is for; loading matches by these names.
-                "relations": self.dag.get_extra_state(),
-            },
-        )
-
-    def _describe_memory(self) -> dict[str, Any] | None:
-        if self.classifier.memory is None:
-            return None
-        return {"num_keys": len(self.classifier.memory.keys), "added_classes": self.classifier.added_classes}
+        save_model(self, as_path("folder", folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Loads what :meth:`save_pretrained` wrote, in evaluation mode, on the CPU.
 
-        Files from strangers do no harm: nothing in them is run, and nothing larger than they are is made of them.
+        Files from strangers do no harm: nothing in them is run, and nothing much larger than they are is made of them.
 
         Raises:
             FileNotFoundError: One of the two files is missing.
             ModelFileError: A file is damaged, of another format or of a newer version, or the two do not fit together;
                 the message names the file and the field.
         """
-        model, tensors, config = load_model(as_path("folder", folder), cls._of_config)
-        try:
-            model.load_state_dict(tensors | {"dag._extra_state": config["relations"]}, assign=True)
-            if model.classifier.memory is not None:
-                model.classifier.memory.check()
-        except ValueError as error:
-            raise ModelFileError(f"{Path(folder) / WEIGHTS}: {error}") from error
-        return model.eval()
-
-    @classmethod
-    def _of_config(cls, config: dict[str, Any], kinds: Mapping[str, TensorKind]) -> Self:
-        """The model of a checked config, whose weights have shapes but no values yet."""
-        vision = VisionBrain(**config["vision"])
-        check_relations(config["relations"], EdgeVocabulary(vision.metadata).relations)
-        with torch.device("meta"):
-            model = cls(vision, **config["model"])
-            if "classifier.templates" in kinds and kinds["classifier.templates"].dtype.is_floating_point:
-                model.to(kinds["classifier.templates"].dtype)
-            if config["memory"] is not None:
-                added = config["memory"]["added_classes"]
-                num_keys = config["memory"]["num_keys"]
-                model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
-                model.classifier.classes = [*model.classes, *added]
-        return model
+        return load_model(cls, as_path("folder", folder))
 
 
 def _require_data(batch: object) -> Data:

@@ -25,6 +25,11 @@ def printable(text: str, shown: Callable[[str], bool] = str.isprintable) -> str:
     return "".join(c if shown(c) else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def is_name(value: object) -> bool:
+    """Whether a value is text that can be shown: no control characters, which a terminal would obey, no half ones."""
+    return isinstance(value, str) and all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
+
+
 def shortened(text: str, longest: int, shown: Callable[[str], bool] = str.isprintable) -> str:
     """Returns a name that is printable and not too long: the middle of a longer one becomes ``…``.
 

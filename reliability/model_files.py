@@ -24,12 +24,12 @@ from pickle_payloads import PAYLOADS, harms, unpickle
 
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.model_files import CONFIG, WEIGHTS
+from grapheme_pyg.pretrained import CONFIG, WEIGHTS
 
 Loader = Callable[[Path], ImageClassificationModel]
-MOST_SECONDS = 0.1
+MOST_SECONDS = 0.5
 # What Python and PyTorch take for a model's modules and for a refused text, whatever the size of the files.
-OBJECTS = 2**20
+OBJECTS = 2**23
 
 
 @cache

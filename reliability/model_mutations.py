@@ -34,6 +34,7 @@ HOSTILE_TEXT = (
     "[" * 5000,
     '{"a":' * 5000,
     '{"a": 1, "a": 2}',
+    "[" + "[]," * 80_000 + "[]]",
     "\ufeff",
     "\x00",
 )
@@ -143,7 +144,7 @@ def change_text(files: Files, rng: random.Random) -> Files:
 def change_header(files: Files, rng: random.Random) -> Files:
     """Weights that say something else of themselves, signed again."""
     header, tensors = split(files[1])
-    how = rng.randrange(6)
+    how = rng.randrange(7)
     if how <= 2:
         text = json.dumps(change_value(header, rng), ensure_ascii=False).encode(errors="replace").decode()
     elif how == 3:  # one tensor in the place, or with the shape, of another
@@ -155,6 +156,9 @@ def change_header(files: Files, rng: random.Random) -> Files:
         text = json.dumps(header)
     elif how == 4:
         text = change_bytes(json.dumps(header).encode(), rng).decode(errors="replace")
+    elif how == 5:  # many tensors of which nothing is in the file
+        empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+        text = json.dumps({str(i): empty for i in range(rng.choice((10, 1000)))} | header)
     else:
         text = json.dumps(header)
         tensors = rng.choice((tensors + b"\0" * rng.choice((1, 8, 1000)), tensors[: rng.randrange(len(tensors))]))

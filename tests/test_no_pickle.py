@@ -93,7 +93,7 @@ def test_the_package_runs_nothing_from_files(path: Path) -> None:
 
 def test_the_package_is_there() -> None:
     paths = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")}
-    assert {"model_files.py", "weights_file.py", "training/fit.py", "datasets/graph_cache.py"} <= paths
+    assert {"pretrained.py", "training/fit.py", "datasets/graph_cache.py"} <= paths
 
 
 @pytest.mark.parametrize(

@@ -488,11 +488,11 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("change", "expected"),
         [
-            ({"num_keys": 204}, r"model\.safetensors: classifier\.memory\.keys: expected shape \[204, 28\]"),
-            ({"added_classes": ["eight"]}, r"model\.safetensors: classifier\.memory\.offsets: expected shape \[1\]"),
-            ({"added_classes": ["eight", NAMES[0]]}, r"config\.json: memory\.added_classes: expected no name of"),
-            ({"num_keys": "many"}, r"config\.json: memory\.num_keys: expected a positive integer, got 'many'"),
-            ({"num_keys": 10**12}, r"config\.json: memory\.num_keys: expected what weights of \d+ bytes can hold"),
+            ({"num_keys": 204}, r"model\.safetensors: classifier\.memory\.keys: .* of shape \[204, 28\]"),
+            ({"added_classes": ["eight"]}, r"model\.safetensors: classifier\.memory\.offsets: .* of shape \[1\]"),
+            ({"added_classes": ["eight", NAMES[0]]}, r"config\.json: classes: expected a positive integer or distinct"),
+            ({"num_keys": "many"}, r"config\.json: memory\.num_keys: expected an integer in 1…16777216, got 'many'"),
+            ({"num_keys": 10**12}, r"config\.json: memory\.num_keys: expected an integer in 1…16777216, got 10+"),
         ],
     )
     def test_damaged(

@@ -14,7 +14,7 @@ from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_graphs import EpochSampler
 from grapheme_pyg.datasets.labelled_images import labelled_images
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.model_config import is_name
+from grapheme_pyg.names import is_name
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, check_same_run, newest_checkpoint
 from grapheme_pyg.training.data import describe_data, images_at_once, in_parts, make_loader
 from grapheme_pyg.training.loop import Log, OnEpochEnd, TrainingLoop

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # The graphs of images of at most so many pixels are cut from the lattice of all cells; those of larger ones are put
 # together cell by cell, which takes memory only for cells that are there.
 LATTICE_PIXELS = 2**16
+# Pixels a side that images are brought to: settings may come from a file, and small images would become huge.
+LARGEST_RESIZE = 4096
 
 FINDERS = {"grid": GridFinder, "blob": BlobFinder, "superpixel": SuperpixelFinder, "hybrid": HybridFinder}
 
@@ -63,8 +65,9 @@ class VisionBrain(BaseTransform):
         edge_attr: Whether graphs carry ``edge_attr``, the offsets from target to source; the mode's default if None,
             which is yes but for the grid, where types say it all.
         seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
-        resize: To how many pixels the longer side of each image is brought first, in proportion; None leaves images as
-            they are. With the size of the training images, a model takes the same things in other resolutions.
+        resize: To how many pixels, at most 4096, the longer side of each image is brought first, in proportion; None
+            leaves images as they are. With the size of the training images, a model takes the same things in other
+            resolutions.
         white: Which level of PIL images of 16 bits is white, in 1…65535; found out for each if None. With that of the
             training images, a model takes others as bright as those.
         contours: Whether finest entities that one contour crosses are related.
@@ -107,7 +110,8 @@ class VisionBrain(BaseTransform):
         switches = {"edge_attr": edge_attr, "seg": seg, "contours": contours, "detections": detections}
         for name, value in switches.items():
             check(name, value, isinstance(value, bool), "True or False")
-        check("resize", resize, resize is None or is_int(resize, 1), "a positive integer or None")
+        valid = resize is None or (is_int(resize, 1) and resize <= LARGEST_RESIZE)
+        check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE} or None")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
         known = [field.name for field in fields(FINDERS[mode]) if field.name != "in_channels"]
         if unknown := sorted(set(options) - set(known)):

@@ -19,6 +19,8 @@ from grapheme_pyg.vision.shapes import Regions, ellipse
 DISTANCES = ("near", "far")
 # Size, place, extent, ellipse and slopes.
 NUM_SHAPE_FEATURES = 12
+# SLIC keeps the distances of each pair of regions: with more, one image would fill the memory.
+MOST_REGIONS = 4096
 # Of white in CIELAB.
 LIGHTNESS = 100
 
@@ -45,7 +47,7 @@ class SuperpixelFinder:
 
     Args:
         in_channels: Of the image, 1 or 3.
-        num_regions: About how many regions of an image there are on the finest level.
+        num_regions: About how many regions of an image there are on the finest level, at most 4096.
         compactness: Of SLIC: the larger, the squarer. In units of grey levels in [0, 1], for colours too, which SLIC
             compares in the CIELAB space, where lightness is in [0, 100].
         threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
@@ -63,7 +65,8 @@ class SuperpixelFinder:
     rounds: tuple[int, ...] = (3, 2, 1)
 
     def __post_init__(self) -> None:
-        check("num_regions", self.num_regions, is_int(self.num_regions, 1), "a positive integer")
+        few = is_int(self.num_regions, 1) and self.num_regions <= MOST_REGIONS
+        check("num_regions", self.num_regions, few, f"an integer in 1…{MOST_REGIONS}")
         positive = isinstance(self.compactness, int | float) and not isinstance(self.compactness, bool)
         positive = positive and self.compactness > 0
         check("compactness", self.compactness, positive, "a positive number")

@@ -8,6 +8,9 @@ from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, Schema
 
+# Relations in all rounds: settings may come from a file, and each takes memory.
+MOST_EDGE_TYPES = 2**13
+
 
 class Vocabulary:
     """Node types and edge types of every graph that a schema can make.
@@ -16,10 +19,16 @@ class Vocabulary:
 
     Args:
         schema: The words for entities and relations.
+
+    Raises:
+        ValueError: There are too many relations, or too many rounds of them.
     """
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
+        self.max_rounds = max(entity.rounds for entity in schema.entity_types)
+        if (most := len(schema.lateral) * self.max_rounds + len(schema.part_of)) > MOST_EDGE_TYPES:
+            raise ValueError(f"rounds: expected at most {MOST_EDGE_TYPES} relations in all rounds, got {most}")
         self.node_types: list[str] = []
         # For each node type: the entity type and its level, and the round.
         self.node_kinds: list[int] = []
@@ -35,7 +44,6 @@ class Vocabulary:
 
         self.edge_types: list[EdgeType] = []
         self.num_levels = max(entity.level for entity in schema.entity_types) + 1
-        self.max_rounds = max(entity.rounds for entity in schema.entity_types)
         # Edge type of each lateral relation into each round, −1 where there is none, and of each part-of relation.
         self.lateral_types = torch.full((len(schema.lateral), self.max_rounds), -1)
         self.part_of_types = torch.full((len(schema.part_of),), -1)

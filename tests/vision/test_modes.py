@@ -180,7 +180,10 @@ def test_grey_images_are_repeated_and_colours_become_luma(mode):
             for name in ("min_area", "max_blobs", "blob_rounds")
             for it in (0, 1.5, True)
         ),
-        *(("superpixel", {"num_regions": it}, "num_regions: expected a positive integer, got ") for it in (0, 2.0)),
+        *(
+            ("superpixel", {"num_regions": it}, "num_regions: expected an integer in 1…4096, got ")
+            for it in (0, 2.0, 5000)
+        ),
         *(("superpixel", {"compactness": it}, "compactness: expected a positive number, got ") for it in (0, -1, "1")),
         ("superpixel", {"rounds": (2,)}, "rounds: expected at least two positive integers, got "),
         ("hybrid", {"blob_rounds": 0}, "blob_rounds: expected a positive integer, got 0"),

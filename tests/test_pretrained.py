@@ -10,9 +10,8 @@ import torch
 from model_mutations import join, signed, split
 from safetensors.torch import load_file
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain, model_files
+from grapheme_pyg import ImageClassificationModel, pretrained
 from grapheme_pyg.errors import ModelFileError
-from grapheme_pyg.weights_file import read_header, read_tensors
 
 load = ImageClassificationModel.from_pretrained
 
@@ -58,35 +57,79 @@ class TestConfig:
         ("path", "value", "expected"),
         [
             (("format",), "other", "format: expected 'grapheme_pyg.ImageClassificationModel', got 'other'"),
-            (("format_version",), 2, "format_version: written by a newer version: .* got 2; this one reads up to 1"),
-            (("format_version",), True, "format_version: expected an integer in 1…1, got True"),
-            (("format_version",), "1", "format_version: expected an integer in 1…1, got '1'"),
+            (
+                ("format_version",),
+                2,
+                r"format_version: expected an integer in 1…1, as newer versions .* larger ones, got 2",
+            ),
+            (("format_version",), True, "format_version: expected an integer in 1…1, .* got True"),
+            (("format_version",), "1", "format_version: expected an integer in 1…1, .* got '1'"),
+            (("vision", "features"), 2, r"vision\.features: expected an integer in 1…1, as newer versions .*, got 2"),
             (("colour",), 1, "colour: expected a field that is known"),
-            (("vision", "colour"), 1, r"vision\.colour: expected a field that is known, one of \['contours', "),
+            (("vision", "colour"), 1, r"vision\.colour: expected an option of mode 'grid', one of \['patch_size', "),
             (("model", "colour"), 1, r"model\.colour: expected a field that is known"),
             (("memory",), {"num_keys": 1}, r"memory\.added_classes: expected distinct names .*, got no such field"),
             (("memory",), {"num_keys": 1, "added_classes": [], "x": 1}, r"memory\.x: expected a field that is known"),
             (("vision",), [], r"vision: expected an object, got \[\]"),
+            (("vision", "self"), 1, r"vision\..*multiple values for argument 'self'"),
+            (
+                ("vision", "rounds"),
+                [1] * 65,
+                r"vision\.rounds: expected text, a number up to \d+, or a list of at most 64",
+            ),
+            (
+                ("vision", "rounds"),
+                [[1], 2],
+                r"vision\.rounds: expected text, a number up to \d+, or a list of at most 64",
+            ),
+            (("vision", "patch_size"), {"a": 1}, r"vision\.patch_size: expected text, a number up to"),
+            (("vision", "patch_size"), 10**9, r"vision\.patch_size: expected text, a number up to \d+"),
+            (("vision", "margin"), float("nan"), r"vision\.margin: expected text, a number up to \d+"),
+            (("vision", "margin"), float("inf"), r"vision\.margin: expected text, a number up to \d+"),
             (("vision", "mode"), ["grid"], r"vision\.mode: expected one of .*, got \['grid'\]"),
-            (("vision", "mode"), "blob", r"vision\.extend: expected a field that is known|vision\.thresholds: "),
+            (("vision", "mode"), "blob", r"vision\.extend: expected an option of mode 'blob'"),
             (("vision", "in_channels"), True, r"vision\.in_channels: expected 1 or 3, got True"),
             (("vision", "patch_size"), True, r"vision\.patch_size: expected a positive integer, got True"),
-            (("vision", "patch_size"), 10**9, r"vision\.patch_size and margin: expected what weights of \d+ bytes"),
+            (
+                ("vision", "patch_size"),
+                10**6,
+                r"model\.safetensors: dag\.input_weight\.cell0_round0: expected torch\.float32",
+            ),
             (("vision", "rounds"), "332", r"vision\.rounds: expected at least two positive integers, got '332'"),
-            (("vision", "rounds"), [10**9, 2, 1], r"vision\.rounds and thresholds: expected those of 35 tensors"),
+            (
+                ("vision", "rounds"),
+                [10**6, 2, 1],
+                r"vision\.rounds: expected at most 8192 relations in all rounds, got 27000018",
+            ),
             (("vision", "rounds"), [3, 2], r"hidden_channels: expected 2 positive integers|relations\."),
-            (("vision", "resize"), 10**6, r"vision\.resize: expected an integer in 1…4096 or null, got 1000000"),
-            (("vision", "edge_attr"), True, r"model\.safetensors: dag\.edge_weight\..*: expected a tensor"),
-            (("model", "hidden_channels"), [10**9] * 3, r"model\.hidden_channels: expected what weights of \d+ bytes"),
-            (("model", "hidden_channels"), [8, 10, 15], r"model\.safetensors: dag\..*: expected shape \[15\]|\[9, "),
-            (("model", "hidden_channels"), [8, 10, True], r"model\.hidden_channels: expected positive integers"),
+            (("vision", "resize"), 10**6, r"vision\.resize: expected an integer in 1…4096 or None, got 1000000"),
+            (
+                ("vision", "edge_attr"),
+                True,
+                r"model\.safetensors: dag\.edge_weight\..*: expected torch\.float32 .*, got no tensor",
+            ),
+            (
+                ("model", "hidden_channels"),
+                [10**6] * 3,
+                r"model\.safetensors: dag\.weight\..*: expected .* \[9, 1000000, 1000000\]",
+            ),
+            (
+                ("model", "hidden_channels"),
+                [8, 10, 15],
+                r"model\.safetensors: dag\..*: expected .* of shape \[9, 10, 15\]",
+            ),
+            (("model", "hidden_channels"), [8, 10, True], r"model\.hidden_channels: expected integers in 1…16777216"),
             (("model", "hidden_channels"), [8, 10], "hidden_channels: expected 3 positive integers, one for each"),
-            (("model", "templates_per_class"), 10**8, r"model\.templates_per_class: expected what weights of"),
-            (("model", "embedding_channels"), 10**17, r"model\.embedding_channels: expected what weights of"),
+            (("model", "templates_per_class"), 10**7, r"classifier\.templates: expected .* \[10, 10000000, 16\]"),
+            (
+                ("model", "embedding_channels"),
+                10**17,
+                r"model\.embedding_channels: expected an integer in 1…16777216, got 10+",
+            ),
             (
                 ("model", "embedding_channels"),
                 16.0,
-                r"model\.embedding_channels: expected a positive integer, got 16",
+                r"model\.embedding_channels: expected an integer in 1…\d+, got 16",
             ),
             (("model", "dropout"), "0", r"model\.dropout: expected a number in \[0, 1\), got '0'"),
             (("model", "dropout"), True, r"model\.dropout: expected a number in \[0, 1\), got True"),
@@ -96,15 +139,30 @@ class TestConfig:
             (("model", "classes"), ["a"] * 10, r"model\.classes: expected distinct names"),
             (("model", "classes"), ["\x1b[2J", "b"], r"model\.classes: expected distinct names without control"),
             (("model", "classes"), ["\ud800", "b"], r"model\.classes: expected distinct names without control"),
-            (("model", "classes"), [str(i) for i in range(5000)], r"expected at most \d+ values"),
-            (("model", "classes"), [str(i) for i in range(10**6)], r"size: expected at most \d+ bytes, got \d+"),
+            (
+                ("model", "classes"),
+                [str(i) for i in range(5000)],
+                r"classifier\.templates: expected .* \[5000, 1, 16\]",
+            ),
+            (
+                ("model", "classes"),
+                [str(i) for i in range(10**5)],
+                r"config\.json: expected at most \d+ bytes, got \d+",
+            ),
+            (("model", "classes"), ["\u00e9", "e\u0301"], r"classes: expected a positive integer or distinct names"),
             (
                 ("relations", "cell0_round0__cell0_round1"),
                 [],
-                r"relations\.cell0_.*: expected distinct names",
+                r"relations\.cell0_.*: expected \[.*'self'.*\] in any order, got \[\]",
             ),
-            (("relations", "cell0_round0__cell0_round1"), ["self"], r"relations\..*: east_of: expected it, got none"),
-            (("relations", "x__y"), ["self"], r"relations\.x__y: self: expected none, got one"),
+            (
+                ("relations", "cell0_round0__cell0_round1"),
+                [["self"]],
+                r"relations\..* in any order, got \[\['self'\]\]",
+            ),
+            (("relations", "cell0_round0__cell0_round1"), 1, r"relations\..* in any order, got 1"),
+            (("relations", "x__y"), ["self"], r"relations\.x__y: expected \[\] in any order, got \['self'\]"),
+            (("relations", "\x1b[2J"), ["self"], r"relations\.\\x1b\[2J: expected"),
         ],
     )
     def test_refused(self, folder: Path, path: tuple[str, ...], value: object, expected: str) -> None:
@@ -114,19 +172,18 @@ class TestConfig:
         assert str(folder) in str(caught.value)
         assert len(str(caught.value)) < 800
 
-    @pytest.mark.parametrize("section", ["vision", "model", None])
+    @pytest.mark.parametrize("section", ["model", None])
     def test_no_field_may_be_missing(self, folder: Path, section: str | None) -> None:
         config = json.loads((folder / "config.json").read_text())
-        later = {"resize", "white", "contours", "detections", "sha256", "settings_sha256"}
-        for name in set(config[section] if section else config) - later:
+        for name in set(config[section] if section else config) - {"sha256", "settings_sha256"}:
             edit(folder, lambda config, name=name: (config[section] if section else config).pop(name))
-            with pytest.raises(ModelFileError, match=name):
+            with pytest.raises(ModelFileError, match=f"{name}: expected .*, got no such field"):
                 load(folder)
             (folder / "config.json").write_text(json.dumps(config))
 
     def test_models_of_before_load(self, folder: Path, tiny: ImageClassificationModel) -> None:
         config = json.loads((folder / "config.json").read_text())
-        del config["settings_sha256"], config["vision"]["resize"], config["vision"]["contours"]
+        del config["settings_sha256"], config["vision"]["resize"], config["vision"]["features"]
         (folder / "config.json").write_text(json.dumps(config))
         images = torch.rand(2, 9, 9)
         assert torch.equal(load(folder).predict(images).similarities, tiny.predict(images).similarities)
@@ -139,30 +196,45 @@ class TestConfig:
         (folder / "config.json").write_text(json.dumps(json.loads(text), indent=8, sort_keys=True))
         load(folder)
 
-    def test_many_regions(self, tmp_path: Path) -> None:
-        # SLIC keeps the distances of all pairs of regions: 65,536 of them asked for 32 GiB.
-        ImageClassificationModel(VisionBrain("superpixel"), hidden_channels=[4, 4, 4]).save_pretrained(tmp_path)
-        edit(tmp_path, put("vision", "num_regions", value=65_536))
-        with pytest.raises(ModelFileError, match=r"vision\.num_regions: expected at most 4096, got 65536"):
-            load(tmp_path)
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (b"", "Expecting value"),
+            (b"[1,]", "got list|Expecting value|Illegal trailing comma"),
+            (b"[]", "expected an object, got list"),
+            (b'"\xff"', "can't decode byte 0xff"),
+            ("\ufeff{}".encode(), "BOM"),
+            (b"[" * 100_000, "recursion"),
+            (b"1" * 5000, "4300 digits"),
+            (b"[" + b"[]," * 200_000 + b"[]]", r"expected at most \d+ bytes, got 600004"),
+        ],
+    )
+    def test_no_settings(self, folder: Path, content: bytes, expected: str) -> None:
+        (folder / "config.json").write_bytes(content)
+        with pytest.raises(ModelFileError, match=rf"config\.json: .*{expected}"):
+            load(folder)
 
 
 class TestWeights:
     @pytest.mark.parametrize(
         ("change", "expected"),
         [
-            (put("x", value={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}), "x: expected no such tensor"),
-            (lambda header: header.pop("classifier.templates"), "expected to (start|end)"),
-            (put("__metadata__", value={"format": "pt"}), "__metadata__: expected dtype, shape and data_offsets"),
-            (put("classifier.templates", "shape", value=[10, 16]), r"expected shape \[10, 1, 16\], which config"),
-            (put("classifier.templates", "shape", value=[10, 1, 10**9]), r"expected 40000000000 bytes by its shape"),
-            (put("classifier.templates", "shape", value=[-10, -1, 16]), "expected shape of non-negative integers"),
-            (put("classifier.templates", "shape", value=[True, 10, 16]), "expected shape of non-negative integers"),
-            (put("classifier.templates", "dtype", value="I32"), "expected dtype one of"),
-            (put("classifier.templates", "dtype", value=["F32"]), "expected dtype one of"),
-            (put("classifier.templates", "data_offsets", value=[0, 4]), "expected 640 bytes by its shape, got 4"),
-            (put("classifier.templates", "data_offsets", value=[0, 640]), "expected to start at byte"),
-            (put("classifier.templates", value=None), "expected dtype, shape and data_offsets, got NoneType"),
+            (
+                put("x", value={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}),
+                "x: expected no tensor, .* got tor",
+            ),
+            (put("classifier.templates", "shape", value=[10, 16]), r"expected .* \[10, 1, 16\], which config"),
+            (put("classifier.templates", "dtype", value="I32"), r"classifier.templates: expected torch.float32"),
+            (put("classifier.log_temperature", "dtype", value="I32"), r"log_temperature: expected torch.float32"),
+            # Refused by safetensors.
+            (lambda header: header.pop("classifier.templates"), ""),
+            (put("classifier.templates", "shape", value=[10, 1, 10**9]), ""),
+            (put("classifier.templates", "shape", value=[2**32, 2**32, 2**32]), ""),
+            (put("classifier.templates", "dtype", value="F8_E8M0"), ""),
+            (put("classifier.templates", "dtype", value="F4"), ""),
+            (put("classifier.templates", "dtype", value="C64"), ""),
+            (put("classifier.templates", "data_offsets", value=[0, 640]), ""),
+            (put("classifier.templates", value=None), ""),
         ],
     )
     def test_headers_that_lie(self, folder: Path, change: Callable[[dict[str, Any]], object], expected: str) -> None:
@@ -172,18 +244,28 @@ class TestWeights:
 
     def test_more_than_the_tensors(self, folder: Path) -> None:
         edit_header(folder, lambda header: None, bytes(1000))
-        with pytest.raises(ModelFileError, match=r"tensors: expected to end with the file, at byte \d+, got"):
+        with pytest.raises(ModelFileError, match=r"model\.safetensors: .*incomplete"):
             load(folder)
 
     @pytest.mark.parametrize("content", [b"", b"\x01", bytes(8), b"\xff" * 8 + b"{}", b"\x02" + bytes(7) + b"[]"])
     def test_no_header(self, folder: Path, content: bytes) -> None:
+        config, _ = signed(json.loads((folder / "config.json").read_text()), content)
+        (folder / "config.json").write_bytes(config)
         (folder / "model.safetensors").write_bytes(content)
-        with pytest.raises(ModelFileError, match=r"model\.safetensors: (header|JSON): expected"):
+        with pytest.raises(ModelFileError, match=r"model\.safetensors: .*header"):
             load(folder)
 
-    def test_a_large_file_is_refused_unread(self, folder: Path) -> None:
-        os.truncate(folder / "model.safetensors", 2**40)  # takes no space on disk
-        with pytest.raises(ModelFileError, match="tensors: expected to end with the file, at byte 1099511627776"):
+    def test_very_many_empty_tensors_are_not_read(self, folder: Path) -> None:
+        # Python takes more than ten times as much for a tensor as the header does.
+        empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+        edit_header(folder, lambda header: header.update({str(i): empty for i in range(400)}))
+        with pytest.raises(ModelFileError, match=r"model\.safetensors: header: expected at most \d+ bytes, got \d+"):
+            load(folder)
+
+    @pytest.mark.parametrize("size", [2**17, 2**40])
+    def test_a_large_file_is_refused_unread(self, folder: Path, size: int) -> None:
+        os.truncate(folder / "model.safetensors", size)  # takes no space on disk
+        with pytest.raises(ModelFileError, match=rf"model\.safetensors: expected at most \d+ bytes, got {size}"):
             load(folder)
 
     @pytest.mark.parametrize(
@@ -223,9 +305,6 @@ class TestWeights:
         model.classifier.float()
         with pytest.raises(ModelFileError, match=r"model: expected parameters of one dtype, got \['torch\."):
             model.save_pretrained(tmp_path / "mixed")
-        edit_header(folder, put("classifier.log_temperature", "dtype", value="I64"))
-        with pytest.raises(ModelFileError, match="log_temperature: expected 8 bytes by its shape, got 4"):
-            load(folder)
 
     def test_as_the_library_reads_them(self, folder: Path) -> None:
         expected, came = load_file(folder / "model.safetensors"), load(folder).state_dict()
@@ -235,14 +314,13 @@ class TestWeights:
             assert torch.equal(came[name], value)
             assert came[name].data_ptr() % 64 == 0
 
-    def test_a_file_that_shrinks_while_it_is_read(self, folder: Path) -> None:
+    def test_later_changes_of_the_file_change_no_model(self, folder: Path) -> None:
+        model = load(folder)
+        before = model.classifier.templates.clone()
         path = folder / "model.safetensors"
-        with path.open("rb") as file:
-            kinds = read_header(file, path.stat().st_size)
-            size = path.stat().st_size
-            os.truncate(path, size - 1)
-            with pytest.raises(ValueError, match=r"expected \d+ bytes, got \d+, and the end of the file"):
-                read_tensors(file, kinds, size)
+        with path.open("r+b") as file:
+            file.write(bytes(path.stat().st_size))
+        assert torch.equal(model.classifier.templates, before)
 
     def test_loaded_weights_learn(self, folder: Path) -> None:
         model = load(folder)
@@ -263,7 +341,9 @@ class TestKindsOfFiles:
         ):
             (folder / name).unlink()
             make(folder / name)
-            with pytest.raises(ModelFileError, match=rf"{name}: (expected a regular file, got|.*symbolic links)"):
+            with pytest.raises(
+                ModelFileError, match=rf"{name}: (expected a regular file, got|.*symbolic links|.*[Dd]irectory)"
+            ):
                 load(folder)
             (folder / name).rmdir() if make is Path.mkdir else (folder / name).unlink()
             (folder / name).write_bytes(content)
@@ -311,7 +391,7 @@ class TestKindsOfFiles:
         def full(*_: object) -> None:
             raise MemoryError
 
-        monkeypatch.setattr(model_files, "read_tensors", full)
+        monkeypatch.setattr(pretrained, "load", full)
         with pytest.raises(ModelFileError, match="expected a model that fits into memory"):
             load(folder)
 

@@ -1,0 +1,298 @@
+"""Models on disk: weights as safetensors, settings as JSON, a checksum of each. Files may come from strangers."""
+
+import hashlib
+import json
+import math
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from grapheme_pyg.atomic import replace_file
+from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.labels import to_names
+from grapheme_pyg.names import is_name, printable
+from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
+from grapheme_pyg.nn.dag_nn import NORMS
+from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.readout import READOUTS
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
+from grapheme_pyg.vision import VisionBrain
+
+if TYPE_CHECKING:
+    from grapheme_pyg.model import ImageClassificationModel
+
+FORMAT, FORMAT_VERSION = "grapheme_pyg.ImageClassificationModel", 1
+# Version of what the features of graphs mean. Models that do not say theirs, as those of 0.1, have 1.
+FEATURES = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# Bytes of settings, beside a sixteenth of the weights: Python's objects take up to 24 times the JSON they are made of.
+SETTINGS_BYTES, MOST_SETTINGS_BYTES = 2**18, 2**24
+# Bytes that the weights may take beside their values: for the shape and place of each tensor, and in all.
+TENSOR_BYTES, HEADER_BYTES = 256, 2**12
+# Limits of numbers and lists in settings, whatever the finder: it makes its vocabulary before weights are read.
+LARGEST, LONGEST = 2**24, 64
+SHOWN = 500
+
+Model = TypeVar("Model", bound="ImageClassificationModel")
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def save_model(model: "ImageClassificationModel", folder: Path) -> None:
+    """Writes the weights, then the settings with the checksums of both.
+
+    Each file is there as a whole or not at all; a new one beside an old one is refused by :func:`load_model`.
+
+    Raises:
+        ModelFileError: The model is one that :func:`load_model` would refuse.
+    """
+    if len(dtypes := {parameter.dtype for parameter in model.parameters()}) > 1:
+        raise ModelFileError(f"model: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
+    weights = save(tensors)
+    memory = model.classifier.memory
+    settings: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+        "vision": {"features": FEATURES} | model.vision.config,
+        "model": model.config,
+        "memory": None
+        if memory is None
+        else {"num_keys": len(memory.keys), "added_classes": model.classifier.added_classes},
+        # What each row of a weight is for; loading matches by these names.
+        "relations": model.dag.get_extra_state(),
+    }
+    settings["settings_sha256"] = _digest(settings)
+    text = (json.dumps(settings, indent=2) + "\n").encode()
+    with _naming(folder / CONFIG):
+        _parse(text, len(weights))
+    with _naming(folder / WEIGHTS):
+        _check_values(tensors)
+    replace_file(folder / WEIGHTS, weights)
+    replace_file(folder / CONFIG, text)
+
+
+def load_model(cls: type[Model], folder: Path) -> Model:
+    """Reads a model, in evaluation mode, on the CPU.
+
+    The settings are read first. The model that they describe is made without values, and bounds what is read of the
+    weights; these must have their checksum, and the shapes of that model.
+
+    Raises:
+        FileNotFoundError: One of the two files is missing.
+        ModelFileError: One is no regular file, too large, damaged, or of another format or version; they do not fit
+            together; or a weight is not finite. The message names the file and the field.
+    """
+    with _naming(folder / WEIGHTS):
+        size = (folder / WEIGHTS).stat().st_size
+    with _naming(folder / CONFIG):
+        settings = _parse(_read(folder / CONFIG, _most_settings(size)), size)
+        model = _build(cls, settings)
+    with _naming(folder / WEIGHTS):
+        tensors = _read_tensors(folder / WEIGHTS, model, settings["sha256"])
+        model.load_state_dict(tensors | {"dag._extra_state": settings["relations"]}, assign=True)
+        if model.classifier.memory is not None:
+            model.classifier.memory.check()
+    return model.eval()
+
+
+def _most_settings(size: int) -> int:
+    """Bytes that settings may have beside weights of so many."""
+    return min(SETTINGS_BYTES + size // 16, MOST_SETTINGS_BYTES)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(map(is_name, value)) and len(set(value)) == len(value)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 1 <= value <= LARGEST
+
+
+def _is_option(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    numbers = [item for item in items if item is not None and not isinstance(item, str)]
+    return len(items) <= LONGEST and all(isinstance(it, int | float) and abs(it) <= LARGEST for it in numbers)
+
+
+def _one_of(choices: tuple[str | None, ...]) -> Rule:
+    return lambda value: value in choices, f"one of {choices}"
+
+
+def _version(newest: int) -> Rule:
+    expected = f"an integer in 1…{newest}, as newer versions of the library alone write larger ones"
+    return lambda value: _is_count(value) and value <= newest, expected
+
+
+OBJECT: Rule = lambda value: isinstance(value, dict), "an object"
+TEXT: Rule = lambda value: isinstance(value, str), "text"
+COUNT: Rule = _is_count, f"an integer in 1…{LARGEST}"
+NAMES: Rule = _are_names, "distinct names without control characters"
+# Finders check their own options; these limits come before.
+OPTION: Rule = _is_option, f"text, a number up to {LARGEST}, or a list of at most {LONGEST} of them"
+TOP: dict[str, Rule] = {
+    "format": (lambda value: value == FORMAT, repr(FORMAT)),
+    "format_version": _version(FORMAT_VERSION),
+    "sha256": TEXT,
+    "vision": OBJECT,
+    "model": OBJECT,
+    "memory": (lambda value: value is None or isinstance(value, dict), "an object or null"),
+    "relations": OBJECT,
+}
+MODEL: dict[str, Rule] = {
+    "classes": (lambda value: _are_names(value) and len(value) > 0, NAMES[1]),
+    "hidden_channels": (lambda value: type(value) is list and all(map(_is_count, value)), f"integers in 1…{LARGEST}"),
+    "norm": _one_of(NORMS),
+    "embedding_channels": COUNT,
+    "templates_per_class": COUNT,
+    "template_update": _one_of(TEMPLATE_UPDATES),
+    "dropout": (lambda value: type(value) in (int, float) and 0 <= value < 1, "a number in [0, 1)"),
+    "readout": _one_of(READOUTS),
+}
+MEMORY: dict[str, Rule] = {"num_keys": COUNT, "added_classes": NAMES}
+
+
+def _check_fields(prefix: str, came: dict[str, Any], rules: dict[str, Rule]) -> None:
+    for name, (holds, expected) in rules.items():
+        if name not in came:
+            raise ValueError(f"{prefix}{name}: expected {expected}, got no such field")
+        if not holds(came[name]):
+            raise ValueError(f"{prefix}{name}: expected {expected}, got {came[name]!r}")
+    if unknown := came.keys() - rules:
+        raise ValueError(f"{prefix}{min(unknown)}: expected a field that is known, one of {sorted(rules)}")
+
+
+def _parse(text: bytes, size: int) -> dict[str, Any]:
+    """Reads settings beside weights of so many bytes; refuses a name, a range or a checksum by a ValueError."""
+    if len(text) > (most := _most_settings(size)):
+        raise ValueError(f"expected at most {most} bytes beside weights of {size}, got {len(text)}")
+    settings = json.loads(text.decode())
+    if not isinstance(settings, dict):
+        raise ValueError(f"expected an object, got {type(settings).__name__}")
+    # Models of early versions have none.
+    digest = settings.pop("settings_sha256", None)
+    _check_fields("", settings, TOP)
+    _check_fields("model.", settings["model"], MODEL)
+    if settings["memory"] is not None:
+        _check_fields("memory.", settings["memory"], MEMORY)
+    vision = {"features": 1} | settings["vision"]
+    _check_fields("vision.", vision, dict.fromkeys(vision, OPTION) | {"features": _version(FEATURES)})
+    if digest is not None and digest != _digest(settings):
+        raise ValueError(f"settings_sha256: expected {_digest(settings)}, that of the other fields, got {digest!r}")
+    return settings
+
+
+def _digest(settings: dict[str, Any]) -> str:
+    """SHA-256 of the fields, whatever their order and the white space between them."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
+    """Makes the model of checked settings on the device ``meta``, where weights take no memory.
+
+    Its modules do. There are at most as many as there are relations, which the settings list one by one.
+    """
+    try:
+        vision = VisionBrain(**{name: value for name, value in settings["vision"].items() if name != "features"})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"vision.{error}") from error
+    expected, came = EdgeVocabulary(vision.metadata).relations, settings["relations"]
+    for pair in expected | came:
+        ours, theirs = expected.get(pair, []), came.get(pair, [])
+        if not isinstance(theirs, list) or sorted(map(repr, theirs)) != sorted(map(repr, ours)):
+            raise ValueError(f"relations.{pair}: expected {ours} in any order, got {theirs}")
+    added = settings["memory"]["added_classes"] if settings["memory"] else []
+    to_names([*settings["model"]["classes"], *added])
+    with torch.device("meta"):
+        model = cls(vision, **settings["model"])
+        if settings["memory"]:
+            num_keys = settings["memory"]["num_keys"]
+            model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
+            model.classifier.classes = [*model.classes, *added]
+    return model
+
+
+def _tensors(model: "ImageClassificationModel") -> dict[str, Tensor]:
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def _read_tensors(path: Path, model: "ImageClassificationModel", sha256: str) -> dict[str, Tensor]:
+    """Reads the weights of a model on the device ``meta``, which is put into their precision.
+
+    Raises:
+        ValueError: They are larger or others than the model asks for, have another checksum, or are not finite.
+    """
+    expected = _tensors(model)
+    most_header = HEADER_BYTES + sum(len(name) + TENSOR_BYTES for name in expected)
+    content = _read(path, most_header + sum(8 * tensor.numel() for tensor in expected.values()))
+    if (digest := hashlib.sha256(content).hexdigest()) != sha256:
+        raise ValueError(f"expected SHA-256 {sha256}, got {digest}")
+    # Its length stands first. Each of very many empty tensors would take far more memory than bytes.
+    if (length := int.from_bytes(content[:8], "little")) > most_header:
+        raise ValueError(f"header: expected at most {most_header} bytes, got {length}")
+    tensors = load(content)
+    del content
+    templates = tensors.get("classifier.templates")
+    if templates is not None and templates.dtype in DTYPES:
+        expected = _tensors(model.to(templates.dtype))
+    for name in expected | tensors:
+        wanted, came = _described(expected.get(name)), _described(tensors.get(name))
+        if wanted != came:
+            raise ValueError(f"{name}: expected {wanted}, which {CONFIG} asks for, got {came}")
+    _check_values(tensors)
+    # PyTorch aligns them for vector instructions, which the library does not.
+    return {name: tensors.pop(name).clone() for name in expected}
+
+
+def _described(tensor: Tensor | None) -> str:
+    return "no tensor" if tensor is None else f"{tensor.dtype} of shape {list(tensor.shape)}"
+
+
+def _check_values(tensors: dict[str, Tensor]) -> None:
+    """Refuses values that are not finite, but for quantiles before they are calibrated, and negative variances."""
+    for name, tensor in tensors.items():
+        if tensor.numel() == 0 or (name.endswith(".quantiles") and bool(tensor.isnan().all())):
+            continue
+        least, greatest = (value.item() for value in tensor.aminmax())
+        if not (math.isfinite(least) and math.isfinite(greatest)):
+            raise ValueError(f"{name}: expected finite values, got {least} to {greatest}")
+        if name.endswith(".running_var") and least < 0:
+            raise ValueError(f"{name}: expected no negative variance, got {least:.4g}")
+
+
+def _open(path: str, flags: int) -> int:
+    # Not every system has the flag, or needs it.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read(path: Path, most: int) -> bytes:
+    """Reads a regular file; never waits, as opening a named pipe would."""
+    with open(path, "rb", opener=_open) as file:
+        known = os.fstat(file.fileno())
+        if not stat.S_ISREG(known.st_mode):
+            raise ValueError(f"expected a regular file, got {stat.filemode(known.st_mode)}")
+        if known.st_size > most:
+            raise ValueError(f"expected at most {most} bytes, got {known.st_size}")
+        return file.read(known.st_size)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors name the file."""
+    try:
+        yield
+    except (FileNotFoundError, ModelFileError):
+        raise
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: expected a model that fits into memory, got a larger one") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelFileError(f"{path}: {printable(str(error))[:SHOWN]}") from error
