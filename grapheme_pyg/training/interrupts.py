@@ -32,7 +32,7 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _: FrameType | None) -> None:
         if self.came is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.came = signal.Signals(number)

@@ -82,7 +82,7 @@ class TrainingLoop:
         self.device = self.model.classifier.templates.device
         self.optimizer = make_optimizer(self.model, settings)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        # A sample that counts so many times may pull so many times as hard, or clipping would take its weight away again.
+        # A sample that counts several times may pull as many times as hard: clipping would take its weight away again.
         weights = losses_of.class_weights
         self.clip = settings.clip * (1.0 if weights is None else max(1.0, float(weights.max())))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "16-mixed")
