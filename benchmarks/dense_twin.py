@@ -66,6 +66,7 @@ def lattice_maps(vision: VisionBrain, images: Tensor) -> list[Tensor]:
     """
     _, features = vision.finder.measure(images[:, None])
     hierarchy = vision.finder.lattice(*images.shape[-2:])
+    assert hierarchy is not None  # in grid mode
     maps = []
     for level, width in enumerate(dict(zip(vision.node_levels, vision.node_features, strict=True)).values()):
         rows = features[:, :-1][:, hierarchy.level == level, :width]

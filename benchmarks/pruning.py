@@ -44,6 +44,7 @@ class PrunedBrain(VisionBrain):
     def _lattice(self, height: int, width: int) -> Lattice:
         # Graphs of images are subgraphs of the lattice: what it lacks, they lack.
         lattice = super()._lattice(height, width)
+        assert lattice is not None  # in grid mode
         edges = self.kept[lattice.edge_type]
         number = self.kept.cumsum(0) - 1 if self.renumber else torch.arange(len(self.kept))
         return replace(

@@ -16,7 +16,7 @@ from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import BudgetBatchSampler, GraphCache, ImageSequenceDataset, load_image_folder
-from grapheme_pyg.vision.brain import FINDERS
+from grapheme_pyg.vision.finder import FINDERS
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ for (source, relation, target), number in Counter(names[edge_type] for edge_type
     print(f"{source} {relation} {target}: {number}")
 figure = Figure(figsize=(15, 6), layout="constrained")
 axes = figure.subplots(1, 5, width_ratios=(1, 1, 1, 1, 3))
-for ax, threshold in zip(axes, model.vision.finder.thresholds, strict=False):
+for ax, threshold in zip(axes, model.vision.config["thresholds"], strict=False):
     ax.imshow(eight > threshold, cmap="gray")
     ax.set(title=f"above {threshold}", xticks=[], yticks=[])
 draw_dag(graph, layout="levels", color="relation", metadata=model.vision.metadata, ax=axes[4])

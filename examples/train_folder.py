@@ -20,7 +20,7 @@ from grapheme_pyg.datasets import load_image_folder, read_image
 from grapheme_pyg.datasets.image_files import ON_ERROR
 from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training.settings import PRECISIONS
-from grapheme_pyg.vision.brain import FINDERS
+from grapheme_pyg.vision.finder import FINDERS
 
 DEFAULTS = TrainingSettings()
 

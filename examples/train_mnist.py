@@ -37,7 +37,7 @@ from grapheme_pyg.training.settings import (
     PRECISIONS,
     SMALL,
 )
-from grapheme_pyg.vision.brain import FINDERS
+from grapheme_pyg.vision.finder import FINDERS
 
 DEFAULTS = TrainingSettings()
 # Share of the training images that is held out for validation: the last 5,000 of MNIST's 60,000.

@@ -5,7 +5,7 @@ import torch
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.presets import PRESETS, default_widths
-from grapheme_pyg.vision.brain import FINDERS
+from grapheme_pyg.vision.finder import FINDERS
 from grapheme_pyg.vision.grid import GridFinder
 
 every = pytest.mark.parametrize("preset", ["tiny", "small", "base"])

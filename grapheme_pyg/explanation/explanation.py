@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.explanation.attribution import METHODS, attribute, frozen_copy
-from grapheme_pyg.explanation.pixels import on_pixels
+from grapheme_pyg.explanation.pixels import differentiable_types, on_pixels
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.pixels import to_pixels
 
@@ -91,7 +91,7 @@ def explain(
     if target is not None:
         target = as_int("target", target, 0, len(model.classes) - 1)
     vision = model.vision
-    if vision.mode != "grid" or vision.detections:
+    if not all(differentiable_types(vision)):
         vision = VisionBrain(**(vision.config | {"seg": True}))
     pixels = to_pixels(image, vision.in_channels)
     graph = vision(pixels)

@@ -5,25 +5,22 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from grapheme_pyg.ops.grids import extents
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.grid import GridFinder
-from grapheme_pyg.vision.hybrid import HybridFinder
 from grapheme_pyg.vision.pixels import resized
 
 
 def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain) -> Tensor:
     r"""Puts attributions of features on pixels; the sum stays the same.
 
-    The features of cells, pixels and their means and standard deviations, are homogeneous of degree one, so
-    :math:`\sum_p p \, \partial f / \partial p = f` for each: a pixel gets the share
-    :math:`(p / f) \, \partial f / \partial p` of what the feature got. By the chain rule that is what x · gradient and
-    integrated gradients from 0 give to pixels, of a graph that stays the same. Other entities share what they got
-    evenly among their pixels; those that have none, such as corners, leave it at their centre.
+    The features of types that are ``differentiable``, such as those of cells, pixels and their means and standard
+    deviations, are homogeneous of degree one, so :math:`\sum_p p \, \partial f / \partial p = f` for each: a pixel gets
+    the share :math:`(p / f) \, \partial f / \partial p` of what the feature got. By the chain rule that is what
+    x · gradient and integrated gradients from 0 give to pixels, of a graph that stays the same. Other entities share
+    what they got evenly among their pixels; those that have none, such as corners, leave it at their centre.
 
     Args:
         features: ``[num_nodes, num_features]``.
-        graph: Of the image; with ``seg``, if there are entities other than cells.
+        graph: Of the image; with ``seg``, if not all types are ``differentiable``.
         pixels: uint8 ``[C, H, W]``, the image.
         vision: What made the graph.
 
@@ -32,76 +29,31 @@ def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain
         pixels.
     """
     features, (height, width) = features.double(), pixels.shape[1:]
-    names = vision.metadata[0]
-    cell = torch.tensor([name.startswith("cell") for name in names])[graph.node_type]
+    measured_again = torch.tensor(differentiable_types(vision))[graph.node_type]
     out = torch.zeros(height, width, dtype=torch.float64)
-    if bool(cell.any()):
+    if bool(measured_again.any()):
         small = pixels if vision.resize is None else resized(pixels[None], vision.resize)[0]
-        values = small.double().div_(255).requires_grad_()
-        measured = measure(values, graph, cell, vision)
-        # What is 0 got nothing by any method that multiplies by it.
-        rate = torch.where(measured != 0, features[cell, : measured.shape[1]] / measured.detach(), 0.0)
+        values = small.double().requires_grad_()
+        measured = vision.finder.differentiable_features(values[None])
+        # Features of an entity are used by its first node. Those that are 0 got nothing by any method that multiplies.
+        first = measured_again & (torch.tensor(vision.node_rounds)[graph.node_type] == 0)
+        rate = torch.where(measured != 0, features[first, : measured.shape[1]] / measured.detach(), 0.0)
         (slope,) = torch.autograd.grad((rate * measured).sum(), values)
         shares = (slope * values).detach().sum(dim=0)
         if shares.shape != out.shape:
             shares = F.interpolate(shares[None, None], (height, width), mode="area")[0, 0]
             shares = shares * (values[0].numel() / out.numel())
         out += shares
-    if not bool(cell.all()):
-        amount = features.sum(dim=1).masked_fill(cell, 0.0)
+    if not bool(measured_again.all()):
+        amount = features.sum(dim=1).masked_fill(measured_again, 0.0)
         out += spread(amount, graph, vision).view(height, width)
     return out
 
 
-def measure(values: Tensor, graph: Data, cell: Tensor, vision: VisionBrain) -> Tensor:
-    """Features of cells, as :func:`grapheme_pyg.ops.measure_cells` has them, with gradients.
-
-    Args:
-        values: ``[C, H, W]`` float64 in [0, 1].
-        graph: Of that image.
-        cell: ``[num_nodes]`` bool, the nodes to measure.
-        vision: What made the graph.
-
-    Returns:
-        ``[num_cells, num_features]`` float64; 0 for nodes after an entity's first, whose features are not used.
-    """
-    assert isinstance(vision.finder, GridFinder | HybridFinder)
-    patch, margin = vision.finder.patch_size, vision.finder.margin
-    (height, width), level = values.shape[1:], graph.level[cell]
-    first = torch.tensor(vision.node_rounds)[graph.node_type[cell]] == 0
-    finest = first & (torch.tensor(vision.node_kinds)[graph.node_type[cell]] == 0)
-    place = graph.pos[cell].double() * torch.tensor([width, height])
-    out = values.new_zeros(int(cell.sum()), vision.num_features)
-    if not bool(finest.any()):
-        # One node stands for an image without contrast.
-        out[:, : 2 * len(values)] = _mean_and_spread(values, max(height, width))[0, 0]
-        return out
-    for i, stage in enumerate(level[first].unique().tolist()):
-        rows = (first & (level == stage)).nonzero().squeeze(1)
-        column, row = (place[rows] / (patch << i)).long().t()
-        if i == 0:
-            step = torch.arange(-margin, patch + margin)
-            y = (row[:, None] * patch + step).clamp(0, height - 1)
-            x = (column[:, None] * patch + step).clamp(0, width - 1)
-            found = values[:, y[:, :, None], x[:, None, :]].transpose(0, 1).flatten(1)
-        else:
-            found = _mean_and_spread(values, patch << i)[row, column]
-        out[rows, : found.shape[1]] = found
-    return out
-
-
-def _mean_and_spread(values: Tensor, side: int) -> Tensor:
-    """Means, then standard deviations of the channels over squares, ``[rows, columns, 2 C]``."""
-    height, width = values.shape[1:]
-    padded = F.pad(values, (0, -width % side, 0, -height % side))
-    rows, columns = padded.shape[1] // side, padded.shape[2] // side
-    area = extents(rows, side, height)[:, None] * extents(columns, side, width)
-    mean, square = (F.avg_pool2d(power, side, divisor_override=1) / area for power in (padded, padded.square()))
-    variance = square - mean.square()
-    # The root has no slope at 0, where it is 0 in all directions that matter. Rounding leaves about 1e-17.
-    flat = variance < 1e-12
-    spread = variance.masked_fill(flat, 1.0).sqrt().masked_fill(flat, 0.0)
-    return torch.cat([mean, spread]).permute(1, 2, 0)
+def differentiable_types(vision: VisionBrain) -> list[bool]:
+    """For each node type, whether the finder can measure its features with gradients; not those of detections."""
+    own = [kind.differentiable for kind in vision.finder.schema().entity_types]
+    return [kind < len(own) and own[kind] for kind in vision.node_kinds]
 
 
 def spread(amount: Tensor, graph: Data, vision: VisionBrain) -> Tensor:

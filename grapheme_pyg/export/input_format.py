@@ -8,7 +8,6 @@ import torch
 
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.vision.grid import GridFinder
 
 FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 2
 
@@ -108,8 +107,7 @@ class InputFormat:
             generations=generations,
             readouts=_readouts(model, generations),
             edge_dim=model.dag.edge_dim,
-            # Where cells are alone, each is in one place beside another; contours and detections know no places.
-            single=isinstance(vision.finder, GridFinder) and not (vision.contours or vision.detections),
+            single=vision.finder.single_neighbours and not (vision.contours or vision.detections),
             max_size=max_size,
             vision=vision.config,
         )

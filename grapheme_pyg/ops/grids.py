@@ -67,6 +67,21 @@ def measure_cells(pixels: Tensor, grids: Tensor, patch_size: int, margin: int, t
     return measured
 
 
+def cell_features(pixels: Tensor, grids: list[tuple[int, int]], patch_size: int, margin: int) -> Tensor:
+    """Features of all cells, as :func:`measure_cells` has them, and of floating-point pixels with gradients.
+
+    Args:
+        pixels: ``[B, C, H, W]``, whole numbers in 0…255.
+        grids: Rows and columns of each level, fine to coarse.
+        patch_size: Side of a fine cell in pixels.
+        margin: Pixels around a fine cell that count as its own.
+
+    Returns:
+        ``[B, num_cells + 1, num_features]``, of the dtype of the pixels if that is floating-point, else float32.
+    """
+    return _features(pixels, _extend(pixels, grids[0], patch_size, margin), grids, patch_size, margin)
+
+
 def count_features(channels: int, patch_size: int, margin: int) -> int:
     """Width of the features of cells."""
     return channels * max((patch_size + 2 * margin) ** 2, COARSE_FEATURES)
@@ -140,15 +155,18 @@ def _present(active: Tensor, num_levels: int) -> Tensor:
 
 def _features(pixels: Tensor, extended: Tensor, sizes: list[tuple[int, int]], patch: int, margin: int) -> Tensor:
     num_images, channels, height, width = pixels.shape
+    # Integers are added up as such, in what they fit into: sums of squares over one cell fit into int32 up to a side of
+    # 181, those over coarse cells may not.
+    exact = not pixels.is_floating_point()
+    small, large, out = (torch.int32, torch.int64, torch.float32) if exact else (pixels.dtype,) * 3
     (rows, columns), window = sizes[0], patch + 2 * margin
     windows = extended.unfold(2, window, patch).unfold(3, window, patch).permute(0, 2, 3, 1, 4, 5)
-    features = [windows.reshape(num_images, rows * columns, -1).float().div_(255)]
+    features = [windows.reshape(num_images, rows * columns, -1).to(out) / 255]
 
     padding = (0, columns * patch - width, 0, rows * patch - height)
     padded = F.pad(pixels, padding) if any(padding) else pixels
-    # Sums of squares over one cell fit into int32 up to a side of 181, those over coarse cells may not.
-    values = padded.to(torch.int32 if patch <= 181 else torch.int64)
-    total = _block_sum(values, patch).long(), _block_sum(values.square(), patch).long()
+    values = padded.to(small if patch <= 181 else large)
+    total = _block_sum(values, patch).to(large), _block_sum(values.square(), patch).to(large)
     for i, (rows, columns) in enumerate(sizes[1:], start=1):
         total = _block_sum(total[0], 2), _block_sum(total[1], 2)
         down, along = extents(rows, patch << i, height), extents(columns, patch << i, width)
@@ -156,7 +174,7 @@ def _features(pixels: Tensor, extended: Tensor, sizes: list[tuple[int, int]], pa
     whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
     features.append(_mean_and_spread(*whole, torch.tensor([[height * width]], device=pixels.device)))
     num_features = count_features(channels, patch, margin)
-    return torch.cat([F.pad(part, (0, num_features - part.shape[-1])) for part in features], dim=1)
+    return torch.cat([F.pad(part.to(out), (0, num_features - part.shape[-1])) for part in features], dim=1)
 
 
 def extents(count: int, side: int, size: int) -> Tensor:
@@ -173,11 +191,13 @@ def _block_sum(values: Tensor, side: int) -> Tensor:
 
 
 def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel, ``[B, rows · columns, 2 C]``, in [0, 1]."""
+    """Mean and standard deviation of each channel, float64 ``[B, rows · columns, 2 C]``, in [0, 1]."""
     mean = total.double() / area
     variance = squares.double() / area - mean * mean
-    spread = variance.clamp_(min=0).sqrt_()
-    return torch.cat([mean, spread], dim=1).div_(255).float().flatten(2).transpose(1, 2)
+    # The root has no slope at 0, where it is 0 in all directions that matter.
+    flat = variance <= 0
+    spread = variance.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
+    return (torch.cat([mean, spread], dim=1) / 255).flatten(2).transpose(1, 2)
 
 
 def _fake_measure(

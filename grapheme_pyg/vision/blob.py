@@ -11,6 +11,7 @@ from torch import Tensor
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
 from grapheme_pyg.vision.checks import check, is_int
 from grapheme_pyg.vision.components import Components, find_components, stand_ins, touching, wholes
+from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 from grapheme_pyg.vision.neighbours import SIDES, nearest, side, within_spacing
 from grapheme_pyg.vision.pixels import to_grey
@@ -26,7 +27,7 @@ HOLES = 8
 
 
 @dataclass(frozen=True)
-class BlobFinder:
+class BlobFinder(Finder):
     """Finds connected components at several thresholds, of light pixels and of dark ones, nested in one another.
 
     Args:

@@ -1,6 +1,6 @@
 """VisionBrain: images → directed acyclic graphs, by signal processing alone."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,19 +11,16 @@ from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision.assemble import assemble
-from grapheme_pyg.vision.blob import BlobFinder
 from grapheme_pyg.vision.checks import check, is_int, plain
 from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
-from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.finder import SETTINGS, make_finder
 from grapheme_pyg.vision.hierarchy import NO_RELATIONS
-from grapheme_pyg.vision.hybrid import HybridFinder
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph
 from grapheme_pyg.vision.lattice import Lattice, restrict
 from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixels
-from grapheme_pyg.vision.superpixel import SuperpixelFinder
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
 
 if TYPE_CHECKING:
@@ -34,8 +31,6 @@ if TYPE_CHECKING:
 LATTICE_PIXELS = 2**16
 # Pixels a side that images are brought to: settings may come from a file, and small images would become huge.
 LARGEST_RESIZE = 4096
-
-FINDERS = {"grid": GridFinder, "blob": BlobFinder, "superpixel": SuperpixelFinder, "hybrid": HybridFinder}
 
 
 class VisionBrain(BaseTransform):
@@ -59,11 +54,19 @@ class VisionBrain(BaseTransform):
 
     Two brains are equal, and have the same hash, if they are of one type and have the same settings.
 
+    Attributes:
+        finder: That of the mode, made of its options.
+        node_features: For each node type, how many leading columns of ``x`` it uses; the rest are zero.
+        node_kinds: For each node type, the number of its entity type.
+        node_levels: For each node type, its configured level of the hierarchy, 0 the finest.
+        node_rounds: For each node type, its round of computation, 0 the first.
+        num_features: Width of ``x``.
+
     Args:
-        mode: How entities are found.
+        mode: How entities are found: as above, or as :func:`grapheme_pyg.vision.register_finder` was told.
         in_channels: 1 (colour images become ITU-R 601 luma) or 3 (grey images are repeated).
         edge_attr: Whether graphs carry ``edge_attr``, the offsets from target to source; the mode's default if None,
-            which is yes but for the grid, where types say it all.
+            which is yes but where types say it all, as in the grid.
         seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
         resize: To how many pixels, at most 4096, the longer side of each image is brought first, in proportion; None
             leaves images as they are. With the size of the training images, a model takes the same things in other
@@ -103,33 +106,31 @@ class VisionBrain(BaseTransform):
     ) -> None:
         in_channels, resize, white = plain(in_channels), plain(resize), plain(white)
         options = {name: plain(value) for name, value in options.items()}
-        check("mode", mode, isinstance(mode, str) and mode in FINDERS, f"one of {tuple(FINDERS)}")
         check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
+        self.finder = make_finder(mode, in_channels, options)
         if edge_attr is None:
-            edge_attr = mode != "grid"
+            edge_attr = not self.finder.single_neighbours
         switches = {"edge_attr": edge_attr, "seg": seg, "contours": contours, "detections": detections}
         for name, value in switches.items():
             check(name, value, isinstance(value, bool), "True or False")
         valid = resize is None or (is_int(resize, 1) and resize <= LARGEST_RESIZE)
         check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE} or None")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
-        known = [field.name for field in fields(FINDERS[mode]) if field.name != "in_channels"]
-        if unknown := sorted(set(options) - set(known)):
-            raise ValueError(f"{unknown[0]}: expected an option of mode {mode!r}, one of {known}")
         self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
-        self.finder = FINDERS[mode](in_channels=in_channels, **options)
         self.resize, self.white, self.contours, self.detections = resize, white, contours, detections
-        schema = self.finder.schema()
-        schema = with_contours(schema) if contours else schema
-        self._vocabulary = Vocabulary(with_detections(schema) if detections else schema)
-        self._lattices = LatticeCache(self.finder, self._vocabulary, edge_attr=edge_attr, seg=seg)
+        schema = with_contours(self.finder.schema()) if contours else self.finder.schema()
+        schema = with_detections(schema) if detections else schema
+        self._vocabulary = words = Vocabulary(schema)
+        self.node_kinds, self.node_levels, self.node_rounds = words.node_kinds, words.node_levels, words.node_rounds
+        self.node_features = [schema.entity_types[kind].num_features for kind in self.node_kinds]
+        self.num_features = max(self.node_features)
+        self._lattices = LatticeCache(self.finder, words, edge_attr=edge_attr, seg=seg)
 
     @property
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, in types that JSON has."""
-        options = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self.finder).items()}
-        names = ("mode", "edge_attr", "seg", "resize", "white", "contours", "detections")
-        return {name: getattr(self, name) for name in names} | options
+        settings = {name: getattr(self, name) for name in SETTINGS} | asdict(self.finder)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
     @property
     def metadata(self) -> tuple[list[str], list[EdgeType]]:
@@ -139,42 +140,14 @@ class VisionBrain(BaseTransform):
         """
         return list(self._vocabulary.node_types), list(self._vocabulary.edge_types)
 
-    @property
-    def node_features(self) -> list[int]:
-        """For each node type, how many leading columns of ``x`` it uses; the rest are zero."""
-        types = self._vocabulary.schema.entity_types
-        return [types[kind].num_features for kind in self.node_kinds]
-
-    @property
-    def node_kinds(self) -> list[int]:
-        """For each node type, the number of its entity type."""
-        return self._vocabulary.node_kinds
-
-    @property
-    def node_levels(self) -> list[int]:
-        """For each node type, its configured level of the hierarchy, 0 the finest."""
-        return self._vocabulary.node_levels
-
-    @property
-    def node_rounds(self) -> list[int]:
-        """For each node type, its round of computation, 0 the first."""
-        return self._vocabulary.node_rounds
-
-    @property
-    def num_features(self) -> int:
-        """Width of ``x``."""
-        return max(self.node_features)
-
     def generations(self, size: int) -> list[tuple[int, int]]:
         """Level and node type of all groups of nodes that graphs can have, in the order in which they are computed.
 
         Args:
-            size: Of the images, at most so many pixels a side. Only grids have more levels for larger images.
+            size: Of the images, at most so many pixels a side; some finders have more levels for larger images.
         """
-        num_levels = self._vocabulary.num_levels
-        if isinstance(self.finder, GridFinder | HybridFinder):
-            size = self.resize or size
-            num_levels = max(num_levels, self.finder.count_levels(size, size))
+        size = self.resize or size
+        num_levels = max(self._vocabulary.num_levels, self.finder.count_levels(size, size))
         return self._vocabulary.generations(num_levels)
 
     def __call__(self, image: Any) -> ImageGraph:
@@ -227,12 +200,10 @@ class VisionBrain(BaseTransform):
         if y is not None and len(y) != num_images:
             raise ValueError(f"y: expected {num_images} classes, one for each image, got {len(y)}")
         if len(runs) == 1:
-            batch = self._build(runs[0], y)
-        else:
-            classes = y.split([run.shape[0] for run in runs]) if y is not None else [None] * len(runs)
-            batches = [self._build(run, part) for run, part in zip(runs, classes, strict=True)]
-            batch = Batch.from_data_list([graph for part in batches for graph in part.to_data_list()])
-        return batch
+            return self._build(runs[0], y)
+        classes = y.split([run.shape[0] for run in runs]) if y is not None else [None] * len(runs)
+        batches = [self._build(run, part) for run, part in zip(runs, classes, strict=True)]
+        return Batch.from_data_list([graph for part in batches for graph in part.to_data_list()])
 
     def _build(self, pixels: Tensor, y: Tensor | None = None) -> Batch:
         if self.resize is None:
@@ -252,9 +223,9 @@ class VisionBrain(BaseTransform):
 
     def _graphs(self, pixels: Tensor, y: Tensor | None) -> Batch:
         plain = not (self.contours or self.detections)
-        if isinstance(self.finder, GridFinder) and plain and pixels[0, 0].numel() <= LATTICE_PIXELS:
-            present, features = self.finder.measure(pixels)
-            return restrict(self._lattice(*pixels.shape[-2:]), present, features, y)
+        lattice = self._lattice(*pixels.shape[-2:]) if plain and pixels[0, 0].numel() <= LATTICE_PIXELS else None
+        if lattice is not None:
+            return restrict(lattice, *self.finder.measure(pixels), y)
         hierarchy, features = self.finder.find(pixels)
         schema = self._vocabulary.schema
         if self.contours:
@@ -266,7 +237,7 @@ class VisionBrain(BaseTransform):
         hierarchy = replace(hierarchy, lateral=NO_RELATIONS, part_of=NO_RELATIONS)
         return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
 
-    def _lattice(self, height: int, width: int) -> Lattice:
+    def _lattice(self, height: int, width: int) -> Lattice | None:
         return self._lattices.get(height, width)
 
     def __eq__(self, other: object) -> bool:

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from grapheme_pyg.ops.grids import COARSE_FEATURES, measure_cells
+from grapheme_pyg.ops.grids import COARSE_FEATURES, cell_features, measure_cells
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, join, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
+from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 
 # Levels are added until the grid has at most this many cells in a row and in a column.
@@ -16,7 +18,7 @@ TOP_CELLS = 4
 
 
 @dataclass(frozen=True)
-class GridFinder:
+class GridFinder(Finder):
     """Finds the cells of an image where it has contrast.
 
     Args:
@@ -34,6 +36,8 @@ class GridFinder:
         ValueError: An argument is out of its range.
     """
 
+    # Each neighbour is in one place beside a cell.
+    single_neighbours: ClassVar[bool] = True
     in_channels: int = 1
     patch_size: int = 2
     threshold: int | None = None
@@ -57,7 +61,7 @@ class GridFinder:
     def schema(self) -> Schema:
         """Eight neighbours and ``self`` within each level; nine parts of each coarser cell."""
         last = len(self.rounds) - 1
-        types = [EntityType(f"cell{i}", i, self._num_features(i), count) for i, count in enumerate(self.rounds)]
+        types = [EntityType(f"cell{i}", i, self._num_features(i), count, True) for i, count in enumerate(self.rounds)]
         names = ["self" if name == "centre" else f"{name}_of" for name in NAMES]
         lateral = [RelationType(i, name, i) for i in range(last + 1) for name in names]
         fine = range(last + 1 if self.extend else last)
@@ -165,6 +169,11 @@ class GridFinder:
         assert self.threshold is not None  # chosen when this was made
         grids = torch.tensor(self._grids(*pixels.shape[-2:]))
         return measure_cells(pixels, grids, self.patch_size, self.margin, self.threshold)
+
+    def differentiable_features(self, pixels: Tensor) -> Tensor:
+        """Features of all cells that images have, with gradients."""
+        present, _ = self.measure(pixels.detach().to(torch.uint8))
+        return cell_features(pixels, self._grids(*pixels.shape[-2:]), self.patch_size, self.margin)[present]
 
     @property
     def _window(self) -> int:

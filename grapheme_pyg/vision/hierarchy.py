@@ -16,12 +16,14 @@ class EntityType:
         level: The level at which it stands, 0 the finest.
         num_features: How many leading columns of ``x`` it uses.
         rounds: How many nodes each entity has, at least one.
+        differentiable: Whether :meth:`grapheme_pyg.vision.Finder.differentiable_features` measures entities again.
     """
 
     name: str
     level: int
     num_features: int
     rounds: int
+    differentiable: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Schema:
     Attributes:
         entity_types: By level.
         lateral: Relations within a level, ``"self"`` of each type among them; both types have equally many rounds.
-        part_of: Relations to a higher level. One from a type to itself is for levels beyond the configured ones.
+        part_of: Relations to a higher level. One from a type to itself is for levels beyond the configured ones. Where
+            a name ends with ``part_of``, the pixels of the part are pixels of the whole.
     """
 
     entity_types: tuple[EntityType, ...]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grapheme_pyg.vision.blob import BlobFinder
+from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.grid import GridFinder
 from grapheme_pyg.vision.hierarchy import (
     Hierarchy,
@@ -19,7 +20,7 @@ from grapheme_pyg.vision.hierarchy import (
 
 
 @dataclass(frozen=True)
-class HybridFinder:
+class HybridFinder(Finder):
     """Finds cells and blobs; each finest cell is part of the smallest blob that contains its centre.
 
     Blobs stand one level above the finest cells. Otherwise the two hierarchies meet at the readout.
@@ -71,8 +72,8 @@ class HybridFinder:
         return Schema(grid.entity_types + blobs, grid.lateral + lateral, grid.part_of + part_of + into)
 
     def count_levels(self, height: int, width: int) -> int:
-        """Number of levels of an image of this size."""
-        return max(self._grid.count_levels(height, width), self._blob.num_levels + 1)
+        """Number of levels of the cells of an image of this size."""
+        return self._grid.count_levels(height, width)
 
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
         """Cells and blobs of images, and their features.
@@ -125,6 +126,10 @@ class HybridFinder:
         features[number[:num_cells], : cells.shape[1]] = cells
         features[number[num_cells:], : blobs.shape[1]] = blobs
         return joined, features
+
+    def differentiable_features(self, pixels: Tensor) -> Tensor:
+        """Features of all cells that images have, with gradients."""
+        return self._grid.differentiable_features(pixels)
 
 
 def _join(parts: list[tuple[Relations, int, int]], number: Tensor) -> Relations:

@@ -1,6 +1,6 @@
 """LatticeCache: lattices of the image sizes that were met, kept for the next images of that size."""
 
-from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.lattice import Lattice, make_lattice
 from grapheme_pyg.vision.unroll import Vocabulary
 
@@ -15,13 +15,13 @@ class LatticeCache:
     ask at the same time.
 
     Args:
-        finder: Of grids.
+        finder: What has lattices, or has none.
         vocabulary: Whose rounds and types lattices have.
         edge_attr: Whether they measure edges.
         seg: Whether they keep the map from pixels to entities.
     """
 
-    def __init__(self, finder: GridFinder, vocabulary: Vocabulary, *, edge_attr: bool, seg: bool) -> None:
+    def __init__(self, finder: Finder, vocabulary: Vocabulary, *, edge_attr: bool, seg: bool) -> None:
         self._finder, self._vocabulary, self._edge_attr, self._seg = finder, vocabulary, edge_attr, seg
         self._kept: dict[tuple[int, int], Lattice] = {}
 
@@ -34,11 +34,13 @@ class LatticeCache:
         """Of all lattices that are kept."""
         return sum(lattice.num_edges for lattice in self._kept.values())
 
-    def get(self, height: int, width: int) -> Lattice:
-        """The lattice of images of so many pixels."""
+    def get(self, height: int, width: int) -> Lattice | None:
+        """The lattice of images of so many pixels; None if the finder has none."""
         lattice = self._kept.get((height, width))
         if lattice is None:
             hierarchy = self._finder.lattice(height, width)
+            if hierarchy is None:
+                return None
             lattice = make_lattice(hierarchy, self._vocabulary, edge_attr=self._edge_attr, seg=self._seg)
             self._keep(lattice)
         return lattice

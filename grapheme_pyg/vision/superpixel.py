@@ -11,6 +11,7 @@ from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
+from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 from grapheme_pyg.vision.pixels import to_grey
 from grapheme_pyg.vision.region_graph import OCTANTS, adjacent, merge, octant
@@ -38,7 +39,7 @@ if hasattr(os, "register_at_fork"):  # where processes can be forked
 
 
 @dataclass(frozen=True)
-class SuperpixelFinder:
+class SuperpixelFinder(Finder):
     """Finds the regions of SLIC where there is contrast, who touches whom, and what they merge into, level by level.
 
     R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012, as scikit-image

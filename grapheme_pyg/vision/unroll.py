@@ -1,11 +1,13 @@
 """Hierarchies → directed acyclic graphs: one copy of each entity for every round. Knows no pixels."""
 
+import re
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch_geometric.typing import EdgeType
 
+from grapheme_pyg.vision.checks import check
 from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, Schema
 
 # Relations in all rounds: settings may come from a file, and each takes memory.
@@ -21,10 +23,18 @@ class Vocabulary:
         schema: The words for entities and relations.
 
     Raises:
-        ValueError: There are too many relations, or too many rounds of them.
+        ValueError: A name is not in ``[a-z0-9_]+``, two entity types have one, or one has no relation to itself; or there
+            are too many relations in all rounds.
     """
 
     def __init__(self, schema: Schema) -> None:
+        names = [kind.name for kind in schema.entity_types]
+        for name in (*names, *(it.name for it in (*schema.lateral, *schema.part_of))):
+            check("schema", name, re.fullmatch("[a-z0-9_]+", name) is not None, "names of a…z, digits and underscores")
+        check("schema", names, len(set(names)) == len(names), "different names of entity types")
+        itself = {it.source: i for i, it in enumerate(schema.lateral) if it.name == "self"}
+        alone = [name for kind, name in enumerate(names) if kind not in itself]
+        check("schema", alone, not alone, "a lateral relation 'self' of every entity type")
         self.schema = schema
         self.max_rounds = max(entity.rounds for entity in schema.entity_types)
         if (most := len(schema.lateral) * self.max_rounds + len(schema.part_of)) > MOST_EDGE_TYPES:
@@ -57,7 +67,6 @@ class Vocabulary:
                 source = schema.entity_types[it.source]
                 if source.level == level:
                     self.part_of_types[i] = self._add(it.source, source.rounds - 1, it.name, it.target, 0)
-        itself = {it.source: i for i, it in enumerate(schema.lateral) if it.name == "self"}
         self.self_relation = torch.tensor([itself[kind] for kind in range(len(schema.entity_types))])
         self.rounds = torch.tensor([entity.rounds for entity in schema.entity_types])
 

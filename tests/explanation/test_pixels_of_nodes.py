@@ -8,7 +8,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from grapheme_pyg import VisionBrain
-from grapheme_pyg.explanation.pixels import measure, on_pixels, spread
+from grapheme_pyg.explanation.pixels import on_pixels, spread
+from grapheme_pyg.vision.grid import GridFinder
 
 
 def on(image: Tensor, node: int, feature: int, **options: Any) -> Tensor:
@@ -51,17 +52,35 @@ def test_pixels_of_coarse_cells() -> None:
         ({"patch_size": 3, "margin": 0}, (1, 40, 41)),
         ({"in_channels": 3, "margin": 2, "rounds": (1, 2)}, (3, 9, 70)),
         ({}, (1, 300, 260)),
+        ({}, (1, 9, 9)),
+        ({"mode": "hybrid"}, (1, 33, 22)),
     ],
 )
 def test_measures_agree_with_the_brain(options: dict[str, Any], shape: tuple[int, ...]) -> None:
     image = torch.randint(256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     image[:, : shape[1] // 2, : shape[2] // 2] = 7
     brain = VisionBrain(**options)
-    graph = brain(image)
-    found = measure(image.double() / 255, graph, torch.ones(graph.num_nodes, dtype=torch.bool), brain)
-    first = torch.tensor(brain.node_rounds)[graph.node_type] == 0
-    torch.testing.assert_close(found[first].float(), graph.x[first])
-    assert found[~first].abs().max() == 0
+    found = brain.finder.differentiable_features(image.double()[None])
+    hierarchy, features = brain.finder.find(image[None])
+    cells = torch.tensor([kind.differentiable for kind in brain.finder.schema().entity_types])[hierarchy.type]
+    assert torch.equal(found.float(), features[cells, : found.shape[1]])
+
+
+@pytest.mark.parametrize("options", [{}, {"patch_size": 3, "margin": 0}, {"in_channels": 3, "margin": 0}])
+def test_slopes_of_measures(options: dict[str, Any]) -> None:
+    finder = GridFinder(threshold=0, **options)
+    pixels = torch.randint(1, 255, (1, finder.in_channels, 4, 5), generator=torch.Generator().manual_seed(0)).double()
+    # Steps of less than one level change no pixel that is rounded down, and so no cell.
+    pixels += 0.5
+    assert torch.autograd.gradcheck(finder.differentiable_features, pixels.requires_grad_())
+
+
+def test_the_spread_of_even_cells_has_no_slope() -> None:
+    pixels = torch.full((1, 1, 4, 4), 7.0, dtype=torch.float64, requires_grad=True)
+    ((mean, spread),) = GridFinder().differentiable_features(pixels)[:, :2].tolist()
+    assert (mean, spread) == (7 / 255, 0)
+    (slope,) = torch.autograd.grad(GridFinder().differentiable_features(pixels).sum(), pixels)
+    torch.testing.assert_close(slope, torch.full_like(slope, 1 / 16 / 255))
 
 
 def test_entities_share_evenly_with_their_parts() -> None:
