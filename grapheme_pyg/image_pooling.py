@@ -1,0 +1,89 @@
+"""Pooled states of many images, a batch at a time."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from grapheme_pyg.augmentation import shifted
+from grapheme_pyg.checks import as_int
+from grapheme_pyg.datasets.budget import BudgetBatchSampler
+from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
+from grapheme_pyg.vision.image_graph import to_graphs
+
+if TYPE_CHECKING:
+    from grapheme_pyg.model import ImageClassificationModel
+    from grapheme_pyg.vision.pixels import Images
+
+# Nodes that are computed together, unless one graph alone has more.
+NODES_AT_ONCE = 2**20
+NO_VIEW = ((0, 0),)
+
+
+def pool_images(
+    model: "ImageClassificationModel",
+    images: "Images",
+    batch_size: int,
+    views: Sequence[tuple[int, int]] = NO_VIEW,
+    *,
+    count: int | None = None,
+    skip: bool = False,
+) -> tuple[list[Tensor], list[int]]:
+    """Returns pooled states of images, ``[N, channels]`` for each view, and the positions of those that were read.
+
+    Args:
+        model: Makes the graphs and pools their states.
+        images: As :meth:`grapheme_pyg.VisionBrain.batch` takes them.
+        batch_size: How many images to compute at once; fewer where they have more than 2²⁰ pixels together.
+        views: Shifts down and to the right, in pixels.
+        count: The number of images that there have to be, if it is known.
+        skip: Whether to leave out images that cannot be read.
+
+    Raises:
+        ValueError: There are no images, or one is not as above.
+    """
+    check_many(images, count=count)
+    if len(images) == 0:
+        raise ValueError("images: expected at least one image, got none")
+    batch_size = as_int("batch_size", batch_size, 1)
+    device = model.classifier.templates.device
+    pooled: list[list[Tensor]] = [[] for _ in views]
+    positions: list[int] = []
+    num_nodes: list[Tensor] = []
+    for some, pixels in in_batches(
+        images,
+        model.vision.in_channels,
+        batch_size,
+        count=count,
+        size=model.vision.resize,
+        white=model.vision.white,
+        skip=skip,
+    ):
+        positions += some
+        for view, found in zip(views, pooled, strict=True):
+            graphs = model.vision.batch(_shifted(pixels, *view))
+            if view == (0, 0):
+                num_nodes.append(graphs.ptr.diff())
+            found += [model.pool(part.to(device)) for part in _parts(graphs)]
+    if len(positions) >= SEVERAL:  # one blank page is a blank page
+        warn_if_blank(torch.cat(num_nodes), stacklevel=5)
+    return [torch.cat(found) for found in pooled], positions
+
+
+def _shifted(pixels: Tensor | list[Tensor], down: int, right: int) -> Tensor | list[Tensor]:
+    if isinstance(pixels, Tensor):
+        return shifted(pixels, down, right)
+    return [shifted(image[None], down, right)[0] for image in pixels]
+
+
+def _parts(graphs: Batch) -> list[Batch]:
+    """A batch as it is, or in parts if it has too many nodes."""
+    if graphs.num_nodes <= NODES_AT_ONCE or graphs.num_graphs == 1:
+        return [graphs]
+    found = to_graphs(graphs)
+    return [
+        Batch.from_data_list([found[i] for i in some])
+        for some in BudgetBatchSampler(graphs.ptr.diff(), max_nodes=NODES_AT_ONCE)
+    ]
