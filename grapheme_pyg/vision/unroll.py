@@ -23,8 +23,8 @@ class Vocabulary:
         schema: The words for entities and relations.
 
     Raises:
-        ValueError: A name is not in ``[a-z0-9_]+``, two entity types have one, or one has no relation to itself; there are
-            too many relations in all rounds.
+        ValueError: A name is not in ``[a-z0-9_]+``, two entity types have one, or one has no relation to itself; there
+            are too many relations in all rounds.
     """
 
     def __init__(self, schema: Schema) -> None:
