@@ -232,3 +232,23 @@ def test_train_on_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.Captur
     code, _, err = run(capsys, "train", pictures, *options)
     assert code == 1
     assert "expected a folder without a run" in err
+
+
+def test_train_from_another_model(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "two").mkdir()
+    for name in ("bar", "ring"):
+        (tmp_path / "two" / name).symlink_to(pictures / name)
+    settings = ("--settings.epochs", 1, "--settings.freeze", '["dag"]')
+    options = ("--init", model, "--run-dir", tmp_path / "run", *settings)
+    assert run(capsys, "train", tmp_path / "two", *options)[0] == 0
+    trained = ImageClassificationModel.from_pretrained(tmp_path / "run" / "model")
+    start = ImageClassificationModel.from_pretrained(model)
+    assert trained.classes == ["bar", "ring"]
+    assert all(torch.equal(*pair) for pair in zip(trained.dag.parameters(), start.dag.parameters(), strict=True))
+    code, _, err = run(capsys, "train", tmp_path / "two", *options, "--preset", "small")
+    assert (code, err) == (
+        1,
+        "grapheme train: init: expected none of preset, mode, colour, hidden_channels and size beside it\n",
+    )
