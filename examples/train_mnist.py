@@ -20,7 +20,7 @@ import torch
 from grapheme_pyg import ImageClassificationModel, TrainingSettings
 from grapheme_pyg.augmentation import VIEWS
 from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
-from grapheme_pyg.datasets.catalog import SPECS
+from grapheme_pyg.datasets.mnist_specs import SPECS
 from grapheme_pyg.labels import spread
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS

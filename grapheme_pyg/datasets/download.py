@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -14,21 +13,12 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# The environment variable that names the user's folder of data.
-FOLDER_VARIABLE = "GRAPHEME_DATA"
 _MAX_BYTES = 1 << 30
 _CHUNK = 1 << 16
 
 
 class DownloadError(OSError):
     """No mirror delivered the file, or it could not be stored."""
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says to ignore relative paths; an unset variable is one, too.
-    return (base if base.is_absolute() else Path.home() / ".cache") / "grapheme_pyg"
 
 
 def download(

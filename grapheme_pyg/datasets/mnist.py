@@ -5,30 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from grapheme_pyg.datasets.bounded import largest_gzip, refusing_unreadable
-from grapheme_pyg.datasets.catalog import EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
-from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
+import torch
+from torch import Tensor
+
+from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
+from grapheme_pyg.datasets.download import DownloadError, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
-from grapheme_pyg.datasets.idx_folder import to_split
-from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.datasets.local_files import FOLDER_VARIABLE, cache_folder, data_folder, refusing_unreadable
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
+from grapheme_pyg.datasets.mnist_specs import EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.errors import DatasetError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-__all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
-
 _LOGGER = logging.getLogger("grapheme_pyg")
-# Bytes before the data of images; labels have fewer.
-_HEADER = 16
 
 
 def load_idx_data(
@@ -113,11 +105,10 @@ def _load(
 ) -> ImageData:
     if isinstance(mirrors, str):
         raise TypeError(f"mirrors: expected a sequence of addresses, got the single string {mirrors!r}")
-    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
+    folder = data_folder(data_dir)
     if folder is not None:
-        source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
         with refusing_unreadable(folder):
-            paths = _find_files(spec, Path(folder).expanduser(), source)
+            paths = _find_files(spec, folder, FOLDER_VARIABLE if data_dir is None else "data_dir")
             tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
     else:
         if mirrors is None and not spec.mirrors:
@@ -129,10 +120,9 @@ def _load(
         if not addresses:
             raise ValueError("mirrors: expected at least one address, got none")
         tensors = [_read_cached(spec, index, addresses) for index in range(len(spec.files))]
-    train_images, train_labels, test_images, test_labels = tensors
-    train = to_split(train_images, train_labels - spec.first_label, transposed)
-    test = to_split(test_images, test_labels - spec.first_label, transposed)
-    return ImageData(spec.name, train, test, spec.classes)
+    train, test = (Split(tensors[i], tensors[i + 1].to(torch.int64) - spec.first_label) for i in (0, 2))
+    data = ImageData(spec.name, train, test, spec.classes)
+    return data.transposed() if transposed else data
 
 
 def _find_files(spec: IdxSpec, folder: Path, source: str) -> list[Path]:
@@ -162,8 +152,9 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
     path = cache_folder() / spec.name / archive
     if not path.exists():
         urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
-        verify = partial(_verify_archive, spec=spec, index=index)
-        download(urls, path, verify=verify, max_bytes=largest_gzip(_HEADER + math.prod(_shape(spec, index))))
+        # Deflate adds less than 1 % to what it cannot compress.
+        most = int(1.01 * (16 + math.prod(_shape(spec, index)))) + (1 << 20)
+        download(urls, path, verify=partial(_verify_archive, spec=spec, index=index), max_bytes=most)
     try:
         return _read_checked(path, spec, index)
     except DatasetError as error:
@@ -205,3 +196,9 @@ def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
         # The sets share their shapes, so only this tells MNIST's files from the others.
         raise DatasetError(f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}")
     return tensor
+
+
+register_dataset("mnist", load_mnist)
+for _name in SPECS:
+    if _name != "mnist":
+        register_dataset(_name, partial(load_idx_data, _name))
