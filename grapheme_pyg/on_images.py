@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from grapheme_pyg.augmentation import VIEWS, shifted
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.checks import as_float, as_int
-from grapheme_pyg.datasets.budget import BudgetBatchSampler
+from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.nn import ClassificationBrain
 from grapheme_pyg.nn.evaluating import evaluating

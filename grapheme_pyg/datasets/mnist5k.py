@@ -81,4 +81,4 @@ def _find_csv() -> Path:
     return path
 
 
-register_dataset("mnist5k", lambda data_dir: load_mnist5k())
+register_dataset("mnist5k", lambda _: load_mnist5k())

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.datasets.samplers import EpochBatches
 from grapheme_pyg.errors import TrainingError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.settings import TrainingSettings

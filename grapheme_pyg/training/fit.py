@@ -20,10 +20,9 @@ from torch import Tensor
 
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.checks import as_path
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_files import ImageFiles
-from grapheme_pyg.datasets.image_graphs import EpochSampler
 from grapheme_pyg.datasets.labelled_images import LabelledImages, labelled_images
+from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.model_config import is_name
 from grapheme_pyg.on_images import NODES_AT_ONCE

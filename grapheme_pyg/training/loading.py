@@ -7,9 +7,9 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader as GraphDataLoader
 
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_graphs import ImageGraphDataset
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.samplers import EpochBatches
 from grapheme_pyg.training.interrupts import ignore_in_worker
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.vision import VisionBrain

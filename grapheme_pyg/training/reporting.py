@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from tqdm import tqdm
 
 from grapheme_pyg.atomic import replace_file
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.datasets.samplers import EpochBatches
 from grapheme_pyg.ops import compiled, describe_kernels
 from grapheme_pyg.training.module import ClassifierTraining, EpochMetrics
 

@@ -37,7 +37,7 @@ def test_a_registered_set_is_loaded_by_its_name(tmp_path):
     register_dataset("my-stripes", stripes)
     assert "my-stripes" in dataset_names()
     assert torch.equal(load_dataset("my-stripes", str(tmp_path)).train.labels, torch.arange(12) % 2)
-    assert SEEN == [tmp_path]
+    assert [tmp_path] == SEEN
     # As the commands load it.
     data = load("my-stripes", None, 3)
     assert (data.name, data.classes, data.size) == ("stripes", ["along", "across"], 6)
@@ -54,7 +54,7 @@ def test_a_set_of_an_installed_package_is_found(monkeypatch):
     assert [load_dataset("offered").name for _ in range(2)] == ["stripes", "stripes"]
     monkeypatch.setattr(catalog, "entry_points", EntryPoints([*offered] * 2).select)
     monkeypatch.delitem(catalog._loaders, "offered")
-    with pytest.raises(ValueError, match="^name: expected one that no data set has yet, got 'offered'$"):
+    with pytest.raises(ValueError, match=r"^name: expected one that no data set has yet, got 'offered'$"):
         load_dataset("offered")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from grapheme_pyg.datasets import EpochSampler, ImageDataset
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.datasets.samplers import EpochBatches
 
 
 @pytest.fixture
