@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -12,14 +13,7 @@ import torch
 
 from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
 from grapheme_pyg.datasets.download import download
-from grapheme_pyg.datasets.local_files import (
-    cache_folder,
-    data_folder,
-    read_at_most,
-    read_up_to,
-    refusing_unreadable,
-    unpacked,
-)
+from grapheme_pyg.datasets.local_files import cache_folder, data_folder, read_at_most, refusing_unreadable, unpacked
 from grapheme_pyg.errors import DatasetError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -29,6 +23,7 @@ SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 FOLDER = "cifar-10-batches-bin"
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = ("test_batch.bin",)
+NAMES = (*TRAIN, *TEST)
 PER_FILE = 10_000
 SIDE = 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -106,11 +101,11 @@ def _find(folder: Path) -> Path:
     """The archive, or the folder with all its files."""
     for base in (folder, folder / "cifar10"):
         for place in (base, base / FOLDER):
-            if all((place / name).is_file() for name in (*TRAIN, *TEST)):
+            if all((place / name).is_file() for name in NAMES):
                 return place
         if (base / ARCHIVE).is_file():
             return base / ARCHIVE
-    raise FileNotFoundError(f"{folder}: expected {ARCHIVE}, or {', '.join((*TRAIN, *TEST))}, there or in cifar10")
+    raise FileNotFoundError(f"{folder}: expected {ARCHIVE}, or {', '.join(NAMES)}, there or in cifar10")
 
 
 def _verify(path: Path) -> None:
@@ -130,25 +125,25 @@ def _check_size(size: int, name: str, count: int | None) -> None:
 def _read(folder: Path) -> dict[str, Split]:
     """The images of each file."""
     parts = {}
-    for name in (*TRAIN, *TEST):
-        _check_size((folder / name).stat().st_size, f"{folder}: {name}", PER_FILE)
+    for name in NAMES:
+        label = f"{folder}: {name}"
         with (folder / name).open("rb") as file:
+            _check_size(os.fstat(file.fileno()).st_size, label, PER_FILE)
             # It may grow while it is read.
-            parts[name] = read_cifar(bytes(read_up_to(file, PER_FILE * RECORD + 1)), f"{folder}: {name}", PER_FILE)
+            parts[name] = read_cifar(file.read(PER_FILE * RECORD + 1), label, PER_FILE)
     return parts
 
 
 def _unpack(archive: Path) -> dict[str, Split]:
     """The images of each file; nothing is written, so that names in the archive are of no consequence."""
-    names = (*TRAIN, *TEST)
     with unpacked(archive) as stream:
-        content = read_at_most(stream, len(names) * PER_FILE * RECORD + SURPLUS, archive)
+        content = read_at_most(stream, len(NAMES) * PER_FILE * RECORD + SURPLUS, archive)
     parts: dict[str, Split] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
             for member in tar:
                 name = member.name.removeprefix(f"{FOLDER}/")
-                if name == member.name or name not in names or name in parts:
+                if name == member.name or name not in NAMES or name in parts:
                     continue
                 label = f"{archive}: {name}"
                 file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
@@ -157,11 +152,11 @@ def _unpack(archive: Path) -> dict[str, Split]:
                 parts[name] = read_cifar(file.read(), label, PER_FILE)
     except (DatasetError, MemoryError):
         raise
-    # For broken archives tarfile and what it calls raise TarError, OSError, EOFError, RecursionError,
-    # UnicodeDecodeError and others, which have no other base in common.
+    # For broken archives tarfile raises TarError, OSError, RecursionError, UnicodeDecodeError and others, which have no
+    # other base in common.
     except Exception as error:
         raise DatasetError(f"{archive}: expected CIFAR-10's archive, got {type(error).__name__}: {error}") from error
-    missing = [name for name in names if name not in parts]
+    missing = [name for name in NAMES if name not in parts]
     if missing:
         raise DatasetError(f"{archive}: expected CIFAR-10's archive, got one without {', '.join(missing)}")
     return parts

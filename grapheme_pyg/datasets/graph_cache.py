@@ -164,10 +164,9 @@ class GraphCache(GraphSlices, OnDiskDataset):
         if len(found) != len(rows):
             raise DatasetError(f"{self.processed_paths[0]}: expected {len(rows)} graphs, got {len(found)}")
         for row, fields in zip(rows, found, strict=True):
-            expected, got = int(self._sizes[row, 2]), _checksum(fields)
-            if got != expected:
-                expected_graph = f"graph {row}: expected a graph with CRC-32 {expected:08x}"
-                raise DatasetError(f"{self.processed_paths[0]}: {expected_graph}, got {got:08x}")
+            if (got := _checksum(fields)) != (crc32 := int(self._sizes[row, 2])):
+                expected = f"graph {row}: expected a graph with CRC-32 {crc32:08x}"
+                raise DatasetError(f"{self.processed_paths[0]}: {expected}, got {got:08x}")
         return [self.deserialize(fields) for fields in found]
 
     @contextmanager
@@ -219,17 +218,15 @@ def _read_sizes(path: Path, count: int, made_of: dict[str, str]) -> Tensor:
     advice = "delete the folder to have the graphs made anew"
     try:
         with safe_open(path, "pt") as file:
-            found, sizes = file.metadata() or {}, file.get_tensor("sizes")
+            found = file.metadata() or {}
+            sizes: Tensor = file.get_tensor("sizes")
     except (SafetensorError, OSError, ValueError) as error:
         raise DatasetError(f"{path}: expected a sound table of sizes, got {error}; {advice}") from error
     for name, value in made_of.items():
         if found.get(name) != value:
             raise DatasetError(f"{path}: expected graphs with {name} {value}, got {found.get(name)}; {advice}")
-    if (
-        sizes.dtype != torch.int64
-        or sizes.shape != (count, 3)
-        or found.get("crc32") != str(_checksum({"sizes": sizes}))
-    ):
+    sound = found.get("crc32") == str(_checksum({"sizes": sizes}))
+    if not sound or sizes.dtype != torch.int64 or sizes.shape != (count, 3):
         raise DatasetError(f"{path}: expected three sound integers for each of {count} graphs, got others; {advice}")
     return sizes
 

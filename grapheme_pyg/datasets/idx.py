@@ -184,16 +184,11 @@ def _find_by_name(folder: Path) -> list[list[Path]]:
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> Split:
-    def check_images(shape: tuple[int, ...]) -> None:
-        if len(shape) != 3 or 0 in shape:
-            raise DatasetError(f"{images_path}: expected images of shape (N, H, W), each at least 1, got shape {shape}")
-
-    def check_labels(shape: tuple[int, ...]) -> None:
-        if shape != (len(images),):
-            raise DatasetError(
-                f"{labels_path}: expected labels of shape ({len(images)},), one for each image, got shape {shape}"
-            )
-
-    images, _ = read_idx_and_digest(images_path, check_images)
-    labels, _ = read_idx_and_digest(labels_path, check_labels)
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.dim() != 3 or 0 in images.shape:
+        got = tuple(images.shape)
+        raise DatasetError(f"{images_path}: expected images of shape (N, H, W), each at least 1, got shape {got}")
+    if labels.shape != (len(images),):
+        expected = f"labels of shape ({len(images)},), one for each image"
+        raise DatasetError(f"{labels_path}: expected {expected}, got shape {tuple(labels.shape)}")
     return Split(images, labels.to(torch.int64))

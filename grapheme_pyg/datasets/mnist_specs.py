@@ -60,18 +60,7 @@ MNIST = IdxSpec(
 
 FASHION_MNIST = IdxSpec(
     name="fashion_mnist",
-    classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
+    classes=("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
     archive_md5=(
         "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
