@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from grapheme_pyg.checks import as_int, as_path
+from grapheme_pyg.datasets.local_files import check_regular
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.vision.pil_images import MAX_PIXELS, check_num_pixels, declared_white, decoding, from_pil
 from grapheme_pyg.vision.pixels import resized, to_pixels
@@ -177,7 +178,7 @@ def _formats_of_boxes(content: bytes, name: str) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> bytes:
-    _check_regular(path)
+    check_regular(path, ImageError)
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -187,17 +188,11 @@ def _read(path: Path) -> bytes:
 
 def _read_ends(path: Path) -> tuple[bytes, bytes]:
     """The first 2²⁰ bytes and the last 16 ones."""
-    _check_regular(path)
+    check_regular(path, ImageError)
     with path.open("rb") as file:
         first = file.read(HEADER)
         file.seek(max(0, os.fstat(file.fileno()).st_size - 16))
         return first, file.read()
-
-
-def _check_regular(path: Path) -> None:
-    # Reading from a pipe or a device may never end.
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise ImageError(f"{path}: expected an image, got no regular file")
 
 
 def check_content(content: bytes, name: str) -> None:

@@ -33,6 +33,12 @@ def cache_folder() -> Path:
     return (base if base.is_absolute() else Path.home() / ".cache") / "grapheme_pyg"
 
 
+def check_regular(path: Path, error: type[ValueError]) -> None:
+    """Refuses pipes and devices, which might be waited for forever, before they are opened."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise error(f"{path}: expected a regular file, got a pipe, a socket or a device")
+
+
 @contextmanager
 def unpacked(path: Path) -> Iterator[BinaryIO]:
     """Opens a file, and unpacks it while it is read if its first bytes, not its name, say that it is gzipped.
@@ -41,8 +47,7 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
         DatasetError: It is a pipe or a device, which might be waited for forever, or a damaged gzip file.
         OSError: It cannot be opened or read.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise DatasetError(f"{path}: expected a regular file, got a pipe, a socket or a device")
+    check_regular(path, DatasetError)
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
