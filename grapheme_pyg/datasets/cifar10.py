@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import tarfile
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 
 from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
-from grapheme_pyg.datasets.download import download
+from grapheme_pyg.datasets.download import check_archive, download
 from grapheme_pyg.datasets.local_files import cache_folder, data_folder, read_at_most, refusing_unreadable, unpacked
 from grapheme_pyg.errors import DatasetError
 
@@ -109,10 +108,7 @@ def _find(folder: Path) -> Path:
 
 
 def _verify(path: Path) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        raise DatasetError(f"{path}: expected an archive with SHA-256 {SHA256}, got {digest}")
+    check_archive(path, SHA256)
 
 
 def _check_size(size: int, name: str, count: int | None) -> None:

@@ -55,6 +55,7 @@ class ImageGraphDataset(GraphSlices):
         transform: Applied to each graph when it is asked for.
 
     Example:
+        >>> import torch
         >>> from torch_geometric.loader import DataLoader
         >>> images, labels = torch.zeros(4, 28, 28, dtype=torch.uint8), torch.arange(4)
         >>> dataset = ImageGraphDataset(ImageDataset(images, labels), VisionBrain())

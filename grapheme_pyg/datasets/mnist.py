@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
-from grapheme_pyg.datasets.download import DownloadError, download
+from grapheme_pyg.datasets.download import DownloadError, check_archive, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
 from grapheme_pyg.datasets.local_files import FOLDER_VARIABLE, cache_folder, data_folder, refusing_unreadable
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
@@ -159,12 +158,7 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
 
 def _verify_archive(path: Path, spec: IdxSpec, index: int) -> None:
     if spec.archive_md5 is not None:
-        expected = spec.archive_md5[index]
-        with path.open("rb") as file:
-            # Published checksum, against damage and mix-ups.
-            digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
-        if digest != expected:
-            raise DatasetError(f"{path}: expected an archive with MD5 {expected}, got {digest}")
+        check_archive(path, spec.archive_md5[index], "md5")
     _read_checked(path, spec, index)
 
 
