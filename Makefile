@@ -7,7 +7,7 @@ LOCKED := $(INSTALL) --require-hashes --requirement
 # Options for the example: make mnist ARGS="--epochs 3"
 ARGS ?=
 
-.PHONY: mnist test slow-test lint docs picture results bench reliability pins lock clean
+.PHONY: mnist test slow-test lint docs picture results bench reliability lock clean
 
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
@@ -42,30 +42,34 @@ bench: $(VENV)/.installed
 reliability: $(VENV)/.installed-dev
 	$(BIN)/python reliability/every_promise.py $(ARGS)
 
-# Whether versions are exact, locked, free of known holes, and those that are installed
-pins: $(VENV)/.installed-dev
-	$(BIN)/python tools/check_pins.py
+# The lists in locked/, after a change of pyproject.toml; versions that are there stay, but for LOCK="--upgrade". uv takes
+# PyTorch's CPU build from PyTorch's own index, or from a folder of wheels: CPU_BUILD="--find-links FOLDER".
+TORCH := 2.13.0
+CPU_BUILD ?= --torch-backend cpu
+LOCK ?=
+COMPILE := $(BIN)/uv pip compile - pyproject.toml --generate-hashes --universal --python-version 3.11.5 --no-config \
+	--no-annotate --quiet --custom-compile-command "make lock" $(LOCK)
+TRAIN := --extra plot --extra mnist5k --extra superpixel
 
-# The hashes of all archives, after a change of constraints.txt
 lock: $(VENV)/.installed-dev
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/lock.py
+	echo "torch==$(TORCH)" | $(COMPILE) $(TRAIN) --output-file locked/cuda.txt
+	echo "torch==$(TORCH)+cpu" | $(COMPILE) $(TRAIN) --constraint locked/cuda.txt $(CPU_BUILD) --output-file locked/cpu.txt
+	echo "torch==$(TORCH)" | $(COMPILE) --extra dev --constraint locked/cuda.txt --output-file locked/dev.txt \
+		$$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' locked/cuda.txt)
 
-# PyTorch comes first. Its CPU build, which needs none of CUDA's libraries, is taken where it is at hand or
-# PIP_EXTRA_INDEX_URL points to it; else the build that PyPI has. If pip fails for another reason, so does this.
-$(VENV)/.torch: locked/torch-cpu.txt locked/torch.txt locked/cuda.txt
+# PyTorch's CPU build, which needs none of CUDA's libraries, is taken where it is at hand or PIP_EXTRA_INDEX_URL points to
+# it; else the build that PyPI has. If pip fails for another reason, so does this. The package itself is built with the
+# setuptools that is locked.
+$(VENV)/.installed: locked/cpu.txt locked/cuda.txt pyproject.toml setup.py $(wildcard grapheme_pyg/csrc/*)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11.5 or newer is needed: make PYTHON=python3.12" if sys.version_info < (3, 11, 5) else 0)'
 	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) locked/torch-cpu.txt 2> $(VENV)/torch-cpu.log || \
-		if grep -q "No matching distribution" $(VENV)/torch-cpu.log; then \
-			$(LOCKED) locked/torch.txt && $(LOCKED) locked/cuda.txt; \
-		else \
-			cat $(VENV)/torch-cpu.log; exit 1; \
-		fi
-	touch $@
-
-# The package itself is built with the setuptools that is locked.
-$(VENV)/.installed: $(VENV)/.torch locked/train.txt pyproject.toml setup.py $(wildcard grapheme_pyg/csrc/*)
-	$(LOCKED) locked/train.txt
+	if $(INSTALL) --dry-run torch==$(TORCH)+cpu 2> $(VENV)/torch-cpu.log; then \
+		$(LOCKED) locked/cpu.txt; \
+	elif grep -q "No matching distribution" $(VENV)/torch-cpu.log; then \
+		$(LOCKED) locked/cuda.txt; \
+	else \
+		cat $(VENV)/torch-cpu.log; exit 1; \
+	fi
 	$(INSTALL) --no-build-isolation --editable .
 	touch $@
 

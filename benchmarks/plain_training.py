@@ -12,8 +12,8 @@ from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.datasets import Split, load_idx_data
-from grapheme_pyg.datasets.image_graphs import EpochSampler
 from grapheme_pyg.datasets.labelled_images import ImageDataset
+from grapheme_pyg.datasets.samplers import EpochSampler
 
 VALIDATION = 5000
 RESULTS = Path(__file__).parent / "results"

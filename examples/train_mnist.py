@@ -19,8 +19,7 @@ import torch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings
 from grapheme_pyg.augmentation import VIEWS
-from grapheme_pyg.datasets import ImageData, Split, load_idx_data, load_mnist, load_mnist5k
-from grapheme_pyg.datasets.catalog import SPECS
+from grapheme_pyg.datasets import ImageData, Split, dataset_names, load_dataset
 from grapheme_pyg.labels import spread
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
@@ -49,11 +48,11 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", choices=(*SPECS, "mnist5k"), default="mnist", help="which images (default: mnist)")
+    data.add_argument("--dataset", choices=dataset_names(), default="mnist", help="which images (default: mnist)")
     data.add_argument(
         "--data-dir",
         metavar="DIR",
-        help="folder with the four IDX files (default: $GRAPHEME_DATA, else downloaded once into the cache)",
+        help="folder with its files (default: $GRAPHEME_DATA, else downloaded once into the cache)",
     )
     data.add_argument("--limit", type=int, metavar="N", help="use only N images of each part, of each class its share")
     data.add_argument("--transposed", action="store_true", help="turn images upright that are stored as EMNIST's are")
@@ -154,11 +153,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def load(arguments: argparse.Namespace) -> ImageData:
     """The data set that was asked for; without a network, a small part of MNIST under its own name."""
-    if arguments.dataset == "mnist5k":
-        return load_mnist5k()
-    if arguments.dataset == "mnist":
-        return load_mnist(arguments.data_dir)
-    return load_idx_data(arguments.dataset, arguments.data_dir, transposed=arguments.transposed)
+    data = load_dataset(arguments.dataset, arguments.data_dir)
+    return data.transposed() if arguments.transposed else data
 
 
 def limited(part: Split, limit: int | None) -> Split:

@@ -16,7 +16,7 @@ from data_sets_trial import MIB, BrokenPromiseError, Trial
 from torch import Tensor
 
 from grapheme_pyg.datasets import DownloadError, ImageData, cifar10, load_cifar10, load_idx_data, load_mnist5k
-from grapheme_pyg.datasets.catalog import FILES, SPECS
+from grapheme_pyg.datasets.mnist_specs import FILES, SPECS
 
 # Images in each file; the real ones have 10,000.
 COUNT = 3

@@ -1,6 +1,5 @@
 """Folders of pictures, and caches of graphs; whole and broken."""
 
-import json
 import os
 import pickle
 import sqlite3
@@ -14,6 +13,8 @@ import torch
 from data_sets_idx import flipped, random_bytes
 from data_sets_trial import BrokenPromiseError, Trial, as_stranger
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from grapheme_pyg import VisionBrain
@@ -177,7 +178,7 @@ def whole_cache(random: Random, folder: Path) -> Trial:
     """Beside which a stranger has put files that run code when they are unpickled; or one that was left unfinished."""
     touched = folder / "touched"
     hostile = pickle.dumps(Hostile(touched))
-    names = random.choice(((), ("description.json",), ("graphs.db",), ("description.json", "graphs.db")))
+    names = random.choice(((), ("sizes.safetensors",), ("graphs.db",), ("sizes.safetensors", "graphs.db")))
     changed: dict[str, bytes | None] = {"pre_transform.pt": hostile, "pre_filter.pt": hostile}
     trial = _cache(folder, changed | dict.fromkeys(names), whole=True)
 
@@ -189,7 +190,7 @@ def whole_cache(random: Random, folder: Path) -> Trial:
 
 
 def damaged_cache(random: Random, folder: Path) -> Trial:
-    name = random.choice(("graphs.db", "graphs.db", "description.json"))
+    name = random.choice(("graphs.db", "graphs.db", "sizes.safetensors"))
     content = _made()[0][name]
     kind = random.randrange(4)
     if kind == 0:
@@ -203,16 +204,18 @@ def damaged_cache(random: Random, folder: Path) -> Trial:
 
 
 def foreign_cache(random: Random, folder: Path) -> Trial:
-    """A database that is sound, but not one of ours; a description of what it is not."""
+    """A database that is sound, but not one of ours; sizes of what it is not."""
     trial = _cache(folder, {})
-    database, description = folder / "processed/graphs.db", folder / "processed/description.json"
+    database, sizes = folder / "processed/graphs.db", folder / "processed/sizes.safetensors"
     kind = random.randrange(6)
     if kind == 4:
-        description.write_text("[" * random.choice((10, 50_000)))
+        length = random.choice((10, 50_000))
+        sizes.write_bytes(length.to_bytes(8, "little") + b"[" * length)
     elif kind == 5:
-        values = json.loads(description.read_text())
-        values[random.choice(("num_nodes", "num_edges", "crc32"))] = random.choice(([], None, [1] * 12, [1 << 70] * 12))
-        description.write_text(json.dumps(values))
+        with safe_open(sizes, "pt") as file:
+            metadata, table = file.metadata(), file.get_tensor("sizes")
+        table[:, random.randrange(3)] = 1
+        save_file({"sizes": random.choice((table, table[:5].clone(), table.float()))}, sizes, metadata)
     else:
         connection = sqlite3.connect(database)
         if kind == 0:

@@ -16,7 +16,7 @@ from data_sets_trial import MIB, Trial, as_stranger
 from torch import Tensor
 
 from grapheme_pyg.datasets import load_idx_data, read_idx
-from grapheme_pyg.datasets.catalog import FILES, SPECS, IdxSpec
+from grapheme_pyg.datasets.mnist_specs import FILES, SPECS, IdxSpec
 
 SIDE = (4, 4)
 TINY = IdxSpec("tiny", tuple("0123456789"), (), counts=(20, 10), size=SIDE)
@@ -126,7 +126,7 @@ def strange_gzip(random: Random, folder: Path) -> Trial:
     else:
         name = bytes(random.choices(range(1, 256), k=random.randrange(200))) + b"x" * (many * 2 * MIB)
         zipped = b"\x1f\x8b\x08\x08" + bytes(6) + name + b"\0" + gzip.compress(content)[10:]
-    return _file(folder, zipped, None if many else tensor)
+    return _file(folder, zipped, tensor)
 
 
 def wrong_hash(random: Random, folder: Path) -> Trial:

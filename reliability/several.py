@@ -21,9 +21,8 @@ from training_process import TIMES, differences, left_behind
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import load_mnist5k
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
-from grapheme_pyg.datasets.image_graphs import EpochSampler
 from grapheme_pyg.datasets.labelled_images import ImageDataset
+from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.errors import TrainingWarning
 from grapheme_pyg.training.checkpoints import FOLDER, LAST
 from grapheme_pyg.training.loading import make_loader

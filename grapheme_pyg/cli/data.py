@@ -11,19 +11,16 @@ from grapheme_pyg.datasets import (
     ImageData,
     ImageFiles,
     ImageFolder,
-    load_idx_data,
+    dataset_names,
+    load_dataset,
     load_idx_folder,
     load_image_folder,
-    load_mnist,
-    load_mnist5k,
 )
-from grapheme_pyg.datasets.catalog import SPECS
-from grapheme_pyg.datasets.idx_folder import is_idx_folder
+from grapheme_pyg.datasets.idx import is_idx_folder
 from grapheme_pyg.labels import match_classes, spread
 
 # Share of the training images that is held out for validation, where they are not a folder of pictures.
 VALIDATION_SHARE = 1 / 12
-KNOWN = (*SPECS, "mnist5k")
 
 
 class Part(NamedTuple):
@@ -76,25 +73,26 @@ def load(
     """Loads data.
 
     Args:
-        data: ``"mnist"``, another set of its family, ``"mnist5k"``, a folder of IDX files, or a folder of pictures as
+        data: The name of a data set, as of :func:`dataset_names`; or a folder of IDX files, or a folder of pictures as
             :func:`load_image_folder` takes it.
-        data_dir: Where the files of a set of the family are.
+        data_dir: Where the files of a data set with a name are.
         in_channels: Of the pictures of a folder.
         limit: How many images to take for training, for validation and for a test, of each class its share; all if
             None.
         size: The longer side that pictures of a folder are brought to; their median, at most 224, if None.
         val: A folder of pictures for validation.
         on_error: What to do about broken pictures of a folder.
-        transposed: Whether the images of IDX files are stored with rows and columns exchanged.
+        transposed: Whether the images of a data set or of IDX files are stored with rows and columns exchanged.
 
     Raises:
         ValueError: There is no such set or folder, or fewer images are to be taken than there are classes.
     """
     if limit is not None and limit < 2:
         raise ValueError(f"limit: expected at least 2, got {limit}")
-    if data in KNOWN and Path(data).is_dir():
+    known = data in dataset_names()
+    if known and Path(data).is_dir():
         print(f"{data!r} is taken for the data set, not for the folder of this name: that is ./{data}", file=sys.stderr)
-    if data not in KNOWN and not is_idx_folder(data):
+    if not known and not is_idx_folder(data):
         folder = load_image_folder(data, in_channels, on_error=on_error)
         if val is not None:
             if val.exists() and val.samefile(data):
@@ -110,7 +108,7 @@ def load(
     for name, value in (("val", val), ("size", size)):
         if value is not None:
             raise ValueError(f"{name}: expected none for data that are no folder of pictures, got {value}")
-    found = _load_idx(data, data_dir, transposed)
+    found = _load_split(data, data_dir, transposed)
     images, labels = found.train
     kept = len(images) - max(1, round(VALIDATION_SHARE * len(images)))
     training, validation = Part(images[:kept], labels[:kept]), Part(images[kept:], labels[kept:])
@@ -155,12 +153,13 @@ def load_test(
     Raises:
         ValueError: As :func:`load`; or the data have classes that the model has not, or no part for tests.
     """
-    if data in KNOWN or is_idx_folder(data):
-        found = _load_idx(data, data_dir, transposed)
+    if data in dataset_names() or is_idx_folder(data):
+        found = _load_split(data, data_dir, transposed)
         if len(found.test.images) == 0:
             raise ValueError(f"data: expected files of test images in {data}, got none")
+        images, labels = found.test
         # With channels, three grey images are not one in colour.
-        part, names = Part(found.test.images[:, None], found.test.labels), found.classes
+        part, names = Part(images[:, None] if images.dim() == 3 else images, labels), found.classes
     else:
         folder = load_image_folder(data, in_channels, on_error=on_error)
         folder = folder.test or folder
@@ -192,14 +191,9 @@ def default_out(name: str, picture: Path) -> Path:
     return Path(name)
 
 
-def _load_idx(data: str, data_dir: Path | None, transposed: bool) -> ImageData:
-    if data == "mnist5k":
-        return load_mnist5k()
-    if data == "mnist":
-        return load_mnist(data_dir)
-    if data in SPECS:
-        return load_idx_data(data, data_dir, transposed=transposed)
-    return load_idx_folder(data, transposed=transposed)
+def _load_split(data: str, data_dir: Path | None, transposed: bool) -> ImageData:
+    found = load_dataset(data, data_dir) if data in dataset_names() else load_idx_folder(data)
+    return found.transposed() if transposed else found
 
 
 def _load_part(place: Path, in_channels: int, on_error: str, classes: tuple[str, ...]) -> ImageFolder:

@@ -26,13 +26,13 @@ def evaluate(
 
     Args:
         model: Folder of a model.
-        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another set of its family, ``mnist5k``, or
-            a folder of IDX files, whose test images are taken; or a folder with a folder of pictures for each class,
-            all of which are taken unless it has a part called test. Classes are matched by their names.
-        data_dir: Folder with the four IDX files of a set; by default $GRAPHEME_DATA, else they are downloaded once.
+        data: The name of a data set, as of ``grapheme train``, or a folder of IDX files, whose test images are taken;
+            or a folder with a folder of pictures for each class, all of which are taken unless it has a part called
+            test. Classes are matched by their names.
+        data_dir: Folder with the files of a data set; by default $GRAPHEME_DATA, else they are downloaded once.
         limit: Use only so many images, of each class its share.
         on_error: What to do about pictures that cannot be read: stop, or leave them out.
-        transposed: Whether the images of IDX files are stored with rows and columns exchanged, as EMNIST's are.
+        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
         views: Over how many shifted views of each image to average, 1 to 9.
         report: Folder to write a report with pictures to.
         json: Whether to print an object with all figures.

@@ -37,19 +37,19 @@ def train(
     """Trains a model and keeps it in a folder, with its settings, metrics and, where there are test images, a report.
 
     Args:
-        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another set of its family, ``mnist5k``, a
-            folder of IDX files, or a folder with one of pictures for each class, or with such folders called train, val
-            or valid, and test.
-        data_dir: Folder with the four IDX files of a set; by default $GRAPHEME_DATA, else they are downloaded once.
+        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another set of its family, ``mnist5k``,
+            ``cifar10`` or one that an installed package offers; or a folder of IDX files, or a folder with one of
+            pictures for each class, or with such folders called train, val or valid, and test.
+        data_dir: Folder with the files of a data set; by default $GRAPHEME_DATA, else they are downloaded once.
         val: Folder of pictures for validation; by default the last tenth of each class.
         limit: Use only so many images for training, for validation and for the test, of each class its share.
         size: To how many pixels the longer side of pictures is brought, here and by the trained model; by default the
             median of the pictures, but at most 224.
         on_error: What to do about pictures that cannot be read: stop, or leave them out.
-        transposed: Whether the images of IDX files are stored with rows and columns exchanged, as EMNIST's are.
+        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
         preset: Size of the model.
         mode: How the entities of images are found.
-        colour: Whether pictures of a folder are in colour.
+        colour: Whether to use colour, of pictures and of data sets that have it.
         hidden_channels: Width of states, by level; the preset's by default.
         init: Folder of a trained model to start from, whatever its classes; it decides on mode, colour and sizes.
         settings: How to train.

@@ -1,20 +1,19 @@
 """Real image-classification data."""
 
-from grapheme_pyg.datasets.budget import BudgetBatchSampler
+from grapheme_pyg.datasets.catalog import ImageData, Split, dataset_names, load_dataset, register_dataset
 from grapheme_pyg.datasets.cifar10 import load_cifar10
 from grapheme_pyg.datasets.download import DownloadError
 from grapheme_pyg.datasets.graph_cache import GraphCache
-from grapheme_pyg.datasets.idx import read_idx
-from grapheme_pyg.datasets.idx_folder import load_idx_folder
-from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.datasets.idx import load_idx_folder, read_idx
 from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_folder import ImageFolder, load_image_folder
-from grapheme_pyg.datasets.image_graphs import EpochSampler, ImageGraphDataset
+from grapheme_pyg.datasets.image_graphs import ImageGraphDataset
 from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.datasets.mnist import load_idx_data, load_mnist
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
 from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.datasets.samplers import BudgetBatchSampler, EpochSampler
 
 __all__ = [
     "BudgetBatchSampler",
@@ -28,7 +27,9 @@ __all__ = [
     "ImageGraphDataset",
     "ImageSequenceDataset",
     "Split",
+    "dataset_names",
     "load_cifar10",
+    "load_dataset",
     "load_idx_data",
     "load_idx_folder",
     "load_image_folder",
@@ -37,4 +38,5 @@ __all__ = [
     "mnist_style",
     "read_idx",
     "read_image",
+    "register_dataset",
 ]

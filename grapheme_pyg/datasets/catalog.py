@@ -1,118 +1,113 @@
-"""What is known about each IDX set: where it is published and what its files must contain."""
+"""Data sets by name: the form in which they come, those that the package knows, and those that users register."""
 
 from __future__ import annotations
 
-import string
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import NamedTuple
 
-# Train images, train labels, test images, test labels: the order of every four-tuple here.
-FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
+from torch import Tensor
+
+# Installed packages offer loaders under this name in their own pyproject.toml.
+GROUP = "grapheme_pyg.datasets"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-@dataclass(frozen=True)
-class IdxSpec:
-    """One image set kept as four IDX files.
+class Split(NamedTuple):
+    """Images and their labels.
 
     Attributes:
-        name: Short name; also the name of its folder.
+        images: uint8, shape [N, H, W] or [N, 3, H, W]; 0 is background.
+        labels: int64, shape [N]; indices into the classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+
+# eq=False: tensors have no single truth value, so a generated == would raise.
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """An image-classification set with its split.
+
+    Attributes:
+        name: Short name, such as "mnist".
+        train: The images to learn from.
+        test: The held-out images; a folder may have none.
         classes: The name of every class, in the order of the labels.
-        mirrors: Addresses of folders that serve the four files, gzipped; none if it is published in another form.
-        counts: How many training and test images there are.
-        size: Height and width of every image.
-        sha256: SHA-256 of the uncompressed files, where known.
-        archive_md5: MD5 of the gzipped files as the mirrors serve them, where known.
-        files: Names of the four files.
-        first_label: The label of the first class in the files.
     """
 
     name: str
+    train: Split
+    test: Split
     classes: tuple[str, ...]
-    mirrors: tuple[str, ...]
-    counts: tuple[int, int] = (60_000, 10_000)
-    size: tuple[int, int] = (28, 28)
-    sha256: tuple[str, str, str, str] | None = None
-    archive_md5: tuple[str, str, str, str] | None = None
-    files: tuple[str, str, str, str] = FILES
-    first_label: int = 0
+
+    def transposed(self) -> ImageData:
+        """Returns the same set with rows and columns of all images exchanged."""
+        train, test = (Split(split.images.mT.contiguous(), split.labels) for split in (self.train, self.test))
+        return replace(self, train=train, test=test)
 
 
-DIGITS = tuple("0123456789")
-
-MNIST = IdxSpec(
-    name="mnist",
-    classes=DIGITS,
-    mirrors=(
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    sha256=(
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
-)
-
-FASHION_MNIST = IdxSpec(
-    name="fashion_mnist",
-    classes=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
-    mirrors=("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
-    archive_md5=(
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
-)
-
-KMNIST = IdxSpec(
-    name="kmnist",
-    classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
-    mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-    archive_md5=(
-        "bdb82020997e1d708af4cf47b453dcf7",
-        "e144d726b3acfaa3e44228e80efcd344",
-        "5c965bf0a639b31b8f53240b1b52f4d7",
-        "7320c461ea6c1c855c0b718fb2a4b134",
-    ),
-)
-
-# Where EMNIST is published, as one archive of all its splits.
-EMNIST_PAGE = "https://www.nist.gov/itl/products-and-services/emnist-dataset"
-# Lower-case letters that look like their upper case share its class.
-_MERGED = (*DIGITS, *string.ascii_uppercase, *"abdefghnqrt")
+Loader = Callable[[Path | None], ImageData]
+_loaders: dict[str, Loader] = {}
 
 
-def _emnist(split: str, classes: tuple[str, ...], counts: tuple[int, int], first_label: int = 0) -> IdxSpec:
-    train, test = (f"emnist-{split}-{part}" for part in ("train", "test"))
-    images, labels = "images-idx3-ubyte", "labels-idx1-ubyte"
-    files = (f"{train}-{images}", f"{train}-{labels}", f"{test}-{images}", f"{test}-{labels}")
-    return IdxSpec(f"emnist_{split}", classes, (), counts, files=files, first_label=first_label)
+def register_dataset(name: str, loader: Loader) -> None:
+    """Registers a data set, which `load_dataset` and the commands then find by its name.
+
+    A package that is installed need not call this: it names the loader in its `pyproject.toml`, under
+    `[project.entry-points."grapheme_pyg.datasets"]`, as in `my_set = "my_package:load_my_set"`.
+
+    Args:
+        name: Letters, digits, `_` and `-`, not registered before.
+        loader: Called with the folder of the data that the user gave, or None; returns an `ImageData`.
+
+    Raises:
+        ValueError: The name is none of these or registered already, or the loader cannot be called.
+
+    Example:
+        >>> import torch
+        >>> pixels, labels = torch.zeros(4, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1])
+        >>> blank = ImageData("blank", Split(pixels, labels), Split(pixels[:0], labels[:0]), ("a", "b"))
+        >>> register_dataset("blank", lambda data_dir: blank)
+        >>> load_dataset("blank").classes
+        ('a', 'b')
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"name: expected letters, digits, _ and -, got {name!r}")
+    if name in _loaders:
+        raise ValueError(f"name: expected one that no data set has yet, got {name!r}")
+    if not callable(loader):
+        raise ValueError(f"loader: expected a function of a folder, got {type(loader).__name__}")
+    _loaders[name] = loader
 
 
-EMNIST = (
-    _emnist("letters", tuple(string.ascii_lowercase), (124_800, 20_800), first_label=1),
-    _emnist("digits", DIGITS, (240_000, 40_000)),
-    _emnist("balanced", _MERGED, (112_800, 18_800)),
-    _emnist("byclass", (*DIGITS, *string.ascii_uppercase, *string.ascii_lowercase), (697_932, 116_323)),
-    _emnist("bymerge", _MERGED, (697_932, 116_323)),
-    _emnist("mnist", DIGITS, (60_000, 10_000)),
-)
+def dataset_names() -> list[str]:
+    """Returns the names of all data sets that can be loaded by name, sorted."""
+    return sorted({*_loaders, *entry_points(group=GROUP).names})
 
-SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST, KMNIST, *EMNIST)}
+
+def load_dataset(name: str, data_dir: str | Path | None = None) -> ImageData:
+    """Loads a data set that the package knows, that was registered, or that an installed package offers.
+
+    Args:
+        name: One of :func:`dataset_names`.
+        data_dir: The folder of its files; without one, each data set has its own place.
+
+    Raises:
+        ValueError: There is no such data set, or two packages offer it, or its loader returns something else.
+        DatasetError: A file is not what it should be.
+        OSError: Files are missing, or cannot be downloaded.
+    """
+    if name not in _loaders:
+        for entry in entry_points(group=GROUP, name=name):
+            register_dataset(name, entry.load())
+    if name not in _loaders:
+        raise ValueError(f"name: expected one of {', '.join(dataset_names())}, got {name!r}")
+    data = _loaders[name](None if data_dir is None else Path(data_dir))
+    if not isinstance(data, ImageData):
+        raise ValueError(f"{name}: expected its loader to return ImageData, got {type(data).__name__}")
+    return data

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import io
 import os
 import tarfile
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import torch
 
-from grapheme_pyg.datasets.bounded import SURPLUS, BoundedReader, largest_gzip, refusing_unreadable
-from grapheme_pyg.datasets.download import FOLDER_VARIABLE, cache_folder, download
-from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
+from grapheme_pyg.datasets.download import check_archive, download
+from grapheme_pyg.datasets.local_files import cache_folder, data_folder, read_at_most, refusing_unreadable, unpacked
 from grapheme_pyg.errors import DatasetError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -24,9 +22,12 @@ SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 FOLDER = "cifar-10-batches-bin"
 TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = ("test_batch.bin",)
+NAMES = (*TRAIN, *TEST)
 PER_FILE = 10_000
 SIDE = 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# Bytes of the archive, unpacked, beside the images.
+SURPLUS = 1 << 20
 # A label, then the red, the green and the blue pixels, row by row.
 RECORD = 1 + 3 * SIDE * SIDE
 
@@ -51,7 +52,7 @@ def load_cifar10(data_dir: str | Path | None = None) -> ImageData:
         DatasetError: If a file is not what it should be; the message names it.
         DownloadError: If the archive has to be downloaded and cannot be.
     """
-    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
+    folder = data_folder(data_dir)
     if folder is None:
         place = cache_folder() / "cifar10" / ARCHIVE
         if place.exists():
@@ -64,7 +65,7 @@ def load_cifar10(data_dir: str | Path | None = None) -> ImageData:
         parts = _unpack(place)
     else:
         with refusing_unreadable(folder):
-            place = _find(Path(folder).expanduser())
+            place = _find(folder)
             parts = _read(place) if place.is_dir() else _unpack(place)
     train, test = (
         Split(torch.cat([parts[name].images for name in names]), torch.cat([parts[name].labels for name in names]))
@@ -99,18 +100,15 @@ def _find(folder: Path) -> Path:
     """The archive, or the folder with all its files."""
     for base in (folder, folder / "cifar10"):
         for place in (base, base / FOLDER):
-            if all((place / name).is_file() for name in (*TRAIN, *TEST)):
+            if all((place / name).is_file() for name in NAMES):
                 return place
         if (base / ARCHIVE).is_file():
             return base / ARCHIVE
-    raise FileNotFoundError(f"{folder}: expected {ARCHIVE}, or {', '.join((*TRAIN, *TEST))}, there or in cifar10")
+    raise FileNotFoundError(f"{folder}: expected {ARCHIVE}, or {', '.join(NAMES)}, there or in cifar10")
 
 
 def _verify(path: Path) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != SHA256:
-        raise DatasetError(f"{path}: expected an archive with SHA-256 {SHA256}, got {digest}")
+    check_archive(path, SHA256)
 
 
 def _check_size(size: int, name: str, count: int | None) -> None:
@@ -123,54 +121,41 @@ def _check_size(size: int, name: str, count: int | None) -> None:
 def _read(folder: Path) -> dict[str, Split]:
     """The images of each file."""
     parts = {}
-    for name in (*TRAIN, *TEST):
+    for name in NAMES:
+        label = f"{folder}: {name}"
         with (folder / name).open("rb") as file:
-            _check_size(os.fstat(file.fileno()).st_size, f"{folder}: {name}", PER_FILE)
+            _check_size(os.fstat(file.fileno()).st_size, label, PER_FILE)
             # It may grow while it is read.
-            parts[name] = read_cifar(file.read(PER_FILE * RECORD + 1), f"{folder}: {name}", PER_FILE)
+            parts[name] = read_cifar(file.read(PER_FILE * RECORD + 1), label, PER_FILE)
     return parts
 
 
 def _unpack(archive: Path) -> dict[str, Split]:
     """The images of each file; nothing is written, so that names in the archive are of no consequence."""
+    with unpacked(archive) as stream:
+        content = read_at_most(stream, len(NAMES) * PER_FILE * RECORD + SURPLUS, archive)
+    parts: dict[str, Split] = {}
     try:
-        with archive.open("rb") as file:
-            packed = BoundedReader(file, archive)
-            with gzip.GzipFile(fileobj=cast(IO[bytes], packed)) as unzipped:
-                parts = _members(archive, packed, BoundedReader(unzipped, archive))
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as tar:
+            for member in tar:
+                name = member.name.removeprefix(f"{FOLDER}/")
+                if name == member.name or name not in NAMES or name in parts:
+                    continue
+                label = f"{archive}: {name}"
+                file = tar.extractfile(member) if member.isreg() and not member.issparse() else None
+                if file is None:
+                    raise DatasetError(f"{label}: expected a regular file, got a member of type {member.type!r}")
+                parts[name] = read_cifar(file.read(), label, PER_FILE)
     except (DatasetError, MemoryError):
         raise
-    # For broken archives tarfile and what it calls raise TarError, OSError, EOFError, zlib.error, RecursionError,
-    # UnicodeDecodeError and others, which have no other base in common.
+    # For broken archives tarfile raises TarError, OSError, RecursionError, UnicodeDecodeError and others, which have no
+    # other base in common.
     except Exception as error:
         raise DatasetError(f"{archive}: expected CIFAR-10's archive, got {type(error).__name__}: {error}") from error
-    missing = [name for name in (*TRAIN, *TEST) if name not in parts]
+    missing = [name for name in NAMES if name not in parts]
     if missing:
         raise DatasetError(f"{archive}: expected CIFAR-10's archive, got one without {', '.join(missing)}")
     return parts
 
 
-def _members(archive: Path, packed: BoundedReader, stream: BoundedReader) -> dict[str, Split]:
-    """The images of each file of a stream that is read once, from its start to its end."""
-    wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN, *TEST)}
-    parts: dict[str, Split] = {}
-    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as tar:
-        for member in tar:
-            name = wanted.pop(member.name, None)
-            if name is None:
-                continue
-            label = f"{archive}: {name}"
-            if not member.isreg() or member.issparse():
-                raise DatasetError(f"{label}: expected a regular file, got a member of type {member.type!r}")
-            _check_size(member.size, label, PER_FILE)
-            # Only now is it known that so much more may come.
-            stream.limit += member.size
-            packed.limit = largest_gzip(stream.limit)
-            content = tar.extractfile(member)
-            if content is None:
-                raise DatasetError(f"{label}: expected a file, got a member without content")
-            parts[name] = read_cifar(content.read(member.size), label, PER_FILE)
-    # The end of the stream is where gzip compares its checksum.
-    while stream.read(SURPLUS):
-        pass
-    return parts
+register_dataset("cifar10", load_cifar10)

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import uuid
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import requests
 from tqdm import tqdm
 
+from grapheme_pyg.errors import DatasetError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-# The environment variable that names the user's folder of data.
-FOLDER_VARIABLE = "GRAPHEME_DATA"
 _MAX_BYTES = 1 << 30
 _CHUNK = 1 << 16
 
 
 class DownloadError(OSError):
     """No mirror delivered the file, or it could not be stored."""
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says to ignore relative paths; an unset variable is one, too.
-    return (base if base.is_absolute() else Path.home() / ".cache") / "grapheme_pyg"
 
 
 def download(
@@ -58,28 +52,41 @@ def download(
     if not urls:
         raise ValueError("urls: expected at least one URL, got none")
     # A name of its own for every call, so that two processes can download the same file at once.
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     failures = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for url in urls:
             try:
-                _fetch(url, partial, target.name, timeout, max_bytes)
-                verify(partial)
+                _fetch(url, part, target.name, timeout, max_bytes)
+                verify(part)
             except (requests.RequestException, ValueError) as error:
                 # The temporary name means nothing to the reader.
-                reason = str(error).replace(str(partial), "the downloaded file")
+                reason = str(error).replace(str(part), "the downloaded file")
                 failures.append(f"{url} ({reason})")
             else:
-                partial.replace(target)
+                part.replace(target)
                 return
     except OSError as error:
         raise DownloadError(f"{target}: expected to be able to write this file, got {error}") from error
     finally:
         # Gone after success, and never there where the folder could not be made.
         with suppress(OSError):
-            partial.unlink()
+            part.unlink()
     raise DownloadError(f"{target.name}: every download failed: {'; '.join(failures)}")
+
+
+def check_archive(path: Path, digest: str, algorithm: str = "sha256") -> None:
+    """Compares the checksum of a file with the one that was published, against damage and mix-ups.
+
+    Raises:
+        DatasetError: They differ.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, partial(hashlib.new, algorithm, usedforsecurity=False)).hexdigest()
+    if found != digest:
+        name = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
+        raise DatasetError(f"{path}: expected an archive with {name} {digest}, got {found}")
 
 
 def _fetch(url: str, path: Path, label: str, timeout: tuple[float, float], max_bytes: int) -> None:

@@ -1,27 +1,30 @@
 """Graphs of labelled images, made once and kept on disk."""
 
+import hashlib
+import json
 import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Database, OnDiskDataset
 from torch_geometric.data.database import SQLiteDatabase
 
 from grapheme_pyg.checks import as_path
-from grapheme_pyg.datasets.cache_description import Description, fingerprint, read_description, write_description
+from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import GraphSlices
+from grapheme_pyg.datasets.indexing import to_positions
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
-from grapheme_pyg.datasets.positions import to_positions
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
-DESCRIPTION = "description.json"
 AT_ONCE = 256
 
 
@@ -29,8 +32,8 @@ class GraphCache(GraphSlices, OnDiskDataset):
     """The graphs of labelled images, in a database in a folder: tensors, nothing pickled.
 
     They are made at first use, many at once. A folder that was left unfinished is made anew; one that holds the graphs
-    of other images, or of another brain, is refused, and so is one that was damaged: the CRC-32 of each graph is
-    compared when it is read, and that of the description beside them when the cache is opened. Workers of a
+    of other images, or of another brain, is refused, and so is one that was damaged: the CRC-32 of each graph, which is
+    kept beside the database with the graph's size, is compared when it is read. Workers of a
     ``DataLoader`` may read from it, forked or spawned: each process, copy and slice opens the database by itself.
 
     Args:
@@ -68,41 +71,40 @@ class GraphCache(GraphSlices, OnDiskDataset):
         # A slice or a copy opens the database later, when the working directory may be another.
         absolute = str(as_path("root", root).expanduser().absolute())
         super().__init__(absolute, transform, schema=_schema(vision), log=False)
-        database, description = (Path(path) for path in self.processed_paths)
-        ours = fingerprint(images)
-        if not (description.exists() and database.exists()):
+        database, sizes = (Path(path) for path in self.processed_paths)
+        # Settings of 10 and 10.0 are equal.
+        settings = json.dumps(json.loads(json.dumps(vision.config), parse_int=float))
+        made_of = {"images": fingerprint(images), "vision": settings}
+        if not (sizes.exists() and database.exists()):
             database.parent.mkdir(parents=True, exist_ok=True)
-            description.unlink(missing_ok=True)
-            write_description(description, Description(ours, vision.config, *self._make(database, images, vision)))
-        found = read_description(description, len(images))
-        for name, value, there in (("images", ours, found.images), ("vision", vision.config, found.vision)):
-            if there != value:
-                raise DatasetError(f"{root}: expected graphs with {name} {value}, got {there}")
-        self._checksums = found.crc32
-        self._num_nodes, self._num_edges = torch.tensor(found.num_nodes), torch.tensor(found.num_edges)
+            sizes.unlink(missing_ok=True)
+            database.unlink(missing_ok=True)
+            table = self._make(images, vision)
+            # It is there whole or not at all.
+            part = sizes.with_suffix(".part")
+            save_file({"sizes": table}, part, made_of | {"crc32": str(_checksum({"sizes": table}))})
+            part.replace(sizes)
+        self._sizes = _read_sizes(sizes, len(images), made_of)
         _check_tables(database, self.schema)
-        with self._sound(database):
+        with self._sound():
             count = len(self.db)
         if count != len(images):
             raise DatasetError(f"{database}: expected {len(images)} graphs, got {count}")
 
     @property
     def processed_file_names(self) -> list[str]:
-        """The database, and what it is of, which is written last."""
-        return ["graphs.db", DESCRIPTION]
+        """The database; and, written last, the size and checksum of each graph and what they are made of."""
+        return ["graphs.db", "sizes.safetensors"]
 
     @property
     def num_nodes(self) -> Tensor:
         """Nodes of each graph of this slice, ``[N]`` int64, for a budget; before the transform."""
-        return self._num_nodes[self._rows()]
+        return self._sizes[self.indices(), 0]
 
     @property
     def num_edges(self) -> Tensor:
         """Edges of each graph of this slice, ``[N]`` int64, for a budget; before the transform."""
-        return self._num_edges[self._rows()]
-
-    def _rows(self) -> Tensor | slice:
-        return slice(None) if self._indices is None else torch.tensor(self._indices, dtype=torch.int64)
+        return self._sizes[self.indices(), 1]
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the connection, which neither pickles nor may be used by two: also for ``copy.copy``."""
@@ -121,24 +123,17 @@ class GraphCache(GraphSlices, OnDiskDataset):
         self._db = None
 
     # Not PyG's ``process``: whatever defines that has files beside the database unpickled, which may be a stranger's.
-    def _make(
-        self, database: Path, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain
-    ) -> tuple[list[int], list[int], list[int]]:
-        """Makes the graphs; the nodes, the edges and the checksum of each."""
-        database.unlink(missing_ok=True)
-        nodes: list[int] = []
-        edges: list[int] = []
-        checksums: list[int] = []
+    def _make(self, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain) -> Tensor:
+        """Makes the graphs; nodes, edges and checksum of each, ``[N, 3]`` int64."""
+        rows: list[tuple[int, int, int]] = []
         try:
             for start in range(0, len(images), AT_ONCE):
                 graphs = vision.batch(*images[start : start + AT_ONCE]).to_data_list()
                 self.extend(graphs)
-                nodes += [graph.num_nodes for graph in graphs]
-                edges += [graph.num_edges for graph in graphs]
-                checksums += [_checksum(self.serialize(graph)) for graph in graphs]
+                rows += [(one.num_nodes, one.num_edges, _checksum(self.serialize(one))) for one in graphs]
         finally:
             self.close()
-        return nodes, edges, checksums
+        return torch.tensor(rows)
 
     def multi_get(
         self, indices: Iterable[int] | Tensor | slice | range, batch_size: int | None = None
@@ -159,33 +154,31 @@ class GraphCache(GraphSlices, OnDiskDataset):
         return [graph for part in parts for graph in part]
 
     def load(self, rows: list[int]) -> list[ImageGraph]:
-        """Reads the graphs of some images at once.
-
-        Args:
-            rows: The images' numbers in the whole set.
+        """Reads the graphs of some images at once, by their numbers in the whole set.
 
         Raises:
             DatasetError: A graph is not what was written.
         """
-        database = Path(self.processed_paths[0])
-        with self._sound(database):
+        with self._sound():
             found = [self.db.get(rows[0])] if len(rows) == 1 else self.db.multi_get(rows)
         if len(found) != len(rows):
-            raise DatasetError(f"{database}: expected {len(rows)} graphs, got {len(found)}")
-        for number, fields in zip(rows, found, strict=True):
-            if _checksum(fields) != self._checksums[number]:
-                expected = f"a graph with CRC-32 {self._checksums[number]:08x}"
-                raise DatasetError(f"{database}: graph {number}: expected {expected}, got {_checksum(fields):08x}")
+            raise DatasetError(f"{self.processed_paths[0]}: expected {len(rows)} graphs, got {len(found)}")
+        for row, fields in zip(rows, found, strict=True):
+            if (got := _checksum(fields)) != (crc32 := int(self._sizes[row, 2])):
+                expected = f"graph {row}: expected a graph with CRC-32 {crc32:08x}"
+                raise DatasetError(f"{self.processed_paths[0]}: {expected}, got {got:08x}")
         return [self.deserialize(fields) for fields in found]
 
     @contextmanager
-    def _sound(self, database: Path) -> Iterator[None]:
+    def _sound(self) -> Iterator[None]:
         """Of a damaged database SQLite raises errors, PyG those of what it does with wrong or lacking bytes."""
         try:
             yield
         except (sqlite3.Error, RuntimeError, TypeError, ValueError) as error:
             self.close()
-            raise DatasetError(f"{database}: expected a sound database of graphs, got {error}") from error
+            raise DatasetError(
+                f"{self.processed_paths[0]}: expected a sound database of graphs, got {error}"
+            ) from error
 
     def serialize(self, data: Any) -> dict[str, Tensor]:
         """The fields of a graph."""
@@ -196,8 +189,23 @@ class GraphCache(GraphSlices, OnDiskDataset):
         return ImageGraph(**{name: value.clone() for name, value in data.items()})
 
 
+def fingerprint(images: ImageDataset | ImageSequenceDataset) -> str:
+    """SHA-256 of labels and pixels; of files, of their names, sizes and times."""
+    digest = hashlib.sha256(images.labels.numpy().tobytes())
+    if isinstance(images.images, ImageFiles):
+        digest.update(str(images.images.in_channels).encode())
+        for path in images.images.paths:
+            known = path.stat()
+            # A name need not be UTF-8.
+            digest.update(os.fsencode(path) + f"\n{known.st_size} {known.st_mtime_ns}\n".encode())
+    else:
+        for pixels in [images.images] if isinstance(images.images, Tensor) else images.images:
+            digest.update(repr(tuple(pixels.shape)).encode() + pixels.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _checksum(fields: dict[str, Tensor]) -> int:
-    """CRC-32 of the fields' shapes and bytes."""
+    """CRC-32 of the names, shapes and bytes of some tensors."""
     checksum = 0
     for name, value in fields.items():
         checksum = zlib.crc32(f"{name} {list(value.shape)}".encode(), checksum)
@@ -205,18 +213,33 @@ def _checksum(fields: dict[str, Tensor]) -> int:
     return checksum
 
 
+def _read_sizes(path: Path, count: int, made_of: dict[str, str]) -> Tensor:
+    """Nodes, edges and checksum of each graph, if they are made of what is expected."""
+    advice = "delete the folder to have the graphs made anew"
+    try:
+        with safe_open(path, "pt") as file:
+            found = file.metadata() or {}
+            sizes: Tensor = file.get_tensor("sizes")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DatasetError(f"{path}: expected a sound table of sizes, got {error}; {advice}") from error
+    for name, value in made_of.items():
+        if found.get(name) != value:
+            raise DatasetError(f"{path}: expected graphs with {name} {value}, got {found.get(name)}; {advice}")
+    sound = found.get("crc32") == str(_checksum({"sizes": sizes}))
+    if not sound or sizes.dtype != torch.int64 or sizes.shape != (count, 3):
+        raise DatasetError(f"{path}: expected three sound integers for each of {count} graphs, got others; {advice}")
+    return sizes
+
+
 def _check_tables(database: Path, schema: dict[str, Any]) -> None:
     """Refuses a database of other tables, and above all one of views, which are code that reading would run."""
+    query = "SELECT type, sql FROM sqlite_master"
+    expected = SQLiteDatabase(":memory:", GraphCache.__name__, schema)
+    wanted = expected.cursor.execute(query).fetchall()
+    expected.close()
     try:
-        expected = SQLiteDatabase(":memory:", GraphCache.__name__, schema)
-        tables = "SELECT type, sql FROM sqlite_master"
-        wanted = expected.cursor.execute(tables).fetchall()
-        expected.close()
-        connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            found = connection.execute(tables).fetchmany(len(wanted) + 1)
-        finally:
-            connection.close()
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute(query).fetchmany(len(wanted) + 1)
     except sqlite3.Error as error:
         raise DatasetError(f"{database}: expected a sound database of graphs, got {error}") from error
     if found != wanted:
@@ -225,18 +248,10 @@ def _check_tables(database: Path, schema: dict[str, Any]) -> None:
 
 def _schema(vision: VisionBrain) -> dict[str, Any]:
     """Type and shape of each field of the brain's graphs."""
-    shapes: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-        "x": (torch.float32, (-1, vision.num_features)),
-        "edge_index": (torch.int64, (2, -1)),
-        "edge_type": (torch.int64, (-1,)),
-        "y": (torch.int64, (1,)),
-        "pos": (torch.float32, (-1, 2)),
-        "node_type": (torch.int64, (-1,)),
-        "level": (torch.int64, (-1,)),
-        "image_size": (torch.int64, (1, 2)),
-    }
+    floats = {"x": (-1, vision.num_features), "pos": (-1, 2)}
+    integers = {"edge_index": (2, -1), "edge_type": (-1,), "y": (1,), "node_type": (-1,), "level": (-1,)}
+    integers |= {"image_size": (1, 2)} | ({"seg": (-1,)} if vision.seg else {})
     if vision.edge_attr:
-        shapes["edge_attr"] = torch.float32, (-1, 3)
-    if vision.seg:
-        shapes["seg"] = torch.int64, (-1,)
-    return {name: {"dtype": dtype, "size": size} for name, (dtype, size) in shapes.items()}
+        floats["edge_attr"] = (-1, 3)
+    schema = {name: {"dtype": torch.float32, "size": size} for name, size in floats.items()}
+    return schema | {name: {"dtype": torch.int64, "size": size} for name, size in integers.items()}

@@ -1,38 +1,41 @@
-"""Reader for IDX files, the format MNIST and its relatives are published in."""
+"""IDX, the format that MNIST and its relatives are published in: single files, and folders of them."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import math
-import os
+import re
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from grapheme_pyg.checks import as_path
-from grapheme_pyg.datasets.bounded import BoundedReader, Readable, check_regular, largest_gzip
+from grapheme_pyg.datasets.catalog import ImageData, Split
+from grapheme_pyg.datasets.local_files import read_up_to, refusing_unreadable, unpacked
+from grapheme_pyg.datasets.mnist_specs import EMNIST
 from grapheme_pyg.errors import DatasetError
 
-_GZIP_MAGIC = b"\x1f\x8b"
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
 _UNSIGNED_BYTE = 0x08
 _MAX_DIMS = 8
 _MAX_BYTES = 1 << 30
-_CHUNK = 1 << 20
+# What each of the four files has, and the names that files of any set have.
+_PARTS = ("training images", "training labels", "test images", "test labels")
+_NAME = re.compile(r"(?!\.).*(train|t10k|test).*(images.*[-.]idx3|labels.*[-.]idx1)-ubyte", re.IGNORECASE)
 
 
 def read_idx(path: str | Path, sha256: str | None = None) -> Tensor:
     """Read an IDX file of unsigned bytes, gzipped or not.
 
     The format is described with MNIST (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Whether
-    the file is gzipped is told from its first bytes, not from its name. Of a plain file the header is compared with
-    the file's length before anything else is read; of a gzipped one no more is unpacked than the header promises and
-    one byte, and no more is read than that much can take. A header that promises more than 1 GiB is refused.
+    the file is gzipped is told from its first bytes, not from its name. No more is unpacked and kept than the header
+    promises and one byte; a header that promises more than 1 GiB is refused.
 
     Args:
         path: The file.
@@ -62,21 +65,22 @@ def read_idx_and_digest(
         check_shape: Called with the shape that the header gives, before any data is read; raises if it is wrong.
     """
     path = as_path("path", path)
-    check_regular(path)
-    with path.open("rb") as raw:
-        zipped = raw.read(2) == _GZIP_MAGIC
-        raw.seek(0)
-        if not zipped:
-            return _parse(raw, path, check_shape, length=os.fstat(raw.fileno()).st_size)
-        packed = BoundedReader(raw, path)
-        try:
-            # gzip asks of a file no more than that it can be read.
-            with gzip.GzipFile(fileobj=cast(IO[bytes], packed), mode="rb") as stream:
-                return _parse(stream, path, check_shape, packed=packed)
-        except EOFError as error:
-            raise DatasetError(f"{path}: expected a whole gzip file, but it is cut short") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise DatasetError(f"{path}: expected a sound gzip file, got a damaged one ({error})") from error
+    with unpacked(path) as stream:
+        header, shape = _read_header(stream, path)
+        if check_shape is not None:
+            check_shape(shape)
+        count = math.prod(shape)
+        body = read_up_to(stream, count)
+        if len(body) < count:
+            raise DatasetError(f"{path}: expected {count} bytes of data for shape {shape}, got only {len(body)}")
+        # This read past the promised end also makes gzip verify its checksum.
+        if stream.read(1):
+            raise DatasetError(f"{path}: expected {count} bytes of data for shape {shape}, but more follow")
+    digest = hashlib.sha256(header)
+    digest.update(body)
+    # frombuffer refuses an empty buffer.
+    flat = torch.frombuffer(body, dtype=torch.uint8) if count else torch.empty(0, dtype=torch.uint8)
+    return flat.reshape(shape), digest.hexdigest()
 
 
 def check_digest(path: str | Path, digest: str, expected: str) -> None:
@@ -85,58 +89,106 @@ def check_digest(path: str | Path, digest: str, expected: str) -> None:
         raise DatasetError(f"{path}: expected content with SHA-256 {expected}, got {digest}")
 
 
-def _parse(
-    stream: Readable,
-    path: Path,
-    check_shape: Callable[[tuple[int, ...]], None] | None,
-    *,
-    length: int | None = None,
-    packed: BoundedReader | None = None,
-) -> tuple[Tensor, str]:
-    """The array and its digest; `length` of a plain file, `packed` what is below a gzipped one."""
-    magic = _read_up_to(stream, 4)
+def _read_header(stream: BinaryIO, path: Path) -> tuple[bytes, tuple[int, ...]]:
+    """The bytes of a header, and the shape in it."""
+    magic = bytes(read_up_to(stream, 4))
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DatasetError(f"{path}: expected an IDX file, which starts with two zero bytes, got {magic.hex(' ')!r}")
-    kind, dims = magic[2], magic[3]
+    kind, dims = magic[2:]
     if kind != _UNSIGNED_BYTE:
         raise DatasetError(f"{path}: expected an IDX file of unsigned bytes (type 0x08), got type 0x{kind:02x}")
     if not 1 <= dims <= _MAX_DIMS:
         raise DatasetError(f"{path}: expected an IDX header with 1 to {_MAX_DIMS} dimensions, got {dims}")
-    sizes = _read_up_to(stream, 4 * dims)
+    sizes = read_up_to(stream, 4 * dims)
     if len(sizes) < 4 * dims:
         raise DatasetError(f"{path}: expected an IDX header of {4 + 4 * dims} bytes, got {4 + len(sizes)}")
     shape = struct.unpack(f">{dims}I", sizes)
     # A zero must not hide absurd sizes beside it.
     if math.prod(max(size, 1) for size in shape) > _MAX_BYTES:
         raise DatasetError(f"{path}: expected at most {_MAX_BYTES} bytes of data, but the header says {shape}")
-    if check_shape is not None:
-        check_shape(shape)
-    count = math.prod(shape)
-    if packed is not None:
-        packed.limit = largest_gzip(count)
-    there = None if length is None else length - 4 - 4 * dims
-    # What a plain file lacks is known before it is read.
-    body = _read_up_to(stream, count) if there is None or there >= count else bytearray()
-    if len(body) < count:
-        got = len(body) if there is None else there
-        raise DatasetError(f"{path}: expected {count} bytes of data for shape {shape}, got only {got}")
-    # This read past the promised end also makes gzip verify its checksum.
-    if stream.read(1):
-        raise DatasetError(f"{path}: expected {count} bytes of data for shape {shape}, but more follow")
-    digest = hashlib.sha256(magic)
-    digest.update(sizes)
-    digest.update(body)
-    # frombuffer refuses an empty buffer.
-    flat = torch.frombuffer(body, dtype=torch.uint8) if count else torch.empty(0, dtype=torch.uint8)
-    return flat.reshape(shape), digest.hexdigest()
+    return magic + sizes, shape
 
 
-def _read_up_to(stream: Readable, count: int) -> bytearray:
-    # In pieces, so that a lying header costs no memory that the file does not fill.
-    data = bytearray()
-    while len(data) < count:
-        piece = stream.read(min(_CHUNK, count - len(data)))
-        if not piece:
-            break
-        data += piece
-    return data
+def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageData:
+    """Load the images of a folder of IDX files, of any number and size.
+
+    Files are found by their names: `*train*images*-idx3-ubyte` and `*train*labels*-idx1-ubyte`, and, if there are
+    test images, the same with `t10k` or `test`; gzipped or not, `.idx` for `-idx` as well. Beside an unpacked file,
+    its gzipped one is ignored. The classes are the distinct labels of the training images, named by their numbers, or,
+    if the files are named as those of EMNIST, by its letters.
+
+    Args:
+        folder: The folder; its name becomes that of the set.
+        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are, and are to be
+            turned upright.
+
+    Returns:
+        Training images and test images, of which there may be none, uint8 [N, H, W], with int64 labels [N], which are
+        positions among the classes.
+
+    Raises:
+        DatasetError: If there is no folder, a file is missing or comes twice, cannot be read or is not what it should
+            be, or a label of the test images does not occur among those of the training images.
+    """
+    folder = as_path("folder", folder).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: expected a folder of IDX files, but there is no folder")
+    with refusing_unreadable(folder):
+        found = _find_by_name(folder)
+        # Test files may be missing, but only both.
+        expected = _PARTS if any(found[2:]) else _PARTS[:2]
+        for part, files in zip(expected, found, strict=False):
+            if len(files) != 1:
+                got = ", ".join(path.name for path in files) or "none"
+                raise DatasetError(f"{folder}: expected exactly one IDX file of {part}, got {got}")
+        paths = [path for files in found for path in files]
+        train, *others = [_read_pair(*paths[i : i + 2]) for i in range(0, len(paths), 2)]
+    # Labels whose names are not just numbers.
+    file = paths[1].name.lower().replace(".idx", "-idx")
+    specs = [spec for spec in EMNIST if spec.files[1] in file]
+    names = {label: name for spec in specs for label, name in enumerate(spec.classes, spec.first_label)}
+    values, labels = train.labels.unique(return_inverse=True)
+    test = Split(train.images[:0], labels[:0])
+    for other in others:
+        unknown = sorted({*other.labels.tolist()} - {*values.tolist()})
+        if unknown:
+            got = ", ".join(names.get(value, str(value)) for value in unknown)
+            raise DatasetError(f"{paths[3]}: expected only classes that have training images, got also {got}")
+        test = Split(other.images, torch.searchsorted(values, other.labels))
+    classes = tuple(names.get(value, str(value)) for value in values.tolist())
+    data = ImageData(folder.resolve().name, Split(train.images, labels), test, classes)
+    return data.transposed() if transposed else data
+
+
+def is_idx_folder(path: str | Path) -> bool:
+    """Tell whether there is a folder with an IDX file of images or labels, as `load_idx_folder` finds them.
+
+    Raises:
+        DatasetError: If the folder cannot be read.
+    """
+    folder = Path(path).expanduser()
+    with refusing_unreadable(folder):
+        return folder.is_dir() and any(_find_by_name(folder))
+
+
+def _find_by_name(folder: Path) -> list[list[Path]]:
+    """Files of training images, training labels, test images and test labels."""
+    found: list[list[Path]] = [[], [], [], []]
+    # An unpacked file comes after, and takes the place of, its archive.
+    paths = {path.name.removesuffix(".gz"): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
+    for name, path in sorted(paths.items()):
+        match = _NAME.fullmatch(name)
+        if match:
+            found[2 * (match[1].lower() != "train") + match[2].lower().startswith("labels")].append(path)
+    return found
+
+
+def _read_pair(images_path: Path, labels_path: Path) -> Split:
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.dim() != 3 or 0 in images.shape:
+        got = tuple(images.shape)
+        raise DatasetError(f"{images_path}: expected images of shape (N, H, W), each at least 1, got shape {got}")
+    if labels.shape != (len(images),):
+        expected = f"labels of shape ({len(images)},), one for each image"
+        raise DatasetError(f"{labels_path}: expected {expected}, got shape {tuple(labels.shape)}")
+    return Split(images, labels.to(torch.int64))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, overload
 from torch import Tensor
 
 from grapheme_pyg.datasets.image_reading import read_image
-from grapheme_pyg.datasets.positions import to_positions
+from grapheme_pyg.datasets.indexing import to_positions
 from grapheme_pyg.vision.pil_images import MAX_PIXELS
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from grapheme_pyg.datasets.positions import Index
+    from grapheme_pyg.datasets.indexing import Index
 
 
 ON_ERROR = ("raise", "skip")

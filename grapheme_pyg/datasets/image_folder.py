@@ -177,7 +177,7 @@ class _Search:
                 self.left_out["beside the folders of classes"] += 1
                 continue
             name = canonical(place.name)
-            if not _is_utf8(name):
+            if name.encode(errors="ignore").decode() != name:
                 raise DatasetError(f"{folder}: expected names of classes in UTF-8, got {os.fsencode(name)!r}")
             members = [(path, header) for path in sorted(files(place)) if (header := self.look(path)) is not None]
             if members or name in found:
@@ -236,11 +236,3 @@ class _Search:
             )
             warnings.warn(message, ImageWarning, stacklevel=3)
         return white
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

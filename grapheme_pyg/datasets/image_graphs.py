@@ -1,17 +1,17 @@
-"""Graphs of labelled images, made when they are asked for, and the order in which an epoch asks for them."""
+"""Graphs of labelled images, made when they are asked for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Generator, Tensor
-from torch.utils.data import ConcatDataset, Sampler, Subset
+from torch import Tensor
+from torch.utils.data import Subset
 from torch_geometric.data import Dataset as GraphDataset
 
-from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset, stream_seed
-from grapheme_pyg.datasets.positions import Index, to_positions
+from grapheme_pyg.datasets.indexing import Index, to_positions
+from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
+from grapheme_pyg.datasets.samplers import set_epoch
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 from grapheme_pyg.vision.image_graph import to_graphs
@@ -55,6 +55,7 @@ class ImageGraphDataset(GraphSlices):
         transform: Applied to each graph when it is asked for.
 
     Example:
+        >>> import torch
         >>> from torch_geometric.loader import DataLoader
         >>> images, labels = torch.zeros(4, 28, 28, dtype=torch.uint8), torch.arange(4)
         >>> dataset = ImageGraphDataset(ImageDataset(images, labels), VisionBrain())
@@ -73,7 +74,7 @@ class ImageGraphDataset(GraphSlices):
 
     def set_epoch(self, epoch: int) -> None:
         """Draws the augmentation of an epoch."""
-        _set_epoch(self.images, epoch)
+        set_epoch(self.images, epoch)
 
     def len(self) -> int:
         """Number of graphs of the whole set."""
@@ -85,54 +86,3 @@ class ImageGraphDataset(GraphSlices):
         if rows and len(labels) == 0:
             raise DatasetError(f"images: expected some of {len(rows)} to be readable, got none")
         return to_graphs(self.vision.batch(images, labels)) if len(labels) else []
-
-
-class EpochSampler(Sampler[int]):
-    """Every index once, in an order that depends on the seed and the epoch alone.
-
-    Setting the epoch also sets the data set's, so that one call per epoch renews order and augmentation. Workers that
-    live longer than an epoch (``persistent_workers=True``) keep the augmentation with which they started.
-
-    Args:
-        dataset: Whose indices to give: a data set, a slice or a ``Subset`` of one, or a ``ConcatDataset``.
-        seed: Of the order.
-        balance: ``[len(dataset)]`` int64, the class of each index: there are as many indices in an epoch, but the same
-            number of each class, up to one; those of rare classes come several times. None for every index once.
-    """
-
-    def __init__(self, dataset: Sized, seed: int = 0, balance: Tensor | None = None) -> None:
-        self.dataset, self.seed, self.epoch, self.balance = dataset, seed, 0, balance
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of an epoch."""
-        self.epoch = epoch
-        _set_epoch(self.dataset, epoch)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = Generator().manual_seed(stream_seed(self.seed, self.epoch, stream=0))
-        order = torch.randperm(len(self.dataset), generator=generator)
-        if self.balance is not None:
-            order = _balanced(order, self.balance, generator)
-        yield from order.tolist()
-
-
-def _balanced(order: Tensor, classes: Tensor, generator: Generator) -> Tensor:
-    """As many indices, the same number of each class: each class repeats its own in the order that is given."""
-    of_class = [order[classes[order] == number] for number in classes.unique().tolist()]
-    counts = [len(order) // len(of_class) + (number < len(order) % len(of_class)) for number in range(len(of_class))]
-    chosen = [own.repeat(-(-count // len(own)))[:count] for own, count in zip(of_class, counts, strict=True)]
-    return torch.cat(chosen)[torch.randperm(len(order), generator=generator)]
-
-
-def _set_epoch(dataset: object, epoch: int) -> None:
-    """Draws the augmentation of an epoch, also in the data set of a ``Subset`` or those of a ``ConcatDataset``."""
-    if hasattr(dataset, "set_epoch"):
-        dataset.set_epoch(epoch)
-    elif isinstance(dataset, Subset):
-        _set_epoch(dataset.dataset, epoch)
-    elif isinstance(dataset, ConcatDataset):
-        for part in dataset.datasets:
-            _set_epoch(part, epoch)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.datasets.positions import Index, to_positions
+from grapheme_pyg.datasets.indexing import Index, to_positions
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision import VisionBrain

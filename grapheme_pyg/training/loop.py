@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.datasets.samplers import EpochBatches
 from grapheme_pyg.errors import TrainingError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn.graph_checks import check_labels

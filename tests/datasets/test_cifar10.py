@@ -87,7 +87,9 @@ def test_wrong_archives_are_named(tmp_path, files, damage):
     path = tmp_path / cifar10.ARCHIVE
     if damage != "lacking":
         path.write_bytes(path.read_bytes()[:2000] if damage == "cut" else b"no archive")
-    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz: expected CIFAR-10's archive, got "):
+    with pytest.raises(
+        ValueError, match=r"cifar-10-binary\.tar\.gz: expected (CIFAR-10's archive, got |a whole gzip file)"
+    ):
         load_cifar10(tmp_path)
 
 
@@ -122,7 +124,7 @@ def test_a_bomb_before_the_files_is_not_unpacked(tmp_path, files, kind):
     path.write_bytes(archive_of(header("x", 50 << 20, kind), bytes(50 << 20)) + path.read_bytes())
     tracemalloc.start()
     try:
-        with pytest.raises(DatasetError, match="expected at most 1048576 bytes for what it holds, but more follow"):
+        with pytest.raises(DatasetError, match=r"expected at most 1103890 bytes for what it holds, but more follow"):
             load_cifar10(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 6 << 20
     finally:
@@ -137,7 +139,7 @@ def test_a_bomb_behind_the_files_and_a_wrong_checksum_of_gzip_are_noticed(tmp_pa
     with pytest.raises(DatasetError, match=r"expected at most .* bytes for what it holds, but more follow"):
         load_cifar10(tmp_path)
     path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
-    with pytest.raises(DatasetError, match="expected CIFAR-10's archive, got BadGzipFile"):
+    with pytest.raises(DatasetError, match="expected a sound gzip file, got a damaged one"):
         load_cifar10(tmp_path)
 
 

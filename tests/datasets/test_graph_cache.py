@@ -1,16 +1,15 @@
-import json
 import os
 import sqlite3
 import struct
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import BudgetBatchSampler, GraphCache, ImageDataset, ImageSequenceDataset, load_image_folder
-from grapheme_pyg.datasets.cache_description import Description, read_description, write_description
 from grapheme_pyg.errors import DatasetError
 
 SIZES = [(28, 28), (1, 1), (30, 17), (5, 60)]
@@ -103,15 +102,7 @@ def test_nothing_is_pickled(tmp_path):
     content = (tmp_path / "processed/graphs.db").read_bytes()
     assert b"pickle" not in content
     assert b"torch" not in content
-    assert set(json.loads((tmp_path / "processed/description.json").read_text())) == {
-        "images",
-        "vision",
-        "num_nodes",
-        "num_edges",
-        "crc32",
-        "checksum",
-    }
-    assert {path.name for path in tmp_path.rglob("*")} == {"processed", "graphs.db", "description.json"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"processed", "graphs.db", "sizes.safetensors"}
 
 
 def changed(path, change):
@@ -178,40 +169,25 @@ def test_a_view_in_place_of_the_table_is_not_run(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content[:-5], "expected an object with images, vision, .*, got JSONDecodeError"),
-        (lambda content: b"[" * 20_000, "expected an object with .*, got RecursionError"),
-        (lambda content: b"[1]", "expected an object with .*, got TypeError"),
-        (lambda content: b'{"images": ""}', "expected an object with .*, got KeyError: 'checksum'"),
+        (lambda content: content[:-5], "expected a sound table of sizes, got "),
+        (lambda content: b"", "expected a sound table of sizes, got "),
+        (lambda content: b"no table" * 99, "expected a sound table of sizes, got "),
+        (lambda content: content.replace(b'"sizes"', b'"sizer"'), "expected a sound table of sizes, got "),
         (
-            lambda content: content.replace(b'"num_edges": [', b'"num_edges": [1'),
-            "checksum: expected [0-9]+, got [0-9]+",
+            lambda content: content.replace(b'"images"', b'"imager"'),
+            "expected graphs with images [0-9a-f]{64}, got None",
         ),
-        (lambda content: b" " * 100_000 + content, "expected at most 65824 bytes for 4 graphs, got more"),
+        (lambda content: content[:-1] + b"x", "expected three sound integers for each of 4 graphs, got others"),
+        (lambda content: save({"sizes": torch.ones(3, 3)}), "expected graphs with images .*, got None"),
     ],
-    ids=["cut", "deep", "list", "lacking", "changed", "long"],
+    ids=["cut", "empty", "other", "lacking", "foreign", "changed", "short"],
 )
-def test_damaged_descriptions_are_refused(tmp_path, change, message):
+def test_damaged_sizes_are_refused(tmp_path, change, message):
     GraphCache(tmp_path, dataset(), VisionBrain()).close()
-    path = tmp_path / "processed/description.json"
+    path = tmp_path / "processed/sizes.safetensors"
     changed(path, change)
     with pytest.raises(DatasetError, match=f"^{path}: {message}.*; delete the folder to have the graphs made anew$"):
         GraphCache(tmp_path, dataset(), VisionBrain())
-
-
-@pytest.mark.parametrize(
-    ("name", "numbers", "message"),
-    [
-        ("num_nodes", [1, 2, 3], "num_nodes: expected a list of 4 integers"),
-        ("crc32", None, "crc32: expected a list of 4 integers"),
-        ("num_edges", [1, 2, 3, 1 << 63], "num_edges: expected integers in"),
-        ("num_edges", [1, 2, 3, True], "num_edges: expected integers in"),
-    ],
-)
-def test_descriptions_of_something_else_are_refused(tmp_path, name, numbers, message):
-    lists = {"num_nodes": [1] * 4, "num_edges": [1] * 4, "crc32": [1] * 4} | {name: numbers}
-    write_description(tmp_path / "description.json", Description("", {}, **lists))
-    with pytest.raises(DatasetError, match=message):
-        read_description(tmp_path / "description.json", 4)
 
 
 def test_a_strangers_pickles_are_not_loaded(tmp_path):

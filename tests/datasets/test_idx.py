@@ -145,15 +145,11 @@ def test_missing_file_is_reported_as_such(tmp_path):
         read_idx(tmp_path / "absent")
 
 
-def test_many_members_and_long_names_are_not_read_to_their_end(write):
+def test_many_members_and_long_names_are_what_the_format_allows(write):
     content = gzip.compress(idx((2, 3)))
-    long_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * (2 << 20) + b"\0" + content[10:]
-    for zipped in (gzip.compress(b"") * 100_000 + content, long_name):
-        with pytest.raises(DatasetError, match=r"expected at most 1048576 bytes for what it holds, but more follow"):
-            read_idx(write(zipped))
-    # Within reason they are what the format allows.
-    short_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"name\0" + content[10:]
-    assert read_idx(write(gzip.compress(b"") * 9 + short_name)).shape == (2, 3)
+    long_name = b"\x1f\x8b\x08\x08" + bytes(6) + b"x" * 100_000 + b"\0" + content[10:]
+    for zipped in (gzip.compress(b"") * 1000 + content, long_name):
+        assert read_idx(write(zipped)).shape == (2, 3)
 
 
 def test_the_shape_is_checked_before_data_is_read(write):
@@ -174,3 +170,9 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="pipe: expected a regular file"):
         read_idx(tmp_path / "pipe")
+
+
+def test_a_device_is_not_read_without_end(tmp_path):
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="zero: expected a regular file, got a pipe, a socket or a device"):
+        read_idx(tmp_path / "zero")

@@ -182,7 +182,7 @@ def test_floats(tmp_path):
 
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(ImageError, match=r"pipe\.png: expected an image, got no regular file"):
+    with pytest.raises(ImageError, match=r"pipe\.png: expected a regular file, got a pipe"):
         read_image(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match="max_pixels: expected a positive integer, got 0"):
         read_image(tmp_path / "none.png", max_pixels=0)

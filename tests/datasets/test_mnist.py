@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from grapheme_pyg.datasets import DownloadError, load_idx_data, load_mnist, load_mnist5k
-from grapheme_pyg.datasets.catalog import FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.datasets.mnist import _load
+from grapheme_pyg.datasets.mnist_specs import FILES, MNIST, SPECS, IdxSpec
 from grapheme_pyg.errors import DatasetError
 
 GRAPHEME_DATA = os.environ.get("GRAPHEME_DATA")

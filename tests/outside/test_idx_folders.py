@@ -4,8 +4,8 @@ import struct
 import pytest
 
 from grapheme_pyg.datasets import DownloadError, load_idx_data, load_idx_folder
-from grapheme_pyg.datasets.catalog import SPECS
-from grapheme_pyg.datasets.idx_folder import is_idx_folder
+from grapheme_pyg.datasets.idx import is_idx_folder
+from grapheme_pyg.datasets.mnist_specs import SPECS
 from grapheme_pyg.errors import DatasetError
 
 

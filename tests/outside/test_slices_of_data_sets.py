@@ -23,8 +23,8 @@ from grapheme_pyg.datasets import (
     ImageGraphDataset,
     ImageSequenceDataset,
 )
-from grapheme_pyg.datasets.cache_description import fingerprint
-from grapheme_pyg.datasets.epoch_batches import EpochBatches
+from grapheme_pyg.datasets.graph_cache import fingerprint
+from grapheme_pyg.datasets.samplers import EpochBatches
 
 # Images of which about half of the cells have contrast, so that each graph has another size; each is its own class.
 PIXELS = 200 * (torch.rand(12, 8, 8, generator=torch.Generator().manual_seed(0)) > 0.8).to(torch.uint8)

@@ -4,6 +4,7 @@ import malformations
 import pytest
 import pytorch_lightning as pl
 import torch
+from grapheme_pyg.training.module import ClassifierTraining
 from harness import try_cases
 from made_graphs import MODES, make_model, random_graph
 from torch import Generator
@@ -13,7 +14,6 @@ from grapheme_pyg.errors import GraphError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn import graph_checks, planning
 from grapheme_pyg.ops import plan_sweep
-from grapheme_pyg.training.module import ClassifierTraining
 from grapheme_pyg.training.settings import TrainingSettings
 
 CHECKS = {check.name: check for check in (*graphs.CHECKS, *invariance.CHECKS)}
