@@ -1,19 +1,14 @@
 """README's table of accuracies, and the systems that ours are compared with."""
 
 import json
-import os
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import results
 import torch
-from example_cnn import ExampleCNN, accuracy, classify, load_cnn, load_splits, to_input
+from example_cnn import ExampleCNN, classify, to_input
 from results import END, START, Measured, Quoted, Run, measure, replace_table, spread, table
 
-BENCHMARKS = Path(results.__file__).parent
 MACHINE = {"cpu": "A", "cores": 4, "threads": 2, "python": "3", "torch": "2", "torch_geometric": "1"}
 # Stands for a training script: it leaves a mark each time it runs.
 SCRIPT = """
@@ -171,11 +166,6 @@ def test_accuracy_json_keeps_the_order_of_rows_and_forgets_others(tmp_path: Path
     assert read["base"] == measured["base"]
 
 
-def test_names_of_rows_differ() -> None:
-    names = [row.name for row in results.MEASURED]
-    assert len(set(names)) == len(names)
-
-
 def test_cnn_is_the_examples() -> None:
     cnn = ExampleCNN()
     # By hand: (9 + 1) · 32; (9 · 32 + 1) · 64; (64 · 12 · 12 + 1) · 128; (128 + 1) · 10.
@@ -190,43 +180,3 @@ def test_cnn_is_the_examples() -> None:
         to_input(torch.zeros(2, 28, 28))
     with pytest.raises(ValueError, match="eval mode"):
         classify(cnn.train(), images)
-
-
-def run_script(name: str, *options: object) -> str:
-    command = [sys.executable, str(BENCHMARKS / name), *map(str, options)]
-    finished = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("augment", [False, True])
-def test_example_cnn(augment: bool, tmp_path: Path) -> None:
-    options = ["--limit", 1200, "--epochs", 2, "--seed", 1, "--run-dir", tmp_path, *(["--augment"] * augment)]
-    out = run_script("example_cnn.py", *options)
-    line = r"^epoch +(\d)/2  train loss \d\.\d{4}  val accuracy [\d.]+ %  [\d.]+ s$"
-    assert re.findall(line, out, re.MULTILINE) == ["1", "2"]
-    result = json.loads((tmp_path / "test.json").read_text())
-    assert f"\ntest accuracy {100 * result['test_accuracy']:.2f} %\n" in out
-    assert result["test_accuracy"] > 0.6
-    assert (result["num_weights"], result["seed"], result["augment"]) == (1_199_882, 1, augment)
-    assert result["seconds"] > 0
-    cnn = load_cnn(tmp_path)
-    assert not cnn.training
-    test = load_splits(1200)[3]
-    assert accuracy(classify(cnn, test.images), test.labels) == pytest.approx(result["test_accuracy"], abs=1e-3)
-    with pytest.raises(AssertionError, match="--run-dir: expected a folder without a run"):
-        run_script("example_cnn.py", *options)
-
-
-@pytest.mark.slow
-def test_linear_model(tmp_path: Path) -> None:
-    accuracies = []
-    for name in ("a", "b"):
-        out = run_script("linear_model.py", "--limit", 1500, "--run-dir", tmp_path / name)
-        result = json.loads((tmp_path / name / "test.json").read_text())
-        accuracies.append(result["test_accuracy"])
-        assert f"\ntest accuracy {100 * result['test_accuracy']:.2f} %\n" in out
-        assert (result["num_weights"], result["seed"]) == (7850, None)
-        assert (tmp_path / name / "model.safetensors").is_file()
-    assert accuracies[0] == accuracies[1] > 0.75

@@ -2,19 +2,18 @@
 
 import copy
 import json
-import subprocess
-import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
+import export
 import pytest
-import several_machines
 import torch
 from dense_twin import DenseTwin, lattice_maps
 from relational_twin import RelationalTwin
 from speed import put_between, summary
-from speed_plan import measure
 from speed_scaling import digits, fit_line
-from speed_steps import WithoutKernels, graphs_of, useful_flops
+from speed_steps import WithoutKernels, useful_flops
 from timing import in_turn
 from torch.nn import functional as F
 from torch_geometric.nn import FastRGCNConv, RGCNConv
@@ -22,7 +21,7 @@ from torch_geometric.nn import FastRGCNConv, RGCNConv
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.testing import plain_operators
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -124,34 +123,8 @@ def test_ways_take_turns() -> None:
     assert calls == ["a", "a", "a", "b", "b", "b"]
 
 
-def test_planning_is_timed_with_the_pass_that_it_is_part_of(model: ImageClassificationModel) -> None:
-    seconds = measure(model, torch.randint(256, (4, 28, 28), dtype=torch.uint8), turns=3)
-    for ending in ("", ", no kernels"):
-        assert 0 < seconds[f"planning{ending}"] < seconds[f"forward{ending}"]
-        assert seconds[f"planned{ending}"] > 0
-
-
-def test_graphs_are_batches(model: ImageClassificationModel) -> None:
-    images, labels = digits(28, 130)
-    assert [graph.num_graphs for graph in graphs_of(model.vision, images, labels)] == [128, 2]
-
-
 def test_what_is_quoted_was_measured() -> None:
     figures = json.loads((ROOT / "benchmarks/results/latest.json").read_text())
-    wanted = {
-        "machine",
-        "step_vs_conv2d_f32",
-        "step_vs_conv2d_bf16",
-        "step_vs_rgcn_f32",
-        "bf16_step_vs_f32_step",
-        "useful_share_of_gemm_peak",
-        "grid_build_images_per_s",
-        "train_images_per_s",
-        "seconds_to_99_ours",
-        "seconds_to_99_pytorch_example",
-        "single_image_ms",
-    }
-    assert wanted <= figures.keys()
     assert summary(figures) in (ROOT / "README.md").read_text()
     step, inference = figures["step_vs_conv2d_f32"], figures["inference_vs_conv2d_f32"]
     page = " ".join((ROOT / "docs/comparison.md").read_text().split())
@@ -165,34 +138,10 @@ def test_text_is_put_between_marks(tmp_path: Path) -> None:
     assert page.read_text() == "before\n<!-- a -->\nnew\nlines\n<!-- /a -->\nafter\n"
 
 
-class TestSeveralMachines:
-    def test_estimates_by_hand(self) -> None:
-        step = {"gradient_bytes": 1000, "statistics_bytes": [10, 10]}
-        found = {
-            "computed": [
-                {"batch_size": 128, "seconds": {"forward": 0.07, "backward": 0.03}, **step},
-                {"batch_size": 16, "seconds": {"forward": 0.034, "backward": 0.01}, **step},
-            ]
-        }
-        # 36 ms, and half a millisecond for each image.
-        assert several_machines.computing_seconds(found, 4) == pytest.approx(0.038)
-        # Four hops around a ring of three: five exchanges of 10 ms a hop, and four thirds of 1,020 bytes.
-        waited = several_machines.exchanging_seconds(found, 3, hop=0.01, bandwidth=100.0, exchanges=5)
-        assert waited == pytest.approx(5 * 4 * 0.01 + 13.6)
-
-    def test_what_is_quoted_was_measured(self, capsys: pytest.CaptureFixture[str]) -> None:
-        several_machines.main(["--measured", str(ROOT / "benchmarks/results/several_machines.json")])
-        printed = set(capsys.readouterr().out.splitlines())
-        page = (ROOT / "docs/several_machines.md").read_text().splitlines()
-        quoted = {line for line in page if line.startswith(("| loopback", "| Ethernet", "| InfiniBand"))}
-        assert len(quoted) == 6
-        assert quoted <= printed
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["speed_steps.py", "speed_scaling.py", "speed_import.py", "several_machines.py"])
-def test_scripts_run(name: str) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / name, "--turns", "1"], capture_output=True, text=True, check=True
-    )
-    assert "| --- |" in done.stdout
+def test_what_is_quoted_of_exports_was_measured() -> None:
+    figures = json.loads((ROOT / "benchmarks/results/export.json").read_text())
+    printed = StringIO()
+    with redirect_stdout(printed):
+        export.report(figures)
+    assert printed.getvalue().strip() in (ROOT / "docs/export.md").read_text()
+    assert max(figures["onnx_difference"], figures["program_difference"]) < 1e-4

@@ -2,16 +2,14 @@
 
     python examples/train_mnist.py --run-dir runs/ours
     python benchmarks/example_cnn.py --augment --run-dir runs/cnn
-    python benchmarks/robustness.py --model ours=runs/ours/model --cnn CNN=runs/cnn
+    python benchmarks/studies/robustness.py --model ours=runs/ours/model --cnn CNN=runs/cnn
 
 Nothing is trained here. With `--augment` the CNN is trained on the same distorted images as ours, among which are
 small rotations, shifts and changes of size, but no noise, blur or other corruption. Prints the mean accuracy over the
-severities of each corruption; writes every accuracy to `benchmarks/results/robustness.json` and draws
-`docs/images/robustness.png`.
+severities of each corruption, and draws `docs/images/robustness.png`.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,17 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import example_cnn
 import torch
 from corruptions import CORRUPTIONS, PROBABILITIES
 from draw_robustness import draw
 from graph_corruptions import EDGES, NODES, corrupt_graphs, pooled_nodes
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
+import example_cnn
+
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.datasets import Split, load_mnist
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BATCH_SIZE = 250
 # The digit in the picture's strips: a 2.
 EXAMPLE = 1
@@ -104,7 +104,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=2000, metavar="N", help="use the first N test images (2000)")
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (0)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's four files (default: $GRAPHEME_DATA)")
-    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/results/robustness.json", metavar="FILE")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs/images/robustness.png", metavar="FILE")
     return parser.parse_args()
 
@@ -152,15 +151,10 @@ def main() -> None:
         "dataset": data.name,
         "images": len(test.images),
         "seed": arguments.seed,
-        "models": {
-            one.name: {"kind": one.kind, "num_weights": sum(weight.numel() for weight in one.model.parameters())}
-            for one in contestants
-        },
+        "models": {one.name: {"kind": one.kind} for one in contestants},
         "corruptions": rows,
     }
-    for file in (arguments.results, arguments.picture):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    arguments.results.write_text(json.dumps(results, indent=1) + "\n")
+    arguments.picture.parent.mkdir(parents=True, exist_ok=True)
     vision = next((one.model.vision for one in contestants if isinstance(one.model, ImageClassificationModel)), None)
     draw(results, data.test.images[EXAMPLE], vision).savefig(arguments.picture, dpi=110)
 

@@ -1,7 +1,7 @@
 """What each default brings: validation accuracy and loss with one of them changed.
 
-    python benchmarks/ablations.py
-    python benchmarks/ablations.py --only default adamw --epochs 11 --seeds 0 1 2
+    python benchmarks/studies/ablations.py
+    python benchmarks/studies/ablations.py --only default adamw --epochs 11 --seeds 0 1 2
 
 Trains on MNIST without its last 5,000 training images, which are for validation; the test set is not used. One image
 is 0.02 %. What is finished is kept in `runs/ablations` and not done again.
@@ -10,12 +10,15 @@ is 0.02 %. What is finished is kept in `runs/ablations` and not done again.
 import argparse
 import json
 import statistics
-from dataclasses import asdict, dataclass, field
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from plain_training import RESULTS, part, split_mnist, spread, write_results
+
+sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
+from common import split_mnist, spread
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.augmentation import VIEWS
@@ -83,11 +86,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--train", type=int, default=55_000, metavar="N", help="training images (55,000)")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="what is finished is kept here")
-    parser.add_argument("--out", type=Path, default=RESULTS / "ablations.json")
     arguments = parser.parse_args()
     training, validation = split_mnist()
-    training = part(training, 0, arguments.train)
-    rows = []
+    training = Split(training.images[: arguments.train], training.labels[: arguments.train])
+    print(f"| changed | weights | validation accuracy | loss | accuracy, {len(VIEWS)} views |\n|---|---|---|---|---|")
     for name in arguments.only:
         runs = []
         for seed in arguments.seeds:
@@ -97,15 +99,10 @@ def main() -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(run) + "\n")
             runs.append(json.loads(path.read_text()))
-        rows.append({"name": name, **asdict(VARIANTS[name]), "runs": runs})
-    print(f"| changed | weights | validation accuracy | loss | accuracy, {len(VIEWS)} views |\n|---|---|---|---|---|")
-    for row in rows:
         keys = ("accuracy", "accuracy_of_views", "loss", "num_weights")
-        accuracy, of_views, losses, weights = ([run[key] for run in row["runs"]] for key in keys)
+        accuracy, of_views, losses, weights = ([run[key] for run in runs] for key in keys)
         cells = (f"{weights[0]:,}", spread(accuracy), f"{statistics.mean(losses):.4f}", spread(of_views))
-        print(f"| {row['words']} | {' | '.join(cells)} |")
-    settings = {name: getattr(arguments, name) for name in ("epochs", "seeds", "train")}
-    write_results(arguments.out, {"settings": settings, "variants": rows})
+        print(f"| {VARIANTS[name].words} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The same digits in other sizes, for a model that was trained on 28×28 pixels alone.
 
     python examples/train_mnist.py --run-dir runs/mnist
-    python benchmarks/sizes.py --model runs/mnist/model
+    python benchmarks/studies/sizes.py --model runs/mnist/model
 
 Digits are drawn larger or smaller by cubic interpolation, with antialiasing. "As they are" keeps cells of as many
 pixels as in training: what the model knows as a corner is then a piece of a stroke. With `VisionBrain(resize=28)`
@@ -9,11 +9,14 @@ images are brought to the size of the training images first, which is the same a
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch.nn.functional as F
-from plain_training import RESULTS, split_mnist, write_results
 from torch import Tensor
+
+sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
+from common import split_mnist
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import load_mnist
@@ -39,7 +42,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder of a model trained on MNIST")
     parser.add_argument("--part", choices=("test", "validation"), default="test")
-    parser.add_argument("--out", type=Path, default=RESULTS / "sizes.json")
     arguments = parser.parse_args()
     model = ImageClassificationModel.from_pretrained(arguments.model)
     images, labels = load_mnist().test if arguments.part == "test" else split_mnist()[1]
@@ -48,16 +50,13 @@ def main() -> None:
         "`resize=28`": VisionBrain(**model.vision.config | {"resize": 28}),
     }
     print(f"| pixels | {' | '.join(brains)} |\n|---|{'---|' * len(brains)}", flush=True)
-    rows = []
     for side in SIZES:
         drawn = in_size(images, side)
         found = {}
         for name, brain in brains.items():
             model.vision = brain
             found[name] = evaluate(model.predict(drawn).probabilities, labels).accuracy
-        rows.append({"side": side, "accuracy": found})
         print(f"| {side} | {' | '.join(f'{100 * value:.2f} %' for value in found.values())} |", flush=True)
-    write_results(arguments.out, {"part": arguments.part, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """Exported models against the model itself: size, agreement on digits, and time, on one core.
 
-    python benchmarks/export.py
-    python benchmarks/export.py --mode blob --out runs/export-blob.json
+    python benchmarks/studies/export.py
+    python benchmarks/studies/export.py --mode blob --out runs/export-blob.json
 
 Both start from graphs that are made; what it takes to put a graph into tables is timed apart. Everything is warmed up
 and timed in turn; medians. Without a trained model the preset `base` is taken as it is drawn, which takes as long.
 """
 
 import argparse
+import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from plain_training import RESULTS, write_results
+
+sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
+from common import RESULTS
 from timing import in_turn, machine, show
 
 from grapheme_pyg import ImageClassificationModel
@@ -124,7 +128,7 @@ def main() -> None:
         figures = measure(model, load_mnist().test.images, max_size=arguments.max_size, turns=arguments.turns)
     report(figures)
     versions = {"onnxruntime": onnxruntime.__version__, "machine": machine()}
-    write_results(arguments.out, figures | versions)
+    arguments.out.write_text(json.dumps(figures | versions, indent=2) + "\n")
 
 
 if __name__ == "__main__":

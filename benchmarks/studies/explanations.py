@@ -1,7 +1,7 @@
 """Do explanations name what decides? Edges or pixels are taken away, or put back, in the order that they are given.
 
-python benchmarks/explanations.py runs/results/base-seed0/model
-python benchmarks/explanations.py runs/results/base-seed0/model --split train
+python benchmarks/studies/explanations.py runs/results/base-seed0/model
+python benchmarks/studies/explanations.py runs/results/base-seed0/model --split train
 
 For each method, over digits: the area under the probability of the predicted class while edges are removed, the most
 supporting ones first (lower is better), and while only those are kept (higher is better); the same for pixels that are
