@@ -20,10 +20,10 @@ EVERYDAY = [
     ("unknown_images", "--model MODEL --limit 20", 40, "halves, both ways: AUROC "),
     ("ablations", "--only wide --epochs 1 --seeds 0 1 --runs RUN", 200, "| half as wide again"),
     ("sizes", "--model MODEL", 10, "| 112 | "),
-    ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),
-    ("speed_kernels", "--turns 1", 128, "| subgraphs of a lattice | "),
+    ("speed_kernels", "--turns 1", 32, "| subgraphs of a lattice | "),
 ]
 SLOW = [
+    ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),
     ("explanations", "MODEL --digits 2 --draws 2", 10, "| gnnexplainer | "),
     ("export", "--turns 1 --max-size 28 --out RUN.json", 128, "| writing ONNX | "),
     ("speed_steps", "--turns 1", 128, "| step_vs_conv2d_f32 | "),

@@ -52,20 +52,16 @@ def random_graph(model: ImageClassificationModel, num_nodes: int, num_edges: int
     vocabulary = model.dag.vocabulary
     node_type = torch.randint(len(vocabulary.node_types), (num_nodes,), generator=generator)
     level = torch.randint(9, (num_nodes,), generator=generator) ** 2
-    kinds = [
-        (source, target, edge_type)
-        for edge_type, ends in enumerate(zip(*vocabulary.endpoints, strict=True))
-        for source in (node_type == ends[0]).nonzero().flatten().tolist()
-        for target in (node_type == ends[1]).nonzero().flatten().tolist()
-        if level[source] < level[target]
-    ]
-    chosen = torch.randint(max(len(kinds), 1), (num_edges if kinds else 0,), generator=generator).tolist()
-    edges = torch.tensor([kinds[i] for i in chosen], dtype=torch.int64).view(-1, 3).t()
+    starts, ends = (torch.tensor(types)[:, None] == node_type for types in vocabulary.endpoints)
+    # Edge type, source and target of all edges that there can be.
+    kinds = (starts[:, :, None] & ends[:, None] & (level[:, None] < level)).nonzero()
+    chosen = torch.randint(max(len(kinds), 1), (num_edges if len(kinds) else 0,), generator=generator)
+    edge_type, *edges = kinds[chosen].t()
     return ImageGraph(
         x=torch.randn(num_nodes, model.vision.num_features, generator=generator),
-        edge_index=edges[:2].contiguous(),
-        edge_type=edges[2].clone(),
-        edge_attr=torch.randn(edges.shape[1], 3, generator=generator),
+        edge_index=torch.stack(edges),
+        edge_type=edge_type.contiguous(),
+        edge_attr=torch.randn(len(edge_type), 3, generator=generator),
         node_type=node_type,
         level=level,
     )
