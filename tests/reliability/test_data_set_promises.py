@@ -125,9 +125,10 @@ class TestIdx:
     @given(which=st.integers(0, 2), count=st.integers(0, 2**32 - 1) | st.integers(0, 9), level=LEVELS)
     def test_counts_that_lie(self, which: int, count: int, level: int | None) -> None:
         counts = [5, 6, 7]
-        content = struct.pack(">3I", *(counts[:which] + [count] + counts[which + 1 :])) + bytes(5 * 6 * 7)
         same = count == counts[which]
-        self.check(packed(b"\0\0\x08\x03" + content, level), np.zeros((5, 6, 7), np.uint8) if same else None)
+        counts[which] = count
+        content = b"\0\0\x08\x03" + struct.pack(">3I", *counts) + bytes(5 * 6 * 7)
+        self.check(packed(content, level), np.zeros((5, 6, 7), np.uint8) if same else None)
 
     @cases(20)
     @given(head=st.binary(max_size=4), rest=st.binary(max_size=40), level=LEVELS)
@@ -146,7 +147,6 @@ class TestIdx:
         array = np.arange(12, dtype=np.uint8).reshape(3, 4)
         parts = gzip.compress(self.encode(array)[:7]) + gzip.compress(self.encode(array)[7:])
         self.check(5 * gzip.compress(b"") + parts, array)
-        self.check(100_000 * gzip.compress(b"") + parts)
         self.check(b"\x1f\x8b\x08\x08" + bytes(6) + 2 * MIB * b"x" + b"\0" + gzip.compress(self.encode(array))[10:])
 
 
@@ -172,9 +172,8 @@ class TestCifar10:
 
     def archive(self, random: Random) -> tuple[bytes, list[Tensor]]:
         """An archive whose members are in any order, some of which are not asked for; and what is in it."""
-        files = {
-            name: torch.tensor(list(random.randbytes(3 * cifar10.RECORD))).byte().view(3, -1) for name in self.NAMES
-        }
+        generator, size = np.random.default_rng(random.getrandbits(32)), (3, cifar10.RECORD)
+        files = {name: torch.from_numpy(generator.integers(0, 256, size, np.uint8)) for name in self.NAMES}
         for records in files.values():
             records[:, 0] %= 10
         members = [self.member(name, records.numpy().tobytes()) for name, records in files.items()]
@@ -221,16 +220,13 @@ class TestCifar10:
                 tar[at + 148 : at + 156] = b"%06o\0 " % sum(block)
         self.check(gzip.compress(tar, 1), tensors, either=True)
 
-    @pytest.mark.parametrize(
-        "kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, None]
-    )
-    def test_bombs(self, kind: bytes | None) -> None:
+    @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+    def test_bombs(self, kind: bytes) -> None:
         tar, _ = self.archive(Random(0))
         zipped = gzip.compress(tar, 1)
-        # A member, a name or a table of attributes of such a length; or something behind the last member.
-        self.check(
-            zipped + bomb() if kind is None else gzip.compress(self.header(kind, 128 * MIB)) + bomb() + zipped, None
-        )
+        # A member, a name or a table of attributes of such a length; something behind the last; headers of headers.
+        self.check(gzip.compress(self.header(kind, 128 * MIB)) + bomb() + zipped, None)
+        self.check(zipped + bomb(), None)
         self.check(gzip.compress(self.header(tarfile.GNUTYPE_LONGNAME, 0) * 9000 + tar), None)
 
 
