@@ -24,7 +24,6 @@ EVERYDAY = [
 ]
 SLOW = [
     ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),
-    ("explanations", "MODEL --digits 2 --draws 2", 10, "| gnnexplainer | "),
     ("export", "--turns 1 --max-size 28 --out RUN.json", 128, "| writing ONNX | "),
     ("speed_steps", "--turns 1", 128, "| step_vs_conv2d_f32 | "),
     ("speed_scaling", "--turns 1", 128, "memory against dense convolutions: "),
