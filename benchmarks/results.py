@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from plain_training import spread
+from common import spread
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import speed_scaling
 import speed_steps
 import speed_throughput
 import speed_time_to_99
+from common import RESULTS
 from matplotlib.figure import Figure
 from PIL import Image
-from plain_training import RESULTS
 from timing import machine
 
 ROOT = Path(__file__).parents[1]

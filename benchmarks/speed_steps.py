@@ -2,7 +2,7 @@
 
 All sides have the same weights, the same classifier, the same images and the same optimiser; inputs are made
 beforehand, graphs for ours and for PyG's layers, maps of all cells for the dense twin. What ours derives from
-`edge_index` is part of its time. `tests/test_speed_benchmarks.py` shows that they compute the same.
+`edge_index` is part of its time. `tests/benchmarks/test_comparisons.py` shows that they compute the same.
 
     python benchmarks/speed_steps.py
 """

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from common import split_mnist
 from example_cnn import BATCH_SIZE, LR, LR_DECAY, ExampleCNN, accuracy, classify, to_input
-from plain_training import split_mnist
 from timing import show
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit

@@ -24,7 +24,7 @@ author = "the authors of grapheme_pyg"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "executed"]
-exclude_patterns = ["_build", "reliability_results.md"]  # the latter is a part of a page
+exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"grapheme_pyg {release}"

@@ -52,7 +52,7 @@ def mnist_style(image: Image.Image | NDArray[np.generic] | Tensor) -> Tensor:
     A picture has nothing on it if what differs most from the plane has no edges as strokes have, because it is light or
     shadow, or does not hold together, because it is noise. Along the outline of an ideal stroke its strength, smoothed
     by a Gaussian of 0.7 pixels of at most 56 a side, rises by 0.44 of itself from one pixel to the next; half of the
-    outline must have 0.2. (``benchmarks/blank_papers.py`` counts mistakes.)
+    outline must have 0.2.
 
     Args:
         image: As :class:`grapheme_pyg.VisionBrain` takes it; one digit, not cut by the border.

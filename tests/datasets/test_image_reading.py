@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from image_bombs import chunk, png, tiff
+from odd_images import chunk, png, tiff
 from PIL import Image
 
 from grapheme_pyg.datasets import read_image

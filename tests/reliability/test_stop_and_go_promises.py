@@ -1,34 +1,139 @@
-from functools import partial
+"""Training that is killed, told to stop, or has no room to save, and goes on: is the end the same to the last bit?"""
 
-import no_room
+import csv
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from random import Random
+
 import pytest
-import stop_and_go
-from harness import try_cases
-from training_process import differences
+from cases import SEEDS, cases
+from hypothesis import given
 
 pytestmark = pytest.mark.slow
-CHECKS = {check.name: check for check in (*stop_and_go.CHECKS, *no_room.CHECKS)}
-
-
-@pytest.mark.parametrize(
-    ("name", "count"), [("kills", 5), ("signals", 4), ("same_seed", 2), ("workers", 2), ("no_room", 3)]
+COMMAND = (
+    *(sys.executable, "-W", "ignore", "-m", "grapheme_pyg", "train", "mnist5k", "--preset", "tiny", "--limit", "560"),
+    *("--no_test", "--settings.epochs", "2", "--settings.batch_size", "32", "--settings.device", "cpu"),
 )
-def test_the_promise_holds(name, count):
-    outcome = try_cases(CHECKS[name], count)
-    assert (outcome.done, outcome.broken, outcome.messages) == (count, 0, [])
-    if name == "kills":
-        assert outcome.measured["number of kills within a save"] >= 1
-    if name == "signals":
-        assert outcome.measured["number of runs that were stopped"] == count
+# Settings that must not matter for the bits that come out, and one that goes with them.
+VARIANTS = (
+    ("--settings.checkpoint_every", "1"),
+    ("--settings.checkpoint_every", "3", "--settings.accumulate", "2", "--settings.num_workers", "2"),
+)
+TIMES = ("graphs_per_second", "seconds")
+# Runs that may be over when they are killed or told to stop, one after the other.
+ATTEMPTS = 10
 
 
-def test_another_seed_is_noticed(monkeypatch):
-    stop_and_go.uninterrupted(stop_and_go.VARIANTS[0])
-    train = partial(stop_and_go.train_anew, hash_seed=0)
-    monkeypatch.setattr(stop_and_go, "train_anew", lambda path, *options, **_: train(path, *options, "--seed", "1"))
-    assert "differences" in try_cases(CHECKS["same_seed"], 1).messages[0]
+class Training:
+    """A process that trains, as anyone would start it."""
+
+    def __init__(
+        self, run_dir: Path, *options: str, prepare: Callable[[], None] | None = None, hash_seed: int = 0
+    ) -> None:
+        self.run_dir, self.checkpoints = run_dir, run_dir / "checkpoints"
+        run_dir.mkdir(exist_ok=True)
+        self._messages = (run_dir / "messages.txt").open("w+")
+        self._process = subprocess.Popen(
+            [*COMMAND, "--run_dir", str(run_dir), *options],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": str(hash_seed)},
+            stdout=self._messages,
+            stderr=subprocess.STDOUT,
+            preexec_fn=prepare,
+            start_new_session=True,
+        )
+
+    def wait_for_a_checkpoint(self) -> None:
+        while self._process.poll() is None and not any(self.checkpoints.glob("*")):
+            time.sleep(0.002)
+
+    def end(self, told: signal.Signals | None = None) -> tuple[int, str]:
+        """Sends a signal, if there is one, and waits; the exit code, which is negative for a signal, and messages."""
+        if told is not None:
+            self._process.send_signal(told)
+        try:
+            code = self._process.wait(300)
+        finally:
+            # With processes that load and that it has left behind.
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._messages.seek(0)
+        with self._messages as file:
+            return code, file.read()
 
 
-def test_differences_are_found():
-    assert differences({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == ["/a/1/b: 2 ≠ 3"]
-    assert differences({"a": 1}, {"c": 1}) != []
+def train(run_dir: Path, *options: str, hash_seed: int = 0) -> dict[str, object]:
+    """Trains to the end; all that is left, without times, which no two runs have in common."""
+    code, messages = Training(run_dir, *options, hash_seed=hash_seed).end()
+    assert code == 0, messages[-1000:]
+    with (run_dir / "metrics.csv").open() as file:
+        log = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
+    return {"metrics": log} | {path.name: path.read_bytes() for path in (run_dir / "model").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dict[str, object]]:
+    return cache(lambda number: train(tmp_path_factory.mktemp("whole"), *VARIANTS[number]))
+
+
+def interrupted(folder: Path, options: tuple[str, ...], told: signal.Signals, random: Random) -> tuple[int, str]:
+    """A run that is told something at a random moment of its training."""
+    for _ in range(ATTEMPTS):
+        shutil.rmtree(folder, ignore_errors=True)
+        training = Training(folder, *options)
+        training.wait_for_a_checkpoint()
+        time.sleep(random.uniform(0, 1))
+        code, messages = training.end(told)
+        if code != 0:
+            return code, messages
+    raise AssertionError(f"expected a run to be stopped by {told.name}, got none of {ATTEMPTS}")
+
+
+@pytest.mark.parametrize("variant", range(len(VARIANTS)))
+@pytest.mark.parametrize("told", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda told: told.name)
+@cases(1)
+@given(seed=SEEDS)
+def test_a_run_that_is_stopped_goes_on(
+    told: signal.Signals, variant: int, seed: int, uninterrupted: Callable[[int], object], tmp_path_factory: object
+) -> None:
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    code, messages = interrupted(folder, VARIANTS[variant], told, Random(seed))
+    assert code == (-told if told == signal.SIGKILL else 128 + told), messages[-1000:]
+    assert train(folder, *VARIANTS[variant], "--resume") == uninterrupted(variant)
+
+
+@cases(1)
+@given(seed=SEEDS)
+def test_without_room_what_was_saved_stays(
+    seed: int, uninterrupted: Callable[[int], object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("full") / "run"
+    interrupted(folder, VARIANTS[0], signal.SIGTERM, Random(seed))
+    saved = {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()}
+    most = min(map(len, saved.values())) // 2
+    code, messages = Training(folder, *VARIANTS[0], "--resume", prepare=partial(limit_files, most)).end()
+    assert code == 1, messages[-1000:]
+    assert "Traceback" not in messages
+    assert {path.name: path.read_bytes() for path in (folder / "checkpoints").iterdir()} == saved
+    assert train(folder, *VARIANTS[0], "--resume") == uninterrupted(0)
+
+
+def limit_files(size: int) -> None:
+    """Files of this process can be no larger, as on a disk that is full."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_the_seed_alone_decides(uninterrupted: Callable[[int], object], tmp_path: Path) -> None:
+    # Sets of strings have another order there, and four processes load.
+    workers = ("--settings.num_workers", "4")
+    assert train(tmp_path / "same", *VARIANTS[0], *workers, hash_seed=1) == uninterrupted(0)
+    assert train(tmp_path / "other", *VARIANTS[0], "--settings.seed", "1") != uninterrupted(0)

@@ -1,0 +1,166 @@
+"""How accuracy falls as test images, or the graphs made of them, are corrupted: our models beside CNNs.
+
+    python examples/train_mnist.py --run-dir runs/ours
+    python benchmarks/example_cnn.py --augment --run-dir runs/cnn
+    python benchmarks/studies/robustness.py --model ours=runs/ours/model --cnn CNN=runs/cnn
+
+Nothing is trained here. With `--augment` the CNN is trained on the same distorted images as ours, among which are
+small rotations, shifts and changes of size, but no noise, blur or other corruption. Prints the mean accuracy over the
+severities of each corruption, and draws `docs/images/robustness.png`.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from corruptions import CORRUPTIONS, PROBABILITIES
+from draw_robustness import draw
+from graph_corruptions import EDGES, NODES, corrupt_graphs, pooled_nodes
+from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
+import example_cnn
+
+from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg.datasets import Split, load_mnist
+
+ROOT = Path(__file__).parents[2]
+BATCH_SIZE = 250
+# The digit in the picture's strips: a 2.
+EXAMPLE = 1
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model under test, and how it finds the classes of uint8 ``[N, 28, 28]``."""
+
+    name: str
+    kind: str
+    model: nn.Module
+    classify: Callable[[Tensor], Tensor]
+
+
+def load_ours(name: str, folder: Path) -> Contestant:
+    model = ImageClassificationModel.from_pretrained(folder)
+    return Contestant(name, "ours", model, lambda images: model.predict(images, BATCH_SIZE).similarities.argmax(dim=1))
+
+
+def load_cnn(name: str, folder: Path) -> Contestant:
+    cnn = example_cnn.load_cnn(folder)
+    return Contestant(name, "CNN", cnn, lambda images: example_cnn.classify(cnn, images).argmax(dim=1))
+
+
+@torch.no_grad()
+def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tensor, p: float, seed: int) -> Tensor:
+    """Classes of images whose graphs are corrupted; the draws are the same for every p and every like model."""
+    generator = torch.Generator().manual_seed(seed)
+    classes = []
+    for part in images.split(BATCH_SIZE):
+        batch = model.vision.batch(part)
+        read = torch.cat(pooled_nodes(model, batch))
+        classes.append(model(corrupt_graphs(kind, batch, p, model.vision, generator, read)).argmax(dim=1))
+    return torch.cat(classes)
+
+
+def measure(contestants: list[Contestant], images: Tensor, labels: Tensor, seed: int) -> Iterator[dict[str, Any]]:
+    """For each corruption its name, unit, severities, and for each model its accuracies; first of all, none at all."""
+
+    def accuracy(predicted: Tensor) -> float:
+        return int((predicted == labels).sum()) / len(labels)
+
+    clean = {one.name: [accuracy(one.classify(images))] for one in contestants}
+    yield {"name": "none", "unit": "", "severities": [], "accuracy": clean}
+    for corruption in CORRUPTIONS:
+        found: dict[str, list[float]] = {one.name: [] for one in contestants}
+        for severity in corruption.severities:
+            corrupted = corruption(images, severity, seed)
+            for one in contestants:
+                found[one.name].append(accuracy(one.classify(corrupted)))
+        described = {"name": corruption.name, "unit": corruption.unit, "severities": list(corruption.severities)}
+        yield described | {"accuracy": found}
+    ours = {one.name: one.model for one in contestants if isinstance(one.model, ImageClassificationModel)}
+    for kind in (NODES, EDGES) if ours else ():
+        found = {
+            name: [accuracy(classify_corrupted(kind, model, images, p, seed)) for p in PROBABILITIES]
+            for name, model in ours.items()
+        }
+        yield {"name": kind, "unit": "probability", "severities": list(PROBABILITIES), "accuracy": found}
+
+
+def print_row(title: str, accuracies: dict[str, list[float]], names: list[str]) -> None:
+    means = {name: f"{100 * sum(row) / len(row):.1f} %" for name, row in accuracies.items()}
+    print(f"{title:26}" + "".join(f"{means.get(name, '-'):>{max(12, len(name) + 2)}}" for name in names), flush=True)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option, text in (("--model", "folders that save_pretrained wrote"), ("--cnn", "run folders of example_cnn.py")):
+        parser.add_argument(option, action="extend", nargs="+", default=[], metavar="[NAME=]FOLDER", help=text)
+    parser.add_argument("--limit", type=int, default=2000, metavar="N", help="use the first N test images (2000)")
+    parser.add_argument("--seed", type=int, default=0, help="of the corruptions (0)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's four files (default: $GRAPHEME_DATA)")
+    parser.add_argument("--picture", type=Path, default=ROOT / "docs/images/robustness.png", metavar="FILE")
+    return parser.parse_args()
+
+
+def load_contestants(arguments: argparse.Namespace) -> list[Contestant]:
+    """The models by the names given, or else by the names of their runs."""
+    contestants: dict[str, Contestant] = {}
+    for load, given in ((load_ours, arguments.model), (load_cnn, arguments.cnn)):
+        for text in given:
+            name, _, path = text.rpartition("=")
+            folder = Path(path)
+            name = name or (folder.resolve().parent if folder.name == "model" else folder.resolve()).name
+            if name in contestants:
+                raise ValueError(f"--model, --cnn: expected distinct names, got {name!r} twice; give NAME=FOLDER")
+            contestants[name] = load(name, folder)
+    if not contestants:
+        raise ValueError("--model, --cnn: expected at least one model, got none")
+    return list(contestants.values())
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    if arguments.limit < 1:
+        raise ValueError(f"--limit: expected a positive integer, got {arguments.limit}")
+    contestants = load_contestants(arguments)
+    data = load_mnist(arguments.data_dir)
+    test = Split(data.test.images[: arguments.limit], data.test.labels[: arguments.limit])
+    started = time.perf_counter()
+    names = [one.name for one in contestants]
+    print(
+        f"accuracy on the first {len(test.images):,} of {len(data.test.images):,} test images of {data.name}, ", end=""
+    )
+    print("mean over the severities of each corruption")
+    print(f"{'':26}" + "".join(f"{name:>{max(12, len(name) + 2)}}" for name in names))
+    rows = []
+    for row in measure(contestants, test.images, test.labels, arguments.seed):
+        print_row(row["name"], row["accuracy"], names)
+        rows.append(row)
+    of_images = [row["accuracy"] for row in rows[1 : len(CORRUPTIONS) + 1]]
+    print_row(
+        "mean of those of images", {name: [value for row in of_images for value in row[name]] for name in names}, names
+    )
+    print(f"{time.perf_counter() - started:.0f} s with {torch.get_num_threads()} threads")
+    results = {
+        "dataset": data.name,
+        "images": len(test.images),
+        "seed": arguments.seed,
+        "models": {one.name: {"kind": one.kind} for one in contestants},
+        "corruptions": rows,
+    }
+    arguments.picture.parent.mkdir(parents=True, exist_ok=True)
+    vision = next((one.model.vision for one in contestants if isinstance(one.model, ImageClassificationModel)), None)
+    draw(results, data.test.images[EXAMPLE], vision).savefig(arguments.picture, dpi=110)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"robustness.py: {error}")

@@ -1,0 +1,213 @@
+"""Corruptions of the robustness benchmark: what they do to images made by hand, and to graphs."""
+
+import pytest
+import torch
+from corruptions import CORRUPTIONS, PROBABILITIES, Corruption
+from graph_corruptions import drop_edges, drop_nodes
+from torch import Tensor
+from torch_geometric.data import Batch
+from typed_graphs import states_of
+
+from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg.dag import sinks
+from grapheme_pyg.testing import check_graph
+
+BY_NAME = {corruption.name: corruption for corruption in CORRUPTIONS}
+every = pytest.mark.parametrize("corruption", CORRUPTIONS, ids=lambda corruption: corruption.name)
+FIELDS = {"x", "pos", "node_type", "level", "edge_index", "edge_type", "edge_attr", "seg", "image_size", "y"}
+
+
+def one_pixel(size: int, y: int, x: int) -> Tensor:
+    image = torch.zeros(1, size, size, dtype=torch.uint8)
+    image[0, y, x] = 255
+    return image
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """A filled square, a diagonal, a ring and a bar, of several greys, away from the border."""
+    images = torch.zeros(4, 28, 28, dtype=torch.uint8)
+    images[0, 8:18, 9:20] = 255
+    images[1, torch.arange(5, 22), torch.arange(6, 23)] = 200
+    images[2, 6:22, 6:22] = 130
+    images[2, 9:19, 9:19] = 0
+    images[3, 8:20, 8:13] = 180
+    return images
+
+
+# Images
+
+
+@every
+def test_keeps_dtype_shape_and_input(corruption: Corruption, images: Tensor) -> None:
+    before = images.clone()
+    assert len(corruption.severities) == 5
+    for severity in corruption.severities:
+        out = corruption(images, severity)
+        assert out.dtype == torch.uint8
+        assert out.shape == images.shape
+        assert not torch.equal(out, images)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("corruption", [c for c in CORRUPTIONS if c.neutral is not None], ids=lambda c: c.name)
+def test_neutral_severity_changes_nothing(corruption: Corruption, images: Tensor) -> None:
+    assert corruption.neutral is not None
+    assert torch.equal(corruption(images, corruption.neutral), images)
+
+
+@every
+def test_is_a_function_of_image_severity_and_seed(corruption: Corruption, images: Tensor) -> None:
+    severity = corruption.severities[2]
+    several = images.repeat(6, 1, 1)  # else all might be shifted or turned to the same side by two seeds
+    out = corruption(several, severity, seed=1)
+    assert torch.equal(corruption(several, severity, seed=1), out)
+    # Images that come after do not matter: the first 1,000 of 2,000 are corrupted as they are alone.
+    assert torch.equal(corruption(several[:4], severity, seed=1), out[:4])
+    drawn = {"Gaussian noise", "shot noise", "impulse noise", "patches dropped", "shift", "rotation"}
+    assert torch.equal(corruption(several, severity, seed=2), out) == (corruption.name not in drawn)
+
+
+def test_inversion_and_contrast_are_exact() -> None:
+    ramp = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
+    assert torch.equal(BY_NAME["inversion"](ramp, 1), 255 - ramp)
+    assert torch.equal(BY_NAME["inversion"](ramp, 0), torch.full_like(ramp, 255))
+    assert torch.equal(BY_NAME["low contrast"](2 * (ramp // 2), 0.5), ramp // 2)
+
+
+def test_shift_by_whole_pixels_is_exact() -> None:
+    centre = torch.tensor([6, 6])
+    images = one_pixel(13, 6, 6).repeat(40, 1, 1)
+    images[:, 0, 12] = 7  # goes off the border or stays in, and never comes back at the other side
+    shift = BY_NAME["shift"]
+    steps = []
+    for pixels in (1, 2, 5):
+        out = shift(images, pixels)
+        graph, *place = (out == 255).nonzero(as_tuple=True)
+        assert graph.tolist() == list(range(40))
+        steps.append((torch.stack(place, dim=1) - centre) / pixels)
+        assert bool(((out == 7).sum((1, 2)) <= 1).all())
+        assert bool(((out != 0).sum((1, 2)) <= 2).all())
+    # The eight directions, the same ones at every severity.
+    assert steps[0].unique(dim=0).tolist() == [[y, x] for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0)]
+    assert torch.equal(steps[0], steps[1])
+    assert torch.equal(steps[0], steps[2])
+
+
+def test_strokes_move_their_edges_by_the_radius() -> None:
+    dot = one_pixel(5, 2, 2)
+    # A quarter of a pixel on each of the four sides: a quarter of each neighbour; of the pixel itself, a quarter stays.
+    cross = torch.zeros(5, 5, dtype=torch.uint8)
+    cross[2, 1:4] = cross[1:4, 2] = 64
+    cross[2, 2] = 255
+    assert torch.equal(BY_NAME["thicker strokes"](dot, 0.25)[0], cross)
+    assert torch.equal(BY_NAME["thinner strokes"](dot, 0.25), dot // 255 * 64)
+    assert not BY_NAME["thinner strokes"](dot, 0.5).any()
+
+
+def test_patches_are_cells_and_severities_nested() -> None:
+    images = torch.full((20, 28, 28), 255, dtype=torch.uint8)
+    patches = BY_NAME["patches dropped"]
+    before = torch.zeros_like(images, dtype=torch.bool)
+    for p in (0, *PROBABILITIES, 1):
+        dropped = patches(images, p) == 0
+        cells = dropped.view(20, 14, 2, 14, 2)
+        assert torch.equal(cells, cells[:, :, :1, :, :1].expand_as(cells))
+        assert dropped.float().mean().item() == pytest.approx(p, abs=0.03)
+        assert bool((before <= dropped).all())
+        before = dropped
+    assert bool(before.all())
+    assert patches(images[:, :5, :7], 0.5).shape == (20, 5, 7)
+
+
+# Graphs
+
+
+@pytest.fixture
+def vision() -> VisionBrain:
+    # One round of the coarsest cells: they have features of their own, with or without edges.
+    return VisionBrain(rounds=(3, 2, 1), edge_attr=True, seg=True)
+
+
+@pytest.fixture
+def batch(vision: VisionBrain, images: Tensor) -> Batch:
+    """Three graphs and, in their midst, one of a single node."""
+    return vision.batch(torch.cat([images[:2], torch.zeros_like(images[:1]), images[2:]]), y=range(5))
+
+
+def drop(kind: str, batch: Batch, p: float, vision: VisionBrain, seed: int = 0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return drop_nodes(batch, p, vision, generator) if kind == "nodes" else drop_edges(batch, p, generator)
+
+
+def nodes_of(batch: Batch) -> set[tuple[float, ...]]:
+    """What tells nodes apart, whatever their numbers."""
+    return set(map(tuple, torch.cat([batch.batch[:, None], batch.level[:, None], batch.pos], dim=1).tolist()))
+
+
+def edges_of(batch: Batch) -> set[tuple[float, ...]]:
+    node = torch.cat([batch.batch[:, None], batch.level[:, None], batch.pos], dim=1)
+    return set(map(tuple, node[batch.edge_index].transpose(0, 1).flatten(1).tolist()))
+
+
+both = pytest.mark.parametrize("kind", ["nodes", "edges"])
+
+
+@both
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 1.0])
+def test_graphs_stay_valid(kind: str, p: float, batch: Batch, vision: VisionBrain) -> None:
+    before = batch.clone()
+    out = drop(kind, batch, p, vision)
+    assert all(torch.equal(batch[name], before[name]) for name in [*FIELDS, "batch", "ptr"])
+    graphs = out.to_data_list()
+    assert len(graphs) == 5
+    for graph in graphs:
+        check_graph(graph, vision.metadata)
+    # A batch in every respect: what PyG makes of the single graphs.
+    again = Batch.from_data_list(graphs)
+    assert set(out.keys()) == set(again.keys()) == FIELDS | {"batch", "ptr"}
+    for name in again.keys():  # noqa: SIM118
+        torch.testing.assert_close(out[name], again[name], rtol=0, atol=0)
+    for name in FIELDS:
+        assert torch.equal(out._slice_dict[name], again._slice_dict[name]), name
+        assert torch.equal(torch.as_tensor(out._inc_dict[name]), torch.as_tensor(again._inc_dict[name])), name
+    for graph, original in zip(graphs, before.to_data_list(), strict=True):
+        # Pixels point at the node of the same place, and at none if it was dropped.
+        there = graph.seg >= 0
+        assert torch.equal(graph.pos[graph.seg[there]], original.pos[original.seg[there]])
+        assert int((graph.level == 0).sum()) == graph.seg[there].unique().numel()
+
+
+@both
+def test_severities_are_nested_and_the_readout_stays(kind: str, batch: Batch, vision: VisionBrain) -> None:
+    read = sinks(batch.edge_index, batch.num_nodes)
+    last = batch
+    for p in (*PROBABILITIES, 1):
+        out = drop(kind, batch, p, vision)
+        assert nodes_of(out) <= nodes_of(last)
+        assert edges_of(out) < edges_of(last)
+        left = sinks(out.edge_index, out.num_nodes)
+        for name in ("x", "pos", "node_type", "level", "batch"):
+            assert torch.equal(out[name][left], batch[name][read])
+        last = out
+    if kind == "nodes":  # all cells but the finest
+        coarse = torch.tensor(vision.node_levels)[batch.node_type] > 0
+        assert torch.equal(last.pos, batch.pos[coarse])
+        assert last.num_edges > 0
+    else:
+        assert torch.equal(last.pos, batch.pos[read])
+        assert last.num_edges == 0
+
+
+@pytest.mark.parametrize("p", [0.3, 0.7, 1.0])
+def test_dropped_edges_are_as_if_the_first_sinks_alone_were_read(p: float, batch: Batch, vision: VisionBrain) -> None:
+    dag = ImageClassificationModel(vision).eval().dag
+    kept = torch.rand(batch.num_edges, generator=torch.Generator().manual_seed(5)) >= p
+    read = sinks(batch.edge_index, batch.num_nodes)
+    fields = (batch.edge_index[:, kept], batch.edge_type[kept], batch.node_type, batch.level)
+    expected = states_of(dag, batch.x, *fields, edge_attr=batch.edge_attr[kept])[read]
+    out = drop_edges(batch, p, torch.Generator().manual_seed(5))
+    fields = (out.edge_index, out.edge_type, out.node_type, out.level)
+    came = states_of(dag, out.x, *fields, edge_attr=out.edge_attr)[sinks(out.edge_index, out.num_nodes)]
+    assert float(expected.detach().std()) > 0.1
+    torch.testing.assert_close(came, expected, rtol=0, atol=1e-5)
