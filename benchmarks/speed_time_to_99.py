@@ -105,7 +105,7 @@ def measure(seeds: list[int]) -> dict[str, Any]:
     """All figures; see the keys."""
     training, validation = split_mnist()
     splits = (training, validation, load_mnist().test)
-    # A process pays for its first convolution, its first graph and Lightning's own start once: not here.
+    # A process pays for its first convolution and its first graph once: not here.
     few = Split(training.images[:512], training.labels[:512])
     fit(ImageClassificationModel.from_preset("base"), *few, settings=TrainingSettings(epochs=1), verbose=False)
     runs = {"ours": train_ours(*splits, seeds), "pytorch_example": train_cnns(*splits, seeds)}

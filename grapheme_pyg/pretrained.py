@@ -92,8 +92,9 @@ def load_model(cls: type[Model], folder: Path) -> Model:
         ModelFileError: One is no regular file, too large, damaged, or of another format or version; they do not fit
             together; or a weight is not finite. The message names the file and the field.
     """
-    with _naming(folder / WEIGHTS):
-        size = (folder / WEIGHTS).stat().st_size
+    for path in (folder / CONFIG, folder / WEIGHTS):
+        with _naming(path):
+            size = path.stat().st_size
     with _naming(folder / CONFIG):
         settings = _parse(_read(folder / CONFIG, _most_settings(size)), size)
         model = _build(cls, settings)
@@ -295,4 +296,4 @@ def _naming(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise ModelFileError(f"{path}: expected a model that fits into memory, got a larger one") from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelFileError(f"{path}: {printable(str(error))[:SHOWN]}") from error
+        raise ModelFileError(f"{path}: {printable(str(error)[:SHOWN])}") from error
