@@ -7,7 +7,7 @@ from grapheme_pyg import ImageClassificationModel, VisionBrain, explain
 from grapheme_pyg.explanation import Explanation
 
 
-@pytest.mark.parametrize("method", ["gradient", "gnnexplainer"])
+@pytest.mark.parametrize("method", ["gradient", pytest.param("gnnexplainer", marks=pytest.mark.slow)])
 def test_explanations_from_threads_are_those_of_one(method: str) -> None:
     model = ImageClassificationModel(VisionBrain(), hidden_channels=(4, 6, 8)).train()
     images = [torch.eye(4 + i) for i in range(2)]

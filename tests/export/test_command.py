@@ -22,7 +22,7 @@ def arguments(form: str, folder: Path) -> list[str]:
     return ["export", str(folder / "model"), str(out), "--format", form]
 
 
-@pytest.mark.parametrize("form", ["onnx", "program"])
+@pytest.mark.parametrize("form", [pytest.param("onnx", marks=pytest.mark.slow), "program"])
 def test_command(form: Literal["onnx", "program"], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # PyTorch's own handler took the stream of errors before this test began to read it.
     handler, logger = logging.StreamHandler(sys.stderr), logging.getLogger(LOGGER)

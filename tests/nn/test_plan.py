@@ -219,6 +219,7 @@ class TestRefuses:
             DagNN((["n"], [("n", "to", "n")]), 1, 1).plan(torch.tensor([[0], [1]]), torch.tensor([0]))
 
 
+@pytest.mark.slow
 def test_nothing_mixes_devices() -> None:
     # In a process of its own, which is told of a device that is not there.
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("fake_device.py"))]

@@ -141,6 +141,7 @@ class TestPredictMany:
         assert (code, calls) == (130, [2, 2, 1])
         assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + 4
 
+    @pytest.mark.slow
     def test_a_warning_about_many_pictures_is_one_line(self, model: Path, tmp_path: Path) -> None:
         """Pillow#5991, in a process and on a console of its own."""
         for i in range(3):

@@ -161,7 +161,7 @@ def test_augmentation_does_not_depend_on_the_default_precision(images: Tensor) -
     assert torch.equal(came, expected)
 
 
-@pytest.mark.parametrize("mode", ["grid", "hybrid"])
+@pytest.mark.parametrize("mode", ["grid", pytest.param("hybrid", marks=pytest.mark.slow)])
 def test_prediction_does_not_depend_on_the_default_precision(images: Tensor, mode: str) -> None:
     """A model made before the default is changed answers as before, to the last bit; one made after it, closely."""
     labels = torch.arange(6) % 3
