@@ -15,10 +15,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from cases import SEEDS, cases
-from hypothesis import given
+from cases import TIMES
 
 pytestmark = pytest.mark.slow
+# Without hypothesis, which would look for a simpler failure for hours.
+several = pytest.mark.parametrize("seed", range(-(-TIMES // 4)))
 COMMAND = (
     *(sys.executable, "-W", "ignore", "-m", "grapheme_pyg", "train", "mnist5k", "--preset", "tiny", "--limit", "560"),
     *("--no_test", "--settings.epochs", "2", "--settings.batch_size", "32", "--settings.device", "cpu"),
@@ -60,7 +61,7 @@ class Training:
         if told is not None:
             self._process.send_signal(told)
         try:
-            code = self._process.wait(300)
+            code = self._process.wait(300 if told is None else 60)
         finally:
             # With processes that load and that it has left behind.
             with suppress(ProcessLookupError):
@@ -99,8 +100,7 @@ def interrupted(folder: Path, options: tuple[str, ...], told: signal.Signals, ra
 
 @pytest.mark.parametrize("variant", range(len(VARIANTS)))
 @pytest.mark.parametrize("told", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda told: told.name)
-@cases(1)
-@given(seed=SEEDS)
+@several
 def test_a_run_that_is_stopped_goes_on(
     told: signal.Signals, variant: int, seed: int, uninterrupted: Callable[[int], object], tmp_path_factory: object
 ) -> None:
@@ -110,8 +110,7 @@ def test_a_run_that_is_stopped_goes_on(
     assert train(folder, *VARIANTS[variant], "--resume") == uninterrupted(variant)
 
 
-@cases(1)
-@given(seed=SEEDS)
+@several
 def test_without_room_what_was_saved_stays(
     seed: int, uninterrupted: Callable[[int], object], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
