@@ -120,6 +120,7 @@ def built(tmp_path_factory):
     return {name: (codes[name], (folder / "warnings").read_text(), folder / "out") for name, folder in folders.items()}
 
 
+@pytest.mark.slow
 def test_errors_in_code_fail_the_build(built):
     code, warnings, _ = built["broken"]
     assert code != 0

@@ -105,6 +105,7 @@ def test_a_graph_without_levels(images: Tensor) -> None:
 
 
 class TestSavedModels:
+    @pytest.mark.slow
     def test_predict_the_same_in_a_new_process(self, images: Tensor, tmp_path: Path) -> None:
         model = make(classes=[f"digit {i}" for i in range(10)])
         model(model.vision.batch(images))  # moves the running statistics off their initial values
@@ -244,6 +245,7 @@ def test_batches_of_pyg(images: Tensor) -> None:
     assert torch.equal(model(Batch.from_data_list(graphs)), model(model.vision.batch(images)))
 
 
+OTHERS = ("blob", "superpixel", "hybrid")
 MODES = pytest.mark.parametrize("mode", ["grid", "blob", "superpixel", "hybrid"])
 
 
@@ -260,7 +262,7 @@ def test_every_mode_gives_graphs_that_the_model_treats_alike(mode: str, images: 
     assert torch.equal(again.predict(images).similarities, model.predict(images).similarities)
 
 
-@MODES
+@pytest.mark.parametrize("mode", ["grid", *(pytest.param(mode, marks=pytest.mark.slow) for mode in OTHERS)])
 def test_every_mode_learns(mode: str, digits: tuple[Split, Split]) -> None:
     torch.manual_seed(0)
     images, labels = digits[0].images[:100], digits[0].labels[:100]

@@ -58,6 +58,7 @@ def test_public_names_exist() -> None:
 
 
 # Gradio takes as long as all the others.
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", [("demo", "launch", "page"), pytest.param((), marks=pytest.mark.slow)])
 def test_what_importing_does(left_out: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTS, *left_out], capture_output=True, text=True, check=True)

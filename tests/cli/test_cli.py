@@ -141,6 +141,7 @@ def test_missing_kernels_are_told(
     assert first.startswith("epoch" if built else "kernels: none, computations take the slow path")
 
 
+@pytest.mark.slow
 def test_evaluate_a_folder(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "evaluate", model, pictures, "--json", "--report", tmp_path / "report")
     assert code == 0
@@ -195,6 +196,7 @@ def test_as_a_program(model: Path, pictures: Path) -> None:
     assert finished.stderr == ""
 
 
+@pytest.mark.slow
 def test_what_is_not_asked_for_is_not_imported(model: Path) -> None:
     code = (
         "import gc, sys; from grapheme_pyg.cli import main; before = set(sys.modules); main();"

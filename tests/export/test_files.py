@@ -37,7 +37,9 @@ class Exported(NamedTuple):
 
 
 # To write a file takes seconds: of grids the smaller one is for every day.
-@pytest.fixture(scope="module", params=[pytest.param("grid", marks=pytest.mark.slow), "colour", "blob"])
+@pytest.fixture(
+    scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in ("grid", "colour")), "blob"]
+)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     vision = VISION[request.param]
     model = model_of(images_of_sizes(vision.get("in_channels", 1))[:3], vision=vision)

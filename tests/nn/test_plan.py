@@ -130,6 +130,7 @@ class Planning:
         return batch, self.model.plan(batch)
 
 
+@pytest.mark.slow
 def test_loading_processes_plan(model: ImageClassificationModel, digits: tuple[Split, Split]) -> None:
     images = list(digits[0].images[:6])
     context = "forkserver"

@@ -127,7 +127,9 @@ def test_classes_of_every_kind(classes: Any, names: list[str], tmp_path: Path) -
     assert ImageClassificationModel.from_pretrained(tmp_path).classes == names
 
 
-@pytest.mark.parametrize("classes", [0, -1, True, None, "cat", [], ["a", "a"], {"a": 0}, {"a", "b"}, 2.0], ids=str)
+@pytest.mark.parametrize(
+    "classes", [0, -1, True, None, "cat", [], ["a", "a"], {"a": 0}, frozenset({"a"}), 2.0], ids=str
+)
 def test_classes_of_other_kinds_are_refused(classes: Any) -> None:
     with pytest.raises(ValueError, match="classes: expected a positive integer or distinct names, got"):
         to_names(classes)

@@ -36,6 +36,7 @@ def model():
     return ImageClassificationModel.from_preset("tiny", NAMES)
 
 
+@pytest.mark.slow
 def test_every_picture_of_odd_names_is_drawn(model):
     """nine-or-null#14 and matplotlib#20266: dollar signs in a name raise when the picture is saved."""
     graphs = [model.vision(image) for image in IMAGES]

@@ -155,6 +155,7 @@ def test_train_and_test_parts_are_disjoint(data_sets, name):
     assert [graph.y.item() for graph in shuffled] == order.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["augmented", "cache"])
 def test_worker_processes_load_the_same(data_sets, name):
     """pyg#10621."""
@@ -261,6 +262,7 @@ def test_a_cache_survives_copying_and_pickling(data_sets, clone):
     assert_same(list(part), expected)
 
 
+@pytest.mark.slow
 def test_a_spawned_worker_reads_a_cache_whose_folder_was_relative(tmp_path, monkeypatch):
     """pyg#8092, graphnet#243."""
     monkeypatch.chdir(tmp_path)

@@ -147,7 +147,8 @@ class TestIdx:
         array = np.arange(12, dtype=np.uint8).reshape(3, 4)
         parts = gzip.compress(self.encode(array)[:7]) + gzip.compress(self.encode(array)[7:])
         self.check(5 * gzip.compress(b"") + parts, array)
-        self.check(b"\x1f\x8b\x08\x08" + bytes(6) + 2 * MIB * b"x" + b"\0" + gzip.compress(self.encode(array))[10:])
+        named = b"\x1f\x8b\x08\x08" + bytes(6) + 2 * MIB * b"x" + b"\0"
+        self.check(named + gzip.compress(self.encode(array))[10:], array)
 
 
 class TestCifar10:
@@ -274,7 +275,7 @@ def test_folders_with_what_does_no_harm(pictures: list[list[object]]) -> None:
 
 
 @cases(6)
-@given(name=st.sampled_from(["graphs.db", "description.json"]), seed=SEEDS)
+@given(name=st.sampled_from(["graphs.db", "sizes.safetensors"]), seed=SEEDS)
 def test_damaged_caches_of_graphs(name: str, seed: int) -> None:
     random, folder = Random(seed), Path(tempfile.mkdtemp(dir=base()))
     images = ImageDataset(torch.from_numpy(np.random.default_rng(0).integers(0, 256, (6, 9, 9), np.uint8)), range(6))

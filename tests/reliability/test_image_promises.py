@@ -167,6 +167,7 @@ class TestWhatIsWrongIsNoticed:
         with pytest.raises(AssertionError, match="good is True, but image: expected"):
             check_in_memory(np.zeros((4, 0), np.uint8), True, 0)
 
+    @pytest.mark.slow
     def test_a_bomb_without_limits(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(image_reading, "check_content", lambda *_: None)
         monkeypatch.setitem(check.__globals__, "SECONDS", 0.1)

@@ -57,12 +57,13 @@ def test_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Processes.of_environment().writes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
         ({"template_update": "momentum"}, {"batch_size": 4}),
-        pytest.param({}, {"batch_size": 2, "accumulate": 2}, marks=pytest.mark.slow),
-        pytest.param({}, {"batch_size": 4, "optimizer": "adamw", "freeze": ["dag"]}, marks=pytest.mark.slow),
+        ({}, {"batch_size": 2, "accumulate": 2}),
+        ({}, {"batch_size": 4, "optimizer": "adamw", "freeze": ["dag"]}),
     ],
     ids=str,
 )

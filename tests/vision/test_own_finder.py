@@ -218,6 +218,7 @@ def test_explained(mode: str, options: dict[str, Any]) -> None:
         assert (explanation.pixels == explanation.pixels[:, :1]).all()
 
 
+@pytest.mark.slow
 @modes
 def test_exported(mode: str, tmp_path: Path) -> None:
     model, images = untrained(mode, rounds=1), [image[10:18, 10:18] for image in load_mnist5k().test.images[:5]]
