@@ -164,7 +164,12 @@ def cases() -> dict[str, tuple[ImageClassificationModel, ImageGraph]]:
     return found
 
 
-@pytest.fixture(params=["grid without edge_attr", "hybrid with edge_attr", "hybrid without edge_attr"])
+@pytest.fixture(
+    params=[
+        "grid without edge_attr",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("hybrid with edge_attr", "hybrid without edge_attr")),
+    ]
+)
 def case(
     request: pytest.FixtureRequest, cases: dict[str, tuple[ImageClassificationModel, ImageGraph]]
 ) -> Iterator[tuple[ImageClassificationModel, ImageGraph]]:

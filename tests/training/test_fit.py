@@ -184,6 +184,7 @@ class TestRareClasses:
         zeros, ones = (images[labels == label][:count] for label, count in ((0, 990), (1, 10)))
         return Split(torch.cat([zeros, ones]), torch.tensor([0] * len(zeros) + [1] * len(ones)))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("given", [{"class_weights": "auto"}, {"sampling": "balanced"}], ids=str)
     def test_one_in_a_hundred_is_found(self, given: dict[str, str], rare: Split, digits: tuple[Split, Split]) -> None:
         def recall(**chosen: str) -> float:
@@ -251,8 +252,10 @@ def test_fp16_scales_gradients(few: Split) -> None:
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
-@pytest.mark.parametrize("loader", ["images", "pyg"])
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize(
+    ("loader", "num_workers"),
+    [("images", 0), *(pytest.param(*both, marks=pytest.mark.slow) for both in (("pyg", 0), ("images", 2), ("pyg", 2)))],
+)
 def test_a_checkpoint_goes_on(loader: str, num_workers: int, few: Split, tmp_path: Path) -> None:
     # Interrupted by an exception in the second of three epochs.
     settings = TrainingSettings(batch_size=50, device="cpu", epochs=3, loader=loader, num_workers=num_workers)

@@ -216,8 +216,10 @@ class TestResume:
         ("arguments", "settings"),
         [
             ({"template_update": "momentum"}, {"accumulate": 2, "batch_size": 25}),
-            ({"template_update": "momentum"}, {"optimizer": "adamw", "freeze": ("dag",)}),
-            ({"dropout": 0.3}, {"loss": "structural", "freeze": ("classifier",)}),
+            pytest.param(
+                {"template_update": "momentum"}, {"optimizer": "adamw", "freeze": ("dag",)}, marks=pytest.mark.slow
+            ),
+            pytest.param({"dropout": 0.3}, {"loss": "structural", "freeze": ("classifier",)}, marks=pytest.mark.slow),
         ],
         ids=str,
     )

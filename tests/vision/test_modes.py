@@ -33,7 +33,11 @@ OPTIONS = {
 }
 modes = pytest.mark.parametrize("mode", MODES)
 EXTRAS = {mode: {"contours": True, "detections": True, "resize": 20} for mode in MODES}
-both = pytest.mark.parametrize("options", [{}, OPTIONS, EXTRAS], ids=["defaults", "options", "extras"])
+both = pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param(OPTIONS, marks=pytest.mark.slow), EXTRAS],
+    ids=["defaults", "options", "extras"],
+)
 
 
 def brain_of(mode, options=(), **arguments):
