@@ -47,6 +47,7 @@ def main() -> None:
     )
     trainer = pl.Trainer(max_epochs=arguments.epochs, logger=False, enable_checkpointing=False)
     trainer.fit(Classifier(model), training, validation)
+    print(f"validation accuracy {100 * trainer.callback_metrics['accuracy']:.2f} %")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ BRAINS = ("grid", "blob", "superpixel", "hybrid")
 # Up to so many pixels a second and so many MiB are enough, and fewer for an error; above, it grows with the pixels.
 PIXELS, SECONDS, MOST, MOST_OF_ERROR = 256 * 256, 1.0, 96.0, 24.0
 # How many times as much a pixel of a large image may take as one of 256².
-GROWTH = 2.0
+GROWTH = 3.0
 
 
 @cache
