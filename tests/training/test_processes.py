@@ -93,8 +93,11 @@ def test_two_with_batch_statistics_learn(digits: tuple[Split, Split], tmp_path: 
 
 @pytest.mark.slow
 def test_processes_that_are_killed(digits: tuple[Split, Split], tmp_path: Path) -> None:
-    """Kills one of two processes again and again; ``torchrun`` starts them anew, and the result has the same bits."""
-    path, kills = save(digits, 200, tmp_path / "images.pt"), int(os.environ.get("GRAPHEME_KILLS", "20"))
+    """Kills one of two processes again and again; ``torchrun`` starts them anew, and the result has the same bits.
+
+    ``GRAPHEME_KILLS`` says how often; 20 have been tried.
+    """
+    path, kills = save(digits, 200, tmp_path / "images.pt"), int(os.environ.get("GRAPHEME_KILLS", "3"))
 
     def options(name: str) -> dict[str, object]:
         settings = {"epochs": 100, "batch_size": 20, "checkpoint_every": 1}
