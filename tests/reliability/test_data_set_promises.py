@@ -31,7 +31,7 @@ ARRAYS = arrays.arrays(np.uint8, arrays.array_shapes(max_dims=4, max_side=9))
 # None: as it is; else the level of gzip.
 LEVELS = st.none() | st.integers(0, 9)
 # Of the processor; and memory beyond six times what a set holds: far less than a bomb.
-SECONDS, SLACK = 5.0, 32.0
+SECONDS, SLACK = 5.0, 24.0
 
 
 def check(
@@ -45,7 +45,10 @@ def check(
         expected: What was written; None if it must be refused.
         either: Whether it may be refused though it is given: damage may spare what is read.
     """
+    most = 6 * sum(tensor.numel() for tensor in expected or ()) / MIB + SLACK
     made = call(load)
+    if made.mib > most:  # What takes memory in a file does so each time; what the allocator keeps does not.
+        made = call(load)
     if made.error is not None:
         assert expected is None or either, f"expected data, got {made.error}"
         if type(made.error) is not DatasetError:
@@ -57,8 +60,7 @@ def check(
         assert expected is not None, "expected a DatasetError, got data"
         assert len(made.result) == len(expected)
         assert all(map(torch.equal, made.result, expected)), "expected what was written, got other data"
-    honest = sum(tensor.numel() for tensor in expected or ())
-    made.require(seconds=SECONDS, mib=6 * honest / MIB + SLACK)
+    made.require(seconds=SECONDS, mib=most)
 
 
 @cache
@@ -323,7 +325,7 @@ def refuse() -> list[Tensor]:
         (refuse, [torch.zeros(2)], "expected data, got"),
         (lambda: [torch.ones(2)], [torch.zeros(2)], "expected what was written, got other data"),
         (lambda: [1 // 0], None, "division"),
-        (lambda: [torch.ones(64 * MIB, dtype=torch.uint8)[:1]], [torch.ones(1)], r"expected 32\.\d* MiB at most"),
+        (lambda: [torch.ones(64 * MIB, dtype=torch.uint8)[:1]], [torch.ones(1)], r"expected 24\.\d* MiB at most"),
     ],
 )
 def test_what_is_wrong_is_noticed(
