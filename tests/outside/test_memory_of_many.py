@@ -17,8 +17,9 @@ from grapheme_pyg.cli import main
 from grapheme_pyg.vision.image_batches import in_batches
 
 MEGABYTES = 1024
-PEAK = "import resource, sys; from grapheme_pyg.cli import main; code = main(sys.argv[1:]); "
-PEAK += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
+# From /proc, since what `getrusage` says begins with the peak of the process that started this one.
+PEAK = "import re, sys; from grapheme_pyg.cli import main; code = main(sys.argv[1:]); "
+PEAK += r"print(re.search(r'VmHWM:\s+(\d+)', open('/proc/self/status').read())[1], file=sys.stderr); sys.exit(code)"
 
 
 @pytest.fixture
@@ -164,18 +165,18 @@ def test_a_trained_model_brings_pictures_to_the_size_of_training(
 
 
 @pytest.mark.slow
-def test_two_hundred_photographs_of_twelve_megapixels(tmp_path: Path) -> None:
-    """mbaza#78, MegaDetector#28: memory grew by more than a gigabyte for each."""
+def test_sixty_photographs_of_twelve_megapixels(tmp_path: Path) -> None:
+    """mbaza#78, MegaDetector#28: memory grew by more than a gigabyte for each. Their pixels alone are 2.2 GB."""
     torch.manual_seed(0)
     ImageClassificationModel.from_preset("tiny", 2, vision={"resize": 224}).save_pretrained(tmp_path / "model")
     photos = tmp_path / "photos"
     photos.mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (375, 500, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((4000, 3000)).save(photos / "000.jpg", quality=85)
-    for i in range(1, 200):
+    for i in range(1, 60):
         os.link(photos / "000.jpg", photos / f"{i:03}.jpg")
     command = [sys.executable, "-c", PEAK, "predict", tmp_path / "model", photos, "--csv", tmp_path / "out.csv"]
     found = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 201
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 61
     assert int(found.stderr.splitlines()[-1]) < 1500 * MEGABYTES
