@@ -105,7 +105,7 @@ def save_run(folder: Path, model: nn.Module, test_accuracy: float, **facts: str 
 
 def train(cnn: ExampleCNN, training: Split, validation: Split, *, epochs: int, augment: bool, seed: int) -> None:
     """Trains with the published settings and prints a line for each epoch."""
-    dataset = ImageDataset(*training, augment=RandomWarp() if augment else None, seed=seed)
+    dataset = ImageDataset(*training, augment=[RandomWarp()] if augment else [], seed=seed)
     sampler = EpochSampler(dataset, seed)
     optimizer = torch.optim.Adadelta(cnn.parameters(), lr=LR)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=LR_DECAY)

@@ -194,7 +194,7 @@ def main() -> None:
         arguments.preset,
         data.classes,
         # Images of other sizes, met later, are brought to that of these.
-        vision=given(arguments, "mode", "rounds", "margin", "threshold") | {"resize": max(images.shape[-2:])},
+        vision=given(arguments, "mode", "rounds", "margin", "threshold"),
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     run_dir = Path(arguments.run_dir or new_run_dir(data.name, resume=arguments.resume))

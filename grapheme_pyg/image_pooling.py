@@ -57,7 +57,7 @@ def pool_images(
         model.vision.in_channels,
         batch_size,
         count=count,
-        size=model.vision.resize,
+        size=model.vision.longer_side,
         white=model.vision.white,
         skip=skip,
     ):

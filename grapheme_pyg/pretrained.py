@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
 
 FORMAT, FORMAT_VERSION = "grapheme_pyg.ImageClassificationModel", 1
-# Version of what the features of graphs mean. Models that do not say theirs, as those of 0.1, have 1.
-FEATURES = 1
+# Version of what the features of graphs mean. Models that do not say theirs, as those of 0.1, have 1; it has no levels
+# relative to the ground.
+FEATURES = 2
+OF_FEATURES_1 = {"resize": None, "relative": False}
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Bytes of settings, beside a sixteenth of the weights: Python's objects take up to 24 times the JSON they are made of.
@@ -203,7 +205,8 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
     Its modules do. There are at most as many as there are relations, which the settings list one by one.
     """
     try:
-        vision = VisionBrain(**{name: value for name, value in settings["vision"].items() if name != "features"})
+        options = OF_FEATURES_1 | settings["vision"] if settings["vision"].get("features", 1) == 1 else settings["vision"]
+        vision = VisionBrain(**{name: value for name, value in options.items() if name != "features"})
     except (TypeError, ValueError) as error:
         raise ValueError(f"vision.{error}") from error
     expected, came = EdgeVocabulary(vision.metadata).relations, settings["relations"]

@@ -123,8 +123,8 @@ def train_run(
         if not (resume and (run_dir / SETTINGS).exists()):
             replace_file(run_dir / SETTINGS, (json.dumps(described, indent=2) + "\n").encode())
         counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
-        if model.vision.resize is not None:
-            counts += f", brought to {model.vision.resize} pixels"
+        if model.vision.longer_side is not None:
+            counts += f", brought to {model.vision.longer_side} pixels"
         print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
     started = time.perf_counter()
     metrics = fit(

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from corruptions import CORRUPTIONS, PROBABILITIES
 from draw_robustness import draw
-from graph_corruptions import EDGES, NODES, corrupt_graphs, pooled_nodes
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
 import example_cnn
 
 from grapheme_pyg import ImageClassificationModel
+from grapheme_pyg.augmentation.dropping import drop_edges, drop_nodes, pooled_nodes
 from grapheme_pyg.datasets import Split, load_mnist
 
 ROOT = Path(__file__).parents[2]
@@ -62,8 +62,11 @@ def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tenso
     classes = []
     for part in images.split(BATCH_SIZE):
         batch = model.vision.batch(part)
-        read = torch.cat(pooled_nodes(model, batch))
-        classes.append(model(corrupt_graphs(kind, batch, p, model.vision, generator, read)).argmax(dim=1))
+        if kind == NODES:
+            batch = drop_nodes(batch, p, model.vision, generator)
+        else:
+            batch = drop_edges(batch, p, generator, read=torch.cat(pooled_nodes(model, batch)))
+        classes.append(model(batch).argmax(dim=1))
     return torch.cat(classes)
 
 

@@ -44,7 +44,7 @@ def evaluate(
         data_dir,
         network.vision.in_channels,
         limit,
-        size=network.vision.resize,
+        size=network.vision.longer_side,
         white=network.vision.white,
         on_error=on_error,
         transposed=transposed,

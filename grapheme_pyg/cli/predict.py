@@ -134,7 +134,7 @@ def _answers(
                     raise ImageError(f"{file}: expected a digit, got an empty page")
             else:
                 vision = network.vision
-                image = read_image(file, vision.in_channels, size=vision.resize, white=vision.white)
+                image = read_image(file, vision.in_channels, size=vision.longer_side, white=vision.white)
             images.append(image)
         except (ImageError, OSError) as error:
             answer["error"] = " ".join(str(error).split())

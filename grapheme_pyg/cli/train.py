@@ -67,14 +67,14 @@ def train(
     if start is not None:
         if (preset, mode, colour, hidden_channels, size) != ("base", "grid", False, None, None):
             raise ValueError("init: expected none of preset, mode, colour, hidden_channels and size beside it")
-        in_channels, size = start.vision.in_channels, start.vision.resize
+        in_channels, size = start.vision.in_channels, start.vision.longer_side
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)
     if start is not None:
         model = start.with_classes(found.classes)
     else:
         chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
-        vision = {"mode": mode, "in_channels": in_channels, "resize": found.size, "white": found.white}
+        vision = {"mode": mode, "in_channels": in_channels, "resize": found.size or "training", "white": found.white}
         model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))

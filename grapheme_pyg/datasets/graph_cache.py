@@ -65,7 +65,7 @@ class GraphCache(GraphSlices, OnDiskDataset):
         if not hasattr(images, "augment"):
             expected = "an ImageDataset or ImageSequenceDataset, of whose cache any part may be taken"
             raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
-        if images.augment is not None:
+        if images.augment:
             raise ValueError("images: expected none that are augmented, as each graph is made once")
         self._process_id = os.getpid()
         # A slice or a copy opens the database later, when the working directory may be another.

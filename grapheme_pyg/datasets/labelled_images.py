@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.indexing import Index, to_positions
 from grapheme_pyg.errors import ImageError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Augmentation = RandomWarp | RandomDegradation
+
 
 class LabelledImages(Dataset[Any]):
     """What both kinds of data sets of images have in common: labels, and augmentation that an epoch's number renews.
@@ -30,7 +32,7 @@ class LabelledImages(Dataset[Any]):
     Args:
         num_images: How many there are.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        augment: Applied to images; none if None.
+        augment: Applied to images, one after the other.
         seed: Of the augmentation.
 
     Attributes:
@@ -39,16 +41,22 @@ class LabelledImages(Dataset[Any]):
 
     images: Any
 
-    def __init__(self, num_images: int, labels: Any, augment: RandomWarp | None, seed: int) -> None:
+    def __init__(self, num_images: int, labels: Any, augment: Sequence[Augmentation], seed: int) -> None:
         self.labels = to_labels(labels, num_images)
-        self.augment, self.seed = augment, as_int("seed", seed, 0)
+        self.augment, self.seed = tuple(augment), as_int("seed", seed, 0)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draws the augmentation of an epoch."""
-        if self.augment is not None:
-            generator = Generator().manual_seed(stream_seed(self.seed, epoch, stream=1))
-            self._maps = self.augment.draw(len(self), generator)
+        generator = Generator().manual_seed(stream_seed(self.seed, epoch, stream=1))
+        self._drawn = [augment.draw(len(self), generator) for augment in self.augment]
+
+    def augmented(self, images: Tensor, rows: Tensor) -> Tensor:
+        """Applies to images of one size, uint8 ``[n, ...]``, what was drawn for those of these numbers."""
+        if rows.numel() > 0:
+            for augment, drawn in zip(self.augment, self._drawn, strict=True):
+                images = augment(images, drawn[rows])
+        return images
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -63,14 +71,14 @@ class ImageDataset(LabelledImages):
     Args:
         images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        augment: Applied to images; none if None.
+        augment: Applied to images, one after the other.
         seed: Of the augmentation.
 
     Raises:
         ValueError: Images or labels are of another shape or dtype, or not of equal number.
     """
 
-    def __init__(self, images: Tensor, labels: Any, *, augment: RandomWarp | None = None, seed: int = 0) -> None:
+    def __init__(self, images: Tensor, labels: Any, *, augment: Sequence[Augmentation] = (), seed: int = 0) -> None:
         if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() not in (3, 4):
             expected = "a tensor of torch.uint8 and shape [N, H, W] or [N, C, H, W]"
             raise ValueError(f"images: expected {expected}, got {_describe(images)}")
@@ -82,9 +90,7 @@ class ImageDataset(LabelledImages):
     def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
         positions = to_positions(index, len(self))
         rows = positions.view(-1)
-        images = self.images[rows]
-        if self.augment is not None and rows.numel() > 0:
-            images = self.augment(images, self._maps[rows])
+        images = self.augmented(self.images[rows], rows)
         return images if positions.dim() else images[0], self.labels[positions]
 
 
@@ -101,7 +107,7 @@ class ImageSequenceDataset(LabelledImages):
         in_channels: 1 or 3, of the images that are no uint8 tensors: those stay as they are.
         size: To how many pixels the longer side of each is brought; None leaves them as they are.
         white: Of PIL images of 16 bits, the level that is white.
-        augment: Applied to images; none if None.
+        augment: Applied to images, one after the other.
         seed: Of the augmentation.
 
     Raises:
@@ -117,7 +123,7 @@ class ImageSequenceDataset(LabelledImages):
         in_channels: int = 3,
         size: int | None = None,
         white: int | None = None,
-        augment: RandomWarp | None = None,
+        augment: Sequence[Augmentation] = (),
         seed: int = 0,
     ) -> None:
         check_many(images)
@@ -138,15 +144,15 @@ class ImageSequenceDataset(LabelledImages):
                 log.warning("left out: %s", error)
                 continue
             rows.append(row)
-        if self.augment is not None:
+        if self.augment:
             # Those of one size at once.
             sizes: dict[torch.Size, list[int]] = {}
             for i, image in enumerate(images):
                 sizes.setdefault(image.shape, []).append(i)
             for places in sizes.values():
                 stacked = torch.stack([images[i] for i in places])
-                warped = self.augment(stacked, self._maps[[rows[i] for i in places]])
-                for i, image in zip(places, warped, strict=True):
+                augmented = self.augmented(stacked, torch.tensor([rows[i] for i in places]))
+                for i, image in zip(places, augmented, strict=True):
                     images[i] = image
         return (images, self.labels[rows]) if positions.dim() else (images[0], self.labels[positions])
 
@@ -165,7 +171,7 @@ def labelled_images(
     *,
     classes: Sequence[str],
     vision: VisionBrain,
-    augment: RandomWarp | None = None,
+    augment: Sequence[Augmentation] = (),
     seed: int = 0,
     name: str = "labels",
 ) -> ImageDataset | ImageSequenceDataset:
@@ -176,7 +182,7 @@ def labelled_images(
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         classes: Names of the classes.
         vision: What the images are for: they come in its size, and those that are no uint8 tensors in its channels.
-        augment: Applied to images; none if None.
+        augment: Applied to images, one after the other.
         seed: Of the augmentation.
         name: What messages call the labels.
 
@@ -194,15 +200,15 @@ def labelled_images(
             images,
             found,
             in_channels=vision.in_channels,
-            size=vision.resize,
+            size=vision.longer_side,
             white=vision.white,
             augment=augment,
             seed=seed,
         )
     if not (isinstance(images, Tensor) and images.dtype == torch.uint8):
         (images,) = to_pixel_batch(images, vision.in_channels, count=len(found))
-    if vision.resize is not None and images.numel() and max(images.shape[-2:]) != vision.resize:
-        batches = in_batches(images, images.shape[1] if images.dim() == 4 else 1, len(found), size=vision.resize)
+    if vision.longer_side is not None and images.numel() and max(images.shape[-2:]) != vision.longer_side:
+        batches = in_batches(images, images.shape[1] if images.dim() == 4 else 1, len(found), size=vision.longer_side)
         images = torch.cat([torch.as_tensor(pixels) for _, pixels in batches])
     return ImageDataset(images.cpu(), found, augment=augment, seed=seed)
 

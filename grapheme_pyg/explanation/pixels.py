@@ -6,7 +6,6 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.pixels import resized
 
 
 def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain) -> Tensor:
@@ -15,7 +14,8 @@ def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain
     The features of types that are ``differentiable``, such as those of cells, pixels and their means and standard
     deviations, are homogeneous of degree one, so :math:`\sum_p p \, \partial f / \partial p = f` for each: a pixel gets
     the share :math:`(p / f) \, \partial f / \partial p` of what the feature got. By the chain rule that is what
-    x · gradient and integrated gradients from 0 give to pixels, of a graph that stays the same. Other entities share
+    x · gradient and integrated gradients from 0 give to pixels, of a graph that stays the same; the pixels are those of
+    :meth:`grapheme_pyg.VisionBrain.prepared`, and levels are relative to the ground. Other entities share
     what they got evenly among their pixels; those that have none, such as corners, leave it at their centre.
 
     Args:
@@ -32,8 +32,7 @@ def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain
     measured_again = torch.tensor(differentiable_types(vision))[graph.node_type]
     out = torch.zeros(height, width, dtype=torch.float64)
     if bool(measured_again.any()):
-        small = pixels if vision.resize is None else resized(pixels[None], vision.resize)[0]
-        values = small.double().requires_grad_()
+        values = vision.prepared(pixels[None])[0].double().requires_grad_()
         measured = vision.finder.differentiable_features(values[None])
         # Features of an entity are used by its first node. Those that are 0 got nothing by any method that multiplies.
         first = measured_again & (torch.tensor(vision.node_rounds)[graph.node_type] == 0)

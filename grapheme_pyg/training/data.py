@@ -85,7 +85,7 @@ def images_at_once(dataset: LabelledImages, vision: VisionBrain) -> int:
         vision.in_channels,
         LOOKED_AT,
         count=len(dataset),
-        size=vision.resize,
+        size=vision.longer_side,
         white=vision.white,
         skip=skip,
         some=some,

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
 from grapheme_pyg.checks import as_path
-from grapheme_pyg.datasets.labelled_images import labelled_images
+from grapheme_pyg.datasets.labelled_images import Augmentation, ImageDataset, labelled_images
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import is_name
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 METRICS = "metrics.csv"
 # Without gradients there is room for more graphs at once.
 VALIDATION_BATCH = 256
+# Share of the images that are moved further in robust training.
+WIDE = 0.3
 
 
 def fit(
@@ -92,9 +94,17 @@ def fit(
     folder = None if run_dir is None else as_path("run_dir", run_dir)
     _check_arguments(model, validation, settings, folder, resume=resume)
     processes = Processes.of_environment()
+    if settings.robust is None:
+        settings = replace(settings, robust=settings.augment and model.vision.relative)
+    augment: list[Augmentation] = []
+    if settings.augment:
+        augment.append(RandomWarp(flip=settings.flip, wide=WIDE if settings.robust else 0.0))
+    if settings.robust:
+        augment.append(RandomDegradation())
     kinds: dict[str, Any] = {"classes": model.classes, "vision": model.vision}
-    augment = RandomWarp(flip=settings.flip) if settings.augment else None
     training = labelled_images(images, labels, augment=augment, seed=settings.seed, **kinds)
+    if isinstance(training, ImageDataset):
+        kinds["vision"] = model.vision = model.vision.for_images_of(*training.images.shape[-2:])
     held_out = None if validation is None else labelled_images(*validation, name="validation", **kinds)
     settings = in_parts(
         settings.for_images(len(training)),

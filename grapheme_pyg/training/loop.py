@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 from torch_geometric.data import Batch
 
+from grapheme_pyg.augmentation import RandomDropping
 from grapheme_pyg.datasets.samplers import EpochBatches
 from grapheme_pyg.errors import TrainingError
 from grapheme_pyg.model import ImageClassificationModel
@@ -126,10 +127,10 @@ class TrainingLoop:
         self.batches.go_on(self.epoch, self.batch)
         kept: list[Tensor] = []
         for loaded in self.loader if self.batch < num_batches else ():
-            batch, plan = self.prepare(loaded)
+            self.seed_step()
+            batch, plan = self.prepare(loaded, training=True)
             if settings.nonfinite == "skip" and self.batch % settings.accumulate == 0:
                 kept = [buffer.clone() for buffer in self.model.buffers()]
-            self.seed_step()
             is_last = (self.batch + 1) % settings.accumulate == 0 or self.batch + 1 == num_batches
             self.compute(batch, plan, is_last=is_last)
             self.batch += 1
@@ -261,10 +262,13 @@ class TrainingLoop:
         self.recognised = self.processes.total(counts).cpu()
         return {"val_loss": loss / max(count, 1), "val_accuracy": hit / max(count, 1)}
 
-    def prepare(self, loaded: Any) -> tuple[Batch, Plan]:
+    def prepare(self, loaded: Any, *, training: bool = False) -> tuple[Batch, Plan]:
         """Makes the graphs of a mini-batch and plans them where they were loaded, then moves them to the device."""
         batch = loaded if isinstance(loaded, Batch) else graphs_of_share(self.model.vision, *loaded)
-        plan = self.model.check(batch) if batch is loaded else self.model.plan(batch)
+        plan = self.model.check(batch) if batch is loaded else None
+        if training and self.settings.robust:
+            batch, plan = RandomDropping()(batch, self.model.vision), None
+        plan = self.model.plan(batch) if plan is None else plan
         check_labels(batch.get("y"), batch.num_graphs, self.model.classifier.num_classes)
         return batch.to(self.device), plan.to(self.device)
 

@@ -47,6 +47,9 @@ class TrainingSettings:
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient, times the largest of the class weights; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
+        robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
+            :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
+            If None, if images are augmented and the model takes them relative to their ground.
         flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
             overflowing steps are left out); or ``"64-true"``.
@@ -78,6 +81,7 @@ class TrainingSettings:
     freeze: tuple[Part, ...] = ()
     clip: float = 1.0
     augment: bool = True
+    robust: bool | None = None
     flip: float = 0.0
     precision: Precision = "32-true"
     device: Device = "auto"
@@ -106,6 +110,8 @@ class TrainingSettings:
             self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
         if not isinstance(self.augment, bool):
             raise ValueError(f"augment: expected True or False, got {self.augment!r}")
+        if self.robust is not None and not isinstance(self.robust, bool):
+            raise ValueError(f"robust: expected True, False or None, got {self.robust!r}")
         for name, choices in (
             ("precision", PRECISIONS),
             ("loader", LOADERS),

@@ -15,6 +15,7 @@ from grapheme_pyg.vision.checks import check, is_int, plain
 from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.finder import SETTINGS, make_finder
+from grapheme_pyg.vision.ground import relative_to_ground
 from grapheme_pyg.vision.hierarchy import NO_RELATIONS
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph
@@ -69,8 +70,11 @@ class VisionBrain(BaseTransform):
             which is yes but where types say it all, as in the grid.
         seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
         resize: To how many pixels, at most 4096, the longer side of each image is brought first, in proportion; None
-            leaves images as they are. With the size of the training images, a model takes the same things in other
-            resolutions.
+            leaves images as they are. ``"training"`` leaves them, too, until :func:`grapheme_pyg.fit` has seen training
+            images of one size: it then becomes that size, so that a model takes the same things in other resolutions.
+        relative: Whether grey images are taken relative to their ground and contrast, by
+            :func:`grapheme_pyg.vision.ground.relative_to_ground`, so that polarity, brightness and contrast hardly
+            matter; if None, which is the default, exactly if ``in_channels`` is 1.
         white: Which level of PIL images of 16 bits is white, in 1…65535; found out for each if None. With that of the
             training images, a model takes others as bright as those.
         contours: Whether finest entities that one contour crosses are related.
@@ -98,7 +102,8 @@ class VisionBrain(BaseTransform):
         in_channels: int = 1,
         edge_attr: bool | None = None,
         seg: bool = False,
-        resize: int | None = None,
+        resize: int | str | None = "training",
+        relative: bool | None = None,
         white: int | None = None,
         contours: bool = False,
         detections: bool = False,
@@ -110,14 +115,19 @@ class VisionBrain(BaseTransform):
         self.finder = make_finder(mode, in_channels, options)
         if edge_attr is None:
             edge_attr = not self.finder.single_neighbours
+        if relative is None:
+            relative = in_channels == 1
         switches = {"edge_attr": edge_attr, "seg": seg, "contours": contours, "detections": detections}
+        switches["relative"] = relative
         for name, value in switches.items():
             check(name, value, isinstance(value, bool), "True or False")
-        valid = resize is None or (is_int(resize, 1) and resize <= LARGEST_RESIZE)
-        check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE} or None")
+        check("relative", relative, not relative or in_channels == 1, "False for images in colour")
+        valid = resize is None or resize == "training" or (is_int(resize, 1) and resize <= LARGEST_RESIZE)
+        check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
         self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
-        self.resize, self.white, self.contours, self.detections = resize, white, contours, detections
+        self.resize, self.relative, self.white = resize, relative, white
+        self.contours, self.detections = contours, detections
         schema = with_contours(self.finder.schema()) if contours else self.finder.schema()
         schema = with_detections(schema) if detections else schema
         self._vocabulary = words = Vocabulary(schema)
@@ -133,6 +143,17 @@ class VisionBrain(BaseTransform):
         return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
     @property
+    def longer_side(self) -> int | None:
+        """To how many pixels the longer side of each image is brought; None if images stay as they are."""
+        return self.resize if isinstance(self.resize, int) else None
+
+    def for_images_of(self, height: int, width: int) -> "VisionBrain":
+        """The brain for training on images of one size: this one, unless that is what ``resize`` waits for."""
+        if self.resize != "training":
+            return self
+        return type(self)(**self.config | {"resize": min(max(height, width), LARGEST_RESIZE)})
+
+    @property
     def metadata(self) -> tuple[list[str], list[EdgeType]]:
         """Names of node types and triples of edge types, as in PyG's ``HeteroData.metadata()``.
 
@@ -146,7 +167,7 @@ class VisionBrain(BaseTransform):
         Args:
             size: Of the images, at most so many pixels a side; some finders have more levels for larger images.
         """
-        size = self.resize or size
+        size = self.longer_side or size
         num_levels = max(self._vocabulary.num_levels, self.finder.count_levels(size, size))
         return self._vocabulary.generations(num_levels)
 
@@ -206,11 +227,11 @@ class VisionBrain(BaseTransform):
         return Batch.from_data_list([graph for part in batches for graph in part.to_data_list()])
 
     def _build(self, pixels: Tensor, y: Tensor | None = None) -> Batch:
-        if self.resize is None:
-            return self._graphs(pixels, y)
         height, width = pixels.shape[-2:]
-        small = resized(pixels, self.resize)
+        small = self.prepared(pixels)
         batch = self._graphs(small, y)
+        if small.shape == pixels.shape:
+            return batch
         batch.image_size = torch.tensor([[height, width]]).expand(len(pixels), 2).contiguous()
         if self.seg:
             rows, columns = (
@@ -220,6 +241,15 @@ class VisionBrain(BaseTransform):
             batch.seg = batch.seg.view(len(pixels), *small.shape[-2:])[:, rows][:, :, columns].flatten()
             batch._slice_dict["seg"] = torch.arange(len(pixels) + 1) * (height * width)
         return batch
+
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """Images as the finder sees them: in its size, and relative to their ground.
+
+        Args:
+            pixels: uint8 ``[B, in_channels, H, W]``.
+        """
+        small = pixels if self.longer_side is None else resized(pixels, self.longer_side)
+        return relative_to_ground(small) if self.relative else small
 
     def _graphs(self, pixels: Tensor, y: Tensor | None) -> Batch:
         plain = not (self.contours or self.detections)

@@ -14,7 +14,7 @@ from grapheme_pyg.vision.checks import check
 from grapheme_pyg.vision.hierarchy import Hierarchy, Schema
 
 # The arguments that VisionBrain has in every mode, other than ``in_channels``.
-SETTINGS = ("mode", "edge_attr", "seg", "resize", "white", "contours", "detections")
+SETTINGS = ("mode", "edge_attr", "seg", "resize", "relative", "white", "contours", "detections")
 
 
 class Finder(Protocol):

@@ -1,6 +1,5 @@
 """Images moved and bent: at random for training, drawn apart from their use; and by a pixel, as views of one image."""
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +9,9 @@ from torch import Generator, Tensor
 
 # Of an image: as it is, and shifted by one pixel: (down, right).
 VIEWS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+
+# Of images that are moved further: degrees of rotation, change of size, degrees of shear, shift.
+WIDE = (45.0, 0.6, 15.0, 0.14)
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class RandomWarp:
         bend: Standard deviation of the bending, as a fraction of height and width.
         points: Of the bending's grid, in a row and in a column.
         flip: Probability of a mirror image, left for right.
+        wide: Share of the images that are moved further: rotated by up to 45°, scaled by up to 1.6, sheared by up to
+            15° and shifted by up to 0.14.
     """
 
     degrees: float = 10.0
@@ -38,6 +42,7 @@ class RandomWarp:
     bend: float = 0.018
     points: int = 7
     flip: float = 0.0
+    wide: float = 0.0
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
         """Maps from output to input coordinates, in units of half the image.
@@ -48,12 +53,19 @@ class RandomWarp:
         angle, common, aspect, shear, *shifts = (
             2 * torch.rand(6, num_images, generator=generator, dtype=torch.float32) - 1
         )
-        angle, shear = angle * math.radians(self.degrees), torch.tan(shear * math.radians(self.shear))
-        size = torch.exp(common * math.log1p(self.scale))
-        wide = size * torch.exp(aspect * math.log1p(self.scale / 2))
+        further = torch.zeros(num_images, dtype=torch.bool)
+        if self.wide > 0:
+            further = torch.rand(num_images, generator=generator, dtype=torch.float32) < self.wide
+        degrees, scale, sheared, shift = (
+            torch.where(further, most, usual).float()
+            for most, usual in zip(WIDE, (self.degrees, self.scale, self.shear, self.shift), strict=True)
+        )
+        angle, shear = angle * torch.deg2rad(degrees), torch.tan(shear * torch.deg2rad(sheared))
+        size = torch.exp(common * torch.log1p(scale))
+        width = size * torch.exp(aspect * torch.log1p(scale / 2))
         cos, sin = torch.cos(angle), torch.sin(angle)
-        x = torch.stack([cos * wide, (shear * cos - sin) * size, 2 * self.shift * shifts[0]], dim=1)
-        y = torch.stack([sin * wide, (shear * sin + cos) * size, 2 * self.shift * shifts[1]], dim=1)
+        x = torch.stack([cos * width, (shear * cos - sin) * size, 2 * shift * shifts[0]], dim=1)
+        y = torch.stack([sin * width, (shear * sin + cos) * size, 2 * shift * shifts[1]], dim=1)
         affine = torch.stack([x, y], dim=1)
         bending = torch.randn(num_images, 2, self.points**2, generator=generator, dtype=torch.float32)
         if self.flip > 0:
@@ -83,14 +95,14 @@ class RandomWarp:
         grid = torch.stack([a * x + (b * ratio) * y + c, (d / ratio) * x + e * y + f], dim=-1)
         if maps.shape[2] > 3 and self.bend > 0:
             points = maps[..., 3:].unflatten(2, (self.points, self.points))
-            bent = _cubic(self.points, height) @ points @ _cubic(self.points, width).t()
+            bent = cubic(self.points, height) @ points @ cubic(self.points, width).t()
             grid += bent.permute(0, 2, 3, 1)
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return warped.round_().to(torch.uint8).view_as(images)
 
 
 @lru_cache
-def _cubic(points: int, size: int) -> Tensor:
+def cubic(points: int, size: int) -> Tensor:
     """What cubic interpolation of so many points, in a line, multiplies them by, ``[size, points]``.
 
     Interpolation is linear, and goes along one axis after the other: as products it takes a sixth of the time.

@@ -1,0 +1,7 @@
+"""Training data as it may come otherwise: images moved, bent and spoilt, graphs with parts missing."""
+
+from grapheme_pyg.augmentation.degradation import RandomDegradation
+from grapheme_pyg.augmentation.dropping import RandomDropping
+from grapheme_pyg.augmentation.warp import VIEWS, RandomWarp, shifted
+
+__all__ = ["VIEWS", "RandomDegradation", "RandomDropping", "RandomWarp", "shifted"]
