@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from graph_corruptions import pooled_nodes
 from torch_geometric.data import Batch
 from typed_graphs import states_of
 
+from grapheme_pyg.augmentation.dropping import pooled_nodes
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.nn.plan import Chosen

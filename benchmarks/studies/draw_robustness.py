@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from corruptions import CORRUPTIONS
-from graph_corruptions import EDGES, corrupt_graphs
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -14,6 +13,8 @@ from matplotlib.ticker import MultipleLocator
 from torch import Tensor
 
 from grapheme_pyg import VisionBrain
+from grapheme_pyg.augmentation.dropping import drop_edges, drop_nodes
+from grapheme_pyg.dag import sinks
 
 COLUMNS = 4
 # A hue for each kind of model, a shade for each model.
@@ -21,6 +22,8 @@ SHADES = {
     "ours": ("#1565c0", "#4fc3f7", "#0d2b6b", "#26a69a", "#7e57c2"),
     "CNN": ("#e65100", "#ffb300", "#8d2f0a", "#c2185b", "#8d6e63"),
 }
+# Corruptions of graphs.
+NODES, EDGES = "graph: cells dropped", "graph: edges dropped"
 STYLES = {"ours": "o-", "CNN": "s--"}
 
 
@@ -71,7 +74,11 @@ def draw_strip(
         elif corruption is None and vision is not None:
             generator = torch.Generator().manual_seed(seed)
             seeing = VisionBrain(**(vision.config | {"seg": True}))
-            graph = corrupt_graphs(name, seeing.batch(image[None]), severity or 0, seeing, generator)
+            graph = seeing.batch(image[None])
+            if name == NODES:
+                graph = drop_nodes(graph, severity or 0, seeing, generator)
+            else:
+                graph = drop_edges(graph, severity or 0, sinks(graph.edge_index, graph.num_nodes), generator)
             # White where there is no cell, so that it is not taken for a cell that is black.
             tile = torch.where(graph.seg.view(image.shape) >= 0, 0.8 * image, 255)
             if name == EDGES:

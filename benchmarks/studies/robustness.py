@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from corruptions import CORRUPTIONS, PROBABILITIES
-from draw_robustness import draw
+from draw_robustness import EDGES, NODES, draw
 from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
@@ -65,7 +65,7 @@ def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tenso
         if kind == NODES:
             batch = drop_nodes(batch, p, model.vision, generator)
         else:
-            batch = drop_edges(batch, p, generator, read=torch.cat(pooled_nodes(model, batch)))
+            batch = drop_edges(batch, p, torch.cat(pooled_nodes(model, batch)), generator)
         classes.append(model(batch).argmax(dim=1))
     return torch.cat(classes)
 

@@ -70,7 +70,8 @@ class RandomDegradation:
             uint8 of the same shape. An image's result does not depend on the others.
         """
         height, width = images.shape[-2:]
-        out = images.view(images.shape[0], -1, height, width).float() / 255
+        channels = images.shape[1] if images.dim() == 4 else 1
+        out = images.reshape(images.shape[0], channels, height, width).float() / 255
         # Which, how strong, and others that are drawn with it.
         chosen = drawn[:, 0] < self.share
         columns = iter(drawn[:, 1:].t())

@@ -57,8 +57,8 @@ def drop_nodes(batch: Batch, p: float, vision: VisionBrain, generator: Generator
     """Drops entities of the finest level with probability p, each with the nodes of all its rounds.
 
     What is left is the induced subgraph. Coarser entities stay, with their features, even where nothing finer is left
-    that is part of them, so that p = 1 leaves what they alone can tell; a graph that has nothing else stays whole. An
-    entity goes with all its rounds, and thus nothing that stays loses its last outgoing edge: no node becomes a sink.
+    that is part of them, so that p = 1 leaves what they alone can tell; a graph that has nothing else stays whole. What
+    is part of nothing but an entity that goes, goes with it: no node becomes a sink.
 
     Args:
         batch: Graphs that ``vision`` made.
@@ -107,6 +107,15 @@ def _staying(batch: Batch, p: Tensor, vision: VisionBrain, generator: Generator 
     for number in range(1, max(vision.node_rounds) + 1):
         here = rounds[target] == number
         stays[target[here]] = stays[source[here]]
+    # What is part of nothing any more would be a sink.
+    source, target = batch.edge_index
+    sink = torch.ones_like(stays)
+    sink[source] = False
+    lost = stays.clone()
+    while bool(lost.any()):
+        lost = stays & ~sink
+        lost[source[stays[target]]] = False
+        stays &= ~lost
     left = torch.bincount(batch.batch[stays], minlength=batch.num_graphs)
     return stays | (left == 0)[batch.batch]
 

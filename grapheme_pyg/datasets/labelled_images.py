@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Augmentation = RandomWarp | RandomDegradation
+Augment = Augmentation | Sequence[Augmentation] | None
 
 
 class LabelledImages(Dataset[Any]):
@@ -32,7 +33,7 @@ class LabelledImages(Dataset[Any]):
     Args:
         num_images: How many there are.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        augment: Applied to images, one after the other.
+        augment: Applied to images, or several, one after the other; none if None.
         seed: Of the augmentation.
 
     Attributes:
@@ -41,9 +42,10 @@ class LabelledImages(Dataset[Any]):
 
     images: Any
 
-    def __init__(self, num_images: int, labels: Any, augment: Sequence[Augmentation], seed: int) -> None:
+    def __init__(self, num_images: int, labels: Any, augment: Augment, seed: int) -> None:
         self.labels = to_labels(labels, num_images)
-        self.augment, self.seed = tuple(augment), as_int("seed", seed, 0)
+        chosen = [augment] if isinstance(augment, Augmentation) else augment or ()
+        self.augment, self.seed = tuple(chosen), as_int("seed", seed, 0)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -71,14 +73,14 @@ class ImageDataset(LabelledImages):
     Args:
         images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        augment: Applied to images, one after the other.
+        augment: Applied to images, or several, one after the other; none if None.
         seed: Of the augmentation.
 
     Raises:
         ValueError: Images or labels are of another shape or dtype, or not of equal number.
     """
 
-    def __init__(self, images: Tensor, labels: Any, *, augment: Sequence[Augmentation] = (), seed: int = 0) -> None:
+    def __init__(self, images: Tensor, labels: Any, *, augment: Augment = None, seed: int = 0) -> None:
         if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() not in (3, 4):
             expected = "a tensor of torch.uint8 and shape [N, H, W] or [N, C, H, W]"
             raise ValueError(f"images: expected {expected}, got {_describe(images)}")
@@ -107,7 +109,7 @@ class ImageSequenceDataset(LabelledImages):
         in_channels: 1 or 3, of the images that are no uint8 tensors: those stay as they are.
         size: To how many pixels the longer side of each is brought; None leaves them as they are.
         white: Of PIL images of 16 bits, the level that is white.
-        augment: Applied to images, one after the other.
+        augment: Applied to images, or several, one after the other; none if None.
         seed: Of the augmentation.
 
     Raises:
@@ -123,7 +125,7 @@ class ImageSequenceDataset(LabelledImages):
         in_channels: int = 3,
         size: int | None = None,
         white: int | None = None,
-        augment: Sequence[Augmentation] = (),
+        augment: Augment = None,
         seed: int = 0,
     ) -> None:
         check_many(images)
@@ -171,7 +173,7 @@ def labelled_images(
     *,
     classes: Sequence[str],
     vision: VisionBrain,
-    augment: Sequence[Augmentation] = (),
+    augment: Augment = None,
     seed: int = 0,
     name: str = "labels",
 ) -> ImageDataset | ImageSequenceDataset:
@@ -182,7 +184,7 @@ def labelled_images(
         labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
         classes: Names of the classes.
         vision: What the images are for: they come in its size, and those that are no uint8 tensors in its channels.
-        augment: Applied to images, one after the other.
+        augment: Applied to images, or several, one after the other; none if None.
         seed: Of the augmentation.
         name: What messages call the labels.
 

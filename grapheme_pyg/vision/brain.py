@@ -191,7 +191,7 @@ class VisionBrain(BaseTransform):
                 that is broken or too large.
         """
         pixels = to_pixels(image, self.in_channels, white=self.white)[None]
-        warn_if_dark([pixels])
+        warn_if_dark([pixels], relative=self.relative)
         graph: ImageGraph = self._build(pixels)[0]
         return graph
 
@@ -214,7 +214,7 @@ class VisionBrain(BaseTransform):
         if y is not None:
             y = to_labels(y, name="y")
         runs = to_pixel_batch(images, self.in_channels, count=None if y is None else len(y), white=self.white)
-        warn_if_dark(runs)
+        warn_if_dark(runs, relative=self.relative)
         num_images = sum(run.shape[0] for run in runs)
         if num_images == 0:
             raise ValueError("images: expected at least one image, got none")

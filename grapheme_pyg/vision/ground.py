@@ -36,15 +36,15 @@ def relative_to_ground(pixels: Tensor) -> Tensor:
     levels = pixels[:, 0].to(torch.int16)
     noise = _deviation_of_noise(levels)
     levels = _without_specks(levels)
-    levels = levels - _median_of_frame(levels)[:, None, None]
-    mean = _along(_along(levels, 1, (1, 2, 1)), 2, (1, 2, 1))  # 16 times that
-    flat = mean.flatten(1)
-    side = torch.where(flat.long().pow(3).sum(1) < 0, -1, 1).to(torch.int16)
-    levels, mean, flat = levels * side[:, None, None], mean * side[:, None, None], flat * side[:, None]
+    # From here on twice the levels, as a median may lie between two, and of the mean 16 times as much.
+    levels = 2 * levels - _twice_median_of_frame(levels)[:, None, None]
+    mean = _along(_along(levels, 1, (1, 2, 1)), 2, (1, 2, 1))
+    side = torch.where(mean.flatten(1).long().pow(3).sum(1) < 0, -1, 1).to(torch.int16)[:, None, None]
+    levels, mean = levels * side, mean * side
     brightest = max(1, round(BRIGHTEST * height * width))
-    contrast = flat.kthvalue(height * width - brightest + 1, dim=1).values.float() / 16
-    contrast = contrast.clamp(min=LEAST_CONTRAST)[:, None, None]
-    drawn = mean > (16 * DEVIATIONS * OF_MEAN * noise)[:, None, None]
+    contrast = mean.flatten(1).kthvalue(height * width - brightest + 1, dim=1).values.float() / 16
+    contrast = contrast.clamp(min=2 * LEAST_CONTRAST)[:, None, None]
+    drawn = mean > (32 * DEVIATIONS * OF_MEAN * noise)[:, None, None]
     out = (levels.float() * 255 / contrast).round_().clamp_(0, 255).to(torch.uint8)
     return (out * drawn)[:, None]
 
@@ -84,9 +84,11 @@ def _without_specks(levels: Tensor) -> Tensor:
     return torch.minimum(torch.maximum(levels, second_smallest), second_largest)
 
 
-def _median_of_frame(levels: Tensor) -> Tensor:
+def _twice_median_of_frame(levels: Tensor) -> Tensor:
     height, width = levels.shape[1:]
     thickness = max(1, min(height, width) // FRAME)
     frame = torch.ones(height, width, dtype=torch.bool)
     frame[thickness : height - thickness, thickness : width - thickness] = False
-    return levels[:, frame].median(dim=1).values
+    ordered = levels[:, frame].sort(dim=1).values
+    number = ordered.shape[1]
+    return ordered[:, (number - 1) // 2] + ordered[:, number // 2]

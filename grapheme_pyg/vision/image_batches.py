@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.errors import ImageError, ImageWarning
+from grapheme_pyg.vision.ground import LEAST_CONTRAST
 from grapheme_pyg.vision.pixels import channels_first, quantize, resized, to_channels, to_pixels
 
 if TYPE_CHECKING:
@@ -174,14 +175,16 @@ def _holds_objects(images: Any) -> bool:
     return isinstance(images, np.ndarray) and images.dtype == object
 
 
-def warn_if_dark(runs: Sequence[Tensor]) -> None:
+def warn_if_dark(runs: Sequence[Tensor], *, relative: bool) -> None:
     """Warns of images whose levels do not go from 0 to 255; of images that are black there is nothing to say.
 
     Args:
         runs: uint8 ``[n_i, C, H_i, W_i]``.
+        relative: Whether they are taken relative to their ground; then all but the darkest are as good as others.
     """
     brightest = max((int(run.max()) for run in runs if run.numel()), default=0)
-    if 0 < brightest < (DARKEST if sum(map(len, runs)) < SEVERAL else DARKEST_OF_SEVERAL):
+    darkest = DARKEST if sum(map(len, runs)) < SEVERAL else DARKEST_OF_SEVERAL
+    if 0 < brightest < (LEAST_CONTRAST if relative else darkest):
         warnings.warn(
             f"images: expected levels in 0…255, got none above {brightest}, which is far below white; "
             f"if {brightest} is white, make it images * {255 / brightest:.3g}",

@@ -20,7 +20,8 @@ BAR[4:24, 12:16] = True
 
 @pytest.fixture
 def model() -> ImageClassificationModel:
-    return ImageClassificationModel.from_preset("tiny", 2).eval()
+    """A model that takes levels as they are, as those of 0.1 do."""
+    return ImageClassificationModel.from_preset("tiny", 2, vision={"relative": False}).eval()
 
 
 @pytest.mark.parametrize("image", [BAR, torch.from_numpy(BAR), Image.fromarray(BAR)], ids=["array", "tensor", "PIL"])
@@ -42,6 +43,17 @@ def test_bytes_that_end_far_below_white_are_warned_of(model: ImageClassification
         fit(model, np.stack([dark] * 4), [0, 1, 0, 1], settings=TrainingSettings(epochs=1), verbose=False)
     assert {warning.category for warning in found} <= {ImageWarning, TrainingWarning}
     assert any("single node" in str(warning.message) for warning in found)
+
+
+def test_levels_relative_to_the_ground_may_end_anywhere() -> None:
+    """plantcv#1804: load_digits has levels of 0…16. Of less contrast than that nothing can be made."""
+    relative = ImageClassificationModel.from_preset("tiny", 2).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        white, dark = (relative.predict([BAR.astype(np.uint8) * level] * 10).similarities for level in (255, 16))
+    assert torch.equal(white, dark)
+    with pytest.warns(ImageWarning, match="got none above 1, "):
+        relative.predict([BAR.astype(np.uint8)])
 
 
 def test_one_image_may_be_darker_than_several(model: ImageClassificationModel) -> None:
