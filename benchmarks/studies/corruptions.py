@@ -141,6 +141,16 @@ def inversion(images: Tensor, kept: float, _: Generator) -> Tensor:
     return 255 - kept * images
 
 
+def motion_blur(images: Tensor, pixels: float, generator: Generator) -> Tensor:
+    """Moves each image along a line of so many pixels while it is taken, in a direction of its own."""
+    angle = 2 * math.pi * torch.rand(len(images), generator=generator)
+    direction = 2 * torch.stack([angle.cos() / images.shape[2], angle.sin() / images.shape[1]], dim=1)
+    places = torch.linspace(-pixels / 2, pixels / 2, 2 * math.ceil(pixels) + 1)
+    still = torch.eye(2).expand(len(images), 2, 2)
+    moved = [_warp(images, torch.cat([still, place * direction[:, :, None]], dim=2)) for place in places]
+    return torch.stack(moved).mean(dim=0)
+
+
 def _warp(images: Tensor, maps: Tensor) -> Tensor:
     """Bilinear; maps ``[N, 2, 3]`` from output to input, in units of half the image; 0 beyond the border."""
     grid = F.affine_grid(maps, [len(images), 1, *images.shape[1:]], align_corners=False)
@@ -161,4 +171,7 @@ CORRUPTIONS = (
     Corruption("thinner strokes", "pixels", (0.25, 0.5, 0.75, 1, 1.25), partial(stroke, thicker=False), 0),
     Corruption("low contrast", "share kept", (0.75, 0.5, 0.3, 0.2, 0.1), contrast, 1),
     Corruption("inversion", "contrast kept", (1, 0.75, 0.5, 0.3, 0.2), inversion),
+    Corruption("motion blur", "pixels", (2, 4, 6, 8, 10), motion_blur, 0),
 )
+# Kinds that no training of ours sees: none of them, nor anything like it, is an augmentation.
+UNSEEN = ("shot noise", "patches dropped", "low contrast", "thicker strokes", "motion blur")

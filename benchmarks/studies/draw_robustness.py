@@ -56,7 +56,7 @@ def draw(results: dict[str, Any], image: Tensor, vision: VisionBrain | None) -> 
     for ax in (ax for pair in panels[len(corruptions) :] for ax in pair):
         ax.axis("off")
     legend = panels[0][1].get_legend_handles_labels()
-    title = f"the first {results['images']:,} test images"
+    title = results["images"]
     panels[-1][1].legend(*legend, loc="upper center", frameon=False, title=title)
     return figure
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from corruptions import CORRUPTIONS, PROBABILITIES
+from corruptions import CORRUPTIONS, PROBABILITIES, UNSEEN
 from draw_robustness import EDGES, NODES, draw
 from torch import Tensor, nn
 
@@ -105,6 +105,7 @@ def parse_arguments() -> argparse.Namespace:
     for option, text in (("--model", "folders that save_pretrained wrote"), ("--cnn", "run folders of example_cnn.py")):
         parser.add_argument(option, action="extend", nargs="+", default=[], metavar="[NAME=]FOLDER", help=text)
     parser.add_argument("--limit", type=int, default=2000, metavar="N", help="use the first N test images (2000)")
+    parser.add_argument("--validation", action="store_true", help="use the last N training images, to choose by")
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (0)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's four files (default: $GRAPHEME_DATA)")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs/images/robustness.png", metavar="FILE")
@@ -133,33 +134,38 @@ def main() -> None:
         raise ValueError(f"--limit: expected a positive integer, got {arguments.limit}")
     contestants = load_contestants(arguments)
     data = load_mnist(arguments.data_dir)
-    test = Split(data.test.images[: arguments.limit], data.test.labels[: arguments.limit])
+    if arguments.validation:
+        split, which = Split(*(part[-arguments.limit :] for part in data.train)), "the last"
+        whole = f"{len(data.train.images):,} training images"
+    else:
+        split, which = Split(*(part[: arguments.limit] for part in data.test)), "the first"
+        whole = f"{len(data.test.images):,} test images"
     started = time.perf_counter()
     names = [one.name for one in contestants]
-    print(
-        f"accuracy on the first {len(test.images):,} of {len(data.test.images):,} test images of {data.name}, ", end=""
-    )
+    print(f"accuracy on {which} {len(split.images):,} of {whole} of {data.name}, ", end="")
     print("mean over the severities of each corruption")
     print(f"{'':26}" + "".join(f"{name:>{max(12, len(name) + 2)}}" for name in names))
     rows = []
-    for row in measure(contestants, test.images, test.labels, arguments.seed):
+    for row in measure(contestants, split.images, split.labels, arguments.seed):
         print_row(row["name"], row["accuracy"], names)
         rows.append(row)
-    of_images = [row["accuracy"] for row in rows[1 : len(CORRUPTIONS) + 1]]
-    print_row(
-        "mean of those of images", {name: [value for row in of_images for value in row[name]] for name in names}, names
-    )
+    images_alone = rows[1 : len(CORRUPTIONS) + 1]
+    for title, chosen in (
+        ("mean of all but motion blur", [row for row in images_alone if row["name"] != "motion blur"]),
+        ("mean of five kinds unseen", [row for row in images_alone if row["name"] in UNSEEN]),
+    ):
+        print_row(title, {name: [value for row in chosen for value in row["accuracy"][name]] for name in names}, names)
     print(f"{time.perf_counter() - started:.0f} s with {torch.get_num_threads()} threads")
     results = {
         "dataset": data.name,
-        "images": len(test.images),
+        "images": f"{which} {len(split.images):,} of {whole}",
         "seed": arguments.seed,
         "models": {one.name: {"kind": one.kind} for one in contestants},
         "corruptions": rows,
     }
     arguments.picture.parent.mkdir(parents=True, exist_ok=True)
     vision = next((one.model.vision for one in contestants if isinstance(one.model, ImageClassificationModel)), None)
-    draw(results, data.test.images[EXAMPLE], vision).savefig(arguments.picture, dpi=110)
+    draw(results, split.images[EXAMPLE], vision).savefig(arguments.picture, dpi=110)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_is_a_function_of_image_severity_and_seed(corruption: Corruption, images
     assert torch.equal(corruption(several, severity, seed=1), out)
     # Images that come after do not matter: the first 1,000 of 2,000 are corrupted as they are alone.
     assert torch.equal(corruption(several[:4], severity, seed=1), out[:4])
-    drawn = {"Gaussian noise", "shot noise", "impulse noise", "patches dropped", "shift", "rotation"}
+    drawn = {"Gaussian noise", "shot noise", "impulse noise", "patches dropped", "shift", "rotation", "motion blur"}
     assert torch.equal(corruption(several, severity, seed=2), out) == (corruption.name not in drawn)
 
 
@@ -107,3 +107,11 @@ def test_patches_are_cells_and_severities_nested() -> None:
         before = dropped
     assert bool(before.all())
     assert patches(images[:, :5, :7], 0.5).shape == (20, 5, 7)
+
+
+def test_motion_blur_spreads_a_pixel_along_a_line() -> None:
+    out = BY_NAME["motion blur"](one_pixel(21, 10, 10), 8)[0].float()
+    ys, xs = out.nonzero().t()
+    assert float(out.sum()) == pytest.approx(255, rel=0.1)
+    assert 6 <= max(int(ys.max() - ys.min()), int(xs.max() - xs.min())) <= 11
+    assert int((out > 0).sum()) < 45
