@@ -23,7 +23,7 @@ from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.presets import PRESETS, default_widths
-from grapheme_pyg.pretrained import load_model, save_model
+from grapheme_pyg.pretrained import check_settings, load_model, save_model
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
 
@@ -49,7 +49,9 @@ class ImageClassificationModel(nn.Module):
             see :class:`grapheme_pyg.nn.readout.Readout`.
 
     Raises:
-        ValueError: ``hidden_channels`` has not one number for each level; see the parts for the rest.
+        ValueError: ``hidden_channels`` has not one number for each level, or the model could not be saved: a setting is
+            out of its range in files, or names of classes are so long that the settings would be much larger than the
+            weights; see the parts for the rest.
 
     Example:
         >>> model = ImageClassificationModel(VisionBrain(), classes=["cat", "dog"]).eval()
@@ -110,9 +112,11 @@ class ImageClassificationModel(nn.Module):
             "embedding_channels": self.classifier.templates.shape[2],
             "templates_per_class": self.classifier.templates.shape[1],
             "template_update": template_update,
-            "dropout": dropout,
+            "dropout": self.classifier.dropout,
             "readout": readout,
         }
+        if not self.classifier.templates.is_meta:  # as those are that are described by settings from a file
+            check_settings(self)
 
     @classmethod
     def from_preset(cls, preset: str, classes: Any = 10, *, vision: dict[str, Any] | None = None, **model: Any) -> Self:
@@ -409,9 +413,11 @@ class ImageClassificationModel(nn.Module):
             batch_size: How many images to look at at once.
 
         Raises:
-            ValueError: The name is taken, nothing is remembered, or an image is not as above.
+            ValueError: The name is taken, has control characters or is too long, nothing is remembered, or an image is
+                not as above.
         """
         self.classifier.check_new_class(name)
+        check_settings(self, [str(name)])
         (pooled,), _ = pool_images(self, images, batch_size)
         self.classifier.add_class(name, pooled)
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grapheme_pyg.checks import as_int
-from grapheme_pyg.labels import canonical, to_names
+from grapheme_pyg.checks import as_float, as_int
+from grapheme_pyg.labels import canonical, check_name, to_names
 from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Chosen, pad_channels
@@ -53,7 +53,7 @@ class ClassificationBrain(nn.Module):
         - **output**: logits ``[batch_size, num_classes]``
 
     Raises:
-        ValueError: There is no class, one name occurs twice, or an argument is out of its range.
+        ValueError: There is no class, a name occurs twice or has control characters; or an argument is out of range.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class ClassificationBrain(nn.Module):
         templates_per_class = as_int("templates_per_class", templates_per_class, 1)
         if template_update not in TEMPLATE_UPDATES:
             raise ValueError(f"template_update: expected one of {TEMPLATE_UPDATES}, got {template_update!r}")
-        for name, share in (("dropout", dropout), ("template_momentum", template_momentum)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name}: expected a number in [0, 1), got {share!r}")
+        self.dropout, self.template_momentum = (
+            as_float(name, share, lambda value: 0 <= value < 1, "a number in [0, 1)")
+            for name, share in (("dropout", dropout), ("template_momentum", template_momentum))
+        )
         self.classes = names
-        self.template_update, self.template_momentum = template_update, template_momentum
-        self.dropout = dropout
+        self.template_update = template_update
         self.project = nn.Linear(self.pooled_channels, embedding_channels, bias=False)
         # A parameter in both cases: buffers are broadcast from one process to the others when several train.
         by_gradient = template_update == "gradient"
@@ -170,16 +170,17 @@ class ClassificationBrain(nn.Module):
             pooled: ``[num_examples, pooled_channels]``, their pooled states.
 
         Raises:
-            ValueError: The name is taken, or nothing is remembered yet.
+            ValueError: The name is taken or has control characters, or nothing is remembered yet.
         """
         memory = self.check_new_class(name)
         memory.add(pooled)
         self.classes = [*self.classes, str(name)]
 
     def check_new_class(self, name: str) -> Memory:
-        """Refuses a name that is taken; returns the memory that new classes need."""
+        """Refuses a name that is taken or cannot be saved; returns the memory that new classes need."""
         if canonical(str(name)) in map(canonical, self.classes):
             raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
+        check_name("name", str(name))
         if self.memory is None:
             raise ValueError("memory: expected remembered training images, got none; call remember first")
         return self.memory

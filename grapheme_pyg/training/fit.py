@@ -13,7 +13,6 @@ from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.labelled_images import labelled_images
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.names import is_name
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, check_same_run, newest_checkpoint
 from grapheme_pyg.training.data import describe_data, images_at_once, in_parts, make_loader
 from grapheme_pyg.training.loop import Log, OnEpochEnd, TrainingLoop
@@ -174,8 +173,6 @@ def _check_arguments(
         raise ValueError(f"settings: expected TrainingSettings, got {settings!r}")
     if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
         raise ValueError(f"validation: expected images and labels, got {type(validation).__name__}")
-    if unsaved := [name for name in model.classes if not is_name(name)]:
-        raise ValueError(f"classes: expected names without control characters, got {unsaved[0]!r}")
     if added := model.classifier.added_classes:
         raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
     if settings.loss == "structural" and len(model.classes) < 2:
