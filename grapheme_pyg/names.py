@@ -27,7 +27,9 @@ def printable(text: str, shown: Callable[[str], bool] = str.isprintable) -> str:
 
 def is_name(value: object) -> bool:
     """Whether a value is text that can be shown: no control characters, which a terminal would obey, no half ones."""
-    return isinstance(value, str) and all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
+    if not isinstance(value, str):
+        return False
+    return value.isprintable() or all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
 
 
 def shortened(text: str, longest: int, shown: Callable[[str], bool] = str.isprintable) -> str:

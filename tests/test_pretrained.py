@@ -411,10 +411,8 @@ class TestSavingOverAModel:
             model.save_pretrained(folder)
         return count
 
-    @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left"), PermissionError(1, "No")])
-    def test_leaves_one_of_the_two(
-        self, folder: Path, other: ImageClassificationModel, error: BaseException, tmp_path: Path
-    ) -> None:
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left")], ids=["kill", "error"])
+    def test_leaves_one_of_the_two(self, folder: Path, other: ImageClassificationModel, error: BaseException) -> None:
         before, found, at, done = load(folder), [], 0, False
         while not done:
             at += 1
