@@ -434,8 +434,11 @@ class ImageClassificationModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing.
 
+        A model that is there already is replaced as a whole: whatever happens meanwhile, one of the two can be loaded.
+
         Raises:
             ModelFileError: A weight is not finite, or the model is another one that :meth:`from_pretrained` refuses.
+            OSError: A file cannot be written.
         """
         save_model(self, as_path("folder", folder))
 

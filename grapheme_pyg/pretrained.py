@@ -72,7 +72,10 @@ def check_settings(model: "ImageClassificationModel", added_classes: Sequence[st
     """
     # No weights have smaller files than those in half precision.
     size = sum(2 * tensor.numel() for tensor in _tensors(model).values())
-    _parse(_write(model, hashlib.sha256().hexdigest(), added_classes), size)
+    try:
+        _parse(_write(model, hashlib.sha256().hexdigest(), added_classes), size)
+    except TypeError as error:
+        raise ValueError(f"vision: expected options of types that JSON has, got others: {error}") from error
 
 
 def _write(model: "ImageClassificationModel", sha256: str, added_classes: Sequence[str] = ()) -> bytes:
