@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from cases import cases
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg.labels import canonical
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.vision.unroll import MOST_EDGE_TYPES
 
@@ -42,14 +43,14 @@ GRID = {
 BLOB = {
     "thresholds": st.lists(st.integers(0, 254), min_size=1, max_size=8, unique=True).map(sorted)
     | st.sampled_from([20, 70]).map(lambda number: range(0, 3 * number, 3)),
-    "min_area": st.integers(1, 9) | st.just(2**40),
-    "max_blobs": st.integers(1, 99) | st.just(2**40),
+    "min_area": st.sampled_from([*range(1, 10), 2**40]),
+    "max_blobs": st.sampled_from([*range(1, 100, 10), 2**40]),
     "blob_rounds": COUNTS,
     "raster": st.integers(1, 8),
 }
 SUPERPIXEL = {
     "num_regions": st.integers(1, 100),
-    "compactness": st.sampled_from([0.1, 1, 1e-9, 1e9, float("inf")]),
+    "compactness": st.sampled_from([0.1, 1, 10, 1e-9, 1e6, 1e9, float("inf")]),
     "threshold": THRESHOLD | st.just(-1),
     "rounds": ROUNDS,
 }
@@ -86,8 +87,10 @@ ODD_NAMES = (
     " ",
     "\ud800",
 )
-NAMES = st.text(max_size=20) | st.sampled_from(ODD_NAMES)
-FEW, MANY = st.integers(1, 30) | st.lists(NAMES, min_size=1, max_size=12), st.sampled_from([3000, 20_000, 40_000])
+HONEST = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20)
+NAMES = st.integers(0, 5).flatmap(lambda number: st.sampled_from(ODD_NAMES) if number == 0 else HONEST)
+FEW = st.integers(1, 30) | st.lists(NAMES, min_size=1, max_size=12, unique_by=canonical)
+MANY = st.sampled_from([3000, 20_000, 40_000])
 CLASSES = st.integers(0, 9).flatmap(lambda number: MANY if number == 0 else FEW)
 HALF = st.sampled_from([torch.float32] * 6 + [torch.float64, torch.float16, torch.bfloat16])
 
@@ -97,8 +100,8 @@ def some(options: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
-def models(draw: st.DrawFn) -> ImageClassificationModel | None:
-    """A model of any settings; None if they are refused, which takes a ValueError that says why."""
+def models(draw: st.DrawFn) -> ImageClassificationModel:
+    """A model of any settings, without those that are refused by a ValueError that says why."""
     mode, classes, seed = draw(st.sampled_from(sorted(OPTIONS))), draw(CLASSES), draw(st.integers(0, 2**32))
     torch.manual_seed(seed)
     try:
@@ -112,7 +115,7 @@ def models(draw: st.DrawFn) -> ImageClassificationModel | None:
         return ImageClassificationModel(brain, classes, hidden_channels=widths, **draw(some(MODEL)))
     except ValueError as error:
         assert "expected" in str(error)  # noqa: PT017
-        return None
+        reject()
 
 
 def check_saved(model: ImageClassificationModel, images: torch.Tensor, folder: str) -> None:
@@ -128,13 +131,11 @@ def check_saved(model: ImageClassificationModel, images: torch.Tensor, folder: s
         assert torch.equal(loaded.predict(images).probabilities, model.predict(images).probabilities)
 
 
-@cases(6)
+@cases(3)
 @given(model=models(), size=st.tuples(st.integers(1, 20), st.integers(1, 20)), dtype=HALF, name=NAMES, learned=BOOLS)
 def test_what_can_be_made_can_be_saved_and_loaded(
-    model: ImageClassificationModel | None, size: tuple[int, int], dtype: torch.dtype, name: str, learned: bool
+    model: ImageClassificationModel, size: tuple[int, int], dtype: torch.dtype, name: str, learned: bool
 ) -> None:
-    if model is None:
-        return
     images = torch.rand(3, 1, *size)
     if learned:
         model(model.vision.batch(images))  # moves the running statistics
