@@ -99,7 +99,7 @@ def read_image(
     # Apart from decoding, so that what the file system says stays what it is.
     content = _read(path)
     with decoding(name):
-        opened = _open(content, name, max_pixels)
+        opened = open_image(content, name, max_pixels)
     with opened:
         pixels = from_pil(opened, name, max_pixels, white=white)
     image = to_pixels(pixels, in_channels, name=name)
@@ -120,19 +120,19 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Header:
     first, last = _read_ends(path)
     if not looks_whole(first, last):
         first = _read(path)
-    with decoding(name), _open(first, name, max_pixels) as opened:
+    with decoding(name), open_image(first, name, max_pixels) as opened:
         height, width = opened.size[::-1]
         if orientation(opened) >= 5:
             height, width = width, height
         deep = opened.mode.startswith("I") and declared_white(opened) is None
     if deep or not looks_whole(first, last):
-        with decoding(name), _open(_read(path), name, max_pixels) as opened:
+        with decoding(name), open_image(_read(path), name, max_pixels) as opened:
             opened.load()
             return Header(height, width, int(np.asarray(opened).max()) if deep else None)
     return Header(height, width, None)
 
 
-def _open(content: bytes, name: str, max_pixels: int) -> "PILImage":
+def open_image(content: bytes, name: str, max_pixels: int) -> "PILImage":
     """An image whose header is within limits and whose pixels are not yet decoded."""
     from PIL import Image, UnidentifiedImageError
 
