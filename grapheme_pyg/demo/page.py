@@ -9,6 +9,7 @@ from gradio.themes import Default
 from grapheme_pyg.demo.drawing import read_drawing, to_image
 from grapheme_pyg.demo.reading import draw_graph, draw_levels, draw_reasons, draw_templates, read
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import printable
 
 TITLE = "Draw a digit"
 HELP = "Draw one digit with the mouse, large, in the square. Every stroke is read at once."
@@ -42,7 +43,7 @@ def make_page(model: ImageClassificationModel) -> gr.Blocks:
         if drawing is None:
             return (None,) * 5
         reading = read(model, drawing)
-        shares = dict(zip(model.classes, reading.prediction.probabilities[0].tolist(), strict=True))
+        shares = dict(zip(map(printable, model.classes), reading.prediction.probabilities[0].tolist(), strict=True))
         figures = (
             draw_graph(reading),
             draw_reasons(reading),
