@@ -13,6 +13,11 @@ GIF = (b"GIF87a", b"GIF89a")
 # The numbers of the family of PPM whose pixels are written as text.
 PLAIN = re.compile(rb"P[123]\s")
 COMMENT = re.compile(rb"#[^\r\n]*[\r\n]?")
+# The others of the family, and their headers: two or three numbers, which Pillow looks for byte by byte.
+PACKED = re.compile(rb"P[04-6fFy]")
+NUMBER = rb"(?:(?:\s|#[^\r\n]*[\r\n])+[^\s#]+)"
+PACKED_HEADER = re.compile(rb"P4%b{2}|P[^4\s]+%b{3}" % (NUMBER, NUMBER))
+MAX_HEADER = 2**16
 # Chunks of a PNG file. A file of the largest size, written 8 KiB at a time as usual, has as many.
 MAX_CHUNKS = 2**15
 # Bytes of text in a PNG file, unpacked. Pillow itself would go on to 64 MiB.
@@ -72,6 +77,8 @@ def without_notes(content: bytes, name: str, max_pixels: int) -> bytes:
         return _tiff(content, name, max_pixels)
     elif PLAIN.match(content):
         return _without_comments(content)
+    elif PACKED.match(content) and not PACKED_HEADER.match(content[:MAX_HEADER]):
+        raise ImageError(f"{name}: expected an image with a header of at most {MAX_HEADER:,} bytes, got none")
     elif content[4:8] == b"ftyp":
         return _boxes(content)
     return content

@@ -277,6 +277,8 @@ def with_notes(generator: np.random.Generator, kind: str) -> Content:
         return "png", png(1, 1, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)))
     if kind == "png chunks":
         return "png", png(1, 1, *(chunk(b"tEXt", b"%d\0" % i) for i in range(3 * size // 10)))
+    if kind == "ppm header":
+        return "ppm", b"P6 1 #" + generator.choice([b"a", b" ", b"\n#"]) * (5 * size) + b"\n1 255\nabc"
     image.save(file, "JPEG")
     if kind == "jpeg exif":
         parts = [block[at : at + 65_000] for at in range(0, size, 65_000)]
@@ -314,5 +316,5 @@ NOTES = (
         "png profile",
     ),
     *("png chunks", "jpeg exif", "jpeg exif in pieces", "jpeg pictures", "jpeg segments", "jpeg between segments"),
-    *("gif comment", "ppm comments", "webp exif", "avif exif"),
+    *("gif comment", "ppm comments", "ppm header", "webp exif", "avif exif"),
 )
