@@ -31,6 +31,15 @@ if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
 
+# Width of ``edge_attr``.
+EDGE_DIM = 3
+
+
+def read_features(vision: VisionBrain) -> list[int]:
+    """How many features the nodes of each type read: later rounds none, which changed nothing on validation."""
+    return [0 if later else width for later, width in zip(vision.node_rounds, vision.node_features, strict=True)]
+
+
 class ImageClassificationModel(nn.Module):
     """Image → its own graph → node states → similarities with class templates.
 
@@ -86,12 +95,9 @@ class ImageClassificationModel(nn.Module):
         self.vision = vision
         self.dag = DagNN(
             vision.metadata,
-            # Later rounds hear of the features from the first: giving them again changed nothing on validation.
-            in_channels=[
-                0 if later else width for later, width in zip(vision.node_rounds, vision.node_features, strict=True)
-            ],
+            in_channels=read_features(vision),
             hidden_channels=[hidden_channels[level] for level in vision.node_levels],
-            edge_dim=3 if vision.edge_attr else 0,
+            edge_dim=EDGE_DIM if vision.edge_attr else 0,
             norm=norm,
         )
         self.readout = Readout(vision.node_kinds, vision.node_rounds, readout)

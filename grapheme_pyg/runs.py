@@ -11,6 +11,7 @@ from torch import Tensor
 
 from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.report import write_report
 from grapheme_pyg.training import TrainingSettings, fit
 from grapheme_pyg.training.checkpoints import FOLDER, LAST
@@ -125,7 +126,7 @@ def train_run(
         counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
         if model.vision.resize is not None:
             counts += f", brought to {model.vision.resize} pixels"
-        print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
+        say(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}")
     started = time.perf_counter()
     metrics = fit(
         model,
@@ -139,7 +140,7 @@ def train_run(
     seconds = time.perf_counter() - started
     if not writes:
         return seconds
-    print(f"trained {name} in {seconds:.0f} s")
+    say(f"trained {name} in {seconds:.0f} s")
     if remember:
         model.remember(*training)
     model.calibrate(*validation)

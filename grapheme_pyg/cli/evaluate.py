@@ -7,6 +7,7 @@ from typing import Literal
 from grapheme_pyg.cli.data import load_test
 from grapheme_pyg.evaluation import evaluate as evaluated
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.runs import check_outside
 
 
@@ -58,6 +59,6 @@ def evaluate(
     if json:
         print(dumps(found.summary(), indent=2))
         return
-    print(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
+    say(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
     print(f"accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f}, ", end="")
     print(f"calibration error {100 * found.calibration_error:.2f} %")

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.names import printable
+from grapheme_pyg.names import say
 from grapheme_pyg.ops import describe_kernels
 
 
@@ -39,7 +39,7 @@ def info(model: Path, *, json: bool = False) -> None:
         print(dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):20}{printable(_shown(value))}")
+        say(f"{name.replace('_', ' '):20}{_shown(value)}")
 
 
 def _shown(value: Any) -> str:

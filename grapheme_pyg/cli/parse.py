@@ -5,14 +5,24 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from grapheme_pyg.names import printable
+
 # Bytes of names that are not UTF-8, of which the parser would make an error: private characters stand for them.
 ENCODED = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 DECODED = {to: from_ for from_, to in ENCODED.items()}
+
+
+class Parser(ArgumentParser):
+    """Names of files are arguments too, where a pattern stands for them."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Says on one line what is wrong, whatever is in an argument, and ends the process."""
+        super().error(printable(" ".join(message.translate(DECODED).split())), ex)
 
 
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
@@ -34,7 +44,7 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     signature = inspect.signature(function)
     described = parse_docstring(inspect.getdoc(function) or "")
     texts = {param.arg_name: param.description for param in described.params}
-    parser = ArgumentParser(prog=name, description=described.short_description)
+    parser = Parser(prog=name, description=described.short_description)
     parser.add_argument("--config", action="config", help="a YAML file with what is given by name")
     many = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
     flags = [p for p in signature.parameters.values() if p.annotation is bool and p.default is not p.empty]

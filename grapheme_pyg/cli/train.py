@@ -8,6 +8,7 @@ import torch
 
 from grapheme_pyg.cli.data import load
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.runs import check_outside, evaluate_run, new_run_dir, train_run
 from grapheme_pyg.training import TrainingSettings
 from grapheme_pyg.training.processes import Processes
@@ -94,4 +95,4 @@ def train(
     accuracy = evaluate_run(model, *found.test, name=f"{found.name}, test images", folder=run_dir)
     result = {"dataset": found.name, "test_accuracy": accuracy, "seed": settings.seed, "seconds": seconds}
     (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"test accuracy {100 * accuracy:.2f} % on {found.name}, {len(found.test.images):,} images")
+    say(f"test accuracy {100 * accuracy:.2f} % on {found.name}, {len(found.test.images):,} images")

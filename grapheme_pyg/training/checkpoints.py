@@ -10,6 +10,7 @@ import torch
 
 from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.errors import CheckpointError
+from grapheme_pyg.names import printable
 
 FOLDER, LAST, PREVIOUS = "checkpoints", "last.ckpt", "previous.ckpt"
 FORMAT, FORMAT_VERSION = "grapheme_pyg.training", 2
@@ -82,7 +83,8 @@ def newest_checkpoint(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
             errors.append(error)
             continue
         if errors:
-            warnings.warn(f"{errors[0]}; going on from {path}, step {checkpoint['step']}", stacklevel=3)
+            message = f"{errors[0]}; going on from {path}, step {checkpoint['step']}"
+            warnings.warn(printable(message), stacklevel=3)
         return path, checkpoint
     if errors:
         raise errors[0]
