@@ -16,7 +16,7 @@ from grapheme_pyg.errors import GraphError
 from grapheme_pyg.image_pooling import pool_images
 from grapheme_pyg.labels import canonical, to_labels
 from grapheme_pyg.nn import ClassificationBrain, DagNN
-from grapheme_pyg.nn.evaluating import evaluating
+from grapheme_pyg.nn.evaluating import evaluating, evaluation_view
 from grapheme_pyg.nn.graph_checks import check_device, to_features
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
@@ -331,7 +331,6 @@ class ImageClassificationModel(nn.Module):
         (pooled,), _ = pool_images(self, images, batch_size)
         return self.classifier.embed(pooled).cpu()
 
-    @evaluating
     def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
 
@@ -355,7 +354,7 @@ class ImageClassificationModel(nn.Module):
         """Forgets what is remembered of images, and with it the classes that were added from examples."""
         self.classifier.forget()
 
-    @evaluating
+    @torch.no_grad()
     def calibrate(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
@@ -370,7 +369,7 @@ class ImageClassificationModel(nn.Module):
             ValueError: Images or labels are not as above.
         """
         pooled, found = self._pool_labelled(images, labels, batch_size)
-        similarities = self.classifier.similarities(pooled)
+        similarities = evaluation_view(self.classifier).similarities(pooled)
         self.classifier.log_temperature.fill_(best_log_temperature(similarities, found))
         if self.classifier.memory is not None:
             self.classifier.memory.calibrate(pooled)
@@ -399,7 +398,6 @@ class ImageClassificationModel(nn.Module):
         cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
         return cosines.cpu(), positions.cpu()
 
-    @evaluating
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Adds a class from a few examples, without training; asks for :meth:`remember` before.
 
@@ -412,9 +410,15 @@ class ImageClassificationModel(nn.Module):
             ValueError: The name is taken, nothing is remembered, or an image is not as above.
         """
         self.classifier.check_new_class(name)
-        (pooled,), _ = pool_images(self, images, batch_size)
-        self.classifier.add_class(name, pooled)
+        self.classifier.add_class(name, self._pool_images(images, batch_size))
 
+    @evaluating
+    def _pool_images(self, images: "Images", batch_size: int) -> Tensor:
+        """Pooled states of images, ``[N, channels]``."""
+        (pooled,), _ = pool_images(self, images, batch_size)
+        return pooled
+
+    @evaluating
     def _pool_labelled(self, images: "Images", labels: Any, batch_size: int) -> tuple[Tensor, Tensor]:
         """Pooled states of images and their classes, without those that are to be left out if they cannot be read."""
         found = to_labels(labels, classes=self.classifier.classes)
