@@ -21,7 +21,7 @@ from grapheme_pyg.nn.graph_checks import check_device, to_features
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
-from grapheme_pyg.prediction import Prediction
+from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.pretrained import load_model, save_model
 from grapheme_pyg.vision import VisionBrain
@@ -300,6 +300,7 @@ class ImageClassificationModel(nn.Module):
 
         Raises:
             ValueError: There are no images, or one is not as above; or an argument is out of its range.
+            GraphemeError: The model's answer is not finite, as its weights are out of proportion.
         """
         views = as_int("views", views, 1, len(VIEWS))
         memory = self.classifier.memory
@@ -309,11 +310,11 @@ class ImageClassificationModel(nn.Module):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
         pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
         similarities = torch.stack([self.classifier.similarities(view) for view in pooled]).float()
-        temperature = self.classifier.log_temperature.exp().float()
-        probabilities = (temperature * similarities).softmax(dim=-1).mean(dim=0)
+        require_finite("similarities", similarities)
+        probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         confidences, classes = probabilities.max(dim=-1)
         labels: list[str | None] = [self.classifier.classes[i] for i in classes.tolist()]
-        familiarity = None if memory is None else memory.familiarity(pooled[0])
+        familiarity = None if memory is None else require_finite("familiarity", memory.familiarity(pooled[0]))
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
             labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]
@@ -329,7 +330,7 @@ class ImageClassificationModel(nn.Module):
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
         (pooled,), _ = pool_images(self, images, batch_size)
-        return self.classifier.embed(pooled).cpu()
+        return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
     def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
@@ -396,7 +397,7 @@ class ImageClassificationModel(nn.Module):
             raise ValueError("memory: expected remembered images, got none; call remember first")
         (pooled,), _ = pool_images(self, images, batch_size)
         cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
-        return cosines.cpu(), positions.cpu()
+        return require_finite("cosines", cosines).cpu(), positions.cpu()
 
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Adds a class from a few examples, without training; asks for :meth:`remember` before.

@@ -274,6 +274,7 @@ class TestWeights:
             ("classifier.templates", float("nan"), "expected finite values, got nan"),
             ("dag.input_weight.cell0_round0", float("-inf"), "expected finite values, got -inf"),
             ("dag.norm.cell1_round0.running_var", -1.0, "expected no negative variance, got -1"),
+            ("classifier.log_temperature", 90.0, "expected a logarithm of a temperature in -20…20, got 90"),
         ],
     )
     def test_values(self, folder: Path, tmp_path: Path, name: str, value: float, expected: str) -> None:

@@ -82,7 +82,7 @@ def predict(
                     failed += 1
                     print(f"grapheme predict: {printable(answer['error'])}", file=sys.stderr)
                 if lines is not None:
-                    lines.write(dumps(_as_json(answer, extended=top_k is not None)) + "\n")
+                    lines.write(dumps(_as_json(answer, extended=top_k is not None), allow_nan=False) + "\n")
                 if table is not None:
                     table.write(answer)
                 if json:
@@ -93,7 +93,7 @@ def predict(
                 if file is not None:
                     file.flush()
     if json:
-        print(dumps(kept, indent=2))
+        print(dumps(kept, indent=2, allow_nan=False))
     return int(failed > 0)
 
 
