@@ -31,8 +31,8 @@ class ClassificationBrain(nn.Module):
 
     .. math:: s_c = \max_k \cos(z, t_{ck}), \qquad \mathrm{logit}_c = \exp(\lambda) \, s_c
 
-    with a learned temperature, :math:`\lambda` between −10 and 10, as in prototypical and cosine classifiers (Snell et al., "Prototypical Networks
-    for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
+    with a learned temperature, -10 ≤ λ ≤ 10, as in prototypical and cosine classifiers (Snell et al., "Prototypical
+    Networks for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
     Forgetting", 2018).
 
     Templates learn by gradient, like any weight; or by momentum, towards the embeddings that they are the nearest

@@ -182,12 +182,12 @@ def change_weights(files: Files, rng: random.Random) -> Files:
     for _ in range(rng.choice((1, 1, 3, 30))):
         dtype, first, stop = rng.choice(places)
         code, size = FORMATS[dtype]
-        value = rng.choice(values)
-        if code == "e":
-            value = math.copysign(65504.0, value) if 65504 < abs(value) < math.inf else value
-        content = struct.pack(
-            f"<{code}", int(value) if code == "q" and abs(value) < 1e18 else value if code != "q" else 1
-        )
+        value: Any = rng.choice(values)
+        if code == "e" and abs(value) < math.inf:
+            value = max(-65504.0, min(65504.0, value))
+        elif code == "q":
+            value = int(value) if abs(value) < 1e18 else 2**62
+        content = struct.pack(f"<{code}", value)
         for _ in range(rng.choice((1, 1, 1000))):
             start = first + size * rng.randrange((stop - first) // size)
             changed[start : start + size] = content
