@@ -309,7 +309,9 @@ class ImageClassificationModel(nn.Module):
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
         pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
-        similarities = torch.stack([self.classifier.similarities(view) for view in pooled]).float()
+        # As many at once as were computed together: there may be many templates.
+        parts = [[self.classifier.similarities(rows) for rows in view.split(batch_size)] for view in pooled]
+        similarities = torch.stack([torch.cat(part) for part in parts]).float()
         require_finite("similarities", similarities)
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         confidences, classes = probabilities.max(dim=-1)

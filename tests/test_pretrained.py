@@ -93,6 +93,12 @@ class TestConfig:
             (
                 ("vision", "patch_size"),
                 10**6,
+                r"config\.json: vision\.patch_size: expected at most 4096 values in a cell with its margin, got 10",
+            ),
+            (("vision", "margin"), 120, r"vision\.margin: expected at most 3\.5 times patch_size, 2, got 120"),
+            (
+                ("vision", "patch_size"),
+                50,
                 r"model\.safetensors: dag\.input_weight\.cell0_round0: expected torch\.float32",
             ),
             (("vision", "rounds"), "332", r"vision\.rounds: expected at least two positive integers, got '332'"),
