@@ -49,7 +49,7 @@ def main() -> None:
         if not path.exists():
             row = measure(data, held_out, arguments)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(row, indent=2) + "\n")
+            path.write_text(json.dumps(row, indent=2, allow_nan=False) + "\n")
         rows.append(json.loads(path.read_text()))
         print(line(rows[-1]), flush=True)
     mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0] if key != "class"}

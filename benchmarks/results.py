@@ -173,7 +173,7 @@ def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY)
     """Keeps what was measured, in the order of the rows; systems that are no more are left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {row.name: measured[row.name] for row in MEASURED if row.name in measured}
-    path.write_text(json.dumps(kept, indent=2) + "\n")
+    path.write_text(json.dumps(kept, indent=2, allow_nan=False) + "\n")
 
 
 def cores(machine: Mapping[str, Any]) -> str:

@@ -221,7 +221,7 @@ def main() -> None:
         "seconds": seconds,
     }
     # Last, so that it says that the run is complete.
-    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
+    (run_dir / "test.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     print(f"test accuracy {100 * accuracy:.2f} % on {data.name}, {len(test.images):,} images")
 
 

@@ -16,12 +16,12 @@ from grapheme_pyg.errors import GraphError
 from grapheme_pyg.image_pooling import pool_images
 from grapheme_pyg.labels import canonical, to_labels
 from grapheme_pyg.nn import ClassificationBrain, DagNN
-from grapheme_pyg.nn.evaluating import evaluating
+from grapheme_pyg.nn.evaluating import evaluating, evaluation_view
 from grapheme_pyg.nn.graph_checks import check_device, to_features
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
-from grapheme_pyg.prediction import Prediction
+from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.pretrained import check_settings, load_model, save_model
 from grapheme_pyg.vision import VisionBrain
@@ -310,6 +310,7 @@ class ImageClassificationModel(nn.Module):
 
         Raises:
             ValueError: There are no images, or one is not as above; or an argument is out of its range.
+            GraphemeError: The model's answer is not finite, as its weights are out of proportion.
         """
         views = as_int("views", views, 1, len(VIEWS))
         memory = self.classifier.memory
@@ -318,12 +319,14 @@ class ImageClassificationModel(nn.Module):
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
         pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
-        similarities = torch.stack([self.classifier.similarities(view) for view in pooled]).float()
-        temperature = self.classifier.log_temperature.exp().float()
-        probabilities = (temperature * similarities).softmax(dim=-1).mean(dim=0)
+        # As many at once as were computed together: there may be many templates.
+        parts = [[self.classifier.similarities(rows) for rows in view.split(batch_size)] for view in pooled]
+        similarities = torch.stack([torch.cat(part) for part in parts]).float()
+        require_finite("similarities", similarities)
+        probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         confidences, classes = probabilities.max(dim=-1)
         labels: list[str | None] = [self.classifier.classes[i] for i in classes.tolist()]
-        familiarity = None if memory is None else memory.familiarity(pooled[0])
+        familiarity = None if memory is None else require_finite("familiarity", memory.familiarity(pooled[0]))
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
             labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]
@@ -339,9 +342,8 @@ class ImageClassificationModel(nn.Module):
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
         (pooled,), _ = pool_images(self, images, batch_size)
-        return self.classifier.embed(pooled).cpu()
+        return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
-    @evaluating
     def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
 
@@ -365,7 +367,7 @@ class ImageClassificationModel(nn.Module):
         """Forgets what is remembered of images, and with it the classes that were added from examples."""
         self.classifier.forget()
 
-    @evaluating
+    @torch.no_grad()
     def calibrate(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
@@ -380,7 +382,7 @@ class ImageClassificationModel(nn.Module):
             ValueError: Images or labels are not as above.
         """
         pooled, found = self._pool_labelled(images, labels, batch_size)
-        similarities = self.classifier.similarities(pooled)
+        similarities = evaluation_view(self.classifier).similarities(pooled)
         self.classifier.log_temperature.fill_(best_log_temperature(similarities, found))
         if self.classifier.memory is not None:
             self.classifier.memory.calibrate(pooled)
@@ -407,9 +409,8 @@ class ImageClassificationModel(nn.Module):
             raise ValueError("memory: expected remembered images, got none; call remember first")
         (pooled,), _ = pool_images(self, images, batch_size)
         cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
-        return cosines.cpu(), positions.cpu()
+        return require_finite("cosines", cosines).cpu(), positions.cpu()
 
-    @evaluating
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Adds a class from a few examples, without training; asks for :meth:`remember` before.
 
@@ -424,9 +425,15 @@ class ImageClassificationModel(nn.Module):
         """
         self.classifier.check_new_class(name)
         check_settings(self, [str(name)])
-        (pooled,), _ = pool_images(self, images, batch_size)
-        self.classifier.add_class(name, pooled)
+        self.classifier.add_class(name, self._pool_images(images, batch_size))
 
+    @evaluating
+    def _pool_images(self, images: "Images", batch_size: int) -> Tensor:
+        """Pooled states of images, ``[N, channels]``."""
+        (pooled,), _ = pool_images(self, images, batch_size)
+        return pooled
+
+    @evaluating
     def _pool_labelled(self, images: "Images", labels: Any, batch_size: int) -> tuple[Tensor, Tensor]:
         """Pooled states of images and their classes, without those that are to be left out if they cannot be read."""
         found = to_labels(labels, classes=self.classifier.classes)

@@ -36,6 +36,15 @@ SETTINGS_BYTES = 2**18
 TENSOR_BYTES, HEADER_BYTES = 256, 2**12
 # Limits of numbers and lists in settings, whatever the finder: it makes its vocabulary before weights are read.
 LARGEST, LONGEST = 2**24, 64
+# What training and memories leave of tensors with these names; outside of it, answers may be infinite or mean nothing.
+# Temperatures are used up to e^±10, which no step of training takes them far beyond.
+RANGES = {
+    "log_temperature": (-20, 20, "a logarithm of a temperature in -20…20"),
+    "running_var": (0, math.inf, "no negative variance"),
+    "memory.keys": (-1, 1, "keys in [-1, 1]"),
+    "memory.offsets": (-4, 4, "offsets of cosines in [-4, 4]"),
+    "memory.quantiles": (-1, 1, "cosines in [-1, 1]"),
+}
 
 Model = TypeVar("Model", bound="ImageClassificationModel")
 Rule = tuple[Callable[[Any], bool], str]
@@ -274,15 +283,16 @@ def _described(tensor: Tensor | None) -> str:
 
 
 def _check_values(tensors: dict[str, Tensor]) -> None:
-    """Refuses values that are not finite, but for quantiles before they are calibrated, and negative variances."""
+    """Refuses values that are not finite, but for quantiles before they are calibrated, and those out of `RANGES`."""
     for name, tensor in tensors.items():
         if tensor.numel() == 0 or (name.endswith(".quantiles") and bool(tensor.isnan().all())):
             continue
         least, greatest = (value.item() for value in tensor.aminmax())
         if not (math.isfinite(least) and math.isfinite(greatest)):
             raise ValueError(f"{name}: expected finite values, got {least} to {greatest}")
-        if name.endswith(".running_var") and least < 0:
-            raise ValueError(f"{name}: expected no negative variance, got {least:.4g}")
+        for ending, (low, high, expected) in RANGES.items():
+            if name.endswith(f".{ending}") and not low <= least <= greatest <= high:
+                raise ValueError(f"{name}: expected {expected}, got {least if least < low else greatest:.4g}")
 
 
 def _read(file: BinaryIO, most: int) -> bytes:

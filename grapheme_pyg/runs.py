@@ -122,7 +122,7 @@ def train_run(
     if writes:
         # A run that goes on is described already, and one that may not go on with this is not described by this.
         if not (resume and (run_dir / SETTINGS).exists()):
-            replace_file(run_dir / SETTINGS, (json.dumps(described, indent=2) + "\n").encode())
+            replace_file(run_dir / SETTINGS, (json.dumps(described, indent=2, allow_nan=False) + "\n").encode())
         counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
         if model.vision.resize is not None:
             counts += f", brought to {model.vision.resize} pixels"

@@ -96,6 +96,12 @@ class TestConfig:
             (
                 ("vision", "patch_size"),
                 10**6,
+                r"config\.json: vision\.patch_size: expected at most 4096 values in a cell with its margin, got 10",
+            ),
+            (("vision", "margin"), 120, r"vision\.margin: expected at most 3\.5 times patch_size, 2, got 120"),
+            (
+                ("vision", "patch_size"),
+                50,
                 r"model\.safetensors: dag\.input_weight\.cell0_round0: expected torch\.float32",
             ),
             (("vision", "rounds"), "332", r"vision\.rounds: expected at least two positive integers, got '332'"),
@@ -277,6 +283,7 @@ class TestWeights:
             ("classifier.templates", float("nan"), "expected finite values, got nan"),
             ("dag.input_weight.cell0_round0", float("-inf"), "expected finite values, got -inf"),
             ("dag.norm.cell1_round0.running_var", -1.0, "expected no negative variance, got -1"),
+            ("classifier.log_temperature", 90.0, "expected a logarithm of a temperature in -20…20, got 90"),
         ],
     )
     def test_values(self, folder: Path, tmp_path: Path, name: str, value: float, expected: str) -> None:

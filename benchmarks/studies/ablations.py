@@ -97,7 +97,7 @@ def main() -> None:
             if not path.exists():
                 run = measure(VARIANTS[name], seed, arguments.epochs, training, validation)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(run) + "\n")
+                path.write_text(json.dumps(run, allow_nan=False) + "\n")
             runs.append(json.loads(path.read_text()))
         keys = ("accuracy", "accuracy_of_views", "loss", "num_weights")
         accuracy, of_views, losses, weights = ([run[key] for run in runs] for key in keys)

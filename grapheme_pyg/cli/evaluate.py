@@ -57,7 +57,7 @@ def evaluate(
         evaluate_run(network, images, labels, name=data, folder=report, views=views)
     found = evaluated(network.predict(images, views=views).probabilities, labels)
     if json:
-        print(dumps(found.summary(), indent=2))
+        print(dumps(found.summary(), indent=2, allow_nan=False))
         return
     say(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
     print(f"accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f}, ", end="")

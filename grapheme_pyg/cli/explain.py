@@ -56,4 +56,5 @@ def explain(
     ends = explanation.graph.edge_index.t().tolist()
     edges = [[*pair, value] for pair, value in zip(ends, explanation.edges.tolist(), strict=True)]
     target = network.classes[explanation.target]
-    print(dumps({"label": explanation.label, "target": target, "pixels": explanation.pixels.tolist(), "edges": edges}))
+    found = {"label": explanation.label, "target": target, "pixels": explanation.pixels.tolist(), "edges": edges}
+    print(dumps(found, allow_nan=False))

@@ -36,7 +36,7 @@ def info(model: Path, *, json: bool = False) -> None:
         "model": network.config,
     }
     if json:
-        print(dumps(facts, indent=2))
+        print(dumps(facts, indent=2, allow_nan=False))
         return
     for name, value in facts.items():
         say(f"{name.replace('_', ' '):20}{_shown(value)}")

@@ -81,7 +81,7 @@ def predict(
                     failed += 1
                     say(f"grapheme predict: {answer['error']}", error=True)
                 if lines is not None:
-                    lines.write(dumps(_as_json(answer, extended=top_k is not None)) + "\n")
+                    lines.write(dumps(_as_json(answer, extended=top_k is not None), allow_nan=False) + "\n")
                 if table is not None:
                     table.write(answer)
                 if json:
@@ -92,7 +92,7 @@ def predict(
                 if file is not None:
                     file.flush()
     if json:
-        print(dumps(kept, indent=2))
+        print(dumps(kept, indent=2, allow_nan=False))
     return int(failed > 0)
 
 

@@ -94,5 +94,5 @@ def train(
         return
     accuracy = evaluate_run(model, *found.test, name=f"{found.name}, test images", folder=run_dir)
     result = {"dataset": found.name, "test_accuracy": accuracy, "seed": settings.seed, "seconds": seconds}
-    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
+    (run_dir / "test.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     say(f"test accuracy {100 * accuracy:.2f} % on {found.name}, {len(found.test.images):,} images")

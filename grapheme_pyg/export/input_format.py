@@ -167,7 +167,7 @@ class InputFormat:
 
     def to_json(self) -> str:
         """As JSON, with the format's name and version."""
-        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self))
+        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

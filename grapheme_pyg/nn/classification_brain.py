@@ -18,6 +18,8 @@ from grapheme_pyg.nn.templates import move_templates
 from grapheme_pyg.ops import mean_max_pool
 
 TEMPLATE_UPDATES = ("gradient", "momentum")
+# Temperatures end at e^±10, which half precision has too; a gradient takes the logarithm no further.
+MOST_LOG_TEMPERATURE = 10.0
 
 
 class ClassificationBrain(nn.Module):
@@ -29,8 +31,8 @@ class ClassificationBrain(nn.Module):
 
     .. math:: s_c = \max_k \cos(z, t_{ck}), \qquad \mathrm{logit}_c = \exp(\lambda) \, s_c
 
-    with a learned temperature, as in prototypical and cosine classifiers (Snell et al., "Prototypical Networks
-    for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
+    with a learned temperature, -10 ≤ λ ≤ 10, as in prototypical and cosine classifiers (Snell et al., "Prototypical
+    Networks for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
     Forgetting", 2018).
 
     Templates learn by gradient, like any weight; or by momentum, towards the embeddings that they are the nearest
@@ -149,7 +151,12 @@ class ClassificationBrain(nn.Module):
 
     def logits(self, pooled: Tensor) -> Tensor:
         """Tempered similarities, ``[batch_size, num_classes]``."""
-        return self.log_temperature.exp() * self.similarities(pooled)
+        return self.temperature * self.similarities(pooled)
+
+    @property
+    def temperature(self) -> Tensor:
+        """What similarities are multiplied by, a positive number that is finite whatever was learned."""
+        return self.log_temperature.clamp(-MOST_LOG_TEMPERATURE, MOST_LOG_TEMPERATURE).exp()
 
     @torch.no_grad()
     def update_templates(self, embedding: Tensor, labels: Tensor) -> None:

@@ -69,7 +69,8 @@ class VisionBrain(BaseTransform):
             which is yes but where types say it all, as in the grid.
         seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
         resize: To how many pixels, at most 4096, the longer side of each image is brought first, in proportion; None
-            leaves images as they are. With the size of the training images, a model takes the same things in other
+            leaves images as they are. Images are enlarged to more than 256 pixels at most 8 times; smaller ones are
+            refused. With the size of the training images, a model takes the same things in other
             resolutions.
         white: Which level of PIL images of 16 bits is white, in 1…65535; found out for each if None. With that of the
             training images, a model takes others as bright as those.
@@ -166,8 +167,8 @@ class VisionBrain(BaseTransform):
             The graph. The same image gives the same graph, bit for bit, alone or in a batch.
 
         Raises:
-            ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
-                that is broken or too large.
+            ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; it is of a file
+                that is broken or too large; or it is too small for ``resize``.
         """
         pixels = to_pixels(image, self.in_channels, white=self.white)[None]
         warn_if_dark([pixels])
