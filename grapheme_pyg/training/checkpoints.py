@@ -24,8 +24,8 @@ FOLDER, LAST, PREVIOUS = "checkpoints", "last.ckpt", "previous.ckpt"
 FORMAT, FORMAT_VERSION = "grapheme_pyg.training", 3
 PLAIN = "state"
 SUM_BYTES, LENGTH_BYTES = hashlib.sha256().digest_size, 8
-# The header of a state is as long as one of no epoch, but for this, once and for each epoch: numbers grow longer.
-MORE_BYTES, EPOCH_BYTES = 2**16, 1024
+# Bytes of a header for the shape and place of each tensor, for the metrics of each epoch, and for all numbers.
+TENSOR_BYTES, EPOCH_BYTES, NUMBER_BYTES = 256, 1024, 2**16
 SHOWN = 500
 
 State = dict[str, Any]
@@ -55,8 +55,12 @@ def _to_bytes(state: State) -> bytes:
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous() for part in TENSORS for name, tensor in state[part].items()
     }
+    return save(tensors, {PLAIN: _plain_json(state)})
+
+
+def _plain_json(state: State) -> str:
     known = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    return save(tensors, {PLAIN: json.dumps(known | {k: v for k, v in state.items() if k not in TENSORS})})
+    return json.dumps(known | {name: value for name, value in state.items() if name not in TENSORS})
 
 
 def limits_of(state: State, epochs: int) -> tuple[int, int]:
@@ -64,9 +68,10 @@ def limits_of(state: State, epochs: int) -> tuple[int, int]:
 
     Python's objects take up to 24 times the JSON they are made of.
     """
-    content = _to_bytes(state)
-    header = 2 * int.from_bytes(content[:LENGTH_BYTES], "little") + MORE_BYTES + EPOCH_BYTES * epochs
-    return len(content) + header + SUM_BYTES, header
+    tensors = [(name, tensor) for part in TENSORS for name, tensor in state[part].items()]
+    names = sum(TENSOR_BYTES + len(name) for name, _ in tensors)
+    header = 2 * len(json.dumps(_plain_json(state))) + names + EPOCH_BYTES * epochs + NUMBER_BYTES
+    return sum(tensor.nbytes for _, tensor in tensors) + header + LENGTH_BYTES + SUM_BYTES, header
 
 
 def read_checkpoint(path: Path, limits: tuple[int, int] | None = None) -> State:

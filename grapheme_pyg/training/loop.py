@@ -28,7 +28,7 @@ from grapheme_pyg.training.optimizer import make_optimizer, one_cycle
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
 from grapheme_pyg.training.settings import TrainingSettings
-from grapheme_pyg.training.state import state_of
+from grapheme_pyg.training.state import averages_of, state_of
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -341,7 +341,8 @@ class TrainingLoop:
         """
         if self.folder is None:
             return
-        for name, weight in (*self.model.named_parameters(), *self.model.named_buffers()):
+        weights = (*self.model.named_parameters(), *self.model.named_buffers(), *averages_of(self))
+        for name, weight in weights:
             if not bool(torch.isfinite(weight.detach().sum())) and not bool(torch.isfinite(weight).all()):
                 expected = f"expected finite weights after step {self.step}"
                 raise TrainingError(f"{name}: {expected}, got NaN or infinity; the last checkpoint from before is kept")

@@ -43,7 +43,7 @@ def state_of(loop: "TrainingLoop", loss: list[float]) -> dict[str, Any]:
         "rates": [group["lr"] for group in loop.optimizer.param_groups],
         "scaler": loop.scaler.state_dict(),
         "model": {name: value for name, value in model.items() if isinstance(value, Tensor)},
-        "average": dict(_averages(loop)),
+        "average": dict(averages_of(loop)),
         "optimizer": dict(_slots(loop)),
     }
 
@@ -56,7 +56,7 @@ def take_up(loop: "TrainingLoop", state: dict[str, Any]) -> None:
     loop.ended = state["ended"] and state["run"]["settings"]["epochs"] == loop.settings.epochs
     loop.model.load_state_dict(state["model"] | state["relations"])
     with torch.no_grad():
-        for part, tensors in (("average", _averages(loop)), ("optimizer", _slots(loop))):
+        for part, tensors in (("average", averages_of(loop)), ("optimizer", _slots(loop))):
             for name, tensor in tensors:
                 tensor.copy_(state[part][name])
     for group, rate in zip(loop.optimizer.param_groups, state["rates"], strict=True):
@@ -67,7 +67,8 @@ def take_up(loop: "TrainingLoop", state: dict[str, Any]) -> None:
     loop.saved = loop.step
 
 
-def _averages(loop: "TrainingLoop") -> Iterator[tuple[str, Tensor]]:
+def averages_of(loop: "TrainingLoop") -> Iterator[tuple[str, Tensor]]:
+    """The averages of the weights, by their names; none if nothing is averaged."""
     both = [*loop.model.named_parameters(), *loop.model.named_buffers()]
     names = [name for name, tensor in both if tensor.is_floating_point()]
     yield from zip(names, loop.average.tensors, strict=True) if loop.average.tensors else ()
