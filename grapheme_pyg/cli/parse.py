@@ -30,7 +30,8 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
 
     Types, defaults and help are those of the function. What has no default comes by position, ``*args`` as many as
     there are. All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
-    dataclass as ``--name.field value``. Dashes in names are as good as underscores. ``--config file.yaml`` reads what
+    dataclass as ``--name.field value``. Dashes in names are as good as underscores; what follows
+    ``--`` comes by position, even if it begins with a dash. ``--config file.yaml`` reads what
     is given by name, ``--print_config`` shows it.
 
     Args:
@@ -55,8 +56,11 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     for each in many:
         parser.add_argument(each, nargs="+", type=signature.parameters[each].annotation, help=texts[each])
     encoded = [argument.translate(ENCODED) for argument in arguments]
-    names = [re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded]
-    found = vars(parser.instantiate(parser.parse_args(names)))
+    end = encoded.index("--") if "--" in encoded else len(encoded)  # what follows has no names
+    names = [
+        re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
+    ]
+    found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
     given = {name: _decode(value) for name, value in found.items()}
     positional = [given[p.name] for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     rest = [value for each in many for value in given[each]]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_int, as_seed
 from grapheme_pyg.explanation.attribution import METHODS, attribute, frozen_copy
 from grapheme_pyg.explanation.pixels import differentiable_types, on_pixels
 from grapheme_pyg.prediction import require_finite
@@ -103,7 +103,7 @@ def explain(
     if target is None:
         target = predicted
     with torch.enable_grad():
-        edges, features = attribute(copy, graph, target, method, seed)
+        edges, features = attribute(copy, graph, target, method, as_seed(seed))
         require_finite("attributions", features), require_finite("attributions", edges)
         on_image = on_pixels(features, graph, pixels, vision)
     return Explanation(
