@@ -100,7 +100,7 @@ def save_run(folder: Path, model: nn.Module, test_accuracy: float, **facts: str 
     save_file(model.state_dict(), folder / WEIGHTS)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     result = {"test_accuracy": test_accuracy, "num_weights": num_weights} | facts
-    (folder / TEST).write_text(json.dumps(result) + "\n")
+    (folder / TEST).write_text(json.dumps(result, allow_nan=False) + "\n")
 
 
 def train(cnn: ExampleCNN, training: Split, validation: Split, *, epochs: int, augment: bool, seed: int) -> None:

@@ -10,13 +10,13 @@ gradient step, the accuracy on the new class and what the old ones lose. Finishe
 
 import argparse
 import copy
-import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from common import split_mnist
+from common import kept, split_mnist
 from scipy.stats import mannwhitneyu
 from torch import Tensor
 
@@ -46,11 +46,7 @@ def main() -> None:
         path = (
             arguments.runs / f"{arguments.preset}-{arguments.epochs}-seed{arguments.seed}{limited}" / f"{held_out}.json"
         )
-        if not path.exists():
-            row = measure(data, held_out, arguments)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(row, indent=2) + "\n")
-        rows.append(json.loads(path.read_text()))
+        rows.append(kept(path, partial(measure, data, held_out, arguments)))
         print(line(rows[-1]), flush=True)
     mean = {key: sum(row[key] for row in rows) / len(rows) for key in rows[0] if key != "class"}
     print(line({"class": "mean"} | mean))

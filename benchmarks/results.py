@@ -6,7 +6,7 @@
 Each system and seed is a process of its own, with a folder in `runs/results`. Finished ones are not run again, so what
 was interrupted goes on with the run that it was at; to have one anew, delete its folder. What was measured is kept in
 `benchmarks/results/accuracy.json`, from which the table is written; a row's entry is replaced once all its runs are
-done. Minutes are for an idle machine.
+done. Results of other code than the one that is there are refused. Minutes are for an idle machine.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from common import spread
+from common import ROOT, check_code, spread, this_code
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,6 @@ QUOTED = (
     Quoted("pseudo-differential operators: the best on 75 superpixels that we know of", "99.20", OPERATORS),
 )
 
-ROOT = Path(__file__).resolve().parents[1]
 README, ACCURACY, RUNS = ROOT / "README.md", ROOT / "benchmarks/results/accuracy.json", ROOT / "runs/results"
 START, END = "<!-- results -->", "<!-- /results -->"
 REMARK = (
@@ -102,6 +101,7 @@ class Run(TypedDict):
     num_weights: int
     test_accuracy: float
     seconds: float
+    commit: str
     machine: dict[str, Any]
 
 
@@ -132,7 +132,9 @@ def measure(row: Measured, seed: int | None, runs: Path = RUNS) -> Run:
         # What an interrupted run has left would be in the way of a new one.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps({"command": row.command, "machine": this_machine()}) + "\n")
+        (folder / "run.json").write_text(
+            json.dumps({"command": row.command, **this_code(), "machine": this_machine()}) + "\n"
+        )
         print(f"== {folder.name}: {row.command}", flush=True)
         command = [sys.executable, *shlex.split(row.command), *options]
         ended = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace", check=False)  # noqa: S603
@@ -143,12 +145,13 @@ def measure(row: Measured, seed: int | None, runs: Path = RUNS) -> Run:
 
 
 def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
-    """A finished run; a result that is not of this row's command and data set and of this seed is refused."""
+    """A finished run; a result of another command, data set, seed or code than this row's is refused."""
     how, result = (json.loads((folder / name).read_text()) for name in ("run.json", "test.json"))
     expected = {"command": row.command, "dataset": row.dataset, "seed": seed}
     found = {key: (how | result).get(key) for key in expected}
     if found != expected:
         raise ValueError(f"{folder}: expected a run of {expected}, got one of {found}; delete it to run it anew")
+    check_code(folder, how)
     missing = {"num_weights", "test_accuracy", "seconds"} - set(result)
     if missing:
         raise ValueError(f"{folder / 'test.json'}: expected also {', '.join(sorted(missing))}, got {sorted(result)}")
@@ -159,6 +162,7 @@ def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
         num_weights=result["num_weights"],
         test_accuracy=result["test_accuracy"],
         seconds=result["seconds"],
+        commit=how["commit"],
         machine=how["machine"],
     )
 
@@ -173,7 +177,7 @@ def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY)
     """Keeps what was measured, in the order of the rows; systems that are no more are left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {row.name: measured[row.name] for row in MEASURED if row.name in measured}
-    path.write_text(json.dumps(kept, indent=2) + "\n")
+    path.write_text(json.dumps(kept, indent=2, allow_nan=False) + "\n")
 
 
 def cores(machine: Mapping[str, Any]) -> str:

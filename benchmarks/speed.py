@@ -118,7 +118,7 @@ def main() -> None:
         measured = part.measure(**chosen)
         part.report(measured)
         figures |= measured
-    arguments.out.write_text(json.dumps(figures, indent=2) + "\n")
+    arguments.out.write_text(json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if not quick:
         write(figures)
 

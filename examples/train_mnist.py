@@ -8,7 +8,6 @@ The last images of the training set are held out for validation. The test set is
 """
 
 import argparse
-import json
 import logging
 import sys
 from dataclasses import fields
@@ -23,8 +22,7 @@ from grapheme_pyg.datasets import ImageData, Split, dataset_names, load_dataset
 from grapheme_pyg.labels import spread
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.presets import PRESETS
-from grapheme_pyg.runs import evaluate_run, new_run_dir, train_run
-from grapheme_pyg.training.processes import Processes
+from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training.settings import (
     DEVICES,
     LOADERS,
@@ -198,31 +196,19 @@ def main() -> None:
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     run_dir = Path(arguments.run_dir or new_run_dir(data.name, resume=arguments.resume))
-    seconds = train_run(
+    train_run(
         model,
         training,
         validation,
         name=data.name,
         settings=settings,
         run_dir=run_dir,
+        test=None if arguments.validate_only else test,
+        views=arguments.views,
         resume=arguments.resume,
         tensorboard=arguments.tensorboard,
         remember=arguments.remember,
     )
-    if arguments.validate_only or not Processes.of_environment().writes:
-        return
-    name = f"{data.name}, test images"
-    accuracy = evaluate_run(model, *test, name=name, folder=run_dir, views=arguments.views)
-    result = {
-        "dataset": data.name,
-        "test_accuracy": accuracy,
-        "num_weights": sum(weight.numel() for weight in model.parameters()),
-        "seed": settings.seed,
-        "seconds": seconds,
-    }
-    # Last, so that it says that the run is complete.
-    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"test accuracy {100 * accuracy:.2f} % on {data.name}, {len(test.images):,} images")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# Larger ones would share streams of random numbers, or be too large for PyTorch's generators.
+LARGEST_SEED = 2**32 - 1
+
 
 def as_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
     """Returns an integer of any kind, such as one of NumPy's, as Python's own.
@@ -29,6 +32,15 @@ def as_int(name: str, value: object, minimum: int, maximum: int | None = None) -
             minimum, f"an integer of at least {minimum}"
         )
     raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+
+def as_seed(value: object) -> int:
+    """Returns a seed as Python's own integer.
+
+    Raises:
+        ValueError: The value is no integer in 0…4294967295.
+    """
+    return as_int("seed", value, 0, LARGEST_SEED)
 
 
 def as_float(name: str, value: object, holds: Callable[[float], bool], expected: str) -> float:

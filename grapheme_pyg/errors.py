@@ -1,8 +1,17 @@
 """Errors in what comes from outside: each says which file or argument, what was expected there and what came."""
 
+from grapheme_pyg.names import printable
+
 
 class GraphemeError(ValueError):
-    """Something that came from outside is not as it must be. The base of all of them."""
+    """Something that came from outside is not as it must be. The base of all of them.
+
+    Its text may hold names from outside, and is one line that a terminal shows and does not obey.
+    """
+
+    def __str__(self) -> str:
+        """The message, escaped."""
+        return printable(super().__str__())
 
 
 class ImageError(GraphemeError):

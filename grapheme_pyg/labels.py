@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.dag import check_range
+from grapheme_pyg.names import is_name
 
 # Names that a message shows.
 NAMED = 20
@@ -26,7 +27,8 @@ def to_names(classes: Any) -> list[str]:
         classes: How many there are, whose names are then their numbers; or a sequence, an array or a column of names.
 
     Raises:
-        ValueError: There is none, two are equal under Unicode normalisation, or it is of another kind.
+        ValueError: There is none, two are equal under Unicode normalisation, one has control characters or is no
+            Unicode, or it is of another kind.
     """
     expected = "classes: expected a positive integer or distinct names"
     if isinstance(classes, int | np.integer) and not isinstance(classes, bool):
@@ -37,7 +39,19 @@ def to_names(classes: Any) -> list[str]:
         names = [str(name) for name in (classes.tolist() if hasattr(classes, "tolist") else classes)]
     if not names or len({canonical(name) for name in names}) < len(names):
         raise ValueError(f"{expected}, got {classes!r}")
+    check_name("classes", *names)
     return names
+
+
+def check_name(argument: str, *names: str) -> None:
+    """Refuses names that models cannot be saved with.
+
+    Raises:
+        ValueError: One has control characters, which a terminal would obey, or is no Unicode, as bytes of file names
+            may be.
+    """
+    if unsaved := [name for name in names if not is_name(name)]:
+        raise ValueError(f"{argument}: expected names without control characters, got {unsaved[0]!r}")
 
 
 def match_classes(

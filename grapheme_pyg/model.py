@@ -16,19 +16,28 @@ from grapheme_pyg.errors import GraphError
 from grapheme_pyg.image_pooling import pool_images
 from grapheme_pyg.labels import canonical, to_labels
 from grapheme_pyg.nn import ClassificationBrain, DagNN
-from grapheme_pyg.nn.evaluating import evaluating
+from grapheme_pyg.nn.evaluating import evaluating, evaluation_view
 from grapheme_pyg.nn.graph_checks import check_device, to_features
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
-from grapheme_pyg.prediction import Prediction
+from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
-from grapheme_pyg.pretrained import load_model, save_model
+from grapheme_pyg.pretrained import check_settings, load_model, save_model
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
+
+
+# Width of ``edge_attr``.
+EDGE_DIM = 3
+
+
+def read_features(vision: VisionBrain) -> list[int]:
+    """How many features the nodes of each type read: later rounds none, which changed nothing on validation."""
+    return [0 if later else width for later, width in zip(vision.node_rounds, vision.node_features, strict=True)]
 
 
 class ImageClassificationModel(nn.Module):
@@ -49,7 +58,9 @@ class ImageClassificationModel(nn.Module):
             see :class:`grapheme_pyg.nn.readout.Readout`.
 
     Raises:
-        ValueError: ``hidden_channels`` has not one number for each level; see the parts for the rest.
+        ValueError: ``hidden_channels`` has not one number for each level, or the model could not be saved: a setting is
+            out of its range in files, or names of classes are so long that the settings would be much larger than the
+            weights; see the parts for the rest.
 
     Example:
         >>> model = ImageClassificationModel(VisionBrain(), classes=["cat", "dog"]).eval()
@@ -84,12 +95,9 @@ class ImageClassificationModel(nn.Module):
         self.vision = vision
         self.dag = DagNN(
             vision.metadata,
-            # Later rounds hear of the features from the first: giving them again changed nothing on validation.
-            in_channels=[
-                0 if later else width for later, width in zip(vision.node_rounds, vision.node_features, strict=True)
-            ],
+            in_channels=read_features(vision),
             hidden_channels=[hidden_channels[level] for level in vision.node_levels],
-            edge_dim=3 if vision.edge_attr else 0,
+            edge_dim=EDGE_DIM if vision.edge_attr else 0,
             norm=norm,
         )
         self.readout = Readout(vision.node_kinds, vision.node_rounds, readout)
@@ -110,9 +118,11 @@ class ImageClassificationModel(nn.Module):
             "embedding_channels": self.classifier.templates.shape[2],
             "templates_per_class": self.classifier.templates.shape[1],
             "template_update": template_update,
-            "dropout": dropout,
+            "dropout": self.classifier.dropout,
             "readout": readout,
         }
+        if not self.classifier.templates.is_meta:  # as those are that are described by settings from a file
+            check_settings(self)
 
     @classmethod
     def from_preset(cls, preset: str, classes: Any = 10, *, vision: dict[str, Any] | None = None, **model: Any) -> Self:
@@ -300,6 +310,7 @@ class ImageClassificationModel(nn.Module):
 
         Raises:
             ValueError: There are no images, or one is not as above; or an argument is out of its range.
+            GraphemeError: The model's answer is not finite, as its weights are out of proportion.
         """
         views = as_int("views", views, 1, len(VIEWS))
         memory = self.classifier.memory
@@ -308,12 +319,14 @@ class ImageClassificationModel(nn.Module):
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
         pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
-        similarities = torch.stack([self.classifier.similarities(view) for view in pooled]).float()
-        temperature = self.classifier.log_temperature.exp().float()
-        probabilities = (temperature * similarities).softmax(dim=-1).mean(dim=0)
+        # As many at once as were computed together: there may be many templates.
+        parts = [[self.classifier.similarities(rows) for rows in view.split(batch_size)] for view in pooled]
+        similarities = torch.stack([torch.cat(part) for part in parts]).float()
+        require_finite("similarities", similarities)
+        probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         confidences, classes = probabilities.max(dim=-1)
         labels: list[str | None] = [self.classifier.classes[i] for i in classes.tolist()]
-        familiarity = None if memory is None else memory.familiarity(pooled[0])
+        familiarity = None if memory is None else require_finite("familiarity", memory.familiarity(pooled[0]))
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
             labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]
@@ -329,9 +342,8 @@ class ImageClassificationModel(nn.Module):
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
         (pooled,), _ = pool_images(self, images, batch_size)
-        return self.classifier.embed(pooled).cpu()
+        return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
-    @evaluating
     def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
 
@@ -355,7 +367,7 @@ class ImageClassificationModel(nn.Module):
         """Forgets what is remembered of images, and with it the classes that were added from examples."""
         self.classifier.forget()
 
-    @evaluating
+    @torch.no_grad()
     def calibrate(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
@@ -370,7 +382,7 @@ class ImageClassificationModel(nn.Module):
             ValueError: Images or labels are not as above.
         """
         pooled, found = self._pool_labelled(images, labels, batch_size)
-        similarities = self.classifier.similarities(pooled)
+        similarities = evaluation_view(self.classifier).similarities(pooled)
         self.classifier.log_temperature.fill_(best_log_temperature(similarities, found))
         if self.classifier.memory is not None:
             self.classifier.memory.calibrate(pooled)
@@ -397,9 +409,8 @@ class ImageClassificationModel(nn.Module):
             raise ValueError("memory: expected remembered images, got none; call remember first")
         (pooled,), _ = pool_images(self, images, batch_size)
         cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
-        return cosines.cpu(), positions.cpu()
+        return require_finite("cosines", cosines).cpu(), positions.cpu()
 
-    @evaluating
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Adds a class from a few examples, without training; asks for :meth:`remember` before.
 
@@ -409,12 +420,20 @@ class ImageClassificationModel(nn.Module):
             batch_size: How many images to look at at once.
 
         Raises:
-            ValueError: The name is taken, nothing is remembered, or an image is not as above.
+            ValueError: The name is taken, has control characters or is too long, nothing is remembered, or an image is
+                not as above.
         """
         self.classifier.check_new_class(name)
-        (pooled,), _ = pool_images(self, images, batch_size)
-        self.classifier.add_class(name, pooled)
+        check_settings(self, [str(name)])
+        self.classifier.add_class(name, self._pool_images(images, batch_size))
 
+    @evaluating
+    def _pool_images(self, images: "Images", batch_size: int) -> Tensor:
+        """Pooled states of images, ``[N, channels]``."""
+        (pooled,), _ = pool_images(self, images, batch_size)
+        return pooled
+
+    @evaluating
     def _pool_labelled(self, images: "Images", labels: Any, batch_size: int) -> tuple[Tensor, Tensor]:
         """Pooled states of images and their classes, without those that are to be left out if they cannot be read."""
         found = to_labels(labels, classes=self.classifier.classes)
@@ -428,8 +447,11 @@ class ImageClassificationModel(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing.
 
+        A model that is there already is replaced as a whole: whatever happens meanwhile, one of the two can be loaded.
+
         Raises:
             ModelFileError: A weight is not finite, or the model is another one that :meth:`from_pretrained` refuses.
+            OSError: A file cannot be written.
         """
         save_model(self, as_path("folder", folder))
 

@@ -1,36 +1,77 @@
 """How names that come from outside, such as those of classes and files, are shown."""
 
 import re
+import sys
 import unicodedata
 from collections.abc import Callable
 
 # Left-to-right mark, which is invisible.
 MARK = "\u200e"
+# Characters that show nothing, though Unicode has them among letters, marks and symbols.
+INVISIBLE = {
+    *"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0",
+    *map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE0F))),
+}
+INVISIBLE |= {*map(chr, range(0xE0100, 0xE01F0))}
+NON_JOINER, JOINER, AS_EMOJI = "\u200c", "\u200d", "\ufe0f"
+VIRAMA = 9
+# The beginning of what spreadsheets compute, unless it is a number.
+FORMULA = re.compile(r"[=+\-@](?!\d+(\.\d+)?$)")
 
 
-def printable(text: str, shown: Callable[[str], bool] = str.isprintable) -> str:
-    r"""Escapes what cannot be shown, as in Python's string literals.
+def printable(text: str, shown: Callable[[str], bool] | None = None) -> str:
+    r"""Escapes what cannot be shown, or does what is not seen, as in Python's string literals.
 
-    Without an argument, control characters, line breaks, marks that change the direction of writing, spaces other
-    than the usual one and lone surrogates, which stand for bytes of file names that are not UTF-8, are escaped.
+    All text from outside that is printed or logged passes through here: what escapes are control characters, which a
+    terminal would obey, line breaks, which would forge lines, marks that change the direction of writing, invisible
+    characters, spaces other than the usual one, and lone surrogates, which stand for bytes of file names that are not
+    UTF-8. Joiners stay where a script or an emoji needs them.
 
     Args:
-        text: The name.
-        shown: Says whether a character can be shown.
+        text: The text.
+        shown: Says of a character that is left whether it can be shown; all can if None.
 
     Example:
         >>> print(printable("line\nbreak, \x1b[31mred, caf\udce9, 猫"))
         line\nbreak, \x1b[31mred, caf\udce9, 猫
     """
-    return "".join(c if shown(c) else c.encode("unicode_escape").decode("ascii") for c in text)
+    if shown is None and text.isascii() and text.isprintable():
+        return text
+    around = f" {text} "
+    return "".join(
+        c if _is_seen(before, c, after) and (shown is None or shown(c)) else c.encode("unicode_escape").decode("ascii")
+        for before, c, after in zip(around, text, around[2:], strict=False)
+    )
+
+
+def _is_seen(before: str, character: str, after: str) -> bool:
+    """Whether a character between two others is seen, or joins them as scripts do (Unicode's annex 31, RFC 5892)."""
+    if character == AS_EMOJI:
+        return unicodedata.category(before) == "So" or before in "0123456789#*"
+    if character in (JOINER, NON_JOINER) and VIRAMA in map(unicodedata.combining, (before, after)):
+        return True
+    if character == NON_JOINER:  # of Arabic letters, that may have marks
+        return unicodedata.bidirectional(before) in ("AL", "NSM") and unicodedata.bidirectional(after) == "AL"
+    if character == JOINER:  # of emoji, that may have a colour of skin
+        return unicodedata.category(after) == "So" and (
+            unicodedata.category(before) in ("So", "Sk") or before == AS_EMOJI
+        )
+    return character.isprintable() and character not in INVISIBLE
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Prints a text on one line, whatever is in it; on standard error if it is one."""
+    print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def is_name(value: object) -> bool:
-    """Whether a value is text that can be shown: no control characters, which a terminal would obey, no half ones."""
-    return isinstance(value, str) and all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
+    """Whether a value can be a name: text without control characters and half ones; what is not seen is escaped."""
+    if not isinstance(value, str):
+        return False
+    return value.isprintable() or all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
 
 
-def shortened(text: str, longest: int, shown: Callable[[str], bool] = str.isprintable) -> str:
+def shortened(text: str, longest: int, shown: Callable[[str], bool] | None = None) -> str:
     """Returns a name that is printable and not too long: the middle of a longer one becomes ``…``.
 
     Args:
@@ -69,4 +110,16 @@ def in_markdown(text: str) -> str:
         >>> print(in_markdown("<b>|* $x$ a_b"))
         \<b\>\|\* \$x\$ a\_b
     """
-    return re.sub(r"([\\`*_<>|\[\]$&~#])", r"\\\1", in_place(printable(text)))
+    # Colons, at signs and the points of "www." make links.
+    return re.sub(r"([\\`*_<>|\[\]$&~#:@]|(?<=www)\.)", r"\\\1", in_place(printable(text)), flags=re.IGNORECASE)
+
+
+def in_csv(text: str) -> str:
+    """Returns a name for the cell of a table, which no spreadsheet takes for a formula.
+
+    Example:
+        >>> print(in_csv("=1+1"), in_csv("-1"))
+        '=1+1 -1
+    """
+    shown = printable(text)
+    return f"'{shown}" if FORMULA.match(shown) else shown

@@ -2,7 +2,10 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from grapheme_pyg.errors import GraphemeError
 
 
 class Prediction(NamedTuple):
@@ -23,3 +26,14 @@ class Prediction(NamedTuple):
     similarities: Tensor
     probabilities: Tensor
     familiarity: Tensor | None
+
+
+def require_finite(name: str, values: Tensor) -> Tensor:
+    """Returns what a model computed.
+
+    Raises:
+        GraphemeError: There is NaN or infinity in it.
+    """
+    if not bool(torch.isfinite(values).all()):
+        raise GraphemeError(f"model: expected finite {name}, got NaN or infinity; its weights are out of proportion")
+    return values

@@ -4,21 +4,18 @@ import hashlib
 import json
 import math
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.labels import to_names
-from grapheme_pyg.names import is_name, printable
+from grapheme_pyg.model_folder import CONFIG, MOST_SETTINGS_BYTES, WEIGHTS, naming, open_model_files, write_model_files
+from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.nn.dag_nn import NORMS
 from grapheme_pyg.nn.memory import Memory
@@ -34,53 +31,82 @@ FORMAT, FORMAT_VERSION = "grapheme_pyg.ImageClassificationModel", 1
 # relative to the ground.
 FEATURES = 2
 OF_FEATURES_1 = {"resize": None, "relative": False}
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # Bytes of settings, beside a sixteenth of the weights: Python's objects take up to 24 times the JSON they are made of.
-SETTINGS_BYTES, MOST_SETTINGS_BYTES = 2**18, 2**24
+SETTINGS_BYTES = 2**18
 # Bytes that the weights may take beside their values: for the shape and place of each tensor, and in all.
 TENSOR_BYTES, HEADER_BYTES = 256, 2**12
 # Limits of numbers and lists in settings, whatever the finder: it makes its vocabulary before weights are read.
 LARGEST, LONGEST = 2**24, 64
-SHOWN = 500
+# What training and memories leave of tensors with these names; outside of it, answers may be infinite or mean nothing.
+# Temperatures are used up to e^±10, which no step of training takes them far beyond.
+RANGES = {
+    "log_temperature": (-20, 20, "a logarithm of a temperature in -20…20"),
+    "running_var": (0, math.inf, "no negative variance"),
+    "memory.keys": (-1, 1, "keys in [-1, 1]"),
+    "memory.offsets": (-4, 4, "offsets of cosines in [-4, 4]"),
+    "memory.quantiles": (-1, 1, "cosines in [-1, 1]"),
+}
 
 Model = TypeVar("Model", bound="ImageClassificationModel")
 Rule = tuple[Callable[[Any], bool], str]
 
 
 def save_model(model: "ImageClassificationModel", folder: Path) -> None:
-    """Writes the weights, then the settings with the checksums of both.
-
-    Each file is there as a whole or not at all; a new one beside an old one is refused by :func:`load_model`.
+    """Writes the weights, and the settings with the checksums of both, so that they replace those of before as one.
 
     Raises:
         ModelFileError: The model is one that :func:`load_model` would refuse.
+        OSError: A file cannot be written; the folder holds what it held before, or the new model.
     """
     if len(dtypes := {parameter.dtype for parameter in model.parameters()}) > 1:
         raise ModelFileError(f"model: expected parameters of one dtype, got {sorted(map(str, dtypes))}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(model).items()}
     weights = save(tensors)
+    settings = _write(model, hashlib.sha256(weights).hexdigest())
+    with naming(folder / CONFIG):
+        _parse(settings, len(weights))
+    with naming(folder / WEIGHTS):
+        _check_values(tensors)
+    write_model_files(folder, settings, weights)
+
+
+def check_settings(model: "ImageClassificationModel", added_classes: Sequence[str] = ()) -> None:
+    """Refuses a model whose settings could not be loaded, whatever its weights will be.
+
+    Args:
+        model: The model.
+        added_classes: Names of classes that are to be added.
+
+    Raises:
+        ValueError: Naming the setting.
+    """
+    # No weights have smaller files than those in half precision.
+    size = sum(2 * tensor.numel() for tensor in _tensors(model).values())
+    try:
+        _parse(_write(model, hashlib.sha256().hexdigest(), added_classes), size)
+    except TypeError as error:
+        raise ValueError(f"vision: expected options of types that JSON has, got others: {error}") from error
+
+
+def _write(model: "ImageClassificationModel", sha256: str, added_classes: Sequence[str] = ()) -> bytes:
+    """The settings of a model with weights of that sum, each on a line of its own."""
     memory = model.classifier.memory
     settings: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sha256": sha256,
         "vision": {"features": FEATURES} | model.vision.config,
         "model": model.config,
         "memory": None
         if memory is None
-        else {"num_keys": len(memory.keys), "added_classes": model.classifier.added_classes},
+        else {"num_keys": len(memory.keys), "added_classes": [*model.classifier.added_classes, *added_classes]},
         # What each row of a weight is for; loading matches by these names.
         "relations": model.dag.get_extra_state(),
     }
     settings["settings_sha256"] = _digest(settings)
-    text = (json.dumps(settings, indent=2) + "\n").encode()
-    with _naming(folder / CONFIG):
-        _parse(text, len(weights))
-    with _naming(folder / WEIGHTS):
-        _check_values(tensors)
-    replace_file(folder / WEIGHTS, weights)
-    replace_file(folder / CONFIG, text)
+    lines = (f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items())
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
 def load_model(cls: type[Model], folder: Path) -> Model:
@@ -94,17 +120,15 @@ def load_model(cls: type[Model], folder: Path) -> Model:
         ModelFileError: One is no regular file, too large, damaged, or of another format or version; they do not fit
             together; or a weight is not finite. The message names the file and the field.
     """
-    for path in (folder / CONFIG, folder / WEIGHTS):
-        with _naming(path):
-            size = path.stat().st_size
-    with _naming(folder / CONFIG):
-        settings = _parse(_read(folder / CONFIG, _most_settings(size)), size)
-        model = _build(cls, settings)
-    with _naming(folder / WEIGHTS):
-        tensors = _read_tensors(folder / WEIGHTS, model, settings["sha256"])
-        model.load_state_dict(tensors | {"dag._extra_state": settings["relations"]}, assign=True)
-        if model.classifier.memory is not None:
-            model.classifier.memory.check()
+    with open_model_files(folder) as (text, path, weights):
+        with naming(folder / CONFIG):
+            settings = _parse(text, os.fstat(weights.fileno()).st_size)
+            model = _build(cls, settings)
+        with naming(path):
+            tensors = _read_tensors(weights, model, settings["sha256"])
+            model.load_state_dict(tensors | {"dag._extra_state": settings["relations"]}, assign=True)
+            if model.classifier.memory is not None:
+                model.classifier.memory.check()
     return model.eval()
 
 
@@ -177,7 +201,7 @@ def _check_fields(prefix: str, came: dict[str, Any], rules: dict[str, Rule]) -> 
 def _parse(text: bytes, size: int) -> dict[str, Any]:
     """Reads settings beside weights of so many bytes; refuses a name, a range or a checksum by a ValueError."""
     if len(text) > (most := _most_settings(size)):
-        raise ValueError(f"expected at most {most} bytes beside weights of {size}, got {len(text)}")
+        raise ValueError(f"expected at most {most} bytes, got {len(text)} beside weights of {size}")
     settings = json.loads(text.decode())
     if not isinstance(settings, dict):
         raise ValueError(f"expected an object, got {type(settings).__name__}")
@@ -205,7 +229,9 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
     Its modules do. There are at most as many as there are relations, which the settings list one by one.
     """
     try:
-        options = OF_FEATURES_1 | settings["vision"] if settings["vision"].get("features", 1) == 1 else settings["vision"]
+        options = (
+            OF_FEATURES_1 | settings["vision"] if settings["vision"].get("features", 1) == 1 else settings["vision"]
+        )
         vision = VisionBrain(**{name: value for name, value in options.items() if name != "features"})
     except (TypeError, ValueError) as error:
         raise ValueError(f"vision.{error}") from error
@@ -229,7 +255,7 @@ def _tensors(model: "ImageClassificationModel") -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
-def _read_tensors(path: Path, model: "ImageClassificationModel", sha256: str) -> dict[str, Tensor]:
+def _read_tensors(file: BinaryIO, model: "ImageClassificationModel", sha256: str) -> dict[str, Tensor]:
     """Reads the weights of a model on the device ``meta``, which is put into their precision.
 
     Raises:
@@ -237,7 +263,7 @@ def _read_tensors(path: Path, model: "ImageClassificationModel", sha256: str) ->
     """
     expected = _tensors(model)
     most_header = HEADER_BYTES + sum(len(name) + TENSOR_BYTES for name in expected)
-    content = _read(path, most_header + sum(8 * tensor.numel() for tensor in expected.values()))
+    content = _read(file, most_header + sum(8 * tensor.numel() for tensor in expected.values()))
     if (digest := hashlib.sha256(content).hexdigest()) != sha256:
         raise ValueError(f"expected SHA-256 {sha256}, got {digest}")
     # Its length stands first. Each of very many empty tensors would take far more memory than bytes.
@@ -262,41 +288,20 @@ def _described(tensor: Tensor | None) -> str:
 
 
 def _check_values(tensors: dict[str, Tensor]) -> None:
-    """Refuses values that are not finite, but for quantiles before they are calibrated, and negative variances."""
+    """Refuses values that are not finite, but for quantiles before they are calibrated, and those out of `RANGES`."""
     for name, tensor in tensors.items():
         if tensor.numel() == 0 or (name.endswith(".quantiles") and bool(tensor.isnan().all())):
             continue
         least, greatest = (value.item() for value in tensor.aminmax())
         if not (math.isfinite(least) and math.isfinite(greatest)):
             raise ValueError(f"{name}: expected finite values, got {least} to {greatest}")
-        if name.endswith(".running_var") and least < 0:
-            raise ValueError(f"{name}: expected no negative variance, got {least:.4g}")
+        for ending, (low, high, expected) in RANGES.items():
+            if name.endswith(f".{ending}") and not low <= least <= greatest <= high:
+                raise ValueError(f"{name}: expected {expected}, got {least if least < low else greatest:.4g}")
 
 
-def _open(path: str, flags: int) -> int:
-    # Not every system has the flag, or needs it.
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _read(path: Path, most: int) -> bytes:
-    """Reads a regular file; never waits, as opening a named pipe would."""
-    with open(path, "rb", opener=_open) as file:
-        known = os.fstat(file.fileno())
-        if not stat.S_ISREG(known.st_mode):
-            raise ValueError(f"expected a regular file, got {stat.filemode(known.st_mode)}")
-        if known.st_size > most:
-            raise ValueError(f"expected at most {most} bytes, got {known.st_size}")
-        return file.read(known.st_size)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors name the file."""
-    try:
-        yield
-    except (FileNotFoundError, ModelFileError):
-        raise
-    except MemoryError as error:
-        raise ModelFileError(f"{path}: expected a model that fits into memory, got a larger one") from error
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelFileError(f"{path}: {printable(str(error)[:SHOWN])}") from error
+def _read(file: BinaryIO, most: int) -> bytes:
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        raise ValueError(f"expected at most {most} bytes, got {size}")
+    return file.read(size)

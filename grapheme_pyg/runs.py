@@ -2,21 +2,25 @@
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
-from glob import escape
+from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.report import write_report
 from grapheme_pyg.training import TrainingSettings, fit
-from grapheme_pyg.training.checkpoints import FOLDER, LAST
-from grapheme_pyg.training.fit import METRICS
+from grapheme_pyg.training.checkpoints import FOLDER
+from grapheme_pyg.training.fit import check_unused
 from grapheme_pyg.training.loop import Log
 from grapheme_pyg.training.processes import Processes
+from grapheme_pyg.training.run_lock import alone_in
 from grapheme_pyg.visualization import draw_learning_curves, draw_predictions
 
 if TYPE_CHECKING:
@@ -27,13 +31,15 @@ if TYPE_CHECKING:
 DRAWN_IMAGES = 6
 # Folders of a run.
 MODEL, REPORT = "model", "report"
-SETTINGS = "settings.json"
+SETTINGS, TEST = "settings.json", "test.json"
 
 
 def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None) -> Path:
-    """``runs/<name>-<date>-<time>``, of now, or the newest one that is there if it is to be resumed.
+    """Makes ``runs/<name>-<date>-<time>``, or finds the newest run of these data if it is to be resumed.
 
-    Of several processes only the first needs to find it, as it alone has files.
+    The folder is new: where there is one of that name, a number follows. Which run is the newest, and of which data it
+    is, stands in its ``settings.json``; copies of runs under other names are left alone. Of several processes only the
+    first makes or finds a folder, as it alone has files.
 
     Args:
         name: Of the data.
@@ -42,16 +48,36 @@ def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None)
 
     Raises:
         ValueError: There is none to resume.
+        OSError: The folder cannot be made.
     """
     runs = Path("runs")
     if outside is not None and _is_inside(runs, outside):
         runs = outside.resolve().parent / runs
-    if not resume or not Processes.of_environment().writes:
-        return runs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    found = sorted(runs.glob(f"{escape(name)}-{'[0-9]' * 8}-{'[0-9]' * 6}"))
-    if not found:
-        raise ValueError(f"resume: expected a run of {name} in {runs.absolute()}, or a run_dir, got none")
-    return found[-1]
+    if not Processes.of_environment().writes:
+        return runs / name
+    if resume:
+        found = [(started, folder) for folder in runs.glob("*") if (started := _started(folder, name))]
+        if not found:
+            raise ValueError(f"resume: expected a run of {name} in {runs.absolute()}, or a run_dir, got none")
+        return max(found)[1]
+    now = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in count(1):
+        folder = runs / (now if number == 1 else f"{now}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        break
+    return folder
+
+
+def _started(folder: Path, name: str) -> str | None:
+    """Returns when a run was started, in UTC; None if the folder holds no run of these data, or a copy of one."""
+    try:
+        described = json.loads((folder / SETTINGS).read_bytes())
+        return str(described["started"]) if (described["dataset"], described["run"]) == (name, folder.name) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_outside(name: str, place: Path, pictures: Path) -> None:
@@ -76,15 +102,19 @@ def train_run(
     name: str,
     settings: TrainingSettings,
     run_dir: Path,
+    test: "Labelled | None" = None,
+    views: int = 1,
     resume: bool = False,
     tensorboard: bool = False,
     remember: bool = False,
-) -> float:
-    """Trains a model, calibrates it, and keeps all that is worth keeping in a folder.
+) -> None:
+    """Trains a model, calibrates and tests it, and keeps all that is worth keeping in a folder.
 
-    The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``. A run that
-    was stopped, even at once, goes on with ``resume`` and ends with the same weights, to the last bit. Of several
-    processes (see :func:`grapheme_pyg.fit`) only the first writes, remembers and calibrates.
+    The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``; with
+    images for a test those of :func:`evaluate_run`, and at the very end ``test.json``. A run that was stopped, even at
+    once, goes on with ``resume`` and ends with the same weights, to the last bit. Of several processes (see
+    :func:`grapheme_pyg.fit`) only the first writes, remembers, calibrates and tests. It keeps other runs out of the
+    folder.
 
     Args:
         model: To train, in place.
@@ -93,61 +123,87 @@ def train_run(
         name: Of the data.
         settings: How to train.
         run_dir: The folder; made if missing.
+        test: Images and labels that decide nothing, for a report on the trained model.
+        views: Over how many shifted views of each test image to average.
         resume: Whether to go on with the run in that folder, of the same model, settings and data.
         tensorboard: Whether to write TensorBoard logs too.
         remember: Whether the model is to remember the training images.
 
-    Returns:
-        Seconds of training.
-
     Raises:
         ValueError: The folder has a run that is not resumed; or as :func:`grapheme_pyg.fit`.
     """
-    # One that has saved nothing is no loss.
-    if not resume and ((run_dir / METRICS).exists() or (run_dir / FOLDER / LAST).exists()):
-        raise ValueError(f"run_dir: expected a folder without a run, got {run_dir}; choose another, or resume")
-    num_weights = sum(weight.numel() for weight in model.parameters())
-    settings = settings.for_images(len(training[0]))
-    described = {
-        "dataset": name,
-        "training_images": len(training[0]),
-        "validation_images": len(validation[0]),
-        "num_weights": num_weights,
-        "training": asdict(settings),
-        "vision": model.vision.config,
-        "model": model.config,
-    }
     writes = Processes.of_environment().writes
-    if writes:
-        # A run that goes on is described already, and one that may not go on with this is not described by this.
-        if not (resume and (run_dir / SETTINGS).exists()):
-            replace_file(run_dir / SETTINGS, (json.dumps(described, indent=2) + "\n").encode())
-        counts = f"{len(training[0]):,} training, {len(validation[0]):,} validation images"
-        if model.vision.longer_side is not None:
-            counts += f", brought to {model.vision.longer_side} pixels"
-        print(f"{name}: {counts}; {num_weights:,} weights; results go to {run_dir}", flush=True)
-    started = time.perf_counter()
-    metrics = fit(
-        model,
-        *training,
-        validation=validation,
-        settings=settings,
-        run_dir=run_dir,
-        resume=resume,
-        log=_tensorboard_log(run_dir) if tensorboard and writes else None,
-    )
-    seconds = time.perf_counter() - started
-    if not writes:
-        return seconds
-    print(f"trained {name} in {seconds:.0f} s")
-    if remember:
-        model.remember(*training)
-    model.calibrate(*validation)
-    model.save_pretrained(run_dir / MODEL)
-    curves = draw_learning_curves(metrics)
-    curves.suptitle(name)
-    curves.savefig(run_dir / "learning_curves.png")
-    return seconds
+    with alone_in(run_dir) if writes else nullcontext():
+        settings = settings.for_images(len(training[0]))
+        if writes:
+            if not resume:
+                check_unused(run_dir)
+            _describe(model, len(training[0]), len(validation[0]), name, settings, run_dir)
+        started = time.perf_counter()
+        metrics = fit(
+            model,
+            *training,
+            validation=validation,
+            settings=settings,
+            run_dir=run_dir,
+            resume=resume,
+            log=_tensorboard_log(run_dir) if tensorboard and writes else None,
+        )
+        seconds = time.perf_counter() - started
+        if not writes:
+            return
+        say(f"trained {name} in {seconds:.0f} s")
+        if remember:
+            model.remember(*training)
+        model.calibrate(*validation)
+        model.save_pretrained(run_dir / MODEL)
+        curves = draw_learning_curves(metrics)
+        curves.suptitle(name)
+        curves.savefig(run_dir / "learning_curves.png")
+        if test is None:
+            return
+        accuracy = evaluate_run(model, *test, name=f"{name}, test images", folder=run_dir, views=views)
+        result = {
+            "dataset": name,
+            "test_accuracy": accuracy,
+            "num_weights": _num_weights(model),
+            "seed": settings.seed,
+            "seconds": seconds,
+        }
+        # Last, so that it says that the run is complete.
+        _write_json(run_dir / TEST, result)
+        say(f"test accuracy {100 * accuracy:.2f} % on {name}, {len(test[0]):,} images")
+
+
+def _describe(
+    model: ImageClassificationModel, images: int, held_out: int, name: str, settings: TrainingSettings, run_dir: Path
+) -> None:
+    """Says what is trained on what, and keeps it with the run, unless it goes on and is described already."""
+    if not (run_dir / SETTINGS).exists() or not any((run_dir / FOLDER).glob("*.ckpt")):
+        described = {
+            "dataset": name,
+            "run": run_dir.resolve().name,
+            "started": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "training_images": images,
+            "validation_images": held_out,
+            "num_weights": _num_weights(model),
+            "training": asdict(settings),
+            "vision": model.vision.config,
+            "model": model.config,
+        }
+        _write_json(run_dir / SETTINGS, described)
+    counts = f"{images:,} training, {held_out:,} validation images"
+    if model.vision.longer_side is not None:
+        counts += f", brought to {model.vision.longer_side} pixels"
+    say(f"{name}: {counts}; {_num_weights(model):,} weights; results go to {run_dir}")
+
+
+def _num_weights(model: ImageClassificationModel) -> int:
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    replace_file(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _tensorboard_log(run_dir: Path) -> Log:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.typing import EdgeType
 
+from grapheme_pyg.checks import as_seed
 from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.ops.definition import PLAIN
@@ -76,7 +77,7 @@ def renumber(graph: Data, seed: int = 0) -> Data:
         graph: A graph, which stays as it is.
         seed: Of the order.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(as_seed(seed))
     nodes = torch.randperm(int(graph.num_nodes or 0), generator=generator)
     edges = torch.randperm(graph.num_edges, generator=generator)
     renumbered = graph.clone()

@@ -1,33 +1,46 @@
 """Files that are written whole: what is done to the disk, and in which order."""
 
 import os
+import re
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from grapheme_pyg.atomic import replace_file
+from grapheme_pyg import atomic
+from grapheme_pyg.atomic import put_file, replace_file, temporary, writing
 
 
 def names(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def shown(text: str) -> str:
+    """Names of temporary files, of which no two are the same, as one."""
+    return re.sub(r"\.[0-9a-f]{16}\.part", "PART", text)
+
+
 @pytest.fixture
 def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str, bytes]]]:
     """What is done to the disk: the call, its file, and all files of the folder just before it."""
     calls: list[tuple[str, str, dict[str, bytes]]] = []
+
+    def told(call: str, *paths: Path) -> None:
+        called = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        calls.append((call, shown(" ".join(path.name for path in paths)), {shown(k): v for k, v in called.items()}))
+
     fsync, replace, link = os.fsync, Path.replace, Path.hardlink_to
 
     def told_fsync(number: int) -> None:
-        calls.append(("fsync", Path(f"/proc/self/fd/{number}").readlink().name, names(tmp_path)))
+        told("fsync", Path(f"/proc/self/fd/{number}").readlink())
         fsync(number)
 
     def told_replace(path: Path, target: Path) -> Path:
-        calls.append(("replace", f"{path.name} {target.name}", names(tmp_path)))
+        told("replace", path, target)
         return replace(path, target)
 
     def told_link(path: Path, target: Path) -> None:
-        calls.append(("link", f"{target.name} {path.name}", names(tmp_path)))
+        told("link", target, path)
         link(path, target)
 
     monkeypatch.setattr(os, "fsync", told_fsync)
@@ -38,9 +51,9 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str
 
 def test_the_content_is_on_the_disk_before_it_has_the_name_and_the_name_after(done, tmp_path: Path) -> None:
     replace_file(tmp_path / "a", b"new")
-    assert [call[:2] for call in done] == [("fsync", "a.part"), ("replace", "a.part a"), ("fsync", tmp_path.name)]
+    assert [call[:2] for call in done] == [("fsync", "PART"), ("replace", "PART a"), ("fsync", tmp_path.name)]
     # What is brought to the disk is all of it.
-    assert done[0][2] == {"a.part": b"new"}
+    assert done[0][2] == {"PART": b"new"}
     assert names(tmp_path) == {"a": b"new"}
 
 
@@ -49,10 +62,10 @@ def test_the_name_is_never_missing(done, tmp_path: Path) -> None:
         replace_file(tmp_path / "a", content, keep_as=tmp_path / "b")
     assert names(tmp_path) == {"a": b"3", "b": b"2"}
     assert [call[:2] for call in done[-5:]] == [
-        ("fsync", "a.part"),
-        ("link", "a b.part"),
-        ("replace", "b.part b"),
-        ("replace", "a.part a"),
+        ("fsync", "PART"),
+        ("link", "a PART"),
+        ("replace", "PART b"),
+        ("replace", "PART a"),
         ("fsync", tmp_path.name),
     ]
     # From the first time on, before each thing that is done.
@@ -64,8 +77,8 @@ def test_a_write_that_was_killed_is_made_good(tmp_path: Path) -> None:
     # Between the two names; and while it was written.
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
-    (tmp_path / "b.part").write_bytes(b"x")
-    (tmp_path / "a.part").write_bytes(b"y")
+    (tmp_path / ".0123456789abcdef.part").write_bytes(b"x")
+    (tmp_path / ".abcdef0123456789.part").write_bytes(b"y")
     replace_file(tmp_path / "a", b"2", keep_as=tmp_path / "b")
     replace_file(tmp_path / "a", b"3", keep_as=tmp_path / "b")
     assert names(tmp_path) == {"a": b"3", "b": b"2"}
@@ -91,3 +104,50 @@ def test_what_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: 
     with pytest.raises(OSError, match="Input/output error"):
         replace_file(tmp_path / "a", b"2", keep_as=tmp_path / "b")
     assert names(tmp_path) == {"a": b"1"}
+
+
+def test_of_temporary_files_those_of_the_living_stay(tmp_path: Path) -> None:
+    (tmp_path / ".0123456789abcdef.part").write_bytes(b"of one that was killed")
+    with writing(tmp_path), temporary(tmp_path) as part:
+        part.write_bytes(b"of one that lives")
+        replace_file(tmp_path / "a", b"1")
+        assert names(tmp_path) == {"a": b"1", part.name: b"of one that lives"}
+    assert names(tmp_path) == {"a": b"1"}
+
+
+def test_one_alone_waits_for_the_others(tmp_path: Path) -> None:
+    seen = []
+
+    def write() -> None:
+        with writing(tmp_path, alone=True):
+            seen.append("alone")
+
+    thread = Thread(target=write)
+    with writing(tmp_path):
+        thread.start()
+        thread.join(0.05)
+        seen.append("together")
+    thread.join()
+    assert seen == ["together", "alone"]
+
+
+def test_folders_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(9, "Bad file descriptor")
+
+    monkeypatch.setattr(atomic, "flock", refuse)
+    (tmp_path / ".0123456789abcdef.part").write_bytes(b"x")
+    with writing(tmp_path, alone=True):
+        put_file(tmp_path / "a", b"1")
+    # Whose it is cannot be known.
+    assert names(tmp_path) == {"a": b"1", ".0123456789abcdef.part": b"x"}
+
+
+def test_links_are_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    for name in ("a", "a.part", "b", "b.part"):
+        (tmp_path / name).symlink_to(tmp_path / "mine")
+    replace_file(tmp_path / "a", b"1")
+    replace_file(tmp_path / "a", b"2", keep_as=tmp_path / "b")
+    assert names(tmp_path) == {"a": b"2", "a.part": b"mine", "b": b"1", "b.part": b"mine", "mine": b"mine"}
+    assert not (tmp_path / "b").is_symlink()

@@ -5,8 +5,8 @@ import torch
 from torch_geometric.data import Batch
 from typed_graphs import states_of
 
-from grapheme_pyg.augmentation.dropping import pooled_nodes
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation.dropping import pooled_nodes
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.nn.plan import Chosen
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, explain, fit
 from grapheme_pyg.datasets import Split
+from grapheme_pyg.errors import GraphemeError
 from grapheme_pyg.testing import check_batching, check_graph, check_order_invariance
 
 
@@ -260,6 +261,24 @@ def test_every_mode_gives_graphs_that_the_model_treats_alike(mode: str, images: 
     model.save_pretrained(tmp_path)
     again = ImageClassificationModel.from_pretrained(tmp_path)
     assert torch.equal(again.predict(images).similarities, model.predict(images).similarities)
+
+
+@pytest.mark.parametrize("ask", ["predict", "embed_images", "explain"])
+def test_answers_that_are_not_finite_are_none(ask: str, images: Tensor) -> None:
+    model = make()
+    with torch.no_grad():
+        model.classifier.project.weight.fill_(3e38)
+    asked = (lambda some: explain(model, some[0])) if ask == "explain" else getattr(model, ask)
+    with pytest.raises(GraphemeError, match=r"^model: expected finite \w+, got NaN or infinity"):
+        asked(images[:2])
+
+
+@pytest.mark.parametrize("log_temperature", [-1e30, 90.0])
+def test_confidences_are_numbers_whatever_the_temperature(log_temperature: float, images: Tensor) -> None:
+    model = make()
+    with torch.no_grad():
+        model.classifier.log_temperature.fill_(log_temperature)
+    assert model.predict(images).probabilities.sum(dim=1).allclose(torch.ones(len(images)))
 
 
 @pytest.mark.parametrize("mode", ["grid", *(pytest.param(mode, marks=pytest.mark.slow) for mode in OTHERS)])

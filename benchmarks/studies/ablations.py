@@ -8,17 +8,17 @@ is 0.02 %. What is finished is kept in `runs/ablations` and not done again.
 """
 
 import argparse
-import json
 import statistics
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
-from common import split_mnist, spread
+from common import kept, split_mnist, spread
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.augmentation import VIEWS
@@ -94,11 +94,7 @@ def main() -> None:
         runs = []
         for seed in arguments.seeds:
             path = arguments.runs / f"{arguments.train}-{arguments.epochs}" / f"{name}-seed{seed}.json"
-            if not path.exists():
-                run = measure(VARIANTS[name], seed, arguments.epochs, training, validation)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(run) + "\n")
-            runs.append(json.loads(path.read_text()))
+            runs.append(kept(path, partial(measure, VARIANTS[name], seed, arguments.epochs, training, validation)))
         keys = ("accuracy", "accuracy_of_views", "loss", "num_weights")
         accuracy, of_views, losses, weights = ([run[key] for run in runs] for key in keys)
         cells = (f"{weights[0]:,}", spread(accuracy), f"{statistics.mean(losses):.4f}", spread(of_views))

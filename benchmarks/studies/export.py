@@ -128,7 +128,7 @@ def main() -> None:
         figures = measure(model, load_mnist().test.images, max_size=arguments.max_size, turns=arguments.turns)
     report(figures)
     versions = {"onnxruntime": onnxruntime.__version__, "machine": machine()}
-    arguments.out.write_text(json.dumps(figures | versions, indent=2) + "\n")
+    arguments.out.write_text(json.dumps(figures | versions, indent=2, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _run(given: list[str], *, whole_process: bool) -> int:
     try:
         with _starting(whole_process=whole_process):
             from grapheme_pyg.cli.parse import parse
-            from grapheme_pyg.names import printable
+            from grapheme_pyg.names import say
 
             # Only the module that is needed: PyTorch, Gradio and matplotlib take seconds.
             function = getattr(import_module(f"grapheme_pyg.cli.{command}"), command)
@@ -62,7 +62,7 @@ def _run(given: list[str], *, whole_process: bool) -> int:
         with _warning_once(command):
             return int(call() or 0)
     except (ValueError, OSError, ImportError) as error:
-        print(f"grapheme {command}: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        say(f"grapheme {command}: {' '.join(str(error).split())}", error=True)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -72,6 +72,7 @@ def _run(given: list[str], *, whole_process: bool) -> int:
 def _warning_once(command: str) -> Iterator[None]:
     """Prints each of the library's own warnings as one line, and once: it may be about each of many pictures."""
     from grapheme_pyg.errors import ImageWarning, TrainingWarning
+    from grapheme_pyg.names import say
 
     seen: set[str] = set()
     with warnings.catch_warnings():
@@ -82,7 +83,7 @@ def _warning_once(command: str) -> Iterator[None]:
                 usual(message, category, *place, **options)
             elif str(message) not in seen:
                 seen.add(str(message))
-                print(f"grapheme {command}: {message}", file=sys.stderr)
+                say(f"grapheme {command}: {message}", error=True)
 
         warnings.showwarning = show
         yield

@@ -1,6 +1,5 @@
 """The data that a command is given by name."""
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from grapheme_pyg.datasets import (
 )
 from grapheme_pyg.datasets.idx import is_idx_folder
 from grapheme_pyg.labels import match_classes, spread
+from grapheme_pyg.names import say
 
 # Share of the training images that is held out for validation, where they are not a folder of pictures.
 VALIDATION_SHARE = 1 / 12
@@ -91,7 +91,7 @@ def load(
         raise ValueError(f"limit: expected at least 2, got {limit}")
     known = data in dataset_names()
     if known and Path(data).is_dir():
-        print(f"{data!r} is taken for the data set, not for the folder of this name: that is ./{data}", file=sys.stderr)
+        say(f"{data!r} is taken for the data set, not for the folder of this name: that is ./{data}", error=True)
     if not known and not is_idx_folder(data):
         folder = load_image_folder(data, in_channels, on_error=on_error)
         if val is not None:

@@ -9,6 +9,7 @@ from grapheme_pyg.cli.data import check_apart, default_out
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_dag, draw_weights, save_graph
 
 DPI = 150
@@ -40,7 +41,7 @@ def draw(
     if image is None:
         out = out or Path("drawing.png")
         draw_weights(network).savefig(out, dpi=DPI)
-        print(out)
+        say(str(out))
         return
     out = default_out("drawing.png", image) if out is None else out
     check_apart("out", out, image)
@@ -53,4 +54,4 @@ def draw(
         figure = draw_dag(graph, pixels, model=network, layout=layout, color=color).figure
         assert isinstance(figure, Figure)
         figure.savefig(out, dpi=DPI)
-    print(out)
+    say(str(out))

@@ -7,6 +7,7 @@ from typing import Literal
 from grapheme_pyg.cli.data import load_test
 from grapheme_pyg.evaluation import evaluate as evaluated
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.runs import check_outside
 
 
@@ -56,8 +57,8 @@ def evaluate(
         evaluate_run(network, images, labels, name=data, folder=report, views=views)
     found = evaluated(network.predict(images, views=views).probabilities, labels)
     if json:
-        print(dumps(found.summary(), indent=2))
+        print(dumps(found.summary(), indent=2, allow_nan=False))
         return
-    print(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
+    say(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
     print(f"accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f}, ", end="")
     print(f"calibration error {100 * found.calibration_error:.2f} %")

@@ -12,6 +12,7 @@ from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_explanation
 
 DPI = 150
@@ -50,9 +51,10 @@ def explain(
     assert isinstance(figure, Figure)
     figure.savefig(out, dpi=DPI)
     if not json:
-        print(out)
+        say(str(out))
         return
     ends = explanation.graph.edge_index.t().tolist()
     edges = [[*pair, value] for pair, value in zip(ends, explanation.edges.tolist(), strict=True)]
     target = network.classes[explanation.target]
-    print(dumps({"label": explanation.label, "target": target, "pixels": explanation.pixels.tolist(), "edges": edges}))
+    found = {"label": explanation.label, "target": target, "pixels": explanation.pixels.tolist(), "edges": edges}
+    print(dumps(found, allow_nan=False))

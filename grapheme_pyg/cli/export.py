@@ -5,6 +5,7 @@ from typing import Literal
 
 from grapheme_pyg.export import export_onnx, export_program
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
 
 
 def export(model: Path, out: Path, *, format: Literal["onnx", "program"] = "onnx") -> None:  # noqa: A002
@@ -17,4 +18,4 @@ def export(model: Path, out: Path, *, format: Literal["onnx", "program"] = "onnx
     """
     network = ImageClassificationModel.from_pretrained(model)
     {"onnx": export_onnx, "program": export_program}[format](network, out)
-    print(out)
+    say(str(out))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.names import printable
+from grapheme_pyg.names import say
 from grapheme_pyg.ops import describe_kernels
 
 
@@ -36,10 +36,10 @@ def info(model: Path, *, json: bool = False) -> None:
         "model": network.config,
     }
     if json:
-        print(dumps(facts, indent=2))
+        print(dumps(facts, indent=2, allow_nan=False))
         return
     for name, value in facts.items():
-        print(f"{name.replace('_', ' '):20}{printable(_shown(value))}")
+        say(f"{name.replace('_', ' '):20}{_shown(value)}")
 
 
 def _shown(value: Any) -> str:

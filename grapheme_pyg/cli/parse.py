@@ -5,14 +5,24 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from grapheme_pyg.names import printable
+
 # Bytes of names that are not UTF-8, of which the parser would make an error: private characters stand for them.
 ENCODED = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 DECODED = {to: from_ for from_, to in ENCODED.items()}
+
+
+class Parser(ArgumentParser):
+    """Names of files are arguments too, where a pattern stands for them."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Says on one line what is wrong, whatever is in an argument, and ends the process."""
+        super().error(printable(" ".join(message.translate(DECODED).split())), ex)
 
 
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
@@ -20,7 +30,8 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
 
     Types, defaults and help are those of the function. What has no default comes by position, ``*args`` as many as
     there are. All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
-    dataclass as ``--name.field value``. Dashes in names are as good as underscores. ``--config file.yaml`` reads what
+    dataclass as ``--name.field value``. Dashes in names are as good as underscores; what follows
+    ``--`` comes by position, even if it begins with a dash. ``--config file.yaml`` reads what
     is given by name, ``--print_config`` shows it.
 
     Args:
@@ -34,7 +45,7 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     signature = inspect.signature(function)
     described = parse_docstring(inspect.getdoc(function) or "")
     texts = {param.arg_name: param.description for param in described.params}
-    parser = ArgumentParser(prog=name, description=described.short_description)
+    parser = Parser(prog=name, description=described.short_description)
     parser.add_argument("--config", action="config", help="a YAML file with what is given by name")
     many = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
     flags = [p for p in signature.parameters.values() if p.annotation is bool and p.default is not p.empty]
@@ -45,8 +56,11 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     for each in many:
         parser.add_argument(each, nargs="+", type=signature.parameters[each].annotation, help=texts[each])
     encoded = [argument.translate(ENCODED) for argument in arguments]
-    names = [re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded]
-    found = vars(parser.instantiate(parser.parse_args(names)))
+    end = encoded.index("--") if "--" in encoded else len(encoded)  # what follows has no names
+    names = [
+        re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
+    ]
+    found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
     given = {name: _decode(value) for name, value in found.items()}
     positional = [given[p.name] for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     rest = [value for each in many for value in given[each]]

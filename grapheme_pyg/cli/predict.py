@@ -2,7 +2,6 @@
 
 import csv
 import glob
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from json import dumps
@@ -19,7 +18,7 @@ from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.names import printable
+from grapheme_pyg.names import in_csv, say
 from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE
 
 # Pictures that are answered together.
@@ -80,20 +79,20 @@ def predict(
             for answer in answers:
                 if "error" in answer:
                     failed += 1
-                    print(f"grapheme predict: {printable(answer['error'])}", file=sys.stderr)
+                    say(f"grapheme predict: {answer['error']}", error=True)
                 if lines is not None:
-                    lines.write(dumps(_as_json(answer, extended=top_k is not None)) + "\n")
+                    lines.write(dumps(_as_json(answer, extended=top_k is not None), allow_nan=False) + "\n")
                 if table is not None:
                     table.write(answer)
                 if json:
                     kept.append(_as_json(answer, extended=top_k is not None))
                 elif not quiet and "error" not in answer:
-                    print(_line(answer), flush=True)
+                    say(_line(answer))
             for file in (lines, rows):
                 if file is not None:
                     file.flush()
     if json:
-        print(dumps(kept, indent=2))
+        print(dumps(kept, indent=2, allow_nan=False))
     return int(failed > 0)
 
 
@@ -176,9 +175,9 @@ def _as_json(answer: Answer, *, extended: bool) -> Answer:
 
 
 def _line(answer: Answer) -> str:
-    label = "refused" if answer["label"] is None else printable(answer["label"])
-    line = f"{printable(answer['file'])}: {label} ({100 * answer['confidence']:.1f} %)"
-    others = [f"{printable(other['label'])} ({100 * other['confidence']:.1f} %)" for other in answer["top"][1:]]
+    label = "refused" if answer["label"] is None else answer["label"]
+    line = f"{answer['file']}: {label} ({100 * answer['confidence']:.1f} %)"
+    others = [f"{other['label']} ({100 * other['confidence']:.1f} %)" for other in answer["top"][1:]]
     return ", then ".join([line, *others])
 
 
@@ -199,4 +198,4 @@ class _Table:
         row = {name: value for name, value in answer.items() if name != "top"}
         for i, other in enumerate(answer.get("top", [])[1:], 2):
             row |= {f"{name}_{i}": value for name, value in other.items()}
-        self._writer.writerow(row)
+        self._writer.writerow({name: in_csv(value) if isinstance(value, str) else value for name, value in row.items()})

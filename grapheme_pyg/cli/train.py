@@ -1,6 +1,5 @@
 """``grapheme train``: a model of MNIST and its family, or of a folder of pictures."""
 
-import json
 from pathlib import Path
 from typing import Literal
 
@@ -8,9 +7,8 @@ import torch
 
 from grapheme_pyg.cli.data import load
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.runs import check_outside, evaluate_run, new_run_dir, train_run
+from grapheme_pyg.runs import check_outside, new_run_dir, train_run
 from grapheme_pyg.training import TrainingSettings
-from grapheme_pyg.training.processes import Processes
 
 
 def train(
@@ -78,20 +76,15 @@ def train(
         model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))
-    seconds = train_run(
+    train_run(
         model,
         found.training,
         found.validation,
         name=found.name,
         settings=settings,
         run_dir=run_dir,
+        test=found.test if test else None,
         resume=resume,
         tensorboard=tensorboard,
         remember=remember,
     )
-    if found.test is None or not test or not Processes.of_environment().writes:
-        return
-    accuracy = evaluate_run(model, *found.test, name=f"{found.name}, test images", folder=run_dir)
-    result = {"dataset": found.name, "test_accuracy": accuracy, "seed": settings.seed, "seconds": seconds}
-    (run_dir / "test.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"test accuracy {100 * accuracy:.2f} % on {found.name}, {len(found.test.images):,} images")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import requests
 from tqdm import tqdm
 
+from grapheme_pyg.atomic import temporary, writing
 from grapheme_pyg.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -51,28 +50,24 @@ def download(
     """
     if not urls:
         raise ValueError("urls: expected at least one URL, got none")
-    # A name of its own for every call, so that two processes can download the same file at once.
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     failures = []
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for url in urls:
-            try:
-                _fetch(url, part, target.name, timeout, max_bytes)
-                verify(part)
-            except (requests.RequestException, ValueError) as error:
-                # The temporary name means nothing to the reader.
-                reason = str(error).replace(str(part), "the downloaded file")
-                failures.append(f"{url} ({reason})")
-            else:
-                part.replace(target)
-                return
+        with writing(target.parent):
+            for url in urls:
+                # A name of its own, so that two processes can download the same file at once.
+                with temporary(target.parent) as part:
+                    try:
+                        _fetch(url, part, target.name, timeout, max_bytes)
+                        verify(part)
+                    except (requests.RequestException, ValueError) as error:
+                        # The temporary name means nothing to the reader.
+                        reason = str(error).replace(str(part), "the downloaded file")
+                        failures.append(f"{url} ({reason})")
+                    else:
+                        part.replace(target)
+                        return
     except OSError as error:
         raise DownloadError(f"{target}: expected to be able to write this file, got {error}") from error
-    finally:
-        # Gone after success, and never there where the folder could not be made.
-        with suppress(OSError):
-            part.unlink()
     raise DownloadError(f"{target.name}: every download failed: {'; '.join(failures)}")
 
 
@@ -99,7 +94,7 @@ def _fetch(url: str, path: Path, label: str, timeout: tuple[float, float], max_b
         received = 0
         # disable=None: no bar where stderr is not a terminal.
         with (
-            path.open("wb") as file,
+            path.open("xb") as file,
             tqdm(total=total, unit="B", unit_scale=True, desc=label, disable=None) as bar,
         ):
             for chunk in response.iter_content(_CHUNK):

@@ -10,6 +10,7 @@ from pathlib import Path
 from grapheme_pyg.datasets.image_reading import SUFFIXES
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.labels import canonical
+from grapheme_pyg.names import printable
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def find_splits(folder: Path) -> dict[str, Path]:
     """
     folder, given = _unwrapped(folder), folder
     if folder != given:
-        log.warning("%s: the folders in %s are taken for classes", given, folder.name)
+        log.warning("%s: the folders in %s are taken for classes", printable(str(given)), printable(folder.name))
     places = sorted(place for place in entries(folder) if place.is_dir() and _has_pictures(place))
     classes = {place: _classes_in(place) | _classes_in(_unwrapped(place)) for place in places}
     parts: dict[str, list[Path]] = {}
@@ -60,7 +61,8 @@ def find_splits(folder: Path) -> dict[str, Path]:
                 names = [place.name for place in some]
                 raise DatasetError(f"{folder}: expected one folder for {part}, got {names}")
         for place in others:
-            log.warning("left out: %s: expected folders of classes in it, or a name like train or test", place)
+            left_out = printable(str(place))
+            log.warning("left out: %s: expected folders of classes in it, or a name like train or test", left_out)
         inside = {part: _unwrapped(some[0]) for part, some in parts.items()}
         known = _classes_in(inside["training"])
         # Of one class alone, what is within it is no part of its own.
@@ -71,7 +73,7 @@ def find_splits(folder: Path) -> dict[str, Path]:
         log.warning(
             "%s: %s are taken for classes, though each has the folders %s; if those are the classes, give one folder "
             "of them",
-            folder,
+            printable(str(folder)),
             several,
             ", ".join(map(repr, sorted(shared))),
         )

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch_geometric.data import Database, OnDiskDataset
 from torch_geometric.data.database import SQLiteDatabase
 
+from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import GraphSlices
@@ -80,10 +81,7 @@ class GraphCache(GraphSlices, OnDiskDataset):
             sizes.unlink(missing_ok=True)
             database.unlink(missing_ok=True)
             table = self._make(images, vision)
-            # It is there whole or not at all.
-            part = sizes.with_suffix(".part")
-            save_file({"sizes": table}, part, made_of | {"crc32": str(_checksum({"sizes": table}))})
-            part.replace(sizes)
+            replace_file(sizes, save({"sizes": table}, made_of | {"crc32": str(_checksum({"sizes": table}))}))
         self._sizes = _read_sizes(sizes, len(images), made_of)
         _check_tables(database, self.schema)
         with self._sound():

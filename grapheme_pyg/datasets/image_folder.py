@@ -18,6 +18,7 @@ from grapheme_pyg.datasets.image_files import ON_ERROR, ImageFiles
 from grapheme_pyg.datasets.image_reading import SUFFIXES, Header, read_header, read_image
 from grapheme_pyg.errors import DatasetError, ImageError, ImageWarning
 from grapheme_pyg.labels import canonical, match_classes
+from grapheme_pyg.names import printable
 from grapheme_pyg.vision.pil_images import MAX_PIXELS, used_white
 
 log = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class _Search:
             if members or name in found:
                 found[name] = found.get(name, []) + members
             elif self.skip or self.broken:
-                log.warning("left out: %s: expected pictures, got none", place)
+                log.warning("left out: %s: expected pictures, got none", printable(str(place)))
             else:
                 raise DatasetError(f"{place}: expected {EXPECTED}, got none in this one")
         return dict(sorted(found.items()))
@@ -216,13 +217,16 @@ class _Search:
                 f"{self.folder}: expected pictures that can be read, got {len(self.broken)} that cannot, the first: "
                 f'{self.broken[0]}; on_error="skip" leaves them out'
             )
+        folder = printable(str(self.folder))
         for problem in self.broken:
-            log.warning("left out: %s", problem)
+            log.warning("left out: %s", printable(problem))
         if self.broken:
-            log.warning("%s: left out %d files that cannot be read", self.folder, len(self.broken))
+            log.warning("%s: left out %d files that cannot be read", folder, len(self.broken))
         if self.left_out:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
-            log.warning("%s: left out %d files that are no pictures: %s", self.folder, self.left_out.total(), kinds)
+            log.warning(
+                "%s: left out %d files that are no pictures: %s", folder, self.left_out.total(), printable(kinds)
+            )
 
     def white(self) -> int | None:
         """The level that is white in 16-bit pictures, of as many bits as all of them use; None if there are none."""
@@ -234,5 +238,5 @@ class _Search:
             message = (
                 f"{self.folder}: 16-bit pictures use {bits} bits only: {white:,} is taken for white in all of them"
             )
-            warnings.warn(message, ImageWarning, stacklevel=3)
+            warnings.warn(printable(message), ImageWarning, stacklevel=3)
         return white

@@ -1,8 +1,6 @@
 """A picture in a file → pixels; whatever else a file may hold is compared with limits before Pillow unpacks it."""
 
 import os
-import re
-import struct
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
@@ -13,8 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from grapheme_pyg.checks import as_int, as_path
+from grapheme_pyg.datasets.image_contents import END_OF_IMAGE, JPEG, PNG, without_notes
 from grapheme_pyg.datasets.local_files import check_regular
 from grapheme_pyg.errors import ImageError
+from grapheme_pyg.vision.orientation import orientation
 from grapheme_pyg.vision.pil_images import MAX_PIXELS, check_num_pixels, declared_white, decoding, from_pil
 from grapheme_pyg.vision.pixels import resized, to_pixels
 
@@ -31,20 +31,6 @@ SUFFIXES = (
 )
 # A file is read as a whole; of its header, so much is looked at.
 MAX_BYTES, HEADER = 2**28, 2**20
-ORIENTATION = 0x0112
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8\xff"
-# Bytes of text in a PNG file, unpacked. Pillow itself would go on to 64 MiB.
-MAX_TEXT = 2**24
-# To which Pillow cuts the text of each chunk; and by how much deflate shrinks a text at most.
-CHUNK, DEFLATE = 2**20, 1032
-# Scans of a JPEG file, each of which goes over the whole picture again. Progressive ones have about ten.
-MAX_SCANS = 256
-# Within a scan, 255 is followed by 0, or by the number of a restart.
-MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
-START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
-# Markers that no length follows.
-ALONE = (b"\xff\x01", b"\xff\xd8")
 # Of the tiles of a TIFF file, which are unpacked whole, however small the picture.
 MAX_TILE = 2**20
 TILE_WIDTH, TILE_LENGTH = 322, 323
@@ -113,7 +99,7 @@ def read_image(
     # Apart from decoding, so that what the file system says stays what it is.
     content = _read(path)
     with decoding(name):
-        opened = _open(content, name, max_pixels)
+        opened = open_image(content, name, max_pixels)
     with opened:
         pixels = from_pil(opened, name, max_pixels, white=white)
     image = to_pixels(pixels, in_channels, name=name)
@@ -134,31 +120,30 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Header:
     first, last = _read_ends(path)
     if not looks_whole(first, last):
         first = _read(path)
-    with decoding(name), _open(first, name, max_pixels) as opened:
+    with decoding(name), open_image(first, name, max_pixels) as opened:
         height, width = opened.size[::-1]
-        with suppress(Exception):  # a broken EXIF block raises as many kinds, and leaves the picture as it is
-            if opened.getexif().get(ORIENTATION, 1) >= 5:
-                height, width = width, height
+        if orientation(opened) >= 5:
+            height, width = width, height
         deep = opened.mode.startswith("I") and declared_white(opened) is None
     if deep or not looks_whole(first, last):
-        with decoding(name), _open(_read(path), name, max_pixels) as opened:
+        with decoding(name), open_image(_read(path), name, max_pixels) as opened:
             opened.load()
             return Header(height, width, int(np.asarray(opened).max()) if deep else None)
     return Header(height, width, None)
 
 
-def _open(content: bytes, name: str, max_pixels: int) -> "PILImage":
+def open_image(content: bytes, name: str, max_pixels: int) -> "PILImage":
     """An image whose header is within limits and whose pixels are not yet decoded."""
     from PIL import Image, UnidentifiedImageError
 
-    check_content(content, name)
+    content = without_notes(content, name, max_pixels)
     formats = _formats_of_boxes(content, name) if content[4:8] == b"ftyp" else FORMATS
     try:
         opened = Image.open(BytesIO(content), formats=formats)
     except UnidentifiedImageError as error:
         came = f"{len(content)} bytes of none of {', '.join(formats)}"
         raise ImageError(f"{name}: expected an image, got {came}") from error
-    check_num_pixels(opened, name, max_pixels)
+    check_num_pixels(opened.size, name, max_pixels)
     check_tiles(opened, name)
     return opened
 
@@ -195,19 +180,6 @@ def _read_ends(path: Path) -> tuple[bytes, bytes]:
         return first, file.read()
 
 
-def check_content(content: bytes, name: str) -> None:
-    """Refuses a file that would take much more time or memory than its pixels.
-
-    Raises:
-        ImageError: It is a PNG file whose texts may unpack to more than 2²⁴ bytes, or a JPEG file of more than 256
-            scans.
-    """
-    if content.startswith(PNG) and (size := _text(content)) > MAX_TEXT:
-        raise ImageError(f"{name}: expected texts of at most {MAX_TEXT:,} bytes, got up to {size:,}")
-    if content.startswith(JPEG) and (scans := _scans(content)) > MAX_SCANS:
-        raise ImageError(f"{name}: expected at most {MAX_SCANS} scans, got {scans}")
-
-
 def check_tiles(image: "PILImage", name: str) -> None:
     """Refuses a TIFF image whose tiles are larger than both itself and 2²⁰ pixels.
 
@@ -226,29 +198,3 @@ def check_tiles(image: "PILImage", name: str) -> None:
 def looks_whole(first: bytes, last: bytes) -> bool:
     """Whether the first and last bytes of a file are those of a whole JPEG or PNG; of others, only decoding tells."""
     return (first.startswith(JPEG) and last.endswith(END_OF_IMAGE)) or (first.startswith(PNG) and b"IEND" in last[-12:])
-
-
-def _scans(content: bytes) -> int:
-    """How many scans a JPEG picture has; what follows it, such as the film of a motion photograph, does not count."""
-    scans, at = 0, 2
-    while (found := MARKER.search(content, at)) and (marker := found[0]) != END_OF_IMAGE:
-        at = found.end()
-        scans += marker == START_OF_SCAN
-        if marker not in ALONE:
-            at += int.from_bytes(content[at : at + 2])
-    return scans
-
-
-def _text(content: bytes) -> int:
-    """How many bytes the texts of a PNG file may unpack to."""
-    total, at = 0, len(PNG)
-    while at + 8 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, at)
-        if kind == b"IEND":
-            break
-        if kind in (b"zTXt", b"iTXt", b"iCCP"):
-            total += min(DEFLATE * length, CHUNK)
-        elif kind == b"tEXt":
-            total += length
-        at += 12 + length
-    return total

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
 from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_seed
 from grapheme_pyg.datasets.indexing import Index, to_positions
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import to_labels
@@ -45,7 +45,7 @@ class LabelledImages(Dataset[Any]):
     def __init__(self, num_images: int, labels: Any, augment: Augment, seed: int) -> None:
         self.labels = to_labels(labels, num_images)
         chosen = [augment] if isinstance(augment, Augmentation) else augment or ()
-        self.augment, self.seed = tuple(chosen), as_int("seed", seed, 0)
+        self.augment, self.seed = tuple(chosen), as_seed(seed)
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -222,5 +222,5 @@ def _describe(value: object) -> str:
 
 
 def stream_seed(seed: int, epoch: int, *, stream: int) -> int:
-    """One seed for each purpose: distinct for fewer than 2³⁰ epochs, and seeds below 2³²."""
+    """One seed for each purpose: distinct for fewer than 2³⁰ epochs."""
     return (seed << 31) + 2 * epoch + stream

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import ConcatDataset, Sampler, Subset
 
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_int, as_seed
 from grapheme_pyg.datasets.labelled_images import stream_seed
 
 
@@ -24,7 +24,7 @@ class EpochSampler(Sampler[int]):
     """
 
     def __init__(self, dataset: Sized, seed: int = 0, balance: Tensor | None = None) -> None:
-        self.dataset, self.seed, self.epoch, self.balance = dataset, seed, 0, balance
+        self.dataset, self.seed, self.epoch, self.balance = dataset, as_seed(seed), 0, balance
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of an epoch."""
@@ -139,7 +139,7 @@ class BudgetBatchSampler(Sampler[list[int]]):
         self.max_edges = None if max_edges is None else as_int("max_edges", max_edges, 1)
         self._nodes: list[int] = num_nodes.tolist()
         self._edges: list[int] = [0] * len(self._nodes) if num_edges is None else num_edges.tolist()
-        self.shuffle, self.seed, self.epoch = shuffle, seed, 0
+        self.shuffle, self.seed, self.epoch = shuffle, as_seed(seed), 0
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of an epoch."""

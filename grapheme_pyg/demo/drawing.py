@@ -1,16 +1,56 @@
 """What Gradio's sketchpad hands over → an image."""
 
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
+from gradio.components.image_editor import EditorData, EditorDataBlobs
+from gradio.data_classes import FileData
 from PIL import Image
+
+from grapheme_pyg.datasets.image_reading import open_image
+from grapheme_pyg.errors import ImageError
+from grapheme_pyg.vision.pil_images import decoding
+
+# Layers of a drawing, and pixels of each. The page has one layer, of 360 by 360 pixels.
+MAX_LAYERS, MAX_PIXELS = 8, 2**20
+
+
+def read_drawing(sent: dict[str, EditorDataBlobs], payload: EditorData | None) -> dict[str, Any] | None:
+    """What a browser hands over, decoded: the value of :func:`to_image`.
+
+    Args:
+        sent: Drawings that were sent before, by their names; the one that is read is taken out.
+        payload: A drawing, or the name of one that was sent before. None before the first stroke.
+
+    Raises:
+        gradio.Error: It has more than 8 layers, or one is no image, or has more than 2²⁰ pixels.
+    """
+    drawing = payload if payload is None or payload.id is None else sent.pop(payload.id, None)
+    if drawing is None:
+        return None
+    if len(drawing.layers) > MAX_LAYERS:
+        raise gr.Error(f"expected at most {MAX_LAYERS} layers, got {len(drawing.layers)}", print_exception=False)
+    return {"background": _image(drawing.background), "layers": [_image(layer) for layer in drawing.layers]}
+
+
+def _image(file: FileData | bytes | None) -> Image.Image | None:
+    if file is None:
+        return None
+    try:
+        content = Path(file.path).read_bytes() if isinstance(file, FileData) else file
+        with decoding("drawing"), open_image(content, "drawing", MAX_PIXELS) as opened:
+            return opened.convert("RGBA")
+    except ImageError as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def to_image(value: dict[str, Any] | None) -> Image.Image | None:
     """The drawing, dark on white.
 
     Args:
-        value: Of a :class:`gradio.Sketchpad` with ``type="pil"`` and ``image_mode="RGBA"``; its layers are transparent
-            where nothing is drawn. None before the first stroke.
+        value: A ``background`` and ``layers``, each None or an image in mode RGBA, transparent where nothing is drawn.
+            None before the first stroke.
 
     Returns:
         A grey image (mode L); None if nothing is drawn.

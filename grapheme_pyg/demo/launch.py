@@ -1,18 +1,28 @@
 """Starts the page, on this machine alone, and waits until it is stopped."""
 
+import os
+import signal
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from grapheme_pyg.demo.guard import guarding
 from grapheme_pyg.demo.page import CSS, make_page, make_theme
 from grapheme_pyg.model import ImageClassificationModel
 
 HOST = "127.0.0.1"
+# By which Gradio is told where to keep files.
+FOLDER = "GRADIO_TEMP_DIR"
 
 
 def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -> None:
     """Opens a page to draw on, and serves it until interrupted (Ctrl-C).
 
-    The page is reachable from this machine alone, and neither it nor the server asks anything of the network.
+    The page is reachable from this machine alone, and neither it nor the server asks anything of the network. Requests
+    of other pages are refused. What is drawn is deleted after a minute, and all of it at the end, by SIGTERM too.
 
     Args:
         model: Folder of a model that reads digits of MNIST's form, as
@@ -29,24 +39,43 @@ def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -
         raise ValueError(f"port: expected a number in 1…65535, got {port}")
     if port is not None:
         _check_free(port)
-    page = make_page(ImageClassificationModel.from_pretrained(model))
-    _, address, _ = page.launch(
-        server_name=HOST,
-        server_port=port,
-        inbrowser=open_browser,
-        share=False,
-        ssr_mode=False,
-        quiet=True,
-        footer_links=[],
-        prevent_thread_lock=True,
-        theme=make_theme(),
-        css=CSS,
-    )
-    print(f"Draw at {address} (Ctrl-C stops)", flush=True)
+    network = ImageClassificationModel.from_pretrained(model)
+    with _deleted_at_the_end():
+        page = make_page(network)
+        _, address, _ = page.launch(
+            server_name=HOST,
+            server_port=port,
+            inbrowser=open_browser,
+            share=False,
+            ssr_mode=False,
+            quiet=True,
+            footer_links=[],
+            prevent_thread_lock=True,
+            theme=make_theme(),
+            css=CSS,
+            app_kwargs={"lifespan": guarding},
+        )
+        print(f"Draw at {address} (Ctrl-C stops)", flush=True)
+        try:
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
+
+
+@contextmanager
+def _deleted_at_the_end() -> Iterator[None]:
+    """Gradio keeps its files in a folder that is deleted afterwards; SIGTERM ends the process only after that."""
+    usual = os.environ.get(FOLDER)
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        page.block_thread()
+        with TemporaryDirectory() as folder:
+            os.environ[FOLDER] = folder
+            yield
     finally:
-        page.close(verbose=False)
+        signal.signal(signal.SIGTERM, before)
+        os.environ.pop(FOLDER)
+        if usual is not None:
+            os.environ[FOLDER] = usual
 
 
 def _check_free(port: int) -> None:

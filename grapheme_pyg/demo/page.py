@@ -1,18 +1,22 @@
 """The page: a canvas, and what the model makes of what is drawn on it."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.themes import Default
 
-from grapheme_pyg.demo.drawing import to_image
+from grapheme_pyg.demo.drawing import read_drawing, to_image
 from grapheme_pyg.demo.reading import draw_graph, draw_levels, draw_reasons, draw_templates, read
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import printable
 
 TITLE = "Draw a digit"
 HELP = "Draw one digit with the mouse, large, in the square. Every stroke is read at once."
 # Pixels. Strokes of MNIST are about an eighth as wide as the digits are high, and those are about as high as this page.
 CANVAS, BRUSH = 360, 28
+# Seconds after which drawings are deleted.
+KEPT_FOR = 60
 CSS = ".gradio-container {max-width: 1320px !important; margin: auto}"
 # The sketchpad starts without a tool, and takes no stroke until one is chosen: whenever there is none, the brush is.
 BRUSH_READY = """() => setInterval(() => {
@@ -39,7 +43,7 @@ def make_page(model: ImageClassificationModel) -> gr.Blocks:
         if drawing is None:
             return (None,) * 5
         reading = read(model, drawing)
-        shares = dict(zip(model.classes, reading.prediction.probabilities[0].tolist(), strict=True))
+        shares = dict(zip(map(printable, model.classes), reading.prediction.probabilities[0].tolist(), strict=True))
         figures = (
             draw_graph(reading),
             draw_reasons(reading),
@@ -48,7 +52,9 @@ def make_page(model: ImageClassificationModel) -> gr.Blocks:
         )
         return shares, *figures
 
-    page: gr.Blocks = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    page: gr.Blocks = gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(KEPT_FOR, KEPT_FOR)
+    )
     with page:
         gr.Markdown(f"# {TITLE}\n{HELP}")
         with gr.Row():
@@ -66,6 +72,8 @@ def make_page(model: ImageClassificationModel) -> gr.Blocks:
                     label="Your drawing",
                     elem_id="drawing",
                 )
+                # Gradio's own takes any number of layers, of any size. A subclass would write a file beside this one.
+                pad.preprocess = partial(read_drawing, pad.blob_storage)  # type: ignore[method-assign, assignment]
                 label = gr.Label(num_top_classes=3, label="What it is", elem_id="answer")
             with gr.Column(min_width=320):
                 graph = gr.Plot(show_label=False, format="png", elem_id="graph")

@@ -1,8 +1,5 @@
 """Attributions of a class to the edges and features of a graph, by PyG's explainers and by one gradient."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING
 
@@ -20,8 +17,20 @@ METHODS = ("gradient", "integrated", "gnnexplainer")
 STEPS = 50
 # In the order of `ImageClassificationModel.forward_graph`: Captum hands them over by position.
 FIELDS = ("edge_type", "node_type", "level", "edge_attr")
-# PyG's explainers take no generator of their own.
-_drawing = threading.Lock()
+
+
+class SeededGNNExplainer(GNNExplainer):
+    """PyG's explainer with masks that start from a seed, and not from the generator that all threads share."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def _initialize_masks(self, x: Tensor, edge_index: Tensor) -> None:
+        # Of the spread that PyG gives them.
+        self.node_mask = nn.Parameter(0.1 * torch.randn(x.shape, generator=self.generator))
+        drawn = torch.randn(edge_index.shape[1], generator=self.generator) * (2.0 / len(x)) ** 0.5
+        self.edge_mask = nn.Parameter(drawn) if self.explainer_config.edge_mask_type else None
 
 
 def log_odds(logits: Tensor, target: int) -> Tensor:
@@ -103,7 +112,7 @@ def attribute(
         of_class: int | None = target
         mode = {"mode": "regression", "task_level": "graph", "return_type": "raw"}
     else:
-        algorithm, of_class = GNNExplainer(), None
+        algorithm, of_class = SeededGNNExplainer(seed), None
         mode = {"mode": "multiclass_classification", "task_level": "graph", "return_type": "raw"}
     explainer = Explainer(
         Lead(model, of_class),
@@ -114,20 +123,10 @@ def attribute(
         edge_mask_type="object" if graph.num_edges else None,
         model_config=mode,
     )
-    with _seeded(seed) if method == "gnnexplainer" else nullcontext():
-        fields = {name: graph.get(name) for name in FIELDS}
-        found = explainer(graph.x, graph.edge_index, target=torch.tensor([target]), **fields)
+    fields = {name: graph.get(name) for name in FIELDS}
+    found = explainer(graph.x, graph.edge_index, target=torch.tensor([target]), **fields)
     edges = found.edge_mask if graph.num_edges else graph.x.new_zeros(0)
     return edges.detach(), found.node_mask.detach()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Draws from a seed; all threads have one generator, which one of them after the other sets and puts back."""
-    with _drawing, torch.random.fork_rng(devices=[]):
-        # `torch.manual_seed` would change the generators of GPUs too.
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def gradient(score: nn.Module, graph: Data) -> tuple[Tensor, Tensor]:

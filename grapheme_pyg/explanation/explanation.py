@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from grapheme_pyg.checks import as_int
+from grapheme_pyg.checks import as_int, as_seed
 from grapheme_pyg.explanation.attribution import METHODS, attribute, frozen_copy
 from grapheme_pyg.explanation.pixels import differentiable_types, on_pixels
+from grapheme_pyg.prediction import require_finite
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.pixels import to_pixels
 
@@ -78,6 +79,7 @@ def explain(
 
     Raises:
         ValueError: The method is unknown, there is no such class, or the image is not as above.
+        GraphemeError: What the model computes is not finite.
         ImportError: Captum is missing.
 
     Example:
@@ -97,11 +99,12 @@ def explain(
     graph = vision(pixels)
     copy = frozen_copy(model)
     with torch.no_grad():
-        predicted = int(copy(graph).argmax())
+        predicted = int(require_finite("logits", copy(graph)).argmax())
     if target is None:
         target = predicted
     with torch.enable_grad():
-        edges, features = attribute(copy, graph, target, method, seed)
+        edges, features = attribute(copy, graph, target, method, as_seed(seed))
+        require_finite("attributions", features), require_finite("attributions", edges)
         on_image = on_pixels(features, graph, pixels, vision)
     return Explanation(
         graph=graph,

@@ -1,26 +1,37 @@
 """Exported models as files: ONNX, and programs of ``torch.export``."""
 
 import logging
+import os
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from io import BytesIO
 from itertools import count
 from pathlib import Path
-from zipfile import ZipFile, is_zipfile
+from typing import BinaryIO
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from grapheme_pyg.datasets.local_files import check_regular
+from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.export.input_format import InputFormat
 from grapheme_pyg.export.network import PlannedModel
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import printable
 
 # Of images in pixels a side. Generations that a graph does not have cost a few microseconds.
 MAX_SIZE = 256
 METADATA = "grapheme_pyg"
 EXTRA_FILE = "format.json"
+# Bytes of what a model reads, beside a sixteenth of the file; as of a model's settings.
+FORMAT_BYTES = 2**18
+# In protobuf: the field of a model that holds metadata, bytes of values of a fixed size by type, fields of a message.
+METADATA_PROPS, SIZES, MAX_FIELDS = 14, {1: 8, 5: 4}, 2**12
 
 
 def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: int = MAX_SIZE) -> InputFormat:
@@ -38,6 +49,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
 
     Raises:
         ValueError: The model has classes that were added from examples, or ``max_size`` is not a positive integer.
+        ModelFileError: What was written is more than :func:`read_format` reads: so many classes of so few weights.
         ImportError: onnxscript is not there.
     """
     try:
@@ -61,7 +73,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
     assert onnx_program is not None
     onnx_program.model.metadata_props[METADATA] = input_format.to_json()
     onnx_program.save(path, external_data=False)
-    return input_format
+    return read_format(path)
 
 
 def export_program(model: ImageClassificationModel, path: str | Path, *, max_size: int = MAX_SIZE) -> InputFormat:
@@ -71,41 +83,87 @@ def export_program(model: ImageClassificationModel, path: str | Path, *, max_siz
     """
     program, input_format = _trace(model, max_size)
     torch.export.save(program, path, extra_files={EXTRA_FILE: input_format.to_json()})
-    return input_format
+    return read_format(path)
 
 
 def read_format(path: str | Path) -> InputFormat:
-    """What the exported model in a file reads, whether ONNX or a program.
+    """What the exported model in a file reads, whether ONNX or a program. Of the file it reads nothing else.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is none that this library has written.
-        ImportError: It is ONNX, and onnx is not there.
+        ModelFileError: It is none that this library has written, or what it reads is damaged; the message names it.
     """
     path = Path(path)
-    text = _format_in_program(path) if is_zipfile(path) else _format_in_onnx(path)
-    if text is None:
-        raise ValueError(f"{path}: expected a model that grapheme_pyg has exported, got another file")
-    return InputFormat.from_json(text)
-
-
-def _format_in_program(path: Path) -> str | None:
-    with ZipFile(path) as archive:
-        found = [name for name in archive.namelist() if name.endswith(f"/{EXTRA_FILE}")]
-        return archive.read(found[0]).decode() if found else None
-
-
-def _format_in_onnx(path: Path) -> str | None:
+    check_regular(path, ModelFileError)
     try:
-        import onnx
-        from google.protobuf.message import DecodeError
-    except ImportError as error:
-        raise ImportError(f'{error.name} is needed to read ONNX: pip install "grapheme-pyg[onnx]"') from error
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except DecodeError:
+        with path.open("rb") as file:
+            text = _format_in(file, most=FORMAT_BYTES + os.fstat(file.fileno()).st_size // 16)
+        if text is None:
+            raise ValueError("expected a model that grapheme_pyg has exported, got another file")
+        return InputFormat.from_json(text.decode())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError, RuntimeError, BadZipFile) as error:
+        raise ModelFileError(f"{path}: {printable(str(error))}") from error
+
+
+def _format_in(file: BinaryIO, most: int) -> bytes | None:
+    """The text of a format, of at most so many bytes; None if there is none."""
+    if is_zipfile(file):
+        # Of the names, as ZipFile finds it: it keeps half a kilobyte for each.
+        size = zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # type: ignore[attr-defined]
+        _check_size("names", size, most)
+        with ZipFile(file) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(f"/{EXTRA_FILE}"):
+                    if entry.compress_type != ZIP_STORED:
+                        raise ValueError(f"{EXTRA_FILE}: expected bytes as they are, got compressed ones")
+                    _check_size(EXTRA_FILE, entry.file_size, most)
+                    return archive.read(entry)
         return None
-    return next((entry.value for entry in model.metadata_props if entry.key == METADATA), None)
+    file.seek(0)
+    for number, size in _protobuf_fields(file):
+        if number == METADATA_PROPS:
+            _check_size(METADATA, size, most)
+            message = BytesIO(file.read(size))
+            entry_fields = {number: message.read(size) for number, size in _protobuf_fields(message)}
+            if entry_fields.get(1) == METADATA.encode():
+                return entry_fields.get(2)
+    return None
+
+
+def _check_size(name: str, size: int, most: int) -> None:
+    if size > most:
+        raise ValueError(f"{name}: expected at most {most:,} bytes, got {size:,}")
+
+
+def _protobuf_fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Number and size of each field of a message that has one, at whose beginning the file is then.
+
+    A model of ONNX has about ten; after many more it is another file, as after a type that there is not.
+    """
+    for _ in range(MAX_FIELDS):
+        if (key := _varint(file)) is None or (
+            value := _varint(file) if key & 7 in (0, 2) else SIZES.get(key & 7)
+        ) is None:
+            return
+        if key & 7 == 0:
+            continue
+        end = file.tell() + value
+        if key & 7 == 2:
+            yield key >> 3, value
+        file.seek(end)
+
+
+def _varint(file: BinaryIO) -> int | None:
+    value = 0
+    for shift in range(0, 63, 7):
+        if not (byte := file.read(1)):
+            return None
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return value
+    return None
 
 
 @contextmanager

@@ -1,15 +1,32 @@
 """InputFormat: what an exported model reads, in words that JSON has."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import zip_longest
 from typing import Any, Self
 
 import torch
 
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.model import EDGE_DIM, ImageClassificationModel, read_features
+from grapheme_pyg.names import shortened
+from grapheme_pyg.nn.readout import READOUTS
+from grapheme_pyg.nn.readout import Readout as ModelReadout
+from grapheme_pyg.nn.vocabulary import EdgeVocabulary
+from grapheme_pyg.pretrained import COUNT, MODEL, OPTION, Rule
+from grapheme_pyg.vision import VisionBrain
 
 FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 2
+# What may stand in a file, before anything is made of it. All else follows from these fields, and is compared.
+RULES: dict[str, Rule] = {
+    "classes": MODEL["classes"],
+    "max_size": COUNT,
+    "vision": (lambda value: isinstance(value, dict) and all(map(OPTION[0], value.values())), f"for each: {OPTION[1]}"),
+    "generations": (lambda value: isinstance(value, list), "a list"),
+}
+SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -95,18 +112,24 @@ class InputFormat:
         Raises:
             ValueError: ``max_size`` is not a positive integer.
         """
-        max_size = as_int("max_size", max_size, 1)
-        vision = model.vision
-        known: dict[int, list[int]] = {}
-        generations = []
-        for number, (level, node_type) in enumerate(vision.generations(max_size)):
-            generations.append(_generation(model, node_type, level, known))
-            known.setdefault(node_type, []).append(number)
+        generations = list(_generations(model.vision, as_int("max_size", max_size, 1)))
+        readouts = _readouts(model.vision, model.readout.method, generations)
+        return cls._of(model.vision, list(model.classes), generations, readouts, max_size)
+
+    @classmethod
+    def _of(
+        cls,
+        vision: VisionBrain,
+        classes: list[str],
+        generations: list[Generation],
+        readouts: list[Readout],
+        max_size: int,
+    ) -> Self:
         return cls(
-            classes=list(model.classes),
+            classes=classes,
             generations=generations,
-            readouts=_readouts(model, generations),
-            edge_dim=model.dag.edge_dim,
+            readouts=readouts,
+            edge_dim=EDGE_DIM if vision.edge_attr else 0,
             single=vision.finder.single_neighbours and not (vision.contours or vision.detections),
             max_size=max_size,
             vision=vision.config,
@@ -144,51 +167,78 @@ class InputFormat:
 
     def to_json(self) -> str:
         """As JSON, with the format's name and version."""
-        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self))
+        return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         """The reverse of :meth:`to_json`.
 
         Raises:
-            ValueError: It is of another format or version, lacks a field, or is no JSON.
+            ModelFileError: It is no JSON, or of another format or version; or a field is missing, unknown, or not what
+                the others ask for.
         """
-        fields = json.loads(text)
-        came = (fields.pop("format", None), fields.pop("format_version", None)) if isinstance(fields, dict) else None
-        if came != (FORMAT, FORMAT_VERSION):
-            raise ValueError(f"format: expected {(FORMAT, FORMAT_VERSION)}, got {came}")
         try:
-            generations = [
-                Generation(**(one | {"sources": [Source(**source) for source in one["sources"]]}))
-                for one in fields["generations"]
-            ]
-            readouts = [Readout(**one) for one in fields["readouts"]]
-            return cls(**(fields | {"generations": generations, "readouts": readouts}))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"format: expected the fields of version {FORMAT_VERSION}, got {error}") from error
+            came = json.loads(text)
+            version = (came.pop("format", None), came.pop("format_version", None)) if isinstance(came, dict) else None
+            _expect("format", (FORMAT, FORMAT_VERSION), version)
+            if came.keys() != {field.name for field in fields(cls)}:
+                raise ValueError(f"format: expected the fields of version {FORMAT_VERSION}, got {_shown(sorted(came))}")
+            for name, (holds, expected) in RULES.items():
+                if not holds(came[name]):
+                    raise ValueError(f"{name}: expected {expected}, got {_shown(came[name])}")
+            vision = VisionBrain(**came["vision"])
+            generations = []
+            # One by one, as settings of a few bytes may ask for hundreds.
+            pairs = zip_longest(_generations(vision, came["max_size"]), came["generations"])
+            for number, (ours, theirs) in enumerate(pairs):
+                _expect(f"generations[{number}]", None if ours is None else asdict(ours), theirs)
+                generations.append(ours)
+            choices = [_readouts(vision, method, generations) for method in READOUTS]
+            readouts = next((one for one in choices if list(map(asdict, one)) == came["readouts"]), choices[0])
+            made = cls._of(vision, came["classes"], generations, readouts, came["max_size"])
+            for name, value in asdict(made).items():
+                _expect(name, value, came[name])
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ModelFileError(str(error)) from error
+        return made
 
 
-def _generation(model: ImageClassificationModel, node_type: int, level: int, known: dict[int, list[int]]) -> Generation:
-    vocabulary = model.dag.vocabulary
-    sources = []
-    for pair, (source, target) in vocabulary.ends_of_pair.items():
-        if target == node_type and source in known:
-            number = vocabulary.pairs.index(pair)
-            edge_types = [i for i, of_pair in enumerate(vocabulary.pair_of_type) if of_pair == number]
-            name, relations = vocabulary.node_types[source], vocabulary.relations[pair]
-            sources.append(Source(name, list(known[source]), edge_types, list(relations)))
-    name, num_features = vocabulary.node_types[node_type], model.dag.in_channels[node_type]
-    return Generation(name, node_type, level, num_features, sources)
+def _expect(name: str, expected: object, came: object) -> None:
+    if came != expected:
+        raise ValueError(f"{name}: expected {_shown(expected)}, got {_shown(came)}")
 
 
-def _readouts(model: ImageClassificationModel, generations: list[Generation]) -> list[Readout]:
-    if model.readout.method == "sinks":
+def _shown(value: object) -> str:
+    return shortened(repr(value), SHOWN)
+
+
+def _generations(vision: VisionBrain, max_size: int) -> Iterator[Generation]:
+    vocabulary, num_features = EdgeVocabulary(vision.metadata), read_features(vision)
+    edge_types: list[list[int]] = [[] for _ in vocabulary.pairs]
+    for edge_type, of_pair in enumerate(vocabulary.pair_of_type):
+        edge_types[of_pair].append(edge_type)
+    known: dict[int, list[int]] = {}
+    for number, (level, node_type) in enumerate(vision.generations(max_size)):
+        sources = []
+        for pair, (source, target) in vocabulary.ends_of_pair.items():
+            if target == node_type and source in known:
+                name, relations = vocabulary.node_types[source], vocabulary.relations[pair]
+                sources.append(
+                    Source(name, list(known[source]), edge_types[vocabulary.pairs.index(pair)], list(relations))
+                )
+        yield Generation(vocabulary.node_types[node_type], node_type, level, num_features[node_type], sources)
+        known.setdefault(node_type, []).append(number)
+
+
+def _readouts(vision: VisionBrain, method: str, generations: list[Generation]) -> list[Readout]:
+    if method == "sinks":
         return [Readout(list(range(len(generations))), [])]
-    kinds, read = (values.tolist() for values in model.readout.tables[:2])
+    tables = ModelReadout(vision.node_kinds, vision.node_rounds, method).tables
+    kinds, read = (values.tolist() for values in tables[:2])
     return [
         Readout(
             [i for i, generation in enumerate(generations) if kinds[generation.node_type] == kind],
             [i for i, (own, yes) in enumerate(zip(kinds, read, strict=True)) if yes and own == kind],
         )
-        for kind in range(model.readout.tables[2])
+        for kind in range(tables[2])
     ]

@@ -42,7 +42,7 @@ class PlannedModel(nn.Module):
             for k, (some, width) in enumerate(zip(rows, widths, strict=True))
         ]
         similarities = self.classifier.similarities(torch.cat(parts, dim=1))
-        return {"logits": self.classifier.log_temperature.exp() * similarities, "similarities": similarities}
+        return {"logits": self.classifier.temperature * similarities, "similarities": similarities}
 
     def _generations(self, inputs: dict[str, Tensor]) -> list[Generation]:
         found = []

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from grapheme_pyg.checks import as_int
-from grapheme_pyg.labels import canonical, to_names
+from grapheme_pyg.checks import as_float, as_int
+from grapheme_pyg.labels import canonical, check_name, to_names
 from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Chosen, pad_channels
@@ -18,6 +18,8 @@ from grapheme_pyg.nn.templates import move_templates
 from grapheme_pyg.ops import mean_max_pool
 
 TEMPLATE_UPDATES = ("gradient", "momentum")
+# Temperatures end at e^±10, which half precision has too; a gradient takes the logarithm no further.
+MOST_LOG_TEMPERATURE = 10.0
 
 
 class ClassificationBrain(nn.Module):
@@ -29,8 +31,8 @@ class ClassificationBrain(nn.Module):
 
     .. math:: s_c = \max_k \cos(z, t_{ck}), \qquad \mathrm{logit}_c = \exp(\lambda) \, s_c
 
-    with a learned temperature, as in prototypical and cosine classifiers (Snell et al., "Prototypical Networks
-    for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
+    with a learned temperature, -10 ≤ λ ≤ 10, as in prototypical and cosine classifiers (Snell et al., "Prototypical
+    Networks for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
     Forgetting", 2018).
 
     Templates learn by gradient, like any weight; or by momentum, towards the embeddings that they are the nearest
@@ -53,7 +55,7 @@ class ClassificationBrain(nn.Module):
         - **output**: logits ``[batch_size, num_classes]``
 
     Raises:
-        ValueError: There is no class, one name occurs twice, or an argument is out of its range.
+        ValueError: There is no class, a name occurs twice or has control characters; or an argument is out of range.
     """
 
     def __init__(
@@ -75,12 +77,12 @@ class ClassificationBrain(nn.Module):
         templates_per_class = as_int("templates_per_class", templates_per_class, 1)
         if template_update not in TEMPLATE_UPDATES:
             raise ValueError(f"template_update: expected one of {TEMPLATE_UPDATES}, got {template_update!r}")
-        for name, share in (("dropout", dropout), ("template_momentum", template_momentum)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name}: expected a number in [0, 1), got {share!r}")
+        self.dropout, self.template_momentum = (
+            as_float(name, share, lambda value: 0 <= value < 1, "a number in [0, 1)")
+            for name, share in (("dropout", dropout), ("template_momentum", template_momentum))
+        )
         self.classes = names
-        self.template_update, self.template_momentum = template_update, template_momentum
-        self.dropout = dropout
+        self.template_update = template_update
         self.project = nn.Linear(self.pooled_channels, embedding_channels, bias=False)
         # A parameter in both cases: buffers are broadcast from one process to the others when several train.
         by_gradient = template_update == "gradient"
@@ -149,7 +151,12 @@ class ClassificationBrain(nn.Module):
 
     def logits(self, pooled: Tensor) -> Tensor:
         """Tempered similarities, ``[batch_size, num_classes]``."""
-        return self.log_temperature.exp() * self.similarities(pooled)
+        return self.temperature * self.similarities(pooled)
+
+    @property
+    def temperature(self) -> Tensor:
+        """What similarities are multiplied by, a positive number that is finite whatever was learned."""
+        return self.log_temperature.clamp(-MOST_LOG_TEMPERATURE, MOST_LOG_TEMPERATURE).exp()
 
     @torch.no_grad()
     def update_templates(self, embedding: Tensor, labels: Tensor) -> None:
@@ -170,16 +177,17 @@ class ClassificationBrain(nn.Module):
             pooled: ``[num_examples, pooled_channels]``, their pooled states.
 
         Raises:
-            ValueError: The name is taken, or nothing is remembered yet.
+            ValueError: The name is taken or has control characters, or nothing is remembered yet.
         """
         memory = self.check_new_class(name)
         memory.add(pooled)
         self.classes = [*self.classes, str(name)]
 
     def check_new_class(self, name: str) -> Memory:
-        """Refuses a name that is taken; returns the memory that new classes need."""
+        """Refuses a name that is taken or cannot be saved; returns the memory that new classes need."""
         if canonical(str(name)) in map(canonical, self.classes):
             raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
+        check_name("name", str(name))
         if self.memory is None:
             raise ValueError("memory: expected remembered training images, got none; call remember first")
         return self.memory

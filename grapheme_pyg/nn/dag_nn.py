@@ -218,6 +218,9 @@ class DagNN(MessagePassing):
         if edge_attr.device != x.device:
             raise GraphError(f"edge_attr: expected device {x.device}, as of x, got {edge_attr.device}")
 
+    def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
+        """Does nothing: PyG would write a module for ``propagate`` into the temporary folder, and leave it there."""
+
     def message(self, x_j: Tensor, edge_attr: OptTensor) -> Tensor:
         """The source's state and the edge's attributes; weights come after the mean, once for each relation."""
         return x_j if edge_attr is None else torch.cat([x_j, edge_attr], dim=-1)

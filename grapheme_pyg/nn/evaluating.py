@@ -1,64 +1,52 @@
-"""Running a module as it is used after training."""
+"""Running a module as it is used after training, without touching the mode that it is in."""
 
 import functools
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
+from types import MethodType
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@dataclass
-class _Borrowed:
-    """A module that calls have put in evaluation mode, how many are still running, and the mode it goes back to."""
-
-    training: bool
-    calls: int = 0
-
-
-# A module has one mode for all threads: the first call that needs another sets it, and the last one puts it back.
-_borrowed: WeakKeyDictionary[nn.Module, _Borrowed] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def evaluating(function: Callable[P, R]) -> Callable[P, R]:
+def evaluating(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
     """Runs a function of a module without gradients and in evaluation mode, whatever mode the module is in.
 
-    The module, of which a method is a function too, is the first argument, and keeps its mode. Calls of several threads
-    may overlap: the mode comes back when the last of them is done. Until then nothing else may set it.
+    The module, of which a method is a function too, is the first argument. In its place the function gets its
+    :func:`evaluation_view`: other threads may train the module meanwhile, and there is no mode to put back.
     """
 
     @functools.wraps(function)
-    @torch.no_grad()
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        module = args[0]
-        assert isinstance(module, nn.Module)
-        with _evaluation_mode(list(module.modules())):
-            return function(*args, **kwargs)
+    def run(module: M, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        enabled = torch.is_grad_enabled()
+        try:
+            with torch.no_grad():
+                return function(evaluation_view(module), *args, **kwargs)
+        finally:
+            # Again, as the exception of a signal may have come while `no_grad` was entered or left.
+            torch._C._set_grad_enabled(enabled)
 
     return run
 
 
-@contextmanager
-def _evaluation_mode(parts: list[nn.Module]) -> Iterator[None]:
-    with _lock:
-        for part in parts:
-            _borrowed.setdefault(part, _Borrowed(part.training)).calls += 1
-            part.training = False
-    try:
-        yield
-    finally:
-        with _lock:
-            for part in parts:
-                borrowed = _borrowed[part]
-                borrowed.calls -= 1
-                if borrowed.calls == 0:
-                    part.training = borrowed.training
-                    del _borrowed[part]
+def evaluation_view(module: M) -> M:
+    """A shallow copy of a module and its parts, in evaluation mode, with the same parameters, buffers and hooks.
+
+    Hooks are called with the copy. What is set on it, other than a parameter or a buffer, the module does not have.
+    """
+    # Copies, which no thread can change the size of while they are looped over.
+    fields, parts = module.__dict__.copy(), module._modules.copy()
+    view = object.__new__(type(module))
+    for name, value in fields.items():
+        if type(value) is MethodType and value.__self__ is module:
+            fields[name] = MethodType(value.__func__, view)
+    fields["training"] = False
+    fields["_modules"] = {name: None if part is None else evaluation_view(part) for name, part in parts.items()}
+    # It calls the module.
+    fields["_compiled_call_impl"] = None
+    view.__dict__.update(fields)
+    return view

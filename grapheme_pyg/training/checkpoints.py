@@ -1,133 +1,173 @@
-"""Checkpoints of training on disk: written whole, the previous one kept, read without running what they hold."""
+"""Checkpoints of training on disk: written whole, the previous one kept; files may come from strangers.
 
-import io
+A checkpoint is a safetensors file, whose metadata hold the plain values as JSON, and after it its SHA-256 sum.
+"""
+
+import hashlib
+import json
 import warnings
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
 
 from grapheme_pyg.atomic import replace_file
-from grapheme_pyg.errors import CheckpointError
+from grapheme_pyg.datasets.local_files import check_regular
+from grapheme_pyg.errors import CheckpointError, TrainingWarning
+from grapheme_pyg.names import printable
+from grapheme_pyg.training.state import TENSORS
 
 FOLDER, LAST, PREVIOUS = "checkpoints", "last.ckpt", "previous.ckpt"
-FORMAT, FORMAT_VERSION = "grapheme_pyg.training", 2
-# Settings that do not change what comes out of a run. More epochs than planned are checked apart.
-FREE_SETTINGS = ("device", "num_workers", "loader", "checkpoint_every", "nonfinite", "epochs")
+FORMAT, FORMAT_VERSION = "grapheme_pyg.training", 3
+PLAIN = "state"
+SUM_BYTES, LENGTH_BYTES = hashlib.sha256().digest_size, 8
+# Bytes of a header for the shape and place of each tensor, for the metrics of each epoch, and for all numbers.
+TENSOR_BYTES, EPOCH_BYTES, NUMBER_BYTES = 256, 1024, 2**16
+SHOWN = 500
+
+State = dict[str, Any]
 
 
-def write_checkpoint(run_dir: Path, state: dict[str, Any]) -> None:
+def write_checkpoint(run_dir: Path, state: State) -> None:
     """Writes the last checkpoint of a run; the one that was the last becomes the previous one.
+
+    Args:
+        run_dir: The run's folder.
+        state: Plain values, and by the names of ``TENSORS`` tensors by name.
 
     Raises:
         CheckpointError: It cannot be written; those that are there stay as they are.
     """
-    path = run_dir / FOLDER / LAST
-    content = io.BytesIO()
-    torch.save({"format": FORMAT, "format_version": FORMAT_VERSION} | state, content)
+    path, content = run_dir / FOLDER / LAST, _to_bytes(state)
     try:
-        replace_file(path, content.getvalue(), keep_as=path.with_name(PREVIOUS))
+        replace_file(path, content + hashlib.sha256(content).digest(), keep_as=path.with_name(PREVIOUS))
     except OSError as error:
         kept = f"; the one that was saved before is kept: {path}" if path.exists() else ""
         raise CheckpointError(
-            f"{path}: expected to write {content.tell():,} bytes, got {error.strerror or error}{kept}"
+            f"{path}: expected to write {len(content):,} bytes, got {error.strerror or error}{kept}"
         ) from error
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint, whose checksums must be right, and runs nothing that it may hold.
+def _to_bytes(state: State) -> bytes:
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous() for part in TENSORS for name, tensor in state[part].items()
+    }
+    return save(tensors, {PLAIN: _plain_json(state)})
+
+
+def _plain_json(state: State) -> str:
+    known = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    return json.dumps(known | {name: value for name, value in state.items() if name not in TENSORS})
+
+
+def limits_of(state: State, epochs: int) -> tuple[int, int]:
+    """Returns how many bytes a checkpoint of a training may have, and its header, from a state before the first epoch.
+
+    Python's objects take up to 24 times the JSON they are made of.
+    """
+    tensors = [(name, tensor) for part in TENSORS for name, tensor in state[part].items()]
+    names = sum(TENSOR_BYTES + len(name) for name, _ in tensors)
+    header = 2 * len(json.dumps(_plain_json(state))) + names + EPOCH_BYTES * epochs + NUMBER_BYTES
+    return sum(tensor.nbytes for _, tensor in tensors) + header + LENGTH_BYTES + SUM_BYTES, header
+
+
+def read_checkpoint(path: Path, limits: tuple[int, int] | None = None) -> State:
+    """Reads a checkpoint, whose sum must be right; it may hold anything else than what the training needs.
+
+    Args:
+        path: The file.
+        limits: Bytes that it, and its header, may have; None for no limit, if it is not a stranger's.
 
     Raises:
         FileNotFoundError: There is none.
-        CheckpointError: It is damaged, of another version, or no checkpoint.
+        CheckpointError: It is damaged, too large, of another version, or no checkpoint.
     """
-    content = path.read_bytes()
+    check_regular(path, CheckpointError)
     try:
-        # PyTorch does not look at the checksums that it writes.
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise CheckpointError(f"{path}: expected {damaged} with its checksum, got other bytes")
-        checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except CheckpointError:
+        size = path.stat().st_size
+        most, most_header = limits or (size, size)
+        if size > most:
+            raise ValueError(f"expected a checkpoint of at most {most:,} bytes, got {size:,}")
+        content = path.read_bytes()
+        content, found = content[:-SUM_BYTES], content[-SUM_BYTES:]
+        length = int.from_bytes(content[:LENGTH_BYTES], "little")
+        if not LENGTH_BYTES + length <= len(content):
+            raise ValueError("expected a checkpoint, got bytes that are none, or not all of them")
+        if hashlib.sha256(content).digest() != found:
+            raise ValueError("expected a checkpoint with its checksum, got other bytes")
+        if length > most_header:
+            raise ValueError(f"expected a checkpoint whose header has at most {most_header:,} bytes, got {length:,}")
+        state = _plain_state(content[LENGTH_BYTES : LENGTH_BYTES + length])
+        came = state.pop("format", None), state.pop("format_version", None)
+        if came != (FORMAT, FORMAT_VERSION):
+            raise ValueError(f"expected a checkpoint of {(FORMAT, FORMAT_VERSION)}, got one of {came}")
+        return state | _by_part(load(content))
+    except FileNotFoundError:
         raise
-    # PyTorch's restricted unpickler interprets opcodes of the file, which can make it raise almost anything.
-    except Exception as error:
-        line = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CheckpointError(f"{path}: expected a checkpoint, got {line}") from error
-    known = checkpoint if isinstance(checkpoint, dict) else {}
-    came = known.get("format"), known.get("format_version")
-    if came != (FORMAT, FORMAT_VERSION):
-        raise CheckpointError(f"{path}: expected a checkpoint of {(FORMAT, FORMAT_VERSION)}, got one of {came}")
-    return known
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: {_shown(error)}") from error
 
 
-def newest_checkpoint(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Reads the newest checkpoint of a run that can be read; returns its path and content, None if there is none.
+def _plain_state(header: bytes) -> State:
+    """Returns the plain values in the header of a safetensors file; none if they are not there."""
+    metadata = _object(json.loads(header)).get("__metadata__")
+    text = _object(metadata).get(PLAIN)
+    return _object(json.loads(text)) if isinstance(text, str) else {}
 
-    If the last one cannot be read a warning says so, and it is the previous one.
+
+def _object(value: object) -> State:
+    return value if isinstance(value, dict) else {}
+
+
+def _by_part(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in TENSORS}
+    for full_name, tensor in sorted(tensors.items()):  # the library gives them in any order
+        part, _, name = full_name.partition(".")
+        if part not in parts:
+            raise ValueError(f"{full_name}: expected a tensor of {', '.join(TENSORS)}")
+        parts[part][name] = tensor
+    return parts
+
+
+def _shown(error: Exception) -> str:
+    return printable(str(error)[:SHOWN])
+
+
+def newest_checkpoint(
+    run_dir: Path, check: Callable[[State], None] = lambda _: None, limits: tuple[int, int] | None = None
+) -> tuple[Path, State] | None:
+    """Reads the newest checkpoint of a run that is as it must be; returns its path and content, None if there is none.
+
+    If the last one is not, a warning says so, and it is the previous one.
+
+    Args:
+        run_dir: The run's folder.
+        check: Raises ValueError if the training cannot go on from a state.
+        limits: Of :func:`read_checkpoint`.
 
     Raises:
-        CheckpointError: None of those that are there can be read.
+        CheckpointError: None of those that are there is as it must be.
     """
     errors: list[CheckpointError] = []
     for name in (LAST, PREVIOUS):
         path = run_dir / FOLDER / name
         try:
-            checkpoint = read_checkpoint(path)
+            state = read_checkpoint(path, limits)
+            check(state)
         except FileNotFoundError:
             continue
         except CheckpointError as error:
             errors.append(error)
-            continue
-        if errors:
-            warnings.warn(f"{errors[0]}; going on from {path}, step {checkpoint['step']}", stacklevel=3)
-        return path, checkpoint
+        except ValueError as error:
+            errors.append(CheckpointError(f"{path}: {_shown(error)}"))
+        else:
+            if errors:
+                message = f"{errors[0]}; going on from {path}, step {state['step']}"
+                warnings.warn(printable(message), TrainingWarning, stacklevel=3)
+            return path, state
     if errors:
         raise errors[0]
     return None
-
-
-def check_same_run(path: Path, stored: dict[str, Any], expected: dict[str, Any]) -> None:
-    """Refuses the checkpoint of another run, but for one that is to have more epochs than it was planned with.
-
-    Args:
-        path: Where the checkpoint is.
-        stored: The description of the run that it is of.
-        expected: The description of the run that is to go on: its settings, model, vision and data.
-
-    Raises:
-        CheckpointError: Naming the first setting that differs.
-    """
-    for part, values in expected.items():
-        found = dict(stored.get(part, {}))
-        for name in sorted(values.keys() | found.keys()):
-            want, got = values.get(name), found.get(name)
-            if part == "settings" and name in FREE_SETTINGS:
-                continue
-            if part == "data":
-                _check_data(path, name, want, got)
-            elif _plain(want) != _plain(got):
-                raise CheckpointError(f"{path}: expected a run with {part}.{name} = {want!r}, got {got!r}")
-    epochs, planned = expected["settings"]["epochs"], stored["settings"]["epochs"]
-    if epochs < planned:
-        raise CheckpointError(f"{path}: expected a run with settings.epochs = {epochs} or fewer, got {planned}")
-
-
-def _check_data(path: Path, name: str, want: Any, got: Any) -> None:
-    """Refuses the checkpoint of a run on other images, and says what to do."""
-    if want == got:
-        return
-    change = "other images"
-    if name == "images":
-        change = f"{abs(want - got):,} {'fewer' if want < got else 'more'} images"
-    raise CheckpointError(
-        f"{path}: expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: bring them back to "
-        "what they were when it was started, or start anew in another run_dir"
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Tuples and lists alike."""
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -2,6 +2,8 @@
 
 import os
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from math import ceil
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader as GraphDataLoader
 
@@ -16,6 +19,7 @@ from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import ImageGraphDataset
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset, LabelledImages
 from grapheme_pyg.datasets.samplers import EpochBatches
+from grapheme_pyg.errors import GraphemeError, TrainingError
 from grapheme_pyg.image_pooling import NODES_AT_ONCE
 from grapheme_pyg.training.interrupts import ignore_in_worker
 from grapheme_pyg.training.settings import TrainingSettings
@@ -45,6 +49,36 @@ def make_loader(
         return loader
     # The data set indexes with whole batches: one indexing, one augmentation, one graph building for each.
     return DataLoader(images, batch_size=None, sampler=batches, **workers)
+
+
+@contextmanager
+def loading(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
+    """Gives what a loader loads, and ends its processes, which ignore the signals by which Python would end them.
+
+    What goes wrong in one of them, which PyTorch tells with tracebacks, is one line.
+
+    Raises:
+        TrainingError: One has ended, as when somebody or a lack of memory kills it.
+        GraphemeError: One has met an image that is not as it must be.
+    """
+    loaded: Any = None
+    try:
+        loaded = iter(loader)
+        yield loaded
+    except RuntimeError as error:  # raised wherever the signal comes that the process has ended
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        what = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+        raise TrainingError(f"num_workers: expected processes that load until training ends, but {what}") from None
+    except GraphemeError as error:
+        if "\nOriginal Traceback" not in str(error):
+            raise
+        name = f".{type(error).__name__}: "
+        raise type(error)(str(error).rpartition(name)[2].strip()) from None
+    finally:
+        # An error keeps it, and with it its processes, until Python waits for them in vain.
+        if isinstance(loaded, _MultiProcessingDataLoaderIter):
+            loaded._shutdown_workers()
 
 
 def graphs_of_share(vision: VisionBrain, images: Any, labels: torch.Tensor) -> Batch:

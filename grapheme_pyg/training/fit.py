@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,16 @@ from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.labelled_images import Augmentation, ImageDataset, labelled_images
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.names import is_name
-from grapheme_pyg.training.checkpoints import FOLDER, LAST, check_same_run, newest_checkpoint
+from grapheme_pyg.training.checkpoints import FOLDER, LAST, limits_of, newest_checkpoint
 from grapheme_pyg.training.data import describe_data, images_at_once, in_parts, make_loader
 from grapheme_pyg.training.loop import Log, OnEpochEnd, TrainingLoop
 from grapheme_pyg.training.losses import BatchLosses, weights_of_classes
 from grapheme_pyg.training.lost_classes import warn_of_lost_classes
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
+from grapheme_pyg.training.run_lock import alone_in
 from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.state import check_state, state_of, take_up
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -86,7 +88,8 @@ def fit(
         ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run that is not resumed, or the
             model has classes that were added from examples.
         CheckpointError: No checkpoint of the run can be read, it is of another run, or one cannot be written.
-        TrainingError: The loss, its gradient or a weight is not finite; the last checkpoint is from before.
+        TrainingError: The loss, its gradient or a weight is not finite, or a process that loads has ended; the last
+            checkpoint is from before. Or another process trains in ``run_dir``.
         KeyboardInterrupt: SIGINT came; the step was finished and saved.
         SystemExit: SIGTERM came; the same, with exit code 143.
     """
@@ -133,14 +136,14 @@ def fit(
     cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda", processes.local_rank) if cuda else torch.device("cpu")
     processes.connect(cuda=cuda)
-    found = newest_checkpoint(folder) if resume and folder is not None and processes.writes else None
-    if found is not None:
-        check_same_run(found[0], found[1]["run"], described)
-    stored = processes.from_first(None if found is None else found[1])
     show, class_weights = verbose and processes.writes, weights_of_classes(settings, training.labels, model.classes)
     table = folder / METRICS if folder is not None and processes.writes else None
-    model.forget()
     with ExitStack() as stack:
+        if folder is not None and processes.writes:
+            stack.enter_context(alone_in(folder))
+            if not resume:
+                check_unused(folder)
+        model.forget()
         stack.callback(lambda: model.to(home, dtype).eval())
         model.to(device, torch.float64 if settings.precision == "64-true" else dtype)
         stack.enter_context(_frozen(model, settings.freeze))
@@ -159,8 +162,13 @@ def fit(
             log=log,
             on_epoch_end=on_epoch_end,
         )
-        if stored is not None:
-            loop.load_state_dict(stored)
+        if resume:
+            found = None
+            if folder is not None and processes.writes:
+                limits = limits_of(state_of(loop, [0.0, 0.0]), settings.epochs)
+                found = newest_checkpoint(folder, partial(check_state, loop), limits)
+            if (stored := processes.from_first(None if found is None else found[1])) is not None:
+                take_up(loop, stored)
         loop.run()
     if processes.writes:
         images_of_class, hits = loop.recognised
@@ -184,8 +192,6 @@ def _check_arguments(
         raise ValueError(f"settings: expected TrainingSettings, got {settings!r}")
     if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
         raise ValueError(f"validation: expected images and labels, got {type(validation).__name__}")
-    if unsaved := [name for name in model.classes if not is_name(name)]:
-        raise ValueError(f"classes: expected names without control characters, got {unsaved[0]!r}")
     if added := model.classifier.added_classes:
         raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
     if settings.loss == "structural" and len(model.classes) < 2:
@@ -196,10 +202,17 @@ def _check_arguments(
         raise ValueError("device: expected 'auto' or 'cpu', as PyTorch finds no CUDA device here, got 'cuda'")
     if resume and folder is None:
         raise ValueError("run_dir: expected a folder for resume, got none")
-    if folder is not None and not resume:
-        for path in (folder / METRICS, folder / FOLDER / LAST):
-            if path.exists():
-                raise ValueError(f"run_dir: expected a folder without a run, or resume; {path} is there already")
+
+
+def check_unused(folder: Path) -> None:
+    """Refuses a folder in which a run has saved something; one that has saved nothing is no loss.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for path in (folder / METRICS, folder / FOLDER / LAST):
+        if path.exists():
+            raise ValueError(f"run_dir: expected a folder without a run, or resume; {path} is there already")
 
 
 @contextmanager

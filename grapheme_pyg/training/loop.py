@@ -22,13 +22,14 @@ from grapheme_pyg.nn.graph_checks import check_labels
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.training.average import MovingAverage
 from grapheme_pyg.training.checkpoints import write_checkpoint
-from grapheme_pyg.training.data import graphs_of_share
+from grapheme_pyg.training.data import graphs_of_share, loading
 from grapheme_pyg.training.interrupts import Interrupts
 from grapheme_pyg.training.losses import BatchLosses
 from grapheme_pyg.training.optimizer import make_optimizer, one_cycle
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
 from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.state import averages_of, state_of
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -126,29 +127,32 @@ class TrainingLoop:
             self.model.get_submodule(part).eval()
         self.batches.go_on(self.epoch, self.batch)
         kept: list[Tensor] = []
-        for loaded in self.loader if self.batch < num_batches else ():
-            self.seed_step()
-            batch, plan = self.prepare(loaded, training=True)
-            if settings.nonfinite == "skip" and self.batch % settings.accumulate == 0:
-                kept = [buffer.clone() for buffer in self.model.buffers()]
-            is_last = (self.batch + 1) % settings.accumulate == 0 or self.batch + 1 == num_batches
-            self.compute(batch, plan, is_last=is_last)
-            self.batch += 1
-            self.report.batch(self.batch, self.losses[-1])
-            if not is_last:
-                continue
-            if self.take_step():
-                self.step += 1
-                self.average.update(self.step)
-            else:
-                for buffer, before in zip(self.model.buffers(), kept, strict=False):
-                    buffer.copy_(before)
-            self.optimizer.zero_grad()
-            self.losses, self.embedded = [], []
-            since = self.step - (self.saved or 0)
-            if self.batch == num_batches or (settings.checkpoint_every and since >= settings.checkpoint_every):
-                self.save()
-            self.stop_if_told()
+        if self.batch == num_batches:
+            return
+        with loading(self.loader) as batches:
+            for loaded in batches:
+                self.seed_step()
+                batch, plan = self.prepare(loaded, training=True)
+                if settings.nonfinite == "skip" and self.batch % settings.accumulate == 0:
+                    kept = [buffer.clone() for buffer in self.model.buffers()]
+                is_last = (self.batch + 1) % settings.accumulate == 0 or self.batch + 1 == num_batches
+                self.compute(batch, plan, is_last=is_last)
+                self.batch += 1
+                self.report.batch(self.batch, self.losses[-1])
+                if not is_last:
+                    continue
+                if self.take_step():
+                    self.step += 1
+                    self.average.update(self.step)
+                else:
+                    for buffer, before in zip(self.model.buffers(), kept, strict=False):
+                        buffer.copy_(before)
+                self.optimizer.zero_grad()
+                self.losses, self.embedded = [], []
+                since = self.step - (self.saved or 0)
+                if self.batch == num_batches or (settings.checkpoint_every and since >= settings.checkpoint_every):
+                    self.save()
+                self.stop_if_told()
 
     def compute(self, batch: Batch, plan: Plan, *, is_last: bool) -> None:
         """Adds up the gradients of a mini-batch, in which every sample weighs the same, in a smaller last one too."""
@@ -216,7 +220,15 @@ class TrainingLoop:
     def total_steps(self) -> int:
         """Steps of the whole training."""
         assert self.settings.epochs is not None, "settings: expected those for a number of images"
-        return -(-len(self.batches) // self.settings.accumulate) * self.settings.epochs
+        return self.steps_in(len(self.batches)) * self.settings.epochs
+
+    def steps_in(self, batches: int) -> int:
+        """The steps of the optimiser in so many mini-batches of an epoch."""
+        return -(-batches // self.settings.accumulate)
+
+    def seconds_so_far(self) -> float:
+        """What this epoch has taken."""
+        return self.seconds + (time.perf_counter() - self.started if self.batch else 0.0)
 
     @torch.no_grad()
     def end_epoch(self) -> None:
@@ -241,8 +253,9 @@ class TrainingLoop:
         if self.log is not None and self.processes.writes:
             self.log(dict(metrics), self.epoch + 1)
         if self.on_epoch_end is not None:
+            rows = [dict(row) for row in self.metrics]
             with torch.enable_grad(), torch.random.fork_rng():
-                self.ended = self.processes.from_first(self.on_epoch_end(self.model, list(self.metrics)) is True)
+                self.ended = self.processes.from_first(self.on_epoch_end(self.model, rows) is True)
 
     def validate(self) -> EpochMetrics:
         """Returns loss and accuracy on the validation images."""
@@ -250,14 +263,17 @@ class TrainingLoop:
         num_classes = self.recognised.shape[1]
         counts = torch.zeros(2, num_classes, dtype=torch.int64, device=self.device)
         assert self.validation_loader is not None
-        for loaded in self.validation_loader:
-            batch, plan = self.prepare(loaded)
-            with self.autocast():
-                losses, similarities, _ = self.losses_of(batch, plan)
-            hits = similarities.argmax(dim=-1) == batch.y
-            sums += torch.stack([losses.sum().double(), hits.sum().double(), sums.new_tensor(batch.num_graphs)])
-            counts += torch.stack([torch.bincount(some, minlength=num_classes) for some in (batch.y, batch.y[hits])])
-            self.stop_if_told()
+        with loading(self.validation_loader) as batches:
+            for loaded in batches:
+                batch, plan = self.prepare(loaded)
+                with self.autocast():
+                    losses, similarities, _ = self.losses_of(batch, plan)
+                hits = similarities.argmax(dim=-1) == batch.y
+                sums += torch.stack([losses.sum().double(), hits.sum().double(), sums.new_tensor(batch.num_graphs)])
+                counts += torch.stack(
+                    [torch.bincount(some, minlength=num_classes) for some in (batch.y, batch.y[hits])]
+                )
+                self.stop_if_told()
         loss, hit, count = self.processes.total(sums).tolist()
         self.recognised = self.processes.total(counts).cpu()
         return {"val_loss": loss / max(count, 1), "val_accuracy": hit / max(count, 1)}
@@ -329,41 +345,12 @@ class TrainingLoop:
         """
         if self.folder is None:
             return
-        for name, weight in (*self.model.named_parameters(), *self.model.named_buffers()):
+        weights = (*self.model.named_parameters(), *self.model.named_buffers(), *averages_of(self))
+        for name, weight in weights:
             if not bool(torch.isfinite(weight.detach().sum())) and not bool(torch.isfinite(weight).all()):
                 expected = f"expected finite weights after step {self.step}"
                 raise TrainingError(f"{name}: {expected}, got NaN or infinity; the last checkpoint from before is kept")
         loss = self.processes.total(self.loss.clone()).tolist()
         if self.processes.writes:
-            write_checkpoint(self.folder, self.state_dict() | {"loss": loss})
-        self.saved = self.step
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns all that training has changed, and what the training is."""
-        return {
-            "run": self.run_description,
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "step": self.step,
-            "seconds": self.seconds + (time.perf_counter() - self.started if self.batch else 0.0),
-            "metrics": self.metrics,
-            "ended": self.ended,
-            "model": self.model.state_dict(),
-            "average": self.average.tensors,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what :meth:`state_dict` returned."""
-        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
-        self.seconds, self.metrics = state["seconds"], list(state["metrics"])
-        # Who asks for more epochs than planned wants them, even if `on_epoch_end` ended the training before.
-        self.ended = state["ended"] and state["run"]["settings"]["epochs"] == self.settings.epochs
-        self.model.load_state_dict(state["model"])
-        self.average.load(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.processes.writes:  # it is of all processes
-            self.loss.copy_(torch.tensor(state["loss"], dtype=torch.float64))
+            write_checkpoint(self.folder, state_of(self, loss))
         self.saved = self.step

@@ -69,7 +69,7 @@ class BatchLosses(nn.Module):
             losses = structural_losses(similarities, batch.y)
         else:
             smoothing = self.settings.label_smoothing if self.model.training else 0.0
-            logits = classifier.log_temperature.exp() * similarities
+            logits = classifier.temperature * similarities
             losses = F.cross_entropy(logits, batch.y, label_smoothing=smoothing, reduction="none")
         if self.model.training and self.class_weights is not None:
             losses = losses * self.class_weights[batch.y]

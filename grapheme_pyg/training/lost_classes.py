@@ -29,14 +29,15 @@ def coinciding_classes(templates: Tensor) -> Tensor:
     """
     per_class = templates.shape[1]
     directions = F.normalize(templates.detach().flatten(0, 1).double(), dim=-1)
-    found = []
-    for start in range(0, len(directions), ROWS_AT_ONCE):
-        near = (directions[start : start + ROWS_AT_ONCE] @ directions.t() > COINCIDING).nonzero()
-        near[:, 0] += start
-        found.append(near // per_class)
-    pairs = torch.cat(found)
-    distinct: Tensor = pairs[pairs[:, 0] < pairs[:, 1]].unique(dim=0)
-    return distinct
+    num_classes = len(templates)
+    # A bit for each pair: pairs of numbers, of templates that are all equal, would take gigabytes.
+    shared = torch.zeros(num_classes, num_classes, dtype=torch.bool, device=templates.device)
+    classes_at_once = max(1, ROWS_AT_ONCE // per_class)
+    for start in range(0, num_classes, classes_at_once):
+        rows = slice(start * per_class, (start + classes_at_once) * per_class)
+        near = directions[rows] @ directions.t() > COINCIDING
+        shared[start : start + classes_at_once] = near.view(-1, per_class, num_classes, per_class).any(dim=3).any(dim=1)
+    return shared.triu_(diagonal=1).nonzero()
 
 
 def warn_of_lost_classes(
@@ -53,16 +54,15 @@ def warn_of_lost_classes(
     """
     lost = ((images > 0) & (recognised == 0)).nonzero().flatten().tolist()
     if lost:
-        named = _listed([f"{classes[i]!r} (of {int(images[i])})" for i in lost])
+        named = _listed([f"{classes[i]!r} (of {int(images[i])})" for i in lost[:NAMED]], len(lost))
         message = f"validation: expected some images of each class to be recognised, got none of {named}"
         warnings.warn(message, TrainingWarning, stacklevel=stacklevel + 1)
-    pairs = coinciding_classes(templates).tolist()
-    if pairs:
-        named = _listed([f"{classes[i]!r} and {classes[j]!r}" for i, j in pairs])
+    pairs = coinciding_classes(templates)
+    if len(pairs):
+        named = _listed([f"{classes[i]!r} and {classes[j]!r}" for i, j in pairs[:NAMED].tolist()], len(pairs))
         message = f"templates: expected those of different classes to differ, got the same for {named}"
         warnings.warn(message, TrainingWarning, stacklevel=stacklevel + 1)
 
 
-def _listed(items: list[str]) -> str:
-    more = len(items) - NAMED
-    return ", ".join(items[:NAMED]) + (f" and {more} more" if more > 0 else "")
+def _listed(items: list[str], number: int) -> str:
+    return ", ".join(items) + (f" and {number - len(items)} more" if number > len(items) else "")

@@ -8,6 +8,8 @@ from torch import Tensor
 
 # Of the quintic iteration, tuned for its slope at zero (Jordan, 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+# What both keep of each parameter, beside the number of its steps.
+MUON, ADAMW = ("momentum_buffer",), ("exp_avg", "exp_avg_sq")
 # Short sides are padded to multiples of this.
 SIDE = 32
 
@@ -48,6 +50,17 @@ class MuonAdamW(torch.optim.AdamW):
         # Muon does not unscale gradients, so AdamW shall not: ``torch.amp.GradScaler`` then does it for both.
         self._step_supports_amp_scaling = False
 
+    def make_states(self) -> None:
+        """Makes all states, as each would be made in its first step: then they have the same tensors in every step."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self._make_state(parameter, *(MUON if group["orthogonal"] else ADAMW))
+
+    def _make_state(self, parameter: Tensor, *slots: str) -> None:
+        # AdamW looks for the step in every state that it loads.
+        step = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device)}
+        self.state[parameter] = step | {slot: torch.zeros_like(parameter) for slot in slots}
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both."""
@@ -73,8 +86,7 @@ class MuonAdamW(torch.optim.AdamW):
             assert parameter.grad is not None
             grads.append(parameter.grad)
             if not self.state[parameter]:
-                # AdamW looks for the step in every state that it loads.
-                self.state[parameter] = {"step": torch.zeros(()), "momentum_buffer": torch.zeros_like(parameter)}
+                self._make_state(parameter, *MUON)
             self.state[parameter]["step"] += 1
         if not parameters:
             return

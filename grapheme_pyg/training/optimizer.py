@@ -25,7 +25,9 @@ def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) 
         {"params": [parameter for parameter in learning if parameter.dim() < 2], "weight_decay": 0.0},
     ]
     rates = {"lr": settings.lr, "kernel_lr": settings.kernel_lr}
-    return MuonAdamW(kernels, others, kernel_decay=settings.weight_decay, **rates)
+    optimizer = MuonAdamW(kernels, others, kernel_decay=settings.weight_decay, **rates)
+    optimizer.make_states()
+    return optimizer
 
 
 def one_cycle(step: int, total_steps: int) -> float:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from grapheme_pyg.checks import as_float, as_int
+from grapheme_pyg.checks import as_float, as_int, as_seed
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 Loader = Literal["images", "pyg"]
@@ -57,7 +57,7 @@ class TrainingSettings:
         loader: ``"images"`` makes the graphs of a whole batch at once; ``"pyg"`` makes them one by one in PyG's
             ``DataLoader``, as a plain PyG project would. Both give the same losses.
         num_workers: Processes that load; 0 loads in this one.
-        seed: Of order and augmentation.
+        seed: Of order and augmentation, in 0…4294967295.
         checkpoint_every: Steps of the optimiser between two checkpoints within an epoch; 0 for one after each epoch.
         nonfinite: What a loss or gradient that is NaN or infinite does: ``"stop"`` training, or ``"skip"`` the step,
             with all that its batches did to weights and batch statistics.
@@ -95,8 +95,9 @@ class TrainingSettings:
         for name, minimum in (("epochs", 1), ("batch_size", 1)):
             if getattr(self, name) is not None:
                 self._set(name, as_int(name, getattr(self, name), minimum))
-        for name, minimum in (("accumulate", 1), ("num_workers", 0), ("seed", 0), ("checkpoint_every", 0)):
+        for name, minimum in (("accumulate", 1), ("num_workers", 0), ("checkpoint_every", 0)):
             self._set(name, as_int(name, getattr(self, name), minimum))
+        self._set("seed", as_seed(self.seed))
         # Written so that NaN is out of range.
         for name in ("lr", "kernel_lr"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))

@@ -157,7 +157,8 @@ class BlobFinder(Finder):
         ]
 
         kept = touching[:, (touching >= 0).all(axis=0)]
-        kept = np.unique(kept, axis=1)
+        # As numbers: NumPy turns a signal's exception into another while it compares rows.
+        kept = np.stack(np.divmod(np.unique(kept[0] * whole.size + kept[1]), max(1, whole.size)))
         source, target = np.concatenate([kept, kept[::-1]], axis=1)
         level = blobs.level
         for relations, found, pairs in (

@@ -72,6 +72,7 @@ class VisionBrain(BaseTransform):
         resize: To how many pixels, at most 4096, the longer side of each image is brought first, in proportion; None
             leaves images as they are. ``"training"`` leaves them, too, until :func:`grapheme_pyg.fit` has seen training
             images of one size: it then becomes that size, so that a model takes the same things in other resolutions.
+            Images are enlarged to more than 256 pixels at most 8 times; smaller ones are refused.
         relative: Whether grey images are taken relative to their ground and contrast, by
             :func:`grapheme_pyg.vision.ground.relative_to_ground`, so that polarity, brightness and contrast hardly
             matter; if None, which is the default, exactly if ``in_channels`` is 1.
@@ -187,8 +188,8 @@ class VisionBrain(BaseTransform):
             The graph. The same image gives the same graph, bit for bit, alone or in a batch.
 
         Raises:
-            ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
-                that is broken or too large.
+            ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; it is of a file
+                that is broken or too large; or it is too small for ``resize``.
         """
         pixels = to_pixels(image, self.in_channels, white=self.white)[None]
         warn_if_dark([pixels], relative=self.relative)

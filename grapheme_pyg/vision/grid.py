@@ -15,6 +15,10 @@ from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, Rela
 
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
+# A cell and its margin are at most so many times as wide as the cell: each pixel is in that many cells, squared.
+WIDEST_WINDOW = 8
+# Of a cell and its margin, in all channels: the features of every other node are as many, padded with zeros.
+MOST_FEATURES = 2**12
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,11 @@ class GridFinder(Finder):
 
     Args:
         in_channels: Of the image, 1 or 3.
-        patch_size: Side of a finest cell in pixels.
+        patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels.
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
             0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
-        margin: How many pixels around a finest cell count as its own, in that comparison and in its features.
+        margin: How many pixels around a finest cell count as its own, in that comparison and in its features; at most
+            3.5 times ``patch_size``.
         rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
             Levels are added until the grid is at most 4×4; those beyond share the last one's types.
         extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is
@@ -54,6 +59,10 @@ class GridFinder(Finder):
         check("margin", self.margin, is_int(self.margin, 0), "a non-negative integer")
         several = "at least 1 for cells of one pixel, which has no contrast"
         check("margin", self.margin, self._window > 1, several)
+        narrow = self._window <= WIDEST_WINDOW * self.patch_size
+        check("margin", self.margin, narrow, f"at most {(WIDEST_WINDOW - 1) / 2} times patch_size, {self.patch_size}")
+        few = self._num_features(0) <= MOST_FEATURES
+        check("patch_size", self.patch_size, few, f"at most {MOST_FEATURES} values in a cell with its margin")
         check_rounds(self.rounds)
         object.__setattr__(self, "rounds", tuple(self.rounds))
         check("extend", self.extend, isinstance(self.extend, bool), "True or False")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grapheme_pyg.errors import ImageError, ImageWarning
+from grapheme_pyg.vision.orientation import orientation
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 MAX_PIXELS = 50_000_000
 # What transparent pixels show: drawings with a transparent background are mostly dark ink, which black would swallow.
 PAPER = 255
+# Pillow's names of what brings each EXIF orientation, from 1 on, upright.
+TURNS = (None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 GREY_MODES = ("1", "L", "LA", "La")
 # Tags of TIFF files: how many bits of a level are used, and which level is the largest.
 BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281
@@ -54,7 +57,7 @@ def from_pil(
     if width == 0 or height == 0:
         raise ImageError(f"{name}: expected at least one pixel, got shape {(height, width)}")
     if isinstance(image, ImageFile):
-        check_num_pixels(image, name, max_pixels)
+        check_num_pixels(image.size, name, max_pixels)
     with decoding(name):
         white = declared_white(image) or white
         upright = _upright(image)
@@ -77,13 +80,13 @@ def from_pil(
     return levels
 
 
-def check_num_pixels(image: "PILImage", name: str, max_pixels: int) -> None:
-    """Refuses an image that is too large, by what its header says.
+def check_num_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:
+    """Refuses an image that is too large, by the width and height that its header says.
 
     Raises:
         ImageError: It has more pixels than ``max_pixels``.
     """
-    width, height = image.size
+    width, height = size
     if width * height > max_pixels:
         raise ImageError(f"{name}: expected at most {max_pixels:,} pixels (max_pixels), got {width} by {height}")
 
@@ -104,13 +107,11 @@ def decoding(name: str) -> Iterator[None]:
 
 
 def _upright(image: "PILImage") -> "PILImage":
-    from PIL import ImageOps
+    from PIL.Image import Transpose
 
     image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a broken EXIF block raises as many kinds, but the pixels are already decoded
-        return image
+    turn = TURNS[orientation(image) - 1]
+    return image if turn is None else image.transpose(Transpose[turn])
 
 
 def _levels(image: "PILImage") -> "np.ndarray[Any, Any]":

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMPY_DTYPES = ("bool", "uint8", "float16", "float32", "float64")
+# Images are enlarged to at most so many pixels a side, or so many times: settings may come from a file, and a small
+# image would become a huge one.
+ALWAYS_ENLARGED, MOST_TIMES = 256, 8
 # ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
 LUMA = (19595, 38470, 7471)
 
@@ -134,11 +137,17 @@ def resized(pixels: Tensor, side: int) -> Tensor:
     Args:
         pixels: uint8 ``[B, C, H, W]``.
         side: Of the longer side, positive.
+
+    Raises:
+        ImageError: An image would be enlarged to more than 256 pixels and more than 8 times.
     """
     height, width = pixels.shape[-2:]
     longer = max(height, width)
     if longer == side:
         return pixels
+    if side > max(ALWAYS_ENLARGED, MOST_TIMES * longer):
+        expected = f"at least {-(-side // MOST_TIMES)} pixels on its longer side for resize={side}, which enlarges"
+        raise ImageError(f"image: expected {expected} at most {MOST_TIMES} times, got {height} by {width}")
     size = [max(1, round(length * side / longer)) for length in (height, width)]
     drawn = F.interpolate(pixels.float(), size, mode="bicubic", antialias=True, align_corners=False)
     return drawn.round_().clamp_(0, 255).to(torch.uint8)

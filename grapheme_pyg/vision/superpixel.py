@@ -22,6 +22,8 @@ DISTANCES = ("near", "far")
 NUM_SHAPE_FEATURES = 12
 # SLIC keeps the distances of each pair of regions: with more, one image would fill the memory.
 MOST_REGIONS = 4096
+# More regions than the first are asked for of so many pixels each, as memory grows with the square of their number.
+FREE_REGIONS, PIXELS_OF_REGION = 256, 8
 # Of white in CIELAB.
 LIGHTNESS = 100
 
@@ -48,7 +50,8 @@ class SuperpixelFinder(Finder):
 
     Args:
         in_channels: Of the image, 1 or 3.
-        num_regions: About how many regions of an image there are on the finest level, at most 4096.
+        num_regions: About how many regions of an image there are on the finest level, at most 4096; more than 256 only
+            if each has 8 pixels.
         compactness: Of SLIC: the larger, the squarer. In units of grey levels in [0, 1], for colours too, which SLIC
             compares in the CIELAB space, where lightness is in [0, 100].
         threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
@@ -171,10 +174,13 @@ class SuperpixelFinder(Finder):
         labels = np.full(active.shape, -1)
         count = 0
 
+        def asked(mask: Bools) -> int:
+            return min(self.num_regions, max(FREE_REGIONS, int(mask.sum()) // PIXELS_OF_REGION))
+
         def segment(picture: Ints, mask: Bools) -> Ints:
             found: Ints = slic(
                 picture,
-                n_segments=self.num_regions,
+                n_segments=asked(mask),
                 compactness=self.compactness * (LIGHTNESS if colour else 1),
                 start_label=1,
                 channel_axis=-1 if colour else None,
@@ -190,7 +196,7 @@ class SuperpixelFinder(Finder):
                 warnings.filterwarnings("ignore", message="One of the clusters is empty")
                 found = segment(picture, mask)
             # Of contrast in many small islands SLIC keeps none, as each is less than a region.
-            if 2 * int(found.max()) < min(self.num_regions, int(mask.sum())):
+            if 2 * int(found.max()) < min(asked(mask), int(mask.sum())):
                 mask[:] = True
                 found = segment(picture, mask)
             # Numbers without gaps, in the order of first pixels.

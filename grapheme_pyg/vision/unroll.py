@@ -12,6 +12,8 @@ from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, Schema
 
 # Relations in all rounds: settings may come from a file, and each takes memory.
 MOST_EDGE_TYPES = 2**13
+# Of an entity: each is a node with edges, whatever the width of the weights.
+MOST_ROUNDS = 16
 
 
 class Vocabulary:
@@ -24,7 +26,7 @@ class Vocabulary:
 
     Raises:
         ValueError: A name is not in ``[a-z0-9_]+``, two entity types have one, or one has no relation to itself; there
-            are too many relations in all rounds.
+            are too many relations in all rounds, or an entity has more than 16 rounds.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -39,6 +41,7 @@ class Vocabulary:
         self.max_rounds = max(entity.rounds for entity in schema.entity_types)
         if (most := len(schema.lateral) * self.max_rounds + len(schema.part_of)) > MOST_EDGE_TYPES:
             raise ValueError(f"rounds: expected at most {MOST_EDGE_TYPES} relations in all rounds, got {most}")
+        check("rounds", self.max_rounds, self.max_rounds <= MOST_ROUNDS, f"at most {MOST_ROUNDS} of an entity")
         self.node_types: list[str] = []
         # For each node type: the entity type and its level, and the round.
         self.node_kinds: list[int] = []

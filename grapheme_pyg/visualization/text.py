@@ -27,7 +27,7 @@ def as_label(name: str, longest: int = 16, *, weight: str = "normal") -> str:
     def has_glyph(character: str) -> bool:
         return any(font.get_char_index(ord(character)) for font in fonts)
 
-    text = shortened(name, longest, lambda character: character.isprintable() and has_glyph(character))
+    text = shortened(name, longest, has_glyph)
     # Dollar signs would begin and end mathematics.
     text = text.replace("$", r"\$")
     return in_place(text) if has_glyph(MARK) else text

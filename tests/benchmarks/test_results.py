@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import common
 import pytest
 import results
 import torch
@@ -113,6 +114,7 @@ def test_finished_runs_are_not_made_again(script: Path, tmp_path: Path) -> None:
         "num_weights": 7,
         "test_accuracy": 0.5,
         "seconds": 30.0,
+        "commit": results.this_code()["commit"],
         "machine": results.this_machine(),
     }
     log = script.with_suffix(".log").read_text().splitlines()
@@ -154,6 +156,20 @@ def test_incomplete_results_are_refused(script: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps({"dataset": "mnist", "seed": 0, "test_accuracy": 0.5}))
     with pytest.raises(ValueError, match=r"test.json: expected also num_weights, seconds, got"):
         measure(row, 0, tmp_path)
+
+
+def test_results_of_other_code_are_refused(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, path = Measured("a", "", str(script)), tmp_path / "a.json"
+    measure(row, 0, tmp_path)
+    assert common.kept(path, lambda: {"accuracy": 0.5}) == {"accuracy": 0.5}
+    assert common.kept(path, lambda: {"accuracy": 0.7}) == {"accuracy": 0.5}
+    (tmp_path / "grapheme_pyg").mkdir()
+    (tmp_path / "grapheme_pyg/changed.py").touch()
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match=r"a-seed0: expected a result of the code that is here, .*; delete it"):
+        measure(row, 0, tmp_path)
+    with pytest.raises(ValueError, match=r"a\.json: expected a result of the code that is here, .*; delete it"):
+        common.kept(path, lambda: {"accuracy": 0.7})
 
 
 def test_accuracy_json_keeps_the_order_of_rows_and_forgets_others(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("gradio", reason="an extra")
-from grapheme_pyg.demo.drawing import to_image
+from gradio import Error
+from gradio.components.image_editor import EditorData, EditorDataBlobs
+
+from grapheme_pyg.demo.drawing import read_drawing, to_image
 
 
 def layer(alpha: int = 0, ink: int = 0) -> Image.Image:
@@ -32,3 +37,32 @@ def test_ink_is_dark_on_white() -> None:
         assert image is not None
         assert image.mode == "L"
         assert (np.asarray(image) == expected).all()
+
+
+def png(width: int, height: int) -> bytes:
+    Image.new("1", (width, height)).save(file := BytesIO(), "PNG")
+    return file.getvalue()
+
+
+def test_what_is_sent_is_decoded_once() -> None:
+    sent = {"a": EditorDataBlobs(background=None, layers=[png(4, 3), None], composite=None)}
+    read = read_drawing(sent, EditorData(id="a"))
+    assert read is not None
+    assert read["background"] is None
+    assert [None if image is None else (image.mode, image.size) for image in read["layers"]] == [("RGBA", (4, 3)), None]
+    assert sent == {}
+    assert read_drawing(sent, EditorData(id="a")) is None
+    assert read_drawing(sent, None) is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([b""] * 1_000, "expected at most 8 layers, got 1000"),
+        ([png(2_000, 1_000)], "expected at most 1,048,576 pixels"),
+        ([b"no image"], "expected an image, got 8 bytes of none of BMP"),
+    ],
+)
+def test_what_is_too_much_is_refused(layers: list[bytes], message: str) -> None:
+    with pytest.raises(Error, match=message):
+        read_drawing({"a": EditorDataBlobs(background=None, layers=layers, composite=None)}, EditorData(id="a"))

@@ -24,6 +24,7 @@ from grapheme_pyg.cli import main
 from grapheme_pyg.datasets import Split
 
 pytest.importorskip("gradio", reason="an extra")
+httpx = pytest.importorskip("httpx", reason="comes with gradio")
 T = TypeVar("T")
 # What is started from a shell's background job ignores Ctrl-C unless told otherwise.
 SERVE = (
@@ -42,10 +43,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path, port: int) -> "subprocess.Popen[str]":
+def start(folder: Path, port: int, **more: str) -> "subprocess.Popen[str]":
     command = f"{SERVE}launch(Path({str(folder)!r}), port={port}, open_browser=False)"
     root = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"} | more
     return subprocess.Popen(
         [sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
@@ -183,3 +184,88 @@ def test_only_this_machine_is_served(served: int) -> None:
     # The whole of 127/8 is this machine, but the page is bound to one address of it.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", served), timeout=5)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
+    """A client of a page whose model has learned nothing, and where its process keeps files: SIGTERM leaves none."""
+    folder = tmp_path_factory.mktemp("model")
+    ImageClassificationModel.from_preset("tiny").save_pretrained(folder / "model")
+    port, kept = free_port(), folder / "temporary"
+    kept.mkdir()
+    process = start(folder / "model", port, TMPDIR=str(kept))
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Draw at ")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client, kept
+        process.terminate()
+        assert process.wait(timeout=30) == 143
+        assert [path for path in kept.rglob("*") if path.is_file()] == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def png(width: int, height: int) -> bytes:
+    image = Image.new("RGBA", (width, height))
+    image.paste("black", (width // 3, 0, width // 2, height))
+    image.save(file := BytesIO(), "PNG")
+    return file.getvalue()
+
+
+def answer(client: Any, content: bytes, layers: int) -> str:
+    """The events by which the page answers a drawing of layers that are all the same."""
+    path = client.post("/gradio_api/upload", files={"files": ("a.png", content)}).raise_for_status().json()[0]
+    layer = {"path": path, "meta": {"_type": "gradio.FileData"}}
+    drawing = {"background": None, "layers": [layer] * layers, "composite": None, "id": None}
+    event = client.post("/gradio_api/call/answer", json={"data": [drawing]}).raise_for_status().json()["event_id"]
+    return client.get(f"/gradio_api/call/answer/{event}").text
+
+
+@pytest.mark.slow
+class TestRequests:
+    """The page answers itself, and drawings of the size of its own."""
+
+    @pytest.mark.parametrize("path", ["/", "/config", "/gradio_api/info", "/gradio_api/heartbeat/a"])
+    def test_other_hosts_and_origins_are_refused(self, asked: tuple[Any, Path], path: str) -> None:
+        client, _ = asked
+        port = client.base_url.port
+        for headers in (
+            {"Host": f"evil.example:{port}"},
+            {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"},
+            {"Host": "127.0.0.1"},
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Origin": f"http://127.0.0.1:{port + 1}"},
+            {"Origin": f"https://127.0.0.1:{port}"},
+        ):
+            for method in ("GET", "POST", "OPTIONS"):
+                preflight = {"Access-Control-Request-Method": "POST"} if method == "OPTIONS" else {}
+                refused = client.request(method, path, headers=headers | preflight)
+                assert refused.status_code == 403
+                assert not any(name.startswith("access-control") for name in refused.headers)
+        own = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+        assert client.get("/config", headers=own).status_code == 200
+
+    def test_drawings_and_what_is_no_drawing(self, asked: tuple[Any, Path]) -> None:
+        client, _ = asked
+        small, large = png(36, 36), png(1_100, 1_000)
+        assert "event: complete" in answer(client, small, 1)
+        for content, layers, expected in (
+            (small, 1_000, "expected at most 8 layers, got 1000"),
+            (large, 1, "expected at most 1,048,576 pixels (max_pixels), got 1100 by 1000"),
+            (b"no picture", 1, "expected an image, got 10 bytes of none of BMP"),
+        ):
+            answered = answer(client, content, layers)
+            assert "event: error" in answered
+            assert expected in json.loads(answered.split("data: ")[1])["error"]
+
+    def test_large_requests_leave_nothing(self, asked: tuple[Any, Path]) -> None:
+        client, kept = asked
+        before = sorted(kept.rglob("*"))
+        too_much = bytes(2**22 + 1)
+        assert client.post("/gradio_api/upload", files={"files": ("a.png", too_much)}).status_code == 413
+        assert client.post("/gradio_api/call/answer", content=too_much).status_code == 413
+        assert client.post("/gradio_api/upload", content=iter([b"a"])).status_code == 413
+        assert sorted(kept.rglob("*")) == before

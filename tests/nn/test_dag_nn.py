@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -372,3 +375,12 @@ def test_an_explainers_mask_weighs_edges() -> None:
     masked = states_of(model, x, edge_index, edge_type)
     model.explain, model._edge_mask = None, None
     torch.testing.assert_close(masked, states_of(model, x, edge_index[:, :2], edge_type[:2]))
+
+
+def test_no_file_is_left_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Another(DagNN):
+        """PyG would write a module for it."""
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    Another(METADATA, in_channels=1, hidden_channels=2)
+    assert list(tmp_path.iterdir()) == []

@@ -76,6 +76,17 @@ def test_names_cannot_speak_to_the_terminal(model: Path, pictures: Path, capsys:
     assert "\\x1b[2Jred\\nthing.png: " in out
 
 
+def test_names_may_begin_with_dashes(
+    model: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(pictures)
+    for name in ("-x.png", "--as-mnist", "--a-b.png"):
+        Image.fromarray(BAR).save(name, format="png")
+    code, out, _ = run(capsys, "predict", "--top-k", 1, model, "--", "-x.png", "--as-mnist", "--a-b.png")
+    assert code == 0
+    assert [line.partition(": ")[0] for line in out.splitlines()] == ["-x.png", "--as-mnist", "--a-b.png"]
+
+
 class TestPredictMany:
     def test_folders_and_patterns(self, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
         expected = [pictures / "more/two.jpg", pictures / "one.png"]

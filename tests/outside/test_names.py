@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from grapheme_pyg import ImageClassificationModel
-from grapheme_pyg.names import in_markdown, in_place, printable, shortened
+from grapheme_pyg.names import in_csv, in_markdown, in_place, printable, shortened
 
 mpl.use("Agg")
 
@@ -33,7 +33,10 @@ LABELS = torch.arange(10)
 
 @pytest.fixture(scope="module")
 def model():
-    return ImageClassificationModel.from_preset("tiny", NAMES)
+    made = ImageClassificationModel.from_preset("tiny")
+    # No model is made with such names, but whatever is drawn can have them.
+    made.classifier.classes = list(NAMES)
+    return made
 
 
 @pytest.mark.slow
@@ -100,6 +103,17 @@ def test_characters_of_fonts_that_are_asked_for_are_kept(monkeypatch):
 def test_printable():
     """python-magic#144: a name that is not UTF-8 has lone surrogates, which no file takes."""
     assert printable("caf\udce9\t\x9b\u202e\u2028\xa0 é猫") == r"caf\udce9\t\x9b\u202e\u2028\xa0 é猫"
+
+
+def test_links_and_formulas():
+    assert (
+        in_markdown("see https://a.example, www.a.example and @b") == r"see https\://a.example, www\.a.example and \@b"
+    )
+    formulas = ("=1+1", "+cmd|' /C calc'!A0", "-1+1", "@SUM(1)")
+    assert [in_csv(name) for name in formulas] == [f"'{name}" for name in formulas]
+    names = ("-1", "+2.5", "a=1", "", "'a")
+    assert [in_csv(name) for name in names] == list(names)
+    assert in_csv("\t=1") == r"\t=1"
 
 
 def test_shortened():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import random
 import struct
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from typing import Any
 
 # Bytes of config.json, and of model.safetensors.
 Files = tuple[bytes, bytes]
+# How a value is written, and its bytes.
+FORMATS = {"F32": ("f", 4), "F16": ("e", 2), "F64": ("d", 8), "I64": ("q", 8)}
 NUMBERS = (-1, 0, 1, 7, 2**31, 2**63, 10**8, 10**9, 10**12, 10**40, 0.5, -0.0, 1e300, True, False)
 OTHERS: tuple[Any, ...] = (
     None,
@@ -122,7 +125,7 @@ def change_config(files: Files, rng: random.Random) -> Files:
     config = json.loads(files[0])
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         # Names of relations are most of it.
-        part = rng.choice((None, "vision", "model"))
+        part = rng.choice((None, "vision", "model", "memory"))
         inner = config.get(part) if isinstance(config, dict) else None
         if inner and isinstance(inner, dict | list):
             config[part] = change_value(inner, rng)
@@ -169,13 +172,25 @@ def change_header(files: Files, rng: random.Random) -> Files:
 
 
 def change_weights(files: Files, rng: random.Random) -> Files:
-    """Other values, among them such that no model computes with, signed again."""
+    """Other values of tensors, among them such that no model computes with, signed again."""
     header, tensors = split(files[1])
     changed = bytearray(tensors)
-    values = (0.0, -1.0, 3e38, 1e-40, float("nan"), float("inf"), -float("inf"))[: rng.choice((4, 7))]
-    for _ in range(rng.choice((1, 3, 100))):
-        start = 4 * rng.randrange(len(changed) // 4)
-        changed[start : start + 4] = struct.pack("<f", rng.choice(values))
+    values = (0.0, -1.0, 9.0, 90.0, 6e4, 1e19, 3e38, 1e-40, float("nan"), float("inf"), -float("inf"))
+    values = values[: rng.choice((8, 8, 8, 11))]
+    # Of as few values as a temperature as often as of thousands.
+    places = [(it["dtype"], *it["data_offsets"]) for it in header.values() if it["data_offsets"][1] > 0]
+    for _ in range(rng.choice((1, 1, 3, 30))):
+        dtype, first, stop = rng.choice(places)
+        code, size = FORMATS[dtype]
+        value: Any = rng.choice(values)
+        if code == "e" and abs(value) < math.inf:
+            value = max(-65504.0, min(65504.0, value))
+        elif code == "q":
+            value = int(value) if abs(value) < 1e18 else 2**62
+        content = struct.pack(f"<{code}", value)
+        for _ in range(rng.choice((1, 1, 1000))):
+            start = first + size * rng.randrange((stop - first) // size)
+            changed[start : start + size] = content
     return signed(json.loads(files[0]), join(json.dumps(header), bytes(changed)))
 
 

@@ -224,3 +224,97 @@ def bomb(generator: np.random.Generator, kind: int) -> tuple[str, bytes]:
 
 
 BOMBS = range(11)
+
+
+def overlapping(size: int, order: str = "<", first: int = 40_000) -> bytes:
+    """An EXIF block, or the directory of a TIFF file, of so many bytes: half of them tags, each with the other half."""
+    count = size // 24
+    entries = (struct.pack(f"{order}HHII", first + i, 7, size // 2, size // 2) for i in range(count))
+    block = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(f"{order}IH", 8, count) + b"".join(entries)
+    return block.ljust(size, b"\0")
+
+
+def segment(marker: int, data: bytes) -> bytes:
+    """A segment of a JPEG file."""
+    return struct.pack(">BBH", 255, marker, 2 + len(data)) + data
+
+
+def tiff_of(*entries: tuple[int, int, int, int], tail: bytes = b"") -> bytes:
+    """A TIFF file of one grey pixel with entries (tag, type, count, value or offset) beside those it needs."""
+    needed = [
+        (tag, 4, 1, value) for tag, value in ((256, 1), (257, 1), (258, 8), (259, 1), (262, 1), (278, 1), (279, 1))
+    ]
+    given = {entry[0] for entry in entries}
+    both = sorted([*(entry for entry in [*needed, (273, 4, 1, 4)] if entry[0] not in given), *entries])
+    return (
+        b"II*\0" + struct.pack("<IH", 8, len(both)) + b"".join(struct.pack("<HHII", *e) for e in both) + bytes(4) + tail
+    )
+
+
+def with_notes(generator: np.random.Generator, kind: str) -> Content:
+    """Files of one pixel, or a few, with 220 KB beside it that took up to 1.9 GB or 9 s each."""
+    size = int(generator.integers(200_000, 240_000))
+    order, block, file = str(generator.choice(["<", ">"])), overlapping(size), io.BytesIO()
+    image = Image.new("RGB", (1, 1), "red")
+    if kind.startswith("tiff tags"):  # as many as there may be, and more; that pixels do not depend on, or do
+        count = int(generator.choice([4_000, size // 24]))
+        first, step = (40_000, 1) if kind == "tiff tags" else (333, 0)
+        return "tiff", tiff_of(*((first + i * step, 7, size, 0) for i in range(count)), tail=bytes(size))
+    if kind == "tiff exif":
+        start = len(tiff_of((34665, 4, 1, 0)))
+        exif = struct.pack("<H", 9_000) + b"".join(struct.pack("<HHII", 40_000 + i, 7, size, 0) for i in range(9_000))
+        return "tiff", tiff_of((34665, 4, 1, start), tail=exif + bytes(size))
+    if kind == "tiff strips":  # of one byte each, as numbers of one byte and as numbers of four
+        start = len(tiff_of((273, 1, 1, 0)))
+        return "tiff", tiff_of((273, *((1, size), (4, size // 4))[generator.integers(2)], start), tail=bytes(size))
+    if kind == "tiff resolutions":
+        start = len(tiff_of((282, 5, 1, 0)))
+        return "tiff", tiff_of((282, 5, size // 8, start), tail=bytes(size))
+    if kind == "png exif":
+        return "png", png(1, 1, chunk(b"eXIf", overlapping(size, order)))
+    if kind == "png profile":
+        text = b"\n\n\n" + overlapping(size, order).hex().encode()
+        return "png", png(1, 1, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)))
+    if kind == "png chunks":
+        return "png", png(1, 1, *(chunk(b"tEXt", b"%d\0" % i) for i in range(3 * size // 10)))
+    if kind == "ppm header":
+        return "ppm", b"P6 1 #" + generator.choice([b"a", b" ", b"\n#"]) * (5 * size) + b"\n1 255\nabc"
+    image.save(file, "JPEG")
+    if kind == "jpeg exif":
+        parts = [block[at : at + 65_000] for at in range(0, size, 65_000)]
+        notes = b"".join(segment(0xE1, b"Exif\0\0" + part) for part in parts)
+    elif kind == "jpeg exif in pieces":
+        notes = segment(0xE1, b"Exif\0\0" + bytes(60)) * (3 * size // 70)
+    elif kind == "jpeg pictures":
+        notes = segment(0xE2, b"MPF\0" + overlapping(65_000, order))
+    elif kind == "jpeg segments":
+        notes = segment(0xE0, b"") * (size // 4)
+    elif kind == "jpeg between segments":
+        notes = bytes(size)
+    if kind.startswith("jpeg"):
+        return "jpg", file.getvalue()[:20] + notes + file.getvalue()[20:]
+    if kind == "gif comment":
+        image.convert("P").save(file := io.BytesIO(), "GIF")
+        content, comment = file.getvalue(), b"!\xfe" + b"\x01a" * (size // 2) + b"\0"
+        at = content.index(b",\0\0\0\0")
+        return "gif", content[:at] + b"\0" * int(generator.integers(2)) + comment + content[at:]
+    if kind == "ppm comments":
+        head = [b"P1 2 1\n", b"P2 2 1 1\n", b"P3 2 1 1\n1 0 0 1"][generator.integers(3)]
+        return "ppm", head + b"#\n" * (2 * size) + b" 1 0 "
+    image.save(file := io.BytesIO(), kind.split()[0], exif=b"Exif\0\0" + overlapping(size, order))
+    return kind.split()[0], file.getvalue()
+
+
+NOTES = (
+    *(
+        "tiff tags",
+        "tiff tags of the baseline",
+        "tiff exif",
+        "tiff strips",
+        "tiff resolutions",
+        "png exif",
+        "png profile",
+    ),
+    *("png chunks", "jpeg exif", "jpeg exif in pieces", "jpeg pictures", "jpeg segments", "jpeg between segments"),
+    *("gif comment", "ppm comments", "ppm header", "webp exif", "avif exif"),
+)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.datasets import image_reading, mnist_style, read_image
+from grapheme_pyg.datasets.image_reading import read_header
 from grapheme_pyg.errors import ImageError, ImageWarning
 from grapheme_pyg.testing import check_graph
 
@@ -121,6 +122,22 @@ def test_bombs_are_refused(kind: int, seed: int, tmp_path_factory: pytest.TempPa
     assert graph_of(path, content, brain_of(seed), image_reading.MAX_PIXELS).error is not None
 
 
+@pytest.mark.parametrize("kind", odd_images.NOTES)
+@cases(1)
+@given(seed=SEEDS)
+def test_what_stands_beside_the_pixels_costs_nothing(
+    kind: str, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    suffix, content = odd_images.with_notes(np.random.default_rng(seed), kind)
+    path = tmp_path_factory.getbasetemp() / f"notes.{suffix}"
+    made = graph_of(path, content, brain_of(seed))
+    made.require(seconds=SECONDS, mib=MOST_OF_ERROR)
+    with strict_warnings():
+        header = call(lambda: read_header(path))
+    header.require(seconds=SECONDS, mib=MOST_OF_ERROR)
+    assert (header.error is None) == (made.error is None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", BRAINS)
 @pytest.mark.parametrize("noisy", [False, True])
@@ -176,7 +193,7 @@ class TestWhatIsWrongIsNoticed:
 
     @pytest.mark.slow
     def test_a_bomb_without_limits(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr(image_reading, "check_content", lambda *_: None)
+        monkeypatch.setattr(image_reading, "without_notes", lambda content, *_: content)
         monkeypatch.setitem(check.__globals__, "SECONDS", 0.1)
         suffix, content = odd_images.bomb(np.random.default_rng(0), 10)  # takes long
         with pytest.raises(AssertionError, match=r"expected 0\.1 s at most"):

@@ -19,8 +19,8 @@ from hypothesis import given
 from model_mutations import SIGNED, UNSIGNED, Files, flip_bit, signed
 from pickle_payloads import PAYLOADS, harms, unpickle
 
-from grapheme_pyg import ImageClassificationModel
-from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg.errors import GraphemeError, ModelFileError
 from grapheme_pyg.pretrained import CONFIG, WEIGHTS
 
 Loader = Callable[[Path], ImageClassificationModel]
@@ -29,15 +29,39 @@ load: Loader = ImageClassificationModel.from_pretrained
 SECONDS = 0.5
 # Beside twice the size of the files: what Python and PyTorch take for modules and refused texts.
 OBJECTS = 16.0
+# Of models that mutants are made from.
+KINDS = 5
+
+
+def make_model(kind: int) -> ImageClassificationModel:
+    """A small model of one of `KINDS` kinds: modes, readouts, norms, precisions, with a memory or without."""
+    small = {"embedding_channels": 5, "templates_per_class": 2}
+    if kind == 0:
+        return ImageClassificationModel.from_preset("tiny")
+    if kind == 1:
+        vision = VisionBrain("hybrid", thresholds=(90, 180), rounds=(2, 1))
+        return ImageClassificationModel(vision, ["a", "b"], hidden_channels=(4, 5, 6), norm="layer", **small)
+    if kind == 2:
+        vision = VisionBrain("blob", thresholds=(60, 120), blob_rounds=1, in_channels=3)
+        return ImageClassificationModel(vision, 3, hidden_channels=(4, 4), norm=None, readout="sinks", **small).half()
+    if kind == 3:
+        vision = VisionBrain("superpixel", num_regions=6, rounds=(1, 1), contours=True)
+        return ImageClassificationModel(vision, 4, hidden_channels=(4, 5), template_update="momentum", **small).double()
+    vision = VisionBrain(rounds=(1, 2), resize=9, detections=True)
+    return ImageClassificationModel(vision, 3, hidden_channels=(4, 5), **small)
 
 
 @cache
-def original() -> tuple[Files, torch.Tensor, torch.Tensor]:
+def original(kind: int = 0) -> tuple[Files, torch.Tensor, torch.Tensor]:
     """A saved model, images, and its similarities for them."""
-    torch.manual_seed(0)
-    model = ImageClassificationModel.from_preset("tiny")
+    torch.manual_seed(kind)
+    model = make_model(kind)
     images = torch.rand(4, 12, 12)
     model(model.vision.batch(images))
+    if kind % 4 == 1 or kind == KINDS - 1:
+        model.remember(images, [0, 0, 1, 1])
+        model.calibrate(images, [0, 0, 1, 1])
+        model.add_class("new", 1 - images[:2])
     folder = folder_of()
     model.eval().save_pretrained(folder)
     files = (folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes()
@@ -77,13 +101,27 @@ def check(files: Files, loader: Loader) -> ImageClassificationModel | None:
 
 
 def check_mutant(seed: int, loader: Loader = load) -> bool:
-    """Whether a damaged or hostile model is one; it is refused, or computes as the original if it has its checksums."""
-    rng, (files, images, expected) = random.Random(seed), original()
+    """Whether a damaged or hostile model is one that answers.
+
+    It is refused, by our error if not when it is loaded then when it predicts; or it answers with numbers, and as the
+    original if it has its checksums.
+    """
+    rng = random.Random(seed)
+    files, images, expected = original(rng.randrange(KINDS))
     is_signed = rng.random() < 0.6
     model = check(rng.choice(SIGNED if is_signed else UNSIGNED)(files, rng), loader)
     if model is None:
         return False
-    similarities = model.predict(images).similarities
+    try:
+        found = model.predict(images)
+    except GraphemeError as error:
+        if not str(error).startswith("model: expected finite"):
+            raise
+        return False
+    similarities, confidences = found.similarities, found.confidences
+    assert similarities.isfinite().all()
+    assert ((confidences > 0) & (confidences <= 1.001)).all()
+    assert found.familiarity is None or (found.familiarity.abs() <= 1).all()
     same = is_signed or torch.equal(similarities, expected)
     assert same, "expected a damaged model to be refused, got one that predicts something else"
     assert similarities.shape == (4, len(model.classes))

@@ -1,6 +1,7 @@
 """Training that is killed, told to stop, or has no room to save, and goes on: is the end the same to the last bit?"""
 
 import csv
+import json
 import os
 import resource
 import shutil
@@ -15,20 +16,24 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from cases import TIMES
+from cases import TIMES as CASES
 
 pytestmark = pytest.mark.slow
 # Without hypothesis, which would look for a simpler failure for hours.
-several = pytest.mark.parametrize("seed", range(-(-TIMES // 4)))
+several = pytest.mark.parametrize("seed", range(-(-CASES // 4)))
+KILLS = int(os.environ.get("GRAPHEME_KILLS", "3"))
 COMMAND = (
     *(sys.executable, "-W", "ignore", "-m", "grapheme_pyg", "train", "mnist5k", "--preset", "tiny", "--limit", "560"),
-    *("--no_test", "--settings.epochs", "2", "--settings.batch_size", "32", "--settings.device", "cpu"),
+    *("--settings.epochs", "2", "--settings.batch_size", "32", "--settings.device", "cpu"),
 )
+TRAINING_ALONE = ("--no_test",)
 # Settings that must not matter for the bits that come out, and one that goes with them.
 VARIANTS = (
-    ("--settings.checkpoint_every", "1"),
-    ("--settings.checkpoint_every", "3", "--settings.accumulate", "2", "--settings.num_workers", "2"),
+    (*TRAINING_ALONE, "--settings.checkpoint_every", "1"),
+    (*TRAINING_ALONE, "--settings.checkpoint_every", "3", "--settings.accumulate", "2", "--settings.num_workers", "2"),
 )
+# With all that a run does after training; little of it is training.
+EVERYTHING = ("--remember", "--settings.checkpoint_every", "1", "--limit", "200", "--settings.epochs", "1")
 TIMES = ("graphs_per_second", "seconds")
 # Runs that may be over when they are killed or told to stop, one after the other.
 ATTEMPTS = 10
@@ -56,6 +61,9 @@ class Training:
         while self._process.poll() is None and not any(self.checkpoints.glob("*")):
             time.sleep(0.002)
 
+    def running(self) -> bool:
+        return self._process.poll() is None
+
     def end(self, told: signal.Signals | None = None) -> tuple[int, str]:
         """Sends a signal, if there is one, and waits; the exit code, which is negative for a signal, and messages."""
         if told is not None:
@@ -77,7 +85,12 @@ def train(run_dir: Path, *options: str, hash_seed: int = 0) -> dict[str, object]
     assert code == 0, messages[-1000:]
     with (run_dir / "metrics.csv").open() as file:
         log = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(file)]
-    return {"metrics": log} | {path.name: path.read_bytes() for path in (run_dir / "model").iterdir()}
+    kept = {path.name: path.read_bytes() for path in (run_dir / "model").iterdir()}
+    if (run_dir / "test.json").exists():
+        result = json.loads((run_dir / "test.json").read_text())
+        kept |= {"test": {key: value for key, value in result.items() if key not in TIMES}}
+        kept |= {path.name: path.read_bytes() for path in (run_dir / "report").iterdir()}
+    return {"metrics": log} | kept
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +121,32 @@ def test_a_run_that_is_stopped_goes_on(
     code, messages = interrupted(folder, VARIANTS[variant], told, Random(seed))
     assert code == (-told if told == signal.SIGKILL else 128 + told), messages[-1000:]
     assert train(folder, *VARIANTS[variant], "--resume") == uninterrupted(variant)
+
+
+def test_kills_fall_everywhere_in_a_run(tmp_path: Path) -> None:
+    """A run is killed when one of its files has come, and goes on: memory, calibration and report are the same.
+
+    ``GRAPHEME_KILLS`` says how often.
+    """
+    whole = tmp_path / "whole"
+    train(whole, *EVERYTHING)
+    expected = train(whole, *EVERYTHING, "--resume")
+    kinds = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    random, killed = Random(0), []
+    order = [random.sample(kinds, len(kinds)) for _ in range(-(-KILLS // len(kinds)))]
+    for kind in [kind for some in order for kind in some][:KILLS]:
+        folder = tmp_path / "killed"
+        training = Training(folder, *EVERYTHING)
+        while training.running() and not (folder / kind).exists():
+            time.sleep(0.002)
+        time.sleep(random.uniform(0, 0.2))
+        code, messages = training.end(signal.SIGKILL)
+        assert code in (0, -signal.SIGKILL), messages[-1000:]  # the last file may be its last word
+        killed += [str(kind)] if code else []
+        assert train(folder, *EVERYTHING, "--resume") == expected, f"killed at {kind}"
+        shutil.rmtree(folder)
+    print(f"killed {len(killed)} of {KILLS} times, at {killed}")
+    assert killed
 
 
 @several

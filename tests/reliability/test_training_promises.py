@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 import torch
-from cases import SEEDS, cases
+from cases import SEEDS, call, cases
 from hypothesis import given
 from made_graphs import MODES
 from torch import Generator, Tensor
@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.errors import ImageWarning, TrainingWarning
+from grapheme_pyg.training.lost_classes import coinciding_classes
 
 KINDS = ("blank", "one label", "one class", "imbalanced", "one image", "copies")
 STEPS_IN_EPOCH, BATCH_SIZE = 20, 4
@@ -129,3 +130,10 @@ def test_a_leak_is_noticed(tmp_path: Path) -> None:
         check_use(train_for(25, tmp_path, leak=100_000))
     with pytest.raises(AssertionError, match="expected a constant number of open files"):
         check_use([(1000, 4), (1000, 4), (1000, 4), (1000, 4), (1000, 4), (1000, 5)])
+
+
+def test_many_classes_whose_templates_are_equal() -> None:
+    # 64 million pairs of templates are two million of classes, at 16 bytes.
+    made = call(lambda: coinciding_classes(torch.ones(2000, 4, 8)))
+    assert len(made.result) == 2000 * 1999 / 2
+    assert made.mib < 300

@@ -47,6 +47,13 @@ class TestTemplates:
         # More templates than are compared at once; all of one direction.
         assert len(coinciding_classes(torch.ones(270, 2, 3))) == 270 * 269 / 2
 
+    def test_pairs_across_what_is_compared_at_once(self) -> None:
+        templates = torch.eye(700).view(350, 2, 700)
+        templates[[0, 255, 256, 349], [0, 1, 1, 0]] = templates[3, 1].clone()
+        assert coinciding_classes(templates).tolist() == [
+            [0, 3], [0, 255], [0, 256], [0, 349], [3, 255], [3, 256], [3, 349], [255, 256], [255, 349], [256, 349],
+        ]  # fmt: skip
+
 
 class TestTraining:
     def test_a_class_that_is_never_recognised(self, few: Split) -> None:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
-from grapheme_pyg.datasets import EpochSampler, Split
+from grapheme_pyg.datasets import BudgetBatchSampler, EpochSampler, ImageDataset, Split
+from grapheme_pyg.explanation import explain
 from grapheme_pyg.nn import ClassificationBrain
+from grapheme_pyg.testing import renumber
 from grapheme_pyg.training.muon import MuonAdamW
 from grapheme_pyg.training.optimizer import make_optimizer, one_cycle
 
@@ -383,7 +385,22 @@ def test_structural_loss_asks_for_two_classes(few: Split) -> None:
         fit(model, few.images, torch.zeros_like(few.labels), settings=TrainingSettings(loss="structural"))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**40, 1.0, True])
+def test_seeds_out_of_range(seed: object, few: Split) -> None:
+    takers = (
+        lambda: TrainingSettings(seed=seed),
+        lambda: ImageDataset(*few, seed=seed),
+        lambda: EpochSampler(few.images, seed),
+        lambda: BudgetBatchSampler(torch.ones(3, dtype=torch.int64), max_nodes=2, seed=seed),
+        lambda: renumber(VisionBrain()(few.images[0]), seed),
+        lambda: explain(ImageClassificationModel(VisionBrain()), few.images[0], seed=seed),
+    )
+    for take in takers:
+        with pytest.raises(ValueError, match=rf"^seed: expected an integer in 0…4294967295, got {seed}$"):
+            take()
+
+
 def test_large_seeds(few: Split) -> None:
     model = ImageClassificationModel(VisionBrain(), hidden_channels=(4, 4, 4))
-    settings = TrainingSettings(epochs=1, seed=2**31, device="cpu")
+    settings = TrainingSettings(epochs=1, seed=2**32 - 1, device="cpu")
     assert len(fit(model, few.images[:20], few.labels[:20], settings=settings, verbose=False)) == 1

@@ -1,12 +1,14 @@
 """Training that is stopped and goes on: the same to the last bit; signals; what is on disk whatever happens."""
 
 import csv
+import hashlib
 import resource
 import signal
 import threading
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.errors import CheckpointError, TrainingError
@@ -162,8 +164,13 @@ class TestOnDisk:
     def test_other_files_are_none(self, tmp_path):
         path = tmp_path / "last.ckpt"
         torch.save({"epoch": 1}, path)
-        with pytest.raises(CheckpointError, match=r"expected a checkpoint of .*, got one of \(None, None\)"):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt: expected a checkpoint"):
             read_checkpoint(path)
+        for metadata in (None, {"epoch": "1"}, {"state": "[]"}):
+            content = save({"model.weight": torch.zeros(2)}, metadata)
+            path.write_bytes(content + hashlib.sha256(content).digest())
+            with pytest.raises(CheckpointError, match=r"expected a checkpoint of .*, got one of \(None, None\)"):
+                read_checkpoint(path)
 
     @pytest.mark.parametrize(
         ("given", "expected"),

@@ -242,6 +242,16 @@ def test_drawn(mode: str) -> None:
     assert draw_weights(model) is not None
 
 
+def test_options_that_files_cannot_hold_are_refused() -> None:
+    @dataclass(frozen=True)
+    class Placed(RowFinder):
+        place: Path = Path()
+
+    register_finder("placed", Placed)
+    with pytest.raises(ValueError, match=r"vision: expected options of types that JSON has, got others: .*Path"):
+        ImageClassificationModel(VisionBrain("placed"), hidden_channels=(4, 4))
+
+
 def test_a_measure_without_gradients_is_told() -> None:
     class Forgetful(FullRowFinder):
         differentiable_features = Finder.differentiable_features

@@ -1,0 +1,117 @@
+"""The two files of a saved model, which change as one."""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from safetensors import SafetensorError
+
+from grapheme_pyg.atomic import put_file, writing
+from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.names import printable
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+MOST_SETTINGS_BYTES = 2**24
+SHOWN = 500
+# New weights have this name, with their SHA-256, until the settings that name them are in place.
+WAITING = "model-{}.safetensors"
+# No text in JSON holds this, as the quotation marks in texts have backslashes before them.
+NAMED = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"')
+
+
+def write_model_files(folder: Path, settings: bytes, weights: bytes) -> None:
+    """Replaces both files of a model by one renaming: whatever happens, the folder holds the old or the new model.
+
+    The new weights are written beside the old ones, under a name made of their SHA-256. Then the new settings, which
+    hold that sum, take the name of the old ones: from then on the new model is what the folder holds. At last the
+    weights take their usual name. What others have left undone is settled first, whether they were killed or failed.
+
+    Raises:
+        OSError: A file cannot be written. The folder holds one of the two models.
+    """
+    with writing(folder, alone=True):
+        _settle(folder)
+        try:
+            put_file(folder / WAITING.format(hashlib.sha256(weights).hexdigest()), weights)
+            put_file(folder / CONFIG, settings)
+        finally:
+            _settle(folder)
+
+
+def _settle(folder: Path) -> None:
+    """Gives weights that wait their usual name if the settings name them, and removes the others."""
+    settings = b""
+    with suppress(FileNotFoundError), open(folder / CONFIG, "rb", opener=_open) as file:
+        settings = file.read(MOST_SETTINGS_BYTES) or b""  # None of a pipe
+    # In this order, so that there always are weights for whoever reads at the same time.
+    if named := NAMED.search(settings):
+        with suppress(FileNotFoundError):
+            (folder / WAITING.format(named[1].decode())).replace(folder / WEIGHTS)
+    for path in folder.glob(WAITING.format("[0-9a-f]" * 64)):
+        path.unlink()
+
+
+@contextmanager
+def open_model_files(folder: Path) -> Iterator[tuple[bytes, Path, BinaryIO]]:
+    """Reads the settings of a model, and opens its weights, also while others save one there.
+
+    Returns:
+        The settings, one byte more than they may have at most; where the weights are; and the weights.
+
+    Raises:
+        FileNotFoundError: One of the two files is missing.
+        ModelFileError: One cannot be read, or is no regular file.
+    """
+    while True:
+        with ExitStack() as files:
+            with naming(folder / CONFIG):
+                config = files.enter_context(_open_regular(folder / CONFIG))
+                settings = config.read(MOST_SETTINGS_BYTES + 1)
+            path, weights = _open_weights(folder, settings)
+            files.enter_context(weights)
+            # Settings are replaced before weights are: the two belong together while the settings are the same file.
+            if os.path.samestat(os.fstat(config.fileno()), (folder / CONFIG).stat()):
+                yield settings, path, weights
+                return
+
+
+def _open_weights(folder: Path, settings: bytes) -> tuple[Path, BinaryIO]:
+    if named := NAMED.search(settings):
+        path = folder / WAITING.format(named[1].decode())
+        with suppress(FileNotFoundError), naming(path):
+            return path, _open_regular(path)
+    path = folder / WEIGHTS
+    with naming(path):
+        return path, _open_regular(path)
+
+
+def _open(path: str, flags: int) -> int:
+    # Never waits, as opening a named pipe would. Not every system has the flag, or needs it.
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    file = open(path, "rb", opener=_open)  # noqa: SIM115 - closed by whoever asked for it
+    known = os.fstat(file.fileno())
+    if not stat.S_ISREG(known.st_mode):
+        file.close()
+        raise ValueError(f"expected a regular file, got {stat.filemode(known.st_mode)}")
+    return file
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Makes errors name the file."""
+    try:
+        yield
+    except (FileNotFoundError, ModelFileError):
+        raise
+    except MemoryError as error:
+        raise ModelFileError(f"{path}: expected a model that fits into memory, got a larger one") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelFileError(f"{path}: {printable(str(error)[:SHOWN])}") from error
