@@ -229,10 +229,10 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
     Its modules do. There are at most as many as there are relations, which the settings list one by one.
     """
     try:
-        options = (
-            OF_FEATURES_1 | settings["vision"] if settings["vision"].get("features", 1) == 1 else settings["vision"]
-        )
-        vision = VisionBrain(**{name: value for name, value in options.items() if name != "features"})
+        options = dict(settings["vision"])
+        if options.pop("features", 1) == 1:
+            options = OF_FEATURES_1 | options
+        vision = VisionBrain(**options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"vision.{error}") from error
     expected, came = EdgeVocabulary(vision.metadata).relations, settings["relations"]

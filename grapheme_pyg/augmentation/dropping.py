@@ -96,7 +96,7 @@ def drop_edges(batch: Batch, p: float, read: Tensor, generator: Generator | None
 
 
 def _staying(batch: Batch, p: Tensor, vision: VisionBrain, generator: Generator | None) -> Tensor:
-    """Which nodes stay, bool ``[num_nodes]``, if entities of the finest level go with the probability of their graph."""
+    """Which nodes stay, bool ``[num_nodes]``, if finest entities go with the probability of their graph, ``p``."""
     rounds = torch.tensor(vision.node_rounds)[batch.node_type]
     finest = torch.tensor([level == 0 for level in vision.node_levels])[batch.node_type]
     first = finest & (rounds == 0)

@@ -123,7 +123,8 @@ class VisionBrain(BaseTransform):
         for name, value in switches.items():
             check(name, value, isinstance(value, bool), "True or False")
         check("relative", relative, not relative or in_channels == 1, "False for images in colour")
-        valid = resize is None or resize == "training" or (is_int(resize, 1) and resize <= LARGEST_RESIZE)
+        size = None if resize == "training" else resize
+        valid = size is None or (is_int(size, 1) and size <= LARGEST_RESIZE)
         check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
         self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
