@@ -124,7 +124,7 @@ class VisionBrain(BaseTransform):
             check(name, value, isinstance(value, bool), "True or False")
         check("relative", relative, not relative or in_channels == 1, "False for images in colour")
         size = None if resize == "training" else resize
-        valid = size is None or (is_int(size, 1) and size <= LARGEST_RESIZE)
+        valid = size is None or (isinstance(size, int) and is_int(size, 1) and size <= LARGEST_RESIZE)
         check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
         self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
