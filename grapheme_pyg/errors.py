@@ -31,11 +31,11 @@ class ModelFileError(GraphemeError):
 
 
 class CheckpointError(GraphemeError):
-    """A checkpoint of training cannot be read or written, or belongs to another run."""
+    """A checkpoint of training cannot be read or written, belongs to another run, or holds what training cannot use."""
 
 
 class TrainingError(GraphemeError):
-    """Training cannot go on: the loss or a weight is not finite, or another process is gone."""
+    """Training cannot go on: a loss or weight is not finite, a process is gone, or another trains in the folder."""
 
 
 class ImageWarning(UserWarning):
@@ -43,4 +43,4 @@ class ImageWarning(UserWarning):
 
 
 class TrainingWarning(UserWarning):
-    """Training came to its end, but a class is never recognised, or two classes share a template."""
+    """A class is never recognised, two share a template, or training goes on from the checkpoint before the last."""

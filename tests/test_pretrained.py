@@ -98,7 +98,7 @@ class TestConfig:
                 10**6,
                 r"config\.json: vision\.patch_size: expected at most 4096 values in a cell with its margin, got 10",
             ),
-            (("vision", "margin"), 120, r"vision\.margin: expected at most 3\.5 times patch_size, 2, got 120"),
+            (("vision", "margin"), 120, r"vision\.margin: expected at most 2\.5 times patch_size, 2, got 120"),
             (
                 ("vision", "patch_size"),
                 50,

@@ -30,9 +30,9 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
 
     Types, defaults and help are those of the function. What has no default comes by position, ``*args`` as many as
     there are. All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
-    dataclass as ``--name.field value``. Dashes in names are as good as underscores; what follows
-    ``--`` comes by position, even if it begins with a dash. ``--config file.yaml`` reads what
-    is given by name, ``--print_config`` shows it.
+    dataclass as ``--name.field value``. Dashes in names are as good as underscores; what follows ``--``
+    comes by position, even if it begins with a dash. ``--config file.yaml`` reads what is given by name,
+    ``--print_config`` shows it.
 
     Args:
         function: To call; its docstring is of Google's form.

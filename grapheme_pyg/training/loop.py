@@ -347,7 +347,8 @@ class TrainingLoop:
             return
         weights = (*self.model.named_parameters(), *self.model.named_buffers(), *averages_of(self))
         for name, weight in weights:
-            if not bool(torch.isfinite(weight.detach().sum())) and not bool(torch.isfinite(weight).all()):
+            weight = weight.detach().float()  # as trained models have it, also those that are trained in double
+            if not bool(weight.sum().isfinite()) and not bool(weight.isfinite().all()):
                 expected = f"expected finite weights after step {self.step}"
                 raise TrainingError(f"{name}: {expected}, got NaN or infinity; the last checkpoint from before is kept")
         loss = self.processes.total(self.loss.clone()).tolist()

@@ -16,7 +16,7 @@ from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, Rela
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
 # A cell and its margin are at most so many times as wide as the cell: each pixel is in that many cells, squared.
-WIDEST_WINDOW = 8
+WIDEST_WINDOW = 6
 # Of a cell and its margin, in all channels: the features of every other node are as many, padded with zeros.
 MOST_FEATURES = 2**12
 
@@ -31,7 +31,7 @@ class GridFinder(Finder):
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
             0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
         margin: How many pixels around a finest cell count as its own, in that comparison and in its features; at most
-            3.5 times ``patch_size``.
+            2.5 times ``patch_size``.
         rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
             Levels are added until the grid is at most 4×4; those beyond share the last one's types.
         extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is

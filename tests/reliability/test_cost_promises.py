@@ -13,7 +13,7 @@ from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.errors import ImageError
 
 # Bytes for each pixel as the model sees it, and the share of the model's size; for each image, times that size.
-PIXEL, SHARE, IMAGE = 2**14, 0.25, 32
+PIXEL, SHARE, IMAGE = 2**15, 0.25, 32
 # Beside it: what is kept of libraries, and of lattices.
 OBJECTS = 16.0
 
@@ -24,7 +24,7 @@ def extreme(rng: random.Random) -> dict[str, Any]:
     patch_size, in_channels = rng.choice((1, 1, 2, 8)), rng.choice((1, 3))
     grid = {
         "patch_size": patch_size,
-        "margin": rng.randint(1, min(14, int(3.5 * patch_size))),
+        "margin": rng.randint(1, min(14, int(2.5 * patch_size))),
         "threshold": 0,
         "rounds": rng.choice(((16, 16), (16, 1), (1, 16, 16), (1,) * 12)),
     }

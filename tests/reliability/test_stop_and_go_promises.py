@@ -123,30 +123,33 @@ def test_a_run_that_is_stopped_goes_on(
     assert train(folder, *VARIANTS[variant], "--resume") == uninterrupted(variant)
 
 
-def test_kills_fall_everywhere_in_a_run(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], list[Path]]:
+    """What is left of a whole run, and its files, in a random order."""
+    folder = tmp_path_factory.mktemp("everything")
+    train(folder, *EVERYTHING)
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return train(folder, *EVERYTHING, "--resume"), Random(0).sample(files, len(files))
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_kills_fall_everywhere_in_a_run(
+    number: int, everything: tuple[dict[str, object], list[Path]], tmp_path: Path
+) -> None:
     """A run is killed when one of its files has come, and goes on: memory, calibration and report are the same.
 
     ``GRAPHEME_KILLS`` says how often.
     """
-    whole = tmp_path / "whole"
-    train(whole, *EVERYTHING)
-    expected = train(whole, *EVERYTHING, "--resume")
-    kinds = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
-    random, killed = Random(0), []
-    order = [random.sample(kinds, len(kinds)) for _ in range(-(-KILLS // len(kinds)))]
-    for kind in [kind for some in order for kind in some][:KILLS]:
-        folder = tmp_path / "killed"
-        training = Training(folder, *EVERYTHING)
-        while training.running() and not (folder / kind).exists():
-            time.sleep(0.002)
-        time.sleep(random.uniform(0, 0.2))
-        code, messages = training.end(signal.SIGKILL)
-        assert code in (0, -signal.SIGKILL), messages[-1000:]  # the last file may be its last word
-        killed += [str(kind)] if code else []
-        assert train(folder, *EVERYTHING, "--resume") == expected, f"killed at {kind}"
-        shutil.rmtree(folder)
-    print(f"killed {len(killed)} of {KILLS} times, at {killed}")
-    assert killed
+    expected, files = everything
+    file, folder = files[number % len(files)], tmp_path / "killed"
+    training = Training(folder, *EVERYTHING)
+    while training.running() and not (folder / file).exists():
+        time.sleep(0.002)
+    time.sleep(Random(number).uniform(0, 0.2))
+    code, messages = training.end(signal.SIGKILL)
+    assert code in (0, -signal.SIGKILL), messages[-1000:]  # the last file may be its last word
+    print(f"{'killed' if code else 'ended'} after {file}")
+    assert train(folder, *EVERYTHING, "--resume") == expected
 
 
 @several

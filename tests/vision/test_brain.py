@@ -429,7 +429,7 @@ def test_fields_that_users_add_are_filed_by_length():
         ),
         *(({"margin": it}, "margin: expected a non-negative integer, got ") for it in (-1, 1.0, False)),
         ({"patch_size": 1, "margin": 0}, "margin: expected at least 1 for cells of one pixel"),
-        ({"patch_size": 2, "margin": 8}, "margin: expected at most 3.5 times patch_size, 2, got 8"),
+        ({"patch_size": 2, "margin": 8}, "margin: expected at most 2.5 times patch_size, 2, got 8"),
         ({"patch_size": 60, "margin": 3}, "patch_size: expected at most 4096 values in a cell with its margin, got 60"),
         ({"rounds": (17, 1)}, "rounds: expected at most 16 of an entity, got 17"),
         *(
