@@ -64,7 +64,7 @@ def lattice_maps(vision: VisionBrain, images: Tensor) -> list[Tensor]:
         vision: In grid mode, with three levels for images of this size.
         images: uint8 ``[N, H, W]``.
     """
-    _, features = vision.finder.measure(images[:, None])
+    _, features = vision.finder.measure(vision.prepared(images[:, None]))
     hierarchy = vision.finder.lattice(*images.shape[-2:])
     assert hierarchy is not None  # in grid mode
     maps = []

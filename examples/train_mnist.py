@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings
-from grapheme_pyg.augmentation import VIEWS
+from grapheme_pyg.augmentation.warp import VIEWS
 from grapheme_pyg.datasets import ImageData, Split, dataset_names, load_dataset
 from grapheme_pyg.labels import spread
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg.augmentation import shifted
+from grapheme_pyg.augmentation.warp import shifted
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank

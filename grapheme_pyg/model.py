@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.augmentation import VIEWS
+from grapheme_pyg.augmentation.warp import VIEWS
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.checks import as_float, as_int, as_path
 from grapheme_pyg.dag import require_tensor
@@ -320,7 +320,7 @@ class ImageClassificationModel(nn.Module):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
         pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.
-        parts = [[self.classifier.similarities(rows) for rows in view.split(batch_size)] for view in pooled]
+        parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
         similarities = torch.stack([torch.cat(part) for part in parts]).float()
         require_finite("similarities", similarities)
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)

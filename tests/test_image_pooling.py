@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from grapheme_pyg import ImageClassificationModel, Prediction
-from grapheme_pyg.augmentation import VIEWS, shifted
+from grapheme_pyg.augmentation.warp import VIEWS, shifted
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.errors import ModelFileError
 
@@ -41,7 +41,7 @@ def untouched(known: Split) -> ImageClassificationModel:
     model = ImageClassificationModel.from_preset("tiny", NAMES)
     batch = model.vision.batch(known.images[:200], known.labels[:200])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    for _ in range(20):
+    for _ in range(40):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(batch), batch.y).backward()
         optimizer.step()

@@ -133,7 +133,7 @@ class TestSavedModels:
         model.save_pretrained(tmp_path)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
         config = json.loads((tmp_path / "config.json").read_text())
-        assert config["vision"] == {"features": 1} | model.vision.config
+        assert config["vision"] == {"features": 2} | model.vision.config
         assert config["relations"]["cell1_round2__cell2_round0"][0] == "north_west_part_of"
 
     def test_match_weights_by_the_names_of_relations(self, images: Tensor, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ class TestWeightsPersist:
         # One bright pixel row: cells have neighbours to the east and west alone.
         image = torch.zeros(28, 28)
         image[14, 4:24:2] = 1
-        model = ImageClassificationModel(VisionBrain(margin=0), norm=None)
+        model = ImageClassificationModel(VisionBrain(margin=0, relative=False), norm=None)
         graph = model.vision(image)
         model(graph)[0, 0].backward()
         present = set(graph.edge_type.tolist())

@@ -67,7 +67,7 @@ class TestConfig:
             ),
             (("format_version",), True, "format_version: expected an integer in 1…1, .* got True"),
             (("format_version",), "1", "format_version: expected an integer in 1…1, .* got '1'"),
-            (("vision", "features"), 2, r"vision\.features: expected an integer in 1…1, as newer versions .*, got 2"),
+            (("vision", "features"), 3, r"vision\.features: expected an integer in 1…2, as newer versions .*, got 3"),
             (("colour",), 1, "colour: expected a field that is known"),
             (("vision", "colour"), 1, r"vision\.colour: expected an option of mode 'grid', one of \['patch_size', "),
             (("model", "colour"), 1, r"model\.colour: expected a field that is known"),
@@ -111,7 +111,11 @@ class TestConfig:
                 r"vision\.rounds: expected at most 8192 relations in all rounds, got 27000018",
             ),
             (("vision", "rounds"), [3, 2], r"hidden_channels: expected 2 positive integers|relations\."),
-            (("vision", "resize"), 10**6, r"vision\.resize: expected an integer in 1…4096 or None, got 1000000"),
+            (
+                ("vision", "resize"),
+                10**6,
+                r"vision\.resize: expected an integer in 1…4096, 'training' or None, got 1000000",
+            ),
             (
                 ("vision", "edge_attr"),
                 True,

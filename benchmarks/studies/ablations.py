@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
 from common import kept, split_mnist, spread
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
-from grapheme_pyg.augmentation import VIEWS
+from grapheme_pyg.augmentation.warp import VIEWS
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.evaluation import evaluate
 

@@ -2,6 +2,6 @@
 
 from grapheme_pyg.augmentation.degradation import RandomDegradation
 from grapheme_pyg.augmentation.dropping import RandomDropping
-from grapheme_pyg.augmentation.warp import VIEWS, RandomWarp, shifted
+from grapheme_pyg.augmentation.warp import RandomWarp
 
-__all__ = ["VIEWS", "RandomDegradation", "RandomDropping", "RandomWarp", "shifted"]
+__all__ = ["RandomDegradation", "RandomDropping", "RandomWarp"]

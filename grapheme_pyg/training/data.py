@@ -71,10 +71,10 @@ def loading(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
         what = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
         raise TrainingError(f"num_workers: expected processes that load until training ends, but {what}") from None
     except GraphemeError as error:
-        if "\nOriginal Traceback" not in str(error):
+        text = str(error.args[0])  # with line breaks, which the error escapes
+        if "\nOriginal Traceback" not in text:
             raise
-        name = f".{type(error).__name__}: "
-        raise type(error)(str(error).rpartition(name)[2].strip()) from None
+        raise type(error)(text.rpartition(f".{type(error).__name__}: ")[2].strip()) from None
     finally:
         # An error keeps it, and with it its processes, until Python waits for them in vain.
         if isinstance(loaded, _MultiProcessingDataLoaderIter):

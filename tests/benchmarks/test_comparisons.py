@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def model() -> ImageClassificationModel:
     torch.manual_seed(0)
-    return ImageClassificationModel(VisionBrain(), classes=3, hidden_channels=[4, 6, 8], dropout=0.0)
+    return ImageClassificationModel(VisionBrain(relative=False), classes=3, hidden_channels=[4, 6, 8], dropout=0.0)
 
 
 def noise(count: int) -> torch.Tensor:

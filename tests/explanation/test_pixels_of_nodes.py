@@ -14,7 +14,7 @@ from grapheme_pyg.vision.grid import GridFinder
 
 def on(image: Tensor, node: int, feature: int, **options: Any) -> Tensor:
     """Where 1 of one feature goes; its value must not be 0."""
-    brain = VisionBrain(**options)
+    brain = VisionBrain(relative=False, **options)
     graph = brain(image)
     features = torch.zeros_like(graph.x)
     features[node, feature] = 1
@@ -35,7 +35,7 @@ def test_pixels_of_finest_cells() -> None:
 
 
 def test_pixels_of_coarse_cells() -> None:
-    graph = VisionBrain(margin=0)(IMAGE)
+    graph = VisionBrain(margin=0, relative=False)(IMAGE)
     coarse = int((graph.level > graph.level[0] + 1).nonzero()[0])
     # Each adds its value to the mean of 400 / 8 = 50.
     torch.testing.assert_close(on(IMAGE, coarse, 0, margin=0), IMAGE / 400)

@@ -132,7 +132,7 @@ def test_a_full_grid_is_a_convolution() -> None:
     images = torch.randint(256, (2, 28, 28), dtype=torch.uint8)
     images[:, ::2, ::2] = 0
     images[:, 1::2, 1::2] = 255
-    brain = VisionBrain(rounds=(3, 2, 1))
+    brain = VisionBrain(rounds=(3, 2, 1), relative=False)
     widths = [[3, 4, 5][level] for level in brain.node_levels]
     model = DagNN(brain.metadata, brain.node_features, widths, norm=None).double()
     with torch.no_grad():

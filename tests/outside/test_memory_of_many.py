@@ -62,7 +62,7 @@ def test_batches_within_a_budget_of_pixels(images: list[Tensor], monkeypatch: py
 
 def test_batches_within_a_budget_of_nodes(images: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     """mbaza#78: small cells make many nodes of few pixels."""
-    model = ImageClassificationModel(VisionBrain(patch_size=1), 2).eval()
+    model = ImageClassificationModel(VisionBrain(patch_size=1, relative=False), 2).eval()
     expected = model.predict(images).probabilities
     monkeypatch.setattr("grapheme_pyg.image_pooling.NODES_AT_ONCE", 6000)
     nodes, pool = [], ImageClassificationModel.pool

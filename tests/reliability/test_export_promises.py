@@ -137,7 +137,10 @@ def settings(**changed: object) -> bytes:
         (zlib.compress(b"no model"), "another file"),
         (as_program(settings(max_size=10**300)), "max_size: expected an integer in 1…16777216, got 10"),
         (as_program(settings(vision={"mode": "grid", "rounds": [4_000] * 3})), "expected at most 8192 relations"),
-        (as_program(settings(vision={"mode": "blob", "blob_rounds": 60})), r"generations\[0\]: expected "),
+        (
+            as_program(settings(vision={"mode": "blob", "blob_rounds": 60})),
+            "rounds: expected at most 16 of an entity, got 60",
+        ),
         (as_onnx(settings(classes=["\x1b[2J"])), "classes: expected distinct names"),
         (as_onnx(settings(single=0, edge_dim=10**40)), "edge_dim: expected 0, got 1000"),
         (as_onnx(settings(generations=[])), r"generations\[0\]: expected .*, got None"),

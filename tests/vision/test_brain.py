@@ -172,7 +172,7 @@ def test_edge_attr_is_the_offset_from_target_to_source():
 
 @pytest.mark.parametrize("size", [(29, 17), (40, 70), (28, 28)])
 def test_edge_attr_agrees_with_positions(size):
-    graph = VisionBrain(edge_attr=True)(sparse_image(size, 3))
+    graph = VisionBrain(edge_attr=True, relative=False)(sparse_image(size, 3))
     height, width = size
     pixels = graph.pos.double() * torch.tensor([width, height])
     offset = (pixels[graph.edge_index[0]] - pixels[graph.edge_index[1]]) / max(size)
@@ -405,7 +405,7 @@ def test_fields_of_small_graphs_are_filed_by_name(image):
 
 
 def test_fields_that_users_add_are_filed_by_length():
-    graph = VisionBrain()(sparse_image((12, 10), 0))
+    graph = VisionBrain(relative=False)(sparse_image((12, 10), 0))
     assert 1 < graph.num_nodes != graph.num_edges
     graph.score, graph.strength = torch.rand(graph.num_nodes), torch.rand(graph.num_edges)
     assert (graph.is_node_attr("score"), graph.is_edge_attr("score")) == (True, False)

@@ -27,7 +27,8 @@ def images_of_sizes():
 
 
 def both(rounds=(3, 2, 1)):
-    return VisionBrain(rounds=rounds, **OPTIONS), VisionBrain(rounds=rounds, extend=False, **OPTIONS)
+    given = {"relative": False, "rounds": rounds} | OPTIONS
+    return VisionBrain(**given), VisionBrain(extend=False, **given)
 
 
 @pytest.mark.parametrize("rounds", [(1, 1), (3, 2, 1), (2, 2, 2, 2)])
@@ -146,4 +147,4 @@ def test_config():
 @pytest.mark.parametrize("extend", [0, 1, None, "no"])
 def test_other_values_are_refused(extend):
     with pytest.raises(ValueError, match=f"^extend: expected True or False, got {extend!r}"):
-        VisionBrain(extend=extend)
+        VisionBrain(relative=False, extend=extend)

@@ -44,7 +44,7 @@ SMALL = torch.tensor(
 
 
 def test_literal_image():
-    brain = VisionBrain(threshold=32, margin=0, rounds=(2, 1))
+    brain = VisionBrain(relative=False, threshold=32, margin=0, rounds=(2, 1))
     graph = brain(SMALL)
     # Nodes 0 and 1: the two cells; 2 and 3: the same in the next round; 4: the one coarse cell.
     names = [brain.metadata[0][kind] for kind in graph.node_type]
@@ -67,7 +67,7 @@ def test_literal_image():
 
 
 def test_columns_that_a_node_type_does_not_use_are_zero():
-    brain = VisionBrain(threshold=32, rounds=(2, 1), patch_size=3)
+    brain = VisionBrain(relative=False, threshold=32, rounds=(2, 1), patch_size=3)
     graph = brain(SMALL)
     for features, kind in zip(graph.x, graph.node_type, strict=True):
         assert not features[brain.node_features[kind] :].any()
@@ -75,7 +75,7 @@ def test_columns_that_a_node_type_does_not_use_are_zero():
 
 def test_margin_counts_pixels_around_a_cell():
     # Rows and columns 0…2 have 0…40, the north-eastern cell's 0…2 and 1…3 too; 1…3 and 0…2 only 0…10; 1…3 0…33.
-    graph = VisionBrain(threshold=32, rounds=(1, 1), margin=1)(SMALL)
+    graph = VisionBrain(relative=False, threshold=32, rounds=(1, 1), margin=1)(SMALL)
     assert graph.pos[graph.level == 0].tolist() == [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75]]
 
 
@@ -83,7 +83,7 @@ def test_margin_counts_pixels_around_a_cell():
 @pytest.mark.parametrize("background", [0, 100, 255])
 @pytest.mark.parametrize("channel", [0, 2])
 def test_threshold_has_to_be_exceeded(threshold, background, channel):
-    brain = VisionBrain(threshold=threshold, in_channels=3, rounds=(1, 1))
+    brain = VisionBrain(relative=False, threshold=threshold, in_channels=3, rounds=(1, 1))
     for difference in (threshold, threshold + 1):
         for value in (background + difference, background - difference):
             if not 0 <= value <= 255:
@@ -163,6 +163,7 @@ def reference(image, brain):
 def cases(draw):
     patch_size = draw(st.integers(1, 3))
     brain = VisionBrain(
+        relative=False,
         in_channels=draw(st.sampled_from([1, 3])),
         patch_size=patch_size,
         threshold=draw(st.sampled_from([0, 32, 200])),
@@ -225,7 +226,7 @@ def test_levels_are_added_until_the_grid_is_at_most_4_by_4(size, grids):
     assert torch.bincount(hierarchy.level).tolist() == [rows * columns for rows, columns in grids]
     # Steps of 255 from pixel to pixel make every cell of more than one pixel active, so the graph is the same.
     image = (torch.arange(size[0])[:, None] + torch.arange(size[1])) % 2 * 255
-    graph = VisionBrain(rounds=(1, 1))(image.to(torch.uint8))
+    graph = VisionBrain(relative=False, rounds=(1, 1))(image.to(torch.uint8))
     if size != (1, 1):
         assert torch.bincount(graph.level).tolist() == [rows * columns for rows, columns in grids]
 
@@ -246,7 +247,9 @@ def test_levels_are_added_until_the_grid_is_at_most_4_by_4(size, grids):
     ],
 )
 def test_blank_image_is_one_top_node(in_channels, patch_size, size, top):
-    brain = VisionBrain(in_channels=in_channels, patch_size=patch_size, rounds=(3, 2, 2), edge_attr=True)
+    brain = VisionBrain(
+        relative=False, in_channels=in_channels, patch_size=patch_size, rounds=(3, 2, 2), edge_attr=True
+    )
     graph = brain(torch.full(size, 51, dtype=torch.uint8))
     assert graph.num_nodes == 1
     assert graph.edge_index.shape == (2, 0)

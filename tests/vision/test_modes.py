@@ -203,7 +203,7 @@ def test_options_are_refused(mode, arguments, message):
 @pytest.mark.parametrize("options", [{}, OPTIONS["grid"]], ids=["defaults", "options"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_subgraph_of_the_lattice_is_what_the_finder_finds(options, channels):
-    brain = VisionBrain(in_channels=channels, edge_attr=True, seg=True, **options)
+    brain = VisionBrain(in_channels=channels, edge_attr=True, seg=True, relative=False, **options)
     images = [*images_of_sizes(channels), sparse_image((90, 70), 0, channels)]
     for image in images:
         hierarchy, features = brain.finder.find(image[None])
