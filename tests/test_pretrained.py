@@ -114,7 +114,7 @@ class TestConfig:
             (
                 ("vision", "resize"),
                 10**6,
-                r"vision\.resize: expected an integer in 1…4096, 'training' or None, got 1000000",
+                r"vision\.resize: expected an integer in 1…4096, 'training' or None, got 10",
             ),
             (
                 ("vision", "edge_attr"),

@@ -242,7 +242,7 @@ def test_train_from_another_model(
     (tmp_path / "two").mkdir()
     for name in ("bar", "ring"):
         (tmp_path / "two" / name).symlink_to(pictures / name)
-    settings = ("--settings.epochs", 1, "--settings.robust", "false", "--settings.freeze", '["dag"]')
+    settings = ("--settings.epochs", 20, "--settings.robust", "false", "--settings.freeze", '["dag"]')
     options = ("--init", model, "--run-dir", tmp_path / "run", *settings)
     assert run(capsys, "train", tmp_path / "two", *options)[0] == 0
     trained = ImageClassificationModel.from_pretrained(tmp_path / "run" / "model")
