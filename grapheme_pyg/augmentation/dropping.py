@@ -16,31 +16,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RandomDropping:
-    """Lets some graphs of a batch lack entities of the finest level, and others edges.
+    """Lets some graphs of some batches lack entities of the finest level, and others edges.
 
     A neighbour that is there and not heard, or a whole without its parts, is then known from training, as in Rong et
     al., "DropEdge: Towards Deep Graph Convolutional Networks on Node Classification", 2020. No node becomes a sink.
 
     Attributes:
-        nodes: Probability that a graph lacks entities.
+        share: Of the batches in which that happens; in others it takes no time.
+        nodes: Probability that a graph of such a batch lacks entities.
         max_nodes: Largest share of them that it lacks.
         edges: Probability that a graph lacks edges, if it has all its entities.
         max_edges: Largest share of the edges that it lacks.
     """
 
-    nodes: float = 0.15
+    share: float = 0.35
+    nodes: float = 0.35
     max_nodes: float = 0.6
-    edges: float = 0.15
+    edges: float = 0.4
     max_edges: float = 0.6
 
     def __call__(self, batch: Batch, vision: VisionBrain, generator: Generator | None = None) -> Batch:
-        """Returns the batch with less in it.
+        """Returns the batch, or one with less in it.
 
         Args:
             batch: Graphs that ``vision`` made.
             vision: Says which node types are the finest level's.
             generator: Of the draw; PyTorch's own if None.
         """
+        if float(torch.rand((), generator=generator)) >= self.share:
+            return batch
         which, amount = torch.rand(2, batch.num_graphs, generator=generator)
         nodes = torch.where(which < self.nodes, amount * self.max_nodes, 0.0)
         lacks_edges = (which >= self.nodes) & (which < self.nodes + self.edges)

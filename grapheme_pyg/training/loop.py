@@ -283,7 +283,8 @@ class TrainingLoop:
         batch = loaded if isinstance(loaded, Batch) else graphs_of_share(self.model.vision, *loaded)
         plan = self.model.check(batch) if batch is loaded else None
         if training and self.settings.robust:
-            batch, plan = RandomDropping()(batch, self.model.vision), None
+            whole, batch = batch, RandomDropping()(batch, self.model.vision)
+            plan = plan if batch is whole else None
         plan = self.model.plan(batch) if plan is None else plan
         check_labels(batch.get("y"), batch.num_graphs, self.model.classifier.num_classes)
         return batch.to(self.device), plan.to(self.device)

@@ -1,7 +1,11 @@
 """Grey images relative to their ground: what is drawn is light on 0, whatever its polarity, brightness and contrast."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+Choice, Pair = Callable[[Tensor, Tensor], Tensor], tuple[Tensor, Tensor]
 
 # The ground is the median of a frame, of this part of the shorter side.
 FRAME = 14
@@ -72,16 +76,20 @@ def _without_specks(levels: Tensor) -> Tensor:
     height, width = levels.shape[1:]
     padded = _padded(_padded(levels, 1), 2)
     places = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
-    first, *others = (padded[:, y : y + height, x : x + width] for y, x in places)
-    largest, smallest = first, first
-    second_largest = torch.full_like(first, -1)
-    second_smallest = torch.full_like(first, 256)
-    for other in others:
-        second_largest = torch.maximum(second_largest, torch.minimum(largest, other))
-        largest = torch.maximum(largest, other)
-        second_smallest = torch.minimum(second_smallest, torch.maximum(smallest, other))
-        smallest = torch.minimum(smallest, other)
-    return torch.minimum(torch.maximum(levels, second_smallest), second_largest)
+    around = [padded[:, y : y + height, x : x + width].contiguous() for y, x in places]
+    pairs = list(zip(around[::2], around[1::2], strict=True))
+    # The first and second largest, and smallest, of each pair; then of two pairs together, and of all.
+    large = [(torch.maximum(*pair), torch.minimum(*pair)) for pair in pairs]
+    small = [(second, first) for first, second in large]
+    while len(large) > 1:
+        large = [_merged(torch.maximum, torch.minimum, *two) for two in zip(large[::2], large[1::2], strict=True)]
+        small = [_merged(torch.minimum, torch.maximum, *two) for two in zip(small[::2], small[1::2], strict=True)]
+    return torch.minimum(torch.maximum(levels, small[0][1]), large[0][1])
+
+
+def _merged(best: Choice, worst: Choice, one: Pair, other: Pair) -> Pair:
+    """The best and second best of two sets, of each of which they are given."""
+    return best(one[0], other[0]), best(worst(one[0], other[0]), best(one[1], other[1]))
 
 
 def _twice_median_of_frame(levels: Tensor) -> Tensor:

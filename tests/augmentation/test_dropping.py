@@ -124,7 +124,7 @@ def test_dropped_edges_are_as_if_the_first_sinks_alone_were_read(p: float, batch
 def test_random_dropping_leaves_valid_graphs_with_their_readout(mode: str, images: Tensor) -> None:
     vision = VisionBrain(mode, detections=mode == "grid")
     batch = vision.batch(torch.cat([images] * 10), y=list(range(40)))
-    out = RandomDropping(nodes=0.5, edges=0.5)(batch, vision, torch.Generator().manual_seed(0))
+    out = RandomDropping(share=1, nodes=0.5, edges=0.5)(batch, vision, torch.Generator().manual_seed(0))
     lost = 0
     for one, other in zip(out.to_data_list(), batch.to_data_list(), strict=True):
         check_graph(one, vision.metadata)
@@ -142,5 +142,5 @@ def test_random_dropping_leaves_valid_graphs_with_their_readout(mode: str, image
 def test_random_dropping_of_none(images: Tensor) -> None:
     vision = VisionBrain()
     batch = vision.batch(images)
-    out = RandomDropping(nodes=0, edges=0)(batch, vision)
+    out = RandomDropping(share=1, nodes=0, edges=0)(batch, vision)
     assert all(torch.equal(out[name], batch[name]) for name in ("x", "edge_index", "edge_type", "ptr"))
