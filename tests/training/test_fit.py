@@ -10,10 +10,12 @@ from torch.utils.tensorboard import SummaryWriter
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation import RandomDegradation, RandomDropping
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
 from grapheme_pyg.errors import CheckpointError
 from grapheme_pyg.training.losses import weights_of_classes
 from grapheme_pyg.training.optimizer import one_cycle
+from grapheme_pyg.vision.pixels import resized
 
 # Of a few steps, after which some classes are not recognised yet.
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
@@ -61,6 +63,36 @@ def test_three_lines(few: Split) -> None:
 def test_the_loss_falls(few: Split) -> None:
     _, metrics = train(few, epochs=12, batch_size=20, robust=False)
     assert metrics[-1]["train_loss"] < 0.6 * metrics[0]["train_loss"]
+
+
+def test_the_size_of_the_training_images_is_kept(few: Split, tmp_path: Path) -> None:
+    model, _ = train(few, epochs=1)
+    assert model.vision.resize == 28
+    large = few.images[:5].repeat_interleave(2, 1).repeat_interleave(2, 2)
+    model.save_pretrained(tmp_path)
+    again = ImageClassificationModel.from_pretrained(tmp_path)
+    assert again.vision == model.vision
+    small = resized(large[:, None], 28)[:, 0]
+    assert torch.equal(again.predict(large).similarities, model.predict(small).similarities)
+    # Told otherwise, images stay as they are.
+    other = ImageClassificationModel.from_preset("tiny", 10, vision={"resize": None})
+    fit(other, *few, settings=TrainingSettings(epochs=1, device="cpu"), verbose=False)
+    assert other.vision.resize is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "relative", "expected"),
+    [({}, True, True), ({}, False, False), ({"augment": False}, True, False), ({"robust": True}, False, True)],
+)
+def test_training_is_robust_where_the_ground_is_known(
+    settings: dict[str, bool], relative: bool, expected: bool, few: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called, draw = [], RandomDegradation.draw
+    monkeypatch.setattr(RandomDegradation, "draw", lambda self, *given: called.append(1) or draw(self, *given))
+    monkeypatch.setattr(RandomDropping, "__call__", lambda self, batch, vision: called.append(2) or batch)
+    model = ImageClassificationModel.from_preset("tiny", 10, vision={"relative": relative})
+    fit(model, *few, settings=TrainingSettings(epochs=1, device="cpu", **settings), verbose=False)
+    assert set(called) == ({1, 2} if expected else set())
 
 
 def test_both_loaders_give_the_same_losses(few: Split) -> None:
