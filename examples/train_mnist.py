@@ -55,6 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--limit", type=int, metavar="N", help="use only N images of each part, of each class its share")
     data.add_argument("--transposed", action="store_true", help="turn images upright that are stored as EMNIST's are")
     data.add_argument("--no-augment", action="store_true", help="train on the images as they are")
+    data.add_argument("--robust", action="store_true", help="train on images that are spoilt, too")
 
     model = parser.add_argument_group("model")
     model.add_argument("--preset", choices=tuple(PRESETS), default="base", help="size of the model (default: base)")
@@ -192,7 +193,7 @@ def main() -> None:
         arguments.preset,
         data.classes,
         # Images of other sizes, met later, are brought to that of these.
-        vision=given(arguments, "mode", "rounds", "margin", "threshold"),
+        vision=given(arguments, "mode", "rounds", "margin", "threshold") | {"resize": max(images.shape[-2:])},
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
     )
     run_dir = Path(arguments.run_dir or new_run_dir(data.name, resume=arguments.resume))

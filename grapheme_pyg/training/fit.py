@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,8 +97,6 @@ def fit(
     folder = None if run_dir is None else as_path("run_dir", run_dir)
     _check_arguments(model, validation, settings, folder, resume=resume)
     processes = Processes.of_environment()
-    if settings.robust is None:
-        settings = replace(settings, robust=settings.augment and model.vision.relative)
     augment: list[Augmentation] = []
     if settings.augment:
         augment.append(RandomWarp(flip=settings.flip, wide=WIDE if settings.robust else 0.0))

@@ -49,7 +49,7 @@ class TrainingSettings:
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
         robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
             :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
-            If None, if images are augmented and the model takes them relative to their ground.
+            It costs clean images some accuracy, most after few steps.
         flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
             overflowing steps are left out); or ``"64-true"``.
@@ -81,7 +81,7 @@ class TrainingSettings:
     freeze: tuple[Part, ...] = ()
     clip: float = 1.0
     augment: bool = True
-    robust: bool | None = None
+    robust: bool = False
     flip: float = 0.0
     precision: Precision = "32-true"
     device: Device = "auto"
@@ -109,10 +109,9 @@ class TrainingSettings:
         )
         for name in ("averaging", "flip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
-        if not isinstance(self.augment, bool):
-            raise ValueError(f"augment: expected True or False, got {self.augment!r}")
-        if self.robust is not None and not isinstance(self.robust, bool):
-            raise ValueError(f"robust: expected True, False or None, got {self.robust!r}")
+        for name in ("augment", "robust"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         for name, choices in (
             ("precision", PRECISIONS),
             ("loader", LOADERS),

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-Choice, Pair = Callable[[Tensor, Tensor], Tensor], tuple[Tensor, Tensor]
+Choice = Callable[[Tensor, Tensor], Tensor]
+Pair = tuple[Tensor, Tensor]
 
 # The ground is the median of a frame, of this part of the shorter side.
 FRAME = 14
