@@ -139,13 +139,14 @@ def test_what_stands_beside_the_pixels_costs_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("side", [512, 1024, 2048])
 @pytest.mark.parametrize("mode", BRAINS)
 @pytest.mark.parametrize("noisy", [False, True])
-def test_a_pixel_of_a_large_image_costs_no_more(mode: str, noisy: bool) -> None:
+def test_a_pixel_of_a_large_image_costs_no_more(mode: str, side: int, noisy: bool) -> None:
     in_channels = 1 if noisy else 3
     brain(mode, in_channels)
     # In turn, so that whatever else runs on the machine slows both; the first of each warms up.
-    costs = [[cost_of_side(mode, in_channels, side, noisy) for side in (256, 2048)] for _ in range(2)]
+    costs = [[cost_of_side(mode, in_channels, size, noisy) for size in (256, side)] for _ in range(2)]
     (small, small_mib), (large, large_mib) = np.min(costs, axis=0)
     assert large <= GROWTH * small, "expected seconds to grow linearly"
     assert large_mib <= GROWTH * max(small_mib, 1e-6), "expected memory to grow linearly"
