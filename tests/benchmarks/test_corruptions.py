@@ -15,18 +15,6 @@ def one_pixel(size: int, y: int, x: int) -> Tensor:
     return image
 
 
-@pytest.fixture
-def images() -> Tensor:
-    """A filled square, a diagonal, a ring and a bar, of several greys, away from the border."""
-    images = torch.zeros(4, 28, 28, dtype=torch.uint8)
-    images[0, 8:18, 9:20] = 255
-    images[1, torch.arange(5, 22), torch.arange(6, 23)] = 200
-    images[2, 6:22, 6:22] = 130
-    images[2, 9:19, 9:19] = 0
-    images[3, 8:20, 8:13] = 180
-    return images
-
-
 @every
 def test_keeps_dtype_shape_and_input(corruption: Corruption, images: Tensor) -> None:
     before = images.clone()
