@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split, load_mnist
+from grapheme_pyg.training.fit import WIDE
 
 BATCH_SIZE, LR, LR_DECAY = 64, 1.0, 0.7
 # Of MNIST's training pixels, as the original has them.
@@ -103,9 +104,10 @@ def save_run(folder: Path, model: nn.Module, test_accuracy: float, **facts: str 
     (folder / TEST).write_text(json.dumps(result, allow_nan=False) + "\n")
 
 
-def train(cnn: ExampleCNN, training: Split, validation: Split, *, epochs: int, augment: bool, seed: int) -> None:
+def train(cnn: ExampleCNN, training: Split, validation: Split, *, epochs: int, augment: str, seed: int) -> None:
     """Trains with the published settings and prints a line for each epoch."""
-    dataset = ImageDataset(*training, augment=[RandomWarp()] if augment else [], seed=seed)
+    kinds = {"none": [], "moved": [RandomWarp()], "robust": [RandomWarp(wide=WIDE), RandomDegradation()]}
+    dataset = ImageDataset(*training, augment=kinds[augment], seed=seed)
     sampler = EpochSampler(dataset, seed)
     optimizer = torch.optim.Adadelta(cnn.parameters(), lr=LR)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=LR_DECAY)
@@ -133,7 +135,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of weights, order, dropout and augmentation (0)")
     parser.add_argument("--epochs", type=int, default=14, metavar="N", help="(default: 14)")
-    parser.add_argument("--augment", action="store_true", help="train on images that are moved as for our models")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--augment", action="store_const", const="moved", default="none", help="train on images that are moved as ours"
+    )
+    group.add_argument(
+        "--robust", action="store_const", const="robust", dest="augment", help="on images that are also spoilt as ours"
+    )
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N training and N test images")
     parser.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/example-cnn-<date>-<time>)")
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 """Pooled states of many images, a batch at a time."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 from grapheme_pyg.augmentation.warp import shifted
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
+from grapheme_pyg.home import measure
 from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
 
@@ -22,6 +23,20 @@ NODES_AT_ONCE = 2**20
 NO_VIEW = ((0, 0),)
 
 
+class PooledImages(NamedTuple):
+    """Pooled states of images, and what these are like.
+
+    Attributes:
+        views: For each view ``[N, channels]``.
+        positions: Of the images that were read.
+        measured: ``[N, 5]``, of :func:`grapheme_pyg.home.measure`.
+    """
+
+    views: list[Tensor]
+    positions: list[int]
+    measured: Tensor
+
+
 def pool_images(
     model: "ImageClassificationModel",
     images: "Images",
@@ -30,8 +45,8 @@ def pool_images(
     *,
     count: int | None = None,
     skip: bool = False,
-) -> tuple[list[Tensor], list[int]]:
-    """Returns pooled states of images, ``[N, channels]`` for each view, and the positions of those that were read.
+) -> PooledImages:
+    """Pools the states of images.
 
     Args:
         model: Makes the graphs and pools their states.
@@ -51,7 +66,7 @@ def pool_images(
     device = model.classifier.templates.device
     pooled: list[list[Tensor]] = [[] for _ in views]
     positions: list[int] = []
-    num_nodes: list[Tensor] = []
+    measured: list[Tensor] = []
     for some, pixels in in_batches(
         images,
         model.vision.in_channels,
@@ -65,11 +80,12 @@ def pool_images(
         for view, found in zip(views, pooled, strict=True):
             graphs = model.vision.batch(_shifted(pixels, *view))
             if view == (0, 0):
-                num_nodes.append(graphs.ptr.diff())
+                measured.append(measure(pixels, graphs, model.vision))
             found += [model.pool(part.to(device)) for part in _parts(graphs)]
+    pages = torch.cat(measured)
     if len(positions) >= SEVERAL:  # one blank page is a blank page
-        warn_if_blank(torch.cat(num_nodes), stacklevel=5)
-    return [torch.cat(found) for found in pooled], positions
+        warn_if_blank(pages[:, -1], stacklevel=5)
+    return PooledImages([torch.cat(found) for found in pooled], positions, pages)
 
 
 def _shifted(pixels: Tensor | list[Tensor], down: int, right: int) -> Tensor | list[Tensor]:

@@ -13,6 +13,7 @@ from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.checks import as_float, as_int, as_path
 from grapheme_pyg.dag import require_tensor
 from grapheme_pyg.errors import GraphError
+from grapheme_pyg.home import Home
 from grapheme_pyg.image_pooling import pool_images
 from grapheme_pyg.labels import canonical, to_labels
 from grapheme_pyg.nn import ClassificationBrain, DagNN
@@ -57,6 +58,9 @@ class ImageClassificationModel(nn.Module):
         readout: Which nodes are pooled, those of all ``"levels"`` or just the ``"sinks"``, which takes fewer weights;
             see :class:`grapheme_pyg.nn.readout.Readout`.
 
+    Attributes:
+        home: What the images of the last training were like; None before.
+
     Raises:
         ValueError: ``hidden_channels`` has not one number for each level, or the model could not be saved: a setting is
             out of its range in files, or names of classes are so long that the settings would be much larger than the
@@ -93,6 +97,7 @@ class ImageClassificationModel(nn.Module):
         except ValueError as error:
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
         self.vision = vision
+        self.home: Home | None = None
         self.dag = DagNN(
             vision.metadata,
             in_channels=read_features(vision),
@@ -298,6 +303,10 @@ class ImageClassificationModel(nn.Module):
     ) -> Prediction:
         """Classifies images, in evaluation mode, whatever mode the model is in.
 
+        An image with nothing on it has no label, and the same probability of all classes, unless there were such images
+        in training. :class:`grapheme_pyg.errors.ImageWarning` says if many images are far from those of training, in
+        size, level, contrast or number of nodes.
+
         Args:
             images: As :meth:`VisionBrain.batch` takes them; a sequence may read them when they are asked for.
             batch_size: How many images to classify at once; fewer where they have more than 2²⁰ pixels together.
@@ -318,14 +327,21 @@ class ImageClassificationModel(nn.Module):
             reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
-        pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
+        pooled, _, measured = pool_images(self, images, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.
         parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
         similarities = torch.stack([torch.cat(part) for part in parts]).float()
         require_finite("similarities", similarities)
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
+        blank = torch.zeros(len(measured), dtype=torch.bool)
+        if self.home is not None:
+            self.home.warn_if_far(measured, stacklevel=3)
+            blank = (measured[:, -1] > 0) & (not self.home.blank)
+            # What has nothing on it, and was never seen, is as much of one class as of another.
+            probabilities[blank.to(probabilities.device)] = 1 / probabilities.shape[1]
         confidences, classes = probabilities.max(dim=-1)
-        labels: list[str | None] = [self.classifier.classes[i] for i in classes.tolist()]
+        names = self.classifier.classes
+        labels = [None if nothing else names[i] for i, nothing in zip(classes.tolist(), blank.tolist(), strict=True)]
         familiarity = None if memory is None else require_finite("familiarity", memory.familiarity(pooled[0]))
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
@@ -341,7 +357,7 @@ class ImageClassificationModel(nn.Module):
     @evaluating
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
-        (pooled,), _ = pool_images(self, images, batch_size)
+        (pooled,), *_ = pool_images(self, images, batch_size)
         return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
     def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
@@ -407,7 +423,7 @@ class ImageClassificationModel(nn.Module):
         stored = 0 if memory is None else len(memory.keys)
         if memory is None:
             raise ValueError("memory: expected remembered images, got none; call remember first")
-        (pooled,), _ = pool_images(self, images, batch_size)
+        (pooled,), *_ = pool_images(self, images, batch_size)
         cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
         return require_finite("cosines", cosines).cpu(), positions.cpu()
 
@@ -430,7 +446,7 @@ class ImageClassificationModel(nn.Module):
     @evaluating
     def _pool_images(self, images: "Images", batch_size: int) -> Tensor:
         """Pooled states of images, ``[N, channels]``."""
-        (pooled,), _ = pool_images(self, images, batch_size)
+        (pooled,), *_ = pool_images(self, images, batch_size)
         return pooled
 
     @evaluating
@@ -441,7 +457,7 @@ class ImageClassificationModel(nn.Module):
         if len(images) != len(found):
             raise ValueError(f"labels: expected {len(images)}, one for each image, got {len(found)}")
         skip = getattr(images, "on_error", "raise") == "skip"
-        (pooled,), positions = pool_images(self, images, batch_size, count=len(found), skip=skip)
+        (pooled,), positions, _ = pool_images(self, images, batch_size, count=len(found), skip=skip)
         return pooled, found[positions].to(pooled.device)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -12,7 +12,7 @@ class Prediction(NamedTuple):
     """What a model says of N images.
 
     Shapes:
-        - **labels**: names of the predicted classes, N; None for images that are refused
+        - **labels**: names of the predicted classes, N; None for images that are refused or blank
         - **confidences**: ``[N]`` float32, probability of the predicted class
         - **similarities**: ``[N, num_classes]`` float32, cosine with the nearest template of each class; for a class
           that was added from examples, the best of those plus what it claims beyond it

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from grapheme_pyg.errors import ModelFileError
+from grapheme_pyg.home import Home
 from grapheme_pyg.labels import to_names
 from grapheme_pyg.model_folder import CONFIG, MOST_SETTINGS_BYTES, WEIGHTS, naming, open_model_files, write_model_files
 from grapheme_pyg.names import is_name
@@ -98,6 +99,7 @@ def _write(model: "ImageClassificationModel", sha256: str, added_classes: Sequen
         "sha256": sha256,
         "vision": {"features": FEATURES} | model.vision.config,
         "model": model.config,
+        "home": None if model.home is None else model.home.config,
         "memory": None
         if memory is None
         else {"num_keys": len(memory.keys), "added_classes": [*model.classifier.added_classes, *added_classes]},
@@ -174,6 +176,7 @@ TOP: dict[str, Rule] = {
     "model": OBJECT,
     "memory": (lambda value: value is None or isinstance(value, dict), "an object or null"),
     "relations": OBJECT,
+    "home": (lambda value: value is None or isinstance(value, dict), "an object or null"),
 }
 MODEL: dict[str, Rule] = {
     "classes": (lambda value: _are_names(value) and len(value) > 0, NAMES[1]),
@@ -207,7 +210,8 @@ def _parse(text: bytes, size: int) -> dict[str, Any]:
         raise ValueError(f"expected an object, got {type(settings).__name__}")
     # Models of early versions have none.
     digest = settings.pop("settings_sha256", None)
-    _check_fields("", settings, TOP)
+    # Nor do they know what training images were like.
+    _check_fields("", {"home": None} | settings, TOP)
     _check_fields("model.", settings["model"], MODEL)
     if settings["memory"] is not None:
         _check_fields("memory.", settings["memory"], MEMORY)
@@ -248,6 +252,8 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
             num_keys = settings["memory"]["num_keys"]
             model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
             model.classifier.classes = [*model.classes, *added]
+    if settings.get("home") is not None:
+        model.home = Home.from_config(settings["home"])
     return model
 
 

@@ -188,7 +188,7 @@ class TestConfig:
     @pytest.mark.parametrize("section", ["model", None])
     def test_no_field_may_be_missing(self, folder: Path, section: str | None) -> None:
         config = json.loads((folder / "config.json").read_text())
-        for name in set(config[section] if section else config) - {"sha256", "settings_sha256"}:
+        for name in set(config[section] if section else config) - {"sha256", "settings_sha256", "home"}:
             edit(folder, lambda config, name=name: (config[section] if section else config).pop(name))
             with pytest.raises(ModelFileError, match=f"{name}: expected .*, got no such field"):
                 load(folder)

@@ -1,12 +1,13 @@
 """How accuracy falls as test images, or the graphs made of them, are corrupted: our models beside CNNs.
 
     python examples/train_mnist.py --run-dir runs/ours
-    python benchmarks/example_cnn.py --augment --run-dir runs/cnn
-    python benchmarks/studies/robustness.py --model ours=runs/ours/model --cnn CNN=runs/cnn
+    python benchmarks/example_cnn.py --run-dir runs/cnn
+    python benchmarks/example_cnn.py --robust --run-dir runs/robust-cnn
+    python benchmarks/studies/robustness.py --model ours=runs/ours/model --cnn CNN=runs/cnn robust=runs/robust-cnn
 
-Nothing is trained here. With `--augment` the CNN is trained on the same distorted images as ours, among which are
-small rotations, shifts and changes of size, but no noise, blur or other corruption. Prints the mean accuracy over the
-severities of each corruption, and draws `docs/images/robustness.png`.
+Nothing is trained here. With `--robust` the CNN is trained on the same images as ours, so that what the graph brings
+and what training brings can be told apart. Prints the mean accuracy over the severities of each corruption, and the
+expected calibration error over all corrupted images together; draws `docs/images/robustness.png`.
 """
 
 import argparse
@@ -28,6 +29,7 @@ import example_cnn
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.augmentation.dropping import drop_edges, drop_nodes, pooled_nodes
 from grapheme_pyg.datasets import Split, load_mnist
+from grapheme_pyg.evaluation import evaluate
 
 ROOT = Path(__file__).parents[2]
 BATCH_SIZE = 250
@@ -37,7 +39,7 @@ EXAMPLE = 1
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model under test, and how it finds the classes of uint8 ``[N, 28, 28]``."""
+    """A model under test, and how it finds the probabilities of classes of uint8 ``[N, 28, 28]``."""
 
     name: str
     kind: str
@@ -47,12 +49,12 @@ class Contestant:
 
 def load_ours(name: str, folder: Path) -> Contestant:
     model = ImageClassificationModel.from_pretrained(folder)
-    return Contestant(name, "ours", model, lambda images: model.predict(images, BATCH_SIZE).similarities.argmax(dim=1))
+    return Contestant(name, "ours", model, lambda images: model.predict(images, BATCH_SIZE).probabilities)
 
 
 def load_cnn(name: str, folder: Path) -> Contestant:
     cnn = example_cnn.load_cnn(folder)
-    return Contestant(name, "CNN", cnn, lambda images: example_cnn.classify(cnn, images).argmax(dim=1))
+    return Contestant(name, "CNN", cnn, lambda images: example_cnn.classify(cnn, images).softmax(dim=1))
 
 
 @torch.no_grad()
@@ -71,19 +73,24 @@ def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tenso
 
 
 def measure(contestants: list[Contestant], images: Tensor, labels: Tensor, seed: int) -> Iterator[dict[str, Any]]:
-    """For each corruption its name, unit, severities, and for each model its accuracies; first of all, none at all."""
+    """For each corruption its name, unit, severities, and for each model its accuracies; first of all, none at all.
+
+    Last of all, under the name of "calibration", the expected calibration errors over all corrupted images.
+    """
 
     def accuracy(predicted: Tensor) -> float:
         return int((predicted == labels).sum()) / len(labels)
 
-    clean = {one.name: [accuracy(one.classify(images))] for one in contestants}
+    clean = {one.name: [accuracy(one.classify(images).argmax(dim=1))] for one in contestants}
+    said: dict[str, list[Tensor]] = {one.name: [] for one in contestants}
     yield {"name": "none", "unit": "", "severities": [], "accuracy": clean}
     for corruption in CORRUPTIONS:
         found: dict[str, list[float]] = {one.name: [] for one in contestants}
         for severity in corruption.severities:
             corrupted = corruption(images, severity, seed)
             for one in contestants:
-                found[one.name].append(accuracy(one.classify(corrupted)))
+                said[one.name].append(one.classify(corrupted))
+                found[one.name].append(accuracy(said[one.name][-1].argmax(dim=1)))
         described = {"name": corruption.name, "unit": corruption.unit, "severities": list(corruption.severities)}
         yield described | {"accuracy": found}
     ours = {one.name: one.model for one in contestants if isinstance(one.model, ImageClassificationModel)}
@@ -93,11 +100,15 @@ def measure(contestants: list[Contestant], images: Tensor, labels: Tensor, seed:
             for name, model in ours.items()
         }
         yield {"name": kind, "unit": "probability", "severities": list(PROBABILITIES), "accuracy": found}
+    errors = {}
+    for name, parts in said.items():
+        errors[name] = [evaluate(torch.cat(parts), labels.repeat(len(parts)), hardest=0).calibration_error]
+    yield {"name": "calibration", "accuracy": errors}
 
 
 def print_row(title: str, accuracies: dict[str, list[float]], names: list[str]) -> None:
     means = {name: f"{100 * sum(row) / len(row):.1f} %" for name, row in accuracies.items()}
-    print(f"{title:26}" + "".join(f"{means.get(name, '-'):>{max(12, len(name) + 2)}}" for name in names), flush=True)
+    print(f"{title:28}" + "".join(f"{means.get(name, '-'):>{max(12, len(name) + 2)}}" for name in names), flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -144,9 +155,12 @@ def main() -> None:
     names = [one.name for one in contestants]
     print(f"accuracy on {which} {len(split.images):,} of {whole} of {data.name}, ", end="")
     print("mean over the severities of each corruption")
-    print(f"{'':26}" + "".join(f"{name:>{max(12, len(name) + 2)}}" for name in names))
+    print(f"{'':28}" + "".join(f"{name:>{max(12, len(name) + 2)}}" for name in names))
     rows = []
     for row in measure(contestants, split.images, split.labels, arguments.seed):
+        if row["name"] == "calibration":
+            print_row("expected calibration error", row["accuracy"], names)
+            continue
         print_row(row["name"], row["accuracy"], names)
         rows.append(row)
     images_alone = rows[1 : len(CORRUPTIONS) + 1]

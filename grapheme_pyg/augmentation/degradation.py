@@ -1,5 +1,6 @@
 """Images as cameras, scanners and pens spoil them: at random for training, drawn apart from their use."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,42 +15,59 @@ POINTS = 3
 REACH = 6
 # Each image has a window of one field of noise, with one of so many offsets in each direction.
 OFFSETS = 256
-# What is drawn for an image: whether and how each thing happens, then the grid of the ground.
-COLUMNS = 22
+# Of an image.
+SCRATCHES = 3
+# What is drawn for an image: whether, twice, what and what else, then the amounts of each kind.
+COLUMNS = 4 + 1 + 1 + 3 * SCRATCHES + 5 + 2 + POINTS**2 + 3 + 4
 
 
 @dataclass(frozen=True)
 class RandomDegradation:
-    """Thins strokes, blurs, hides a rectangle, lays a smooth ground under the ink, adds noise and specks.
+    """Thins strokes, blurs, scratches, hides a rectangle, lays a smooth ground under the ink, adds noise or specks.
 
-    Each of these happens to an image with a probability and an amount of its own, the amount uniform up to its largest.
-    The ink is expected to be light on a ground of 0.
+    One of these happens to each image that is spoilt, and a second one, if it is another, to some of them; the amount
+    is uniform up to its largest. More at once, and nobody could tell what was drawn. The ink is expected to be light on
+    a ground of 0.
 
     Attributes:
-        share: Of the images that may be spoilt; the others stay as they are.
+        share: Of the images that are spoilt; the others stay as they are.
+        twice: Of those that are, to which a second thing may happen.
         thin: Probability that strokes get thinner, by up to a pixel on each side.
-        blur: Probability of a Gaussian blur.
-        max_blur: Its largest standard deviation, in pixels.
-        hide: Probability that a rectangle is hidden, of up to 0.3 of height and width, by ground or by ink.
-        ground: Probability of a ground that changes smoothly.
-        max_ground: Its largest level, of 1.
-        noise: Probability of Gaussian noise.
-        max_noise: Its largest standard deviation, of 1.
-        specks: Probability that some pixels become black or white.
-        max_specks: Largest share of such pixels.
+        blur: Of a Gaussian blur.
+        scratch: Of three straight scratches across the image, where ink is missing.
+        hide: Of a hidden rectangle, of up to 0.3 of height and width, by ground or by ink.
+        ground: Of a ground that changes smoothly.
+        noise: Of Gaussian noise.
+        specks: Of pixels that become black, white, or either, in any proportion.
+        max_blur: Largest standard deviation of the blur, in pixels.
+        max_scratch: Largest width of a scratch, as a fraction of the longer side.
+        max_ground: Largest level of the ground, of 1.
+        max_noise: Largest standard deviation of the noise, of 1.
+        max_specks: Largest share of specks.
+
+    Raises:
+        ValueError: The probabilities of the kinds are together more than 1.
     """
 
-    share: float = 0.6
-    thin: float = 0.25
-    blur: float = 0.3
-    max_blur: float = 2.6
-    hide: float = 0.15
-    ground: float = 0.3
+    share: float = 0.5
+    twice: float = 0.35
+    thin: float = 0.15
+    blur: float = 0.19
+    scratch: float = 0.12
+    hide: float = 0.06
+    ground: float = 0.16
+    noise: float = 0.19
+    specks: float = 0.13
+    max_blur: float = 3.0
+    max_scratch: float = 0.09
     max_ground: float = 0.8
-    noise: float = 0.4
     max_noise: float = 0.47
-    specks: float = 0.2
-    max_specks: float = 0.35
+    max_specks: float = 0.4
+
+    def __post_init__(self) -> None:
+        total = self.thin + self.blur + self.scratch + self.hide + self.ground + self.noise + self.specks
+        if not 0 <= total <= 1 + 1e-9:
+            raise ValueError(f"probabilities: expected at most 1 together, got {total:g}")
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
         """Draws what happens to images.
@@ -57,7 +75,7 @@ class RandomDegradation:
         Returns:
             ``[num_images, columns]`` float32 in [0, 1].
         """
-        return torch.rand(num_images, COLUMNS + POINTS**2, generator=generator, dtype=torch.float32)
+        return torch.rand(num_images, COLUMNS, generator=generator, dtype=torch.float32)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
         """Spoils images, each as was drawn for it.
@@ -72,21 +90,25 @@ class RandomDegradation:
         height, width = images.shape[-2:]
         channels = images.shape[1] if images.dim() == 4 else 1
         out = images.reshape(images.shape[0], channels, height, width).float() / 255
-        # Which, how strong, and others that are drawn with it.
-        chosen = drawn[:, 0] < self.share
-        columns = iter(drawn[:, 1:].t())
-        for probability, apply, others in (
+        kinds = (
             (self.thin, _thinner, 1),
             (self.blur, self._blurred, 1),
+            (self.scratch, self._scratched, 3 * SCRATCHES),
             (self.hide, _hidden, 5),
             (self.ground, self._on_ground, 2 + POINTS**2),
             (self.noise, self._noisy, 3),
-            (self.specks, self._with_specks, 3),
-        ):
-            rows = (chosen & (next(columns) < probability)).nonzero().squeeze(1)
-            amounts = torch.stack([next(columns) for _ in range(others)], dim=1)
+            (self.specks, self._with_specks, 4),
+        )
+        edges = torch.tensor([probability for probability, _, _ in kinds]).cumsum(0)
+        spoilt, again, *which = drawn[:, :4].t()
+        first, second = (torch.searchsorted(edges, one.contiguous(), right=True) for one in which)
+        second = torch.where(again < self.twice, second, first)
+        columns = iter(drawn[:, 4:].t())
+        for number, (_, apply, amounts) in enumerate(kinds):
+            rows = ((spoilt < self.share) & ((first == number) | (second == number))).nonzero().squeeze(1)
+            own = torch.stack([next(columns) for _ in range(amounts)], dim=1)
             if rows.numel() > 0:
-                out[rows] = apply(out[rows], amounts[rows])
+                out[rows] = apply(out[rows], own[rows])
         return (out * 255).round_().clamp_(0, 255).to(torch.uint8).view_as(images)
 
     def _blurred(self, images: Tensor, amounts: Tensor) -> Tensor:
@@ -100,6 +122,17 @@ class RandomDegradation:
             # Sums, not a convolution, whose rounding would depend on the size of the batch.
             parts = [weights[:, i, None, None, None] * padded.narrow(dim, i, size) for i in range(2 * REACH + 1)]
             images = torch.stack(parts).sum(dim=0)
+        return images
+
+    def _scratched(self, images: Tensor, amounts: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        side = max(height, width)
+        y = ((torch.arange(height) + 0.5 - height / 2) / side)[:, None]
+        x = (torch.arange(width) + 0.5 - width / 2) / side
+        for angle, place, thickness in amounts.view(-1, SCRATCHES, 3, 1, 1, 1).permute(1, 2, 0, 3, 4, 5):
+            distance = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle) - 0.8 * (place - 0.5)).abs()
+            # Pixels that are covered in part lose so much of their ink.
+            images = images * (0.5 - (self.max_scratch * thickness / 2 - distance) * side).clamp(0, 1)
         return images
 
     def _on_ground(self, images: Tensor, amounts: Tensor) -> Tensor:
@@ -116,7 +149,7 @@ class RandomDegradation:
     def _with_specks(self, images: Tensor, amounts: Tensor) -> Tensor:
         uniform = _windows(amounts[:, 1:], images.shape[2:], normal=False)
         share = self.max_specks * amounts[:, 0, None, None, None]
-        return torch.where(uniform < share, (uniform < share / 2).float(), images)
+        return torch.where(uniform < share, (uniform < share * amounts[:, 3, None, None, None]).float(), images)
 
 
 def _thinner(images: Tensor, amounts: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Graphs with cells or edges that are not there: at random for training, and for studies."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,20 +132,22 @@ def _check_probability(p: float) -> None:
 
 def subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
     """The marked nodes and those marked edges that run between them, as the batch of the smaller graphs."""
-    edges = edges & nodes[batch.edge_index].all(dim=0)
-    edge_graph = batch.batch[batch.edge_index[0]]
+    source, target = batch.edge_index
+    # Numbers, not masks, each of which would be counted again for each field.
+    chosen, kept = nodes.nonzero().squeeze(1), (edges & nodes[source] & nodes[target]).nonzero().squeeze(1)
     number = nodes.cumsum(0) - 1
-    ptr, edge_ptr = (index2ptr(graph, batch.num_graphs) for graph in (batch.batch[nodes], edge_graph[edges]))
-    out = batch.clone()
-    # Copies of their own: a clone shares them with the original.
+    out = copy(batch)
+    # Copies of their own: the original keeps its.
     out._slice_dict, out._inc_dict = dict(batch._slice_dict), dict(batch._inc_dict)
+    out.batch = batch.batch[chosen]
+    out.edge_index = number[batch.edge_index.index_select(1, kept)]
+    ptr, edge_ptr = (index2ptr(graph, batch.num_graphs) for graph in (out.batch, out.batch[out.edge_index[0]]))
     for name in batch._slice_dict:
         if batch.is_node_attr(name):
-            out[name], out._slice_dict[name] = batch[name][nodes], ptr
+            out[name], out._slice_dict[name] = batch[name].index_select(0, chosen), ptr
         elif name != "edge_index" and batch.is_edge_attr(name):
-            out[name], out._slice_dict[name] = batch[name][edges], edge_ptr
-    out.edge_index, out.batch, out.ptr = number[batch.edge_index[:, edges]], batch.batch[nodes], ptr
-    out._slice_dict["edge_index"], out._inc_dict["edge_index"] = edge_ptr, ptr[:-1]
+            out[name], out._slice_dict[name] = batch[name].index_select(0, kept), edge_ptr
+    out.ptr, out._slice_dict["edge_index"], out._inc_dict["edge_index"] = ptr, edge_ptr, ptr[:-1]
     if "seg" in batch:  # numbers of nodes within each graph, −1 where there is none
         seg = batch.seg.view(batch.num_graphs, -1)
         node = seg.clamp(min=0) + batch.ptr[:-1, None]

@@ -236,6 +236,14 @@ struct Grid {
 };
 bool measure_images(const Grid &g, int64_t begin, int64_t end);  // images; false without memory
 
+struct Ground {
+    int64_t height, width, frame, brightest;
+    float least_contrast, cut;
+    const uint8_t *pixels;  // [images, height, width]
+    uint8_t *out;           // [images, height, width]
+};
+bool relate_to_ground(const Ground &g, int64_t begin, int64_t end);  // images; false without memory
+
 struct Lattice {
     int64_t nodes, edges, entities;
     const int32_t *entity;           // [nodes]

@@ -507,6 +507,23 @@ std::tuple<Tensor, Tensor> measure_cells(const Tensor &pixels, const Tensor &gri
     return {present, out};
 }
 
+Tensor relative_to_ground(const Tensor &pixels, int64_t frame, int64_t brightest, int64_t least_contrast, double cut) {
+    const char *op = "relative_to_ground";
+    expect_shape({op, "pixels", pixels}, {ANY, 1, ANY, ANY});
+    expect_type({op, "pixels", pixels}, ScalarType::Byte);
+    const int64_t height = pixels.size(2), width = pixels.size(3);
+    expect_between(op, "height", 1, INT32_MAX, height);
+    expect_between(op, "width", 1, INT32_MAX, width);
+    expect_between(op, "frame", 1, INT32_MAX, frame);
+    expect_between(op, "brightest", 1, height * width, brightest);
+    const Tensor dense_pixels = dense(pixels), out = make(shape_of(pixels), ScalarType::Byte);
+    const Ground g = {height, width, frame, brightest, static_cast<float>(least_contrast),
+                      static_cast<float>(32 * cut), data<uint8_t>(dense_pixels), mutable_data<uint8_t>(out)};
+    // Each pixel takes part in some fifty operations.
+    expect_memory(share(pixels.size(0), 50 * height * width, relate_to_ground, g), op);
+    return out;
+}
+
 // Where the things of each image start, and their number.
 Tensor starts_of(const Tensor &counts) {
     const Tensor first = make({counts.numel() + 1}, ScalarType::Long);
@@ -822,6 +839,7 @@ STABLE_TORCH_LIBRARY_IMPL(grapheme, CPU, m) {
     m.impl("mean_max_pool", TORCH_BOX(&grapheme::mean_max_pool));
     m.impl("mean_max_pool_backward", TORCH_BOX(&grapheme::mean_max_pool_backward));
     m.impl("measure_cells", TORCH_BOX(&grapheme::measure_cells));
+    m.impl("relative_to_ground", TORCH_BOX(&grapheme::relative_to_ground));
     m.impl("induce", TORCH_BOX(&grapheme::induce));
     m.impl("plan_sweep", TORCH_BOX(&grapheme::plan_sweep));
     m.impl("plan_readout", TORCH_BOX(&grapheme::plan_readout));

@@ -5,6 +5,7 @@ On CPUs compiled kernels take their places where they were built (``csrc/``); no
 
 from grapheme_pyg.ops.definition import compiled, describe_kernels
 from grapheme_pyg.ops.grids import induce, measure_cells
+from grapheme_pyg.ops.ground import relative_to_ground
 from grapheme_pyg.ops.norm_relu import norm_relu, norm_relu_backward, norm_relu_known
 from grapheme_pyg.ops.plan import plan_readout, plan_sweep
 from grapheme_pyg.ops.pool import mean_max_pool
@@ -22,6 +23,7 @@ __all__ = [
     "norm_relu_known",
     "plan_readout",
     "plan_sweep",
+    "relative_to_ground",
     "segment_mean",
     "typed_conv",
 ]

@@ -19,7 +19,8 @@ from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.image_graphs import ImageGraphDataset
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset, LabelledImages
 from grapheme_pyg.datasets.samplers import EpochBatches
-from grapheme_pyg.errors import GraphemeError, TrainingError
+from grapheme_pyg.errors import GraphemeError, ImageError, TrainingError
+from grapheme_pyg.home import Home, measure
 from grapheme_pyg.image_pooling import NODES_AT_ONCE
 from grapheme_pyg.training.interrupts import ignore_in_worker
 from grapheme_pyg.training.settings import TrainingSettings
@@ -27,8 +28,9 @@ from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import ImageGraph
 
-# Images whose graphs are made before training, to see whether they are as they should be.
-LOOKED_AT = 32
+# Images whose graphs are made before training, to see what they are like; and so many together.
+LOOKED_AT = 128
+AT_A_TIME = 32
 
 
 def make_loader(
@@ -106,28 +108,33 @@ class _CollateShare:
         return self._collate(graphs) if graphs else no_graphs(self._vision)
 
 
-def images_at_once(dataset: LabelledImages, vision: VisionBrain) -> int:
-    """Returns how many images of a set may be computed with at a time, judged by the graphs of some of them.
+def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
+    """Returns how many images of a set may be computed with at a time, and what they are like, judged by some of them.
 
-    Warns if nearly all of these graphs have a single node.
+    Warns if nearly all of these are blank.
     """
     some = torch.linspace(0, len(dataset) - 1, min(len(dataset), LOOKED_AT)).long().unique().tolist()
     skip = getattr(dataset.images, "on_error", "raise") == "skip"
-    pixels, nodes = 1, []
+    pixels, nodes, measured = 1, 1, []
     for _, images in in_batches(
         dataset.images,
         vision.in_channels,
-        LOOKED_AT,
+        AT_A_TIME,
         count=len(dataset),
         size=vision.longer_side,
         white=vision.white,
         skip=skip,
         some=some,
     ):
+        graphs = vision.batch(list(images))
         pixels = max(pixels, *(image[0].numel() for image in images))
-        nodes += vision.batch(list(images)).ptr.diff().tolist()
-    warn_if_blank(torch.tensor(nodes), stacklevel=3)
-    return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // max(nodes, default=1)))
+        nodes = max(nodes, int(graphs.ptr.diff().max()))
+        measured.append(measure(images, graphs, vision))
+    if not measured:
+        raise ImageError(f"images: expected some of {len(some)} to be readable, got none")
+    all_measured = torch.cat(measured)
+    warn_if_blank(all_measured[:, -1], stacklevel=3)
+    return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // nodes)), Home.of(all_measured)
 
 
 def in_parts(settings: TrainingSettings, at_once: int, *, verbose: bool) -> TrainingSettings:

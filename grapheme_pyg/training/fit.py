@@ -15,7 +15,7 @@ from grapheme_pyg.datasets.labelled_images import Augmentation, ImageDataset, la
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, limits_of, newest_checkpoint
-from grapheme_pyg.training.data import describe_data, images_at_once, in_parts, make_loader
+from grapheme_pyg.training.data import describe_data, in_parts, look_at, make_loader
 from grapheme_pyg.training.loop import Log, OnEpochEnd, TrainingLoop
 from grapheme_pyg.training.losses import BatchLosses, weights_of_classes
 from grapheme_pyg.training.lost_classes import warn_of_lost_classes
@@ -107,11 +107,8 @@ def fit(
     if isinstance(training, ImageDataset):
         kinds["vision"] = model.vision = model.vision.for_images_of(*training.images.shape[-2:])
     held_out = None if validation is None else labelled_images(*validation, name="validation", **kinds)
-    settings = in_parts(
-        settings.for_images(len(training)),
-        images_at_once(training, model.vision),
-        verbose=verbose and processes.writes,
-    )
+    at_once, home = look_at(training, model.vision)
+    settings = in_parts(settings.for_images(len(training)), at_once, verbose=verbose and processes.writes)
     assert settings.batch_size is not None, "for_images: expected to have set it"
     assert settings.epochs is not None, "for_images: expected to have set it"
     described = {
@@ -126,11 +123,11 @@ def fit(
     loader = make_loader(training, batches, model.vision, settings)
     validation_loader = None
     if held_out is not None:
-        at_once = min(max(settings.batch_size, VALIDATION_BATCH), images_at_once(held_out, model.vision))
+        at_once = min(max(settings.batch_size, VALIDATION_BATCH), look_at(held_out, model.vision)[0])
         in_order = EpochBatches(range(len(held_out)), at_once, **share)
         validation_loader = make_loader(held_out, in_order, model.vision, settings)
 
-    dtype, home = model.classifier.templates.dtype, model.classifier.templates.device
+    dtype, origin = model.classifier.templates.dtype, model.classifier.templates.device
     cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda", processes.local_rank) if cuda else torch.device("cpu")
     processes.connect(cuda=cuda)
@@ -142,7 +139,8 @@ def fit(
             if not resume:
                 check_unused(folder)
         model.forget()
-        stack.callback(lambda: model.to(home, dtype).eval())
+        model.home = home
+        stack.callback(lambda: model.to(origin, dtype).eval())
         model.to(device, torch.float64 if settings.precision == "64-true" else dtype)
         stack.enter_context(_frozen(model, settings.freeze))
         stack.enter_context(torch.random.fork_rng())

@@ -193,17 +193,17 @@ def warn_if_dark(runs: Sequence[Tensor], *, relative: bool) -> None:
         )
 
 
-def warn_if_blank(num_nodes: Tensor, *, stacklevel: int) -> None:
-    """Warns of a set of images of which nearly all are blank, as their graphs tell.
+def warn_if_blank(blank: Tensor, *, stacklevel: int) -> None:
+    """Warns of a set of images of which nearly all are blank.
 
     Args:
-        num_nodes: ``[num_graphs]``, of the graph of each image.
+        blank: ``[N]``, 1 for each image that has a graph of a single node, or one level everywhere; else 0.
         stacklevel: As of :func:`warnings.warn`, from the caller on.
     """
-    blank = int((num_nodes == 1).sum())
-    if blank and blank >= NEARLY_ALL * len(num_nodes):
+    number = int(blank.sum())
+    if number and number >= NEARLY_ALL * len(blank):
         warnings.warn(
-            f"images: expected contrast in them, got {blank} of {len(num_nodes)} whose graphs have a single node, "
+            f"images: expected contrast in them, got {number} of {len(blank)} whose graphs have a single node, "
             "which is what blank images have",
             ImageWarning,
             stacklevel=stacklevel + 1,

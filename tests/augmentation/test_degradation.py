@@ -6,7 +6,7 @@ from torch import Tensor
 
 from grapheme_pyg.augmentation import RandomDegradation
 
-NEVER = dict.fromkeys(("thin", "blur", "hide", "ground", "noise", "specks"), 0.0)
+NEVER = dict.fromkeys(("thin", "blur", "scratch", "hide", "ground", "noise", "specks"), 0.0)
 
 
 def only(name: str, **amounts: float) -> RandomDegradation:
@@ -58,6 +58,35 @@ def test_blur_keeps_the_sum_away_from_the_border(images: Tensor) -> None:
     out = spoilt(images, only("blur", max_blur=1.5))
     torch.testing.assert_close(out.sum((1, 2)).float(), images.sum((1, 2)).float(), rtol=0.01, atol=0)
     assert bool((out[:, 4, 10] > out[:, 3, 10]).any())
+
+
+def test_scratches_are_straight_and_take_ink_away(images: Tensor) -> None:
+    out = spoilt(torch.full((100, 20, 20), 200, dtype=torch.uint8), only("scratch", max_scratch=0.1))
+    assert int(out.min()) == 0
+    # Three scratches, each at most 2 pixels wide and √2 · 20 long, with what they cover in part.
+    assert bool(((out < 200).flatten(1).sum(1) <= 3 * 4 * 28.3).all())
+    # What is left between a row's first and last scratched pixel is no more than three gaps.
+    hit = (out < 200).int()
+    starts = (hit.diff(dim=2) == 1).sum(2) + hit[:, :, 0]
+    assert int(starts.max()) <= 3
+    dark = torch.zeros(100, 20, 20, dtype=torch.uint8)
+    assert torch.equal(spoilt(dark, only("scratch")), dark)
+
+
+def test_two_kinds_happen_to_some_images() -> None:
+    grey = torch.full((400, 8, 8), 128, dtype=torch.uint8)
+    both = {"noise": 0.5, "specks": 0.5, "max_noise": 0.02, "max_specks": 0.4}
+    for twice, expected in ((0.0, 0.0), (1.0, 0.5)):
+        degradation = RandomDegradation(share=1, twice=twice, **(NEVER | both))
+        out = spoilt(grey, degradation).flatten(1)
+        specks = ((out == 0) | (out == 255)).any(1)
+        noise = ((out != 128) & (out != 0) & (out != 255)).any(1)
+        assert float((specks & noise).float().mean()) == pytest.approx(expected, abs=0.1)
+
+
+def test_probabilities_are_at_most_one_together() -> None:
+    with pytest.raises(ValueError, match=r"at most 1 together, got 1\.5"):
+        RandomDegradation(**(NEVER | {"noise": 1.0, "thin": 0.5}))
 
 
 def test_a_rectangle_is_hidden(images: Tensor) -> None:

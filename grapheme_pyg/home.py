@@ -1,0 +1,119 @@
+"""What training images were like, so that a model says when others are far from them."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from grapheme_pyg.errors import ImageWarning
+from grapheme_pyg.vision import VisionBrain
+
+# Of the training images; what is rarer is not typical of them.
+TAIL = 0.005
+# What is so many times as large as the largest that is typical, or as small, is far.
+FAR = 1.5
+# Share of the images from which on that is worth a warning.
+MANY = 0.1
+
+
+def measure(pixels: Tensor | Sequence[Tensor], graphs: Batch, vision: VisionBrain) -> Tensor:
+    """What :class:`Home` knows of images, and whether each is blank, ``[N, 5]`` float32.
+
+    Args:
+        pixels: uint8 ``[N, C, H, W]``, or N times ``[C, H, W]``.
+        graphs: Of the images.
+        vision: Made the graphs.
+    """
+    nodes = graphs.ptr.diff()
+    sides = graphs.image_size.amax(dim=1).float()
+    density = nodes / graphs.image_size.prod(dim=1)
+    if isinstance(pixels, Tensor):
+        level, contrast, least, greatest = _levels(pixels.flatten(1))
+    else:
+        level, contrast, least, greatest = torch.cat([_levels(image.flatten()[None]) for image in pixels], dim=1)
+    blank = ((nodes == 1) | (least == greatest)).float()
+    if vision.relative:  # whatever they are, they are brought to the same
+        level = contrast = torch.zeros_like(level)
+    return torch.stack([sides, level, contrast, density, blank], dim=1)
+
+
+def _levels(pixels: Tensor) -> Tensor:
+    """Mean, standard deviation, least and greatest level of each row."""
+    deviation, mean = torch.std_mean(pixels.float(), dim=1, correction=0)
+    least, greatest = pixels.aminmax(dim=1)
+    return torch.stack([mean, deviation, least.float(), greatest.float()])
+
+
+@dataclass(frozen=True)
+class Home:
+    """What training images were like: for each property the least and the greatest that was usual.
+
+    Attributes:
+        longer_side: In pixels, as the finder sees them.
+        mean_level: In 0…255; 0 where images are taken relative to their ground.
+        contrast: Standard deviation of the levels; likewise.
+        nodes_per_pixel: How much is drawn, and how much of it is noise.
+        blank: Whether there were images with nothing on them.
+    """
+
+    longer_side: tuple[float, float]
+    mean_level: tuple[float, float]
+    contrast: tuple[float, float]
+    nodes_per_pixel: tuple[float, float]
+    blank: bool
+
+    @classmethod
+    def of(cls, measured: Tensor) -> Self:
+        """The home of images of which :func:`measure` says this, ``[N, 5]``."""
+        low, high = measured[:, :-1].quantile(torch.tensor([TAIL, 1 - TAIL]), dim=0).tolist()
+        return cls(*zip(low, high, strict=True), blank=bool(measured[:, -1].any()))
+
+    @classmethod
+    def from_config(cls, config: object) -> Self:
+        """What :attr:`config` gave.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        names = [field.name for field in fields(cls)]
+        if not isinstance(config, dict) or set(config) != set(names) or type(config["blank"]) is not bool:
+            raise ValueError(f"home: expected an object of {names}, got {config!r:.200}")
+        for name in names[:-1]:
+            value = config[name]
+            is_pair = isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value)
+            if not is_pair or not 0 <= value[0] <= value[1] < 2**31:
+                raise ValueError(f"home.{name}: expected two ascending numbers in 0…{2**31}, got {value!r:.200}")
+        return cls(**{name: value if name == "blank" else tuple(value) for name, value in config.items()})
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The attributes, in types that JSON has."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def warn_if_far(self, measured: Tensor, *, stacklevel: int) -> None:
+        """Warns of images that are unlike those of training in a way that nobody has mended.
+
+        Args:
+            measured: ``[N, 5]``, of :func:`measure`.
+            stacklevel: As of :func:`warnings.warn`, from the caller on.
+        """
+        # Of blank images, all else means nothing.
+        measured = measured[measured[:, -1] == 0]
+        found = []
+        for name, values in zip([field.name for field in fields(self)][:-1], measured.t(), strict=False):
+            low, high = getattr(self, name)
+            far = values[(values > FAR * high) | (values < low / FAR)]
+            if len(far) and len(far) >= MANY * len(measured):
+                what = f"{name.replace('_', ' ')} of {len(far)} {float(far.min()):.3g}…{float(far.max()):.3g}"
+                found.append(f"{what} (in training {low:.3g}…{high:.3g})")
+        if found:
+            warnings.warn(
+                f"images: expected ones like those of training, got others: {', '.join(found)}; "
+                "answers may mean nothing",
+                ImageWarning,
+                stacklevel=stacklevel + 1,
+            )
