@@ -106,7 +106,11 @@ def save_run(folder: Path, model: nn.Module, test_accuracy: float, **facts: str 
 
 def train(cnn: ExampleCNN, training: Split, validation: Split, *, epochs: int, augment: str, seed: int) -> None:
     """Trains with the published settings and prints a line for each epoch."""
-    kinds = {"none": [], "moved": [RandomWarp()], "robust": [RandomWarp(wide=WIDE), RandomDegradation()]}
+    kinds: dict[str, list[RandomWarp | RandomDegradation]] = {
+        "none": [],
+        "moved": [RandomWarp()],
+        "robust": [RandomWarp(wide=WIDE), RandomDegradation()],
+    }
     dataset = ImageDataset(*training, augment=kinds[augment], seed=seed)
     sampler = EpochSampler(dataset, seed)
     optimizer = torch.optim.Adadelta(cnn.parameters(), lr=LR)

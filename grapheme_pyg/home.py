@@ -53,24 +53,26 @@ class Home:
     """What training images were like: for each property the least and the greatest that was usual.
 
     Attributes:
+        blank: Whether there were images with nothing on them.
         longer_side: In pixels, as the finder sees them.
         mean_level: In 0…255; 0 where images are taken relative to their ground.
         contrast: Standard deviation of the levels; likewise.
         nodes_per_pixel: How much is drawn, and how much of it is noise.
-        blank: Whether there were images with nothing on them.
     """
 
+    blank: bool
     longer_side: tuple[float, float]
     mean_level: tuple[float, float]
     contrast: tuple[float, float]
     nodes_per_pixel: tuple[float, float]
-    blank: bool
 
     @classmethod
     def of(cls, measured: Tensor) -> Self:
         """The home of images of which :func:`measure` says this, ``[N, 5]``."""
-        low, high = measured[:, :-1].quantile(torch.tensor([TAIL, 1 - TAIL]), dim=0).tolist()
-        return cls(*zip(low, high, strict=True), blank=bool(measured[:, -1].any()))
+        ranges = [
+            (low, high) for low, high in measured[:, :-1].quantile(torch.tensor([TAIL, 1 - TAIL]), dim=0).t().tolist()
+        ]
+        return cls(bool(measured[:, -1].any()), *ranges)
 
     @classmethod
     def from_config(cls, config: object) -> Self:
@@ -82,12 +84,12 @@ class Home:
         names = [field.name for field in fields(cls)]
         if not isinstance(config, dict) or set(config) != set(names) or type(config["blank"]) is not bool:
             raise ValueError(f"home: expected an object of {names}, got {config!r:.200}")
-        for name in names[:-1]:
+        for name in names[1:]:
             value = config[name]
             is_pair = isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value)
             if not is_pair or not 0 <= value[0] <= value[1] < 2**31:
                 raise ValueError(f"home.{name}: expected two ascending numbers in 0…{2**31}, got {value!r:.200}")
-        return cls(**{name: value if name == "blank" else tuple(value) for name, value in config.items()})
+        return cls(config["blank"], *(tuple(config[name]) for name in names[1:]))
 
     @property
     def config(self) -> dict[str, Any]:
@@ -104,7 +106,7 @@ class Home:
         # Of blank images, all else means nothing.
         measured = measured[measured[:, -1] == 0]
         found = []
-        for name, values in zip([field.name for field in fields(self)][:-1], measured.t(), strict=False):
+        for name, values in zip([field.name for field in fields(self)][1:], measured.t(), strict=False):
             low, high = getattr(self, name)
             far = values[(values > FAR * high) | (values < low / FAR)]
             if len(far) and len(far) >= MANY * len(measured):
