@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from grapheme_pyg.augmentation.warp import cubic
+from grapheme_pyg.vision.ground import relative_to_ground
 
 # Points of the smooth ground's grid, in a row and in a column.
 POINTS = 3
@@ -26,8 +27,9 @@ class RandomDegradation:
     """Thins strokes, blurs, scratches, hides a rectangle, lays a smooth ground under the ink, adds noise or specks.
 
     One of these happens to each image that is spoilt, and a second one, if it is another, to some of them; the amount
-    is uniform up to its largest. More at once, and nobody could tell what was drawn. The ink is expected to be light on
-    a ground of 0.
+    is uniform up to its largest. More at once, and nobody could tell what was drawn. Grey images are first taken
+    relative to their ground (:func:`grapheme_pyg.vision.ground.relative_to_ground`), so that ink is light on 0; of those
+    in colour that is expected.
 
     Attributes:
         share: Of the images that are spoilt; the others stay as they are.
@@ -87,9 +89,15 @@ class RandomDegradation:
         Returns:
             uint8 of the same shape. An image's result does not depend on the others.
         """
-        height, width = images.shape[-2:]
-        channels = images.shape[1] if images.dim() == 4 else 1
-        out = images.reshape(images.shape[0], channels, height, width).float() / 255
+        rows = (drawn[:, 0] < self.share).nonzero().squeeze(1)
+        if rows.numel() == 0:
+            return images
+        whole = images.view(len(images), -1, *images.shape[-2:])
+        chosen = whole[rows]
+        spoilt = self._spoil(relative_to_ground(chosen) if chosen.shape[1] == 1 else chosen, drawn[rows, 1:])
+        return whole.index_copy(0, rows, spoilt).view_as(images)
+
+    def _spoil(self, images: Tensor, drawn: Tensor) -> Tensor:
         kinds = (
             (self.thin, _thinner, 1),
             (self.blur, self._blurred, 1),
@@ -100,16 +108,16 @@ class RandomDegradation:
             (self.specks, self._with_specks, 4),
         )
         edges = torch.tensor([probability for probability, _, _ in kinds]).cumsum(0)
-        spoilt, again, *which = drawn[:, :4].t()
+        again, *which = drawn[:, :3].t()
         first, second = (torch.searchsorted(edges, one.contiguous(), right=True) for one in which)
         second = torch.where(again < self.twice, second, first)
-        columns = iter(drawn[:, 4:].t())
+        out, columns = images.float() / 255, iter(drawn[:, 3:].t())
         for number, (_, apply, amounts) in enumerate(kinds):
-            rows = ((spoilt < self.share) & ((first == number) | (second == number))).nonzero().squeeze(1)
+            rows = ((first == number) | (second == number)).nonzero().squeeze(1)
             own = torch.stack([next(columns) for _ in range(amounts)], dim=1)
             if rows.numel() > 0:
                 out[rows] = apply(out[rows], own[rows])
-        return (out * 255).round_().clamp_(0, 255).to(torch.uint8).view_as(images)
+        return (out * 255).round_().clamp_(0, 255).to(torch.uint8)
 
     def _blurred(self, images: Tensor, amounts: Tensor) -> Tensor:
         deviation = 0.3 + (self.max_blur - 0.3) * amounts

@@ -15,7 +15,9 @@ def only(name: str, **amounts: float) -> RandomDegradation:
 
 
 def spoilt(images: Tensor, degradation: RandomDegradation) -> Tensor:
-    return degradation(images, degradation.draw(len(images), torch.Generator().manual_seed(0)))
+    """One channel of them in colour, which are not taken relative to their ground."""
+    colour = images[:, None].repeat(1, 3, 1, 1)
+    return degradation(colour, degradation.draw(len(images), torch.Generator().manual_seed(0)))[:, 0]
 
 
 @pytest.fixture
@@ -37,6 +39,16 @@ def test_an_image_depends_on_what_was_drawn_for_it_alone(images: Tensor) -> None
     assert 0.35 < changed < 0.6
     assert degradation(images[:3, None].expand(3, 3, 20, 20), drawn[:3]).shape == (3, 3, 20, 20)
     assert degradation(images[:0], drawn[:0]).shape == (0, 20, 20)
+
+
+def test_ink_of_grey_images_may_be_dark(images: Tensor) -> None:
+    degradation = RandomDegradation()
+    drawn = degradation.draw(200, torch.Generator().manual_seed(1))
+    light, dark = degradation(images, drawn), degradation(255 - images, drawn)
+    same = (light == dark).flatten(1).all(1)
+    assert torch.equal(same, drawn[:, 0] < degradation.share)
+    # Those that stay as they are do.
+    assert torch.equal(dark[~same], 255 - images[~same])
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
