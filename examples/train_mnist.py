@@ -55,7 +55,11 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--limit", type=int, metavar="N", help="use only N images of each part, of each class its share")
     data.add_argument("--transposed", action="store_true", help="turn images upright that are stored as EMNIST's are")
     data.add_argument("--no-augment", action="store_true", help="train on the images as they are")
-    data.add_argument("--robust", action="store_true", help="train on images that are spoilt, too")
+    data.add_argument(
+        "--robust",
+        action=argparse.BooleanOptionalAction,
+        help="train on images that are spoilt, too (if they are grey)",
+    )
 
     model = parser.add_argument_group("model")
     model.add_argument("--preset", choices=tuple(PRESETS), default="base", help="size of the model (default: base)")

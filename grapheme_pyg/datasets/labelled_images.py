@@ -43,9 +43,12 @@ class LabelledImages(Dataset[Any]):
     images: Any
 
     def __init__(self, num_images: int, labels: Any, augment: Augment, seed: int) -> None:
-        self.labels = to_labels(labels, num_images)
-        chosen = [augment] if isinstance(augment, Augmentation) else augment or ()
-        self.augment, self.seed = tuple(chosen), as_seed(seed)
+        self.labels, self.seed = to_labels(labels, num_images), as_seed(seed)
+        self.augment_by(augment)
+
+    def augment_by(self, augment: Augment) -> None:
+        """Takes other augmentation, from the first epoch on."""
+        self.augment = (augment,) if isinstance(augment, Augmentation) else tuple(augment or ())
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:

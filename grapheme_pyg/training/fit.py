@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
+from grapheme_pyg.augmentation import RandomDegradation, RandomDropping, RandomWarp
 from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.labelled_images import Augmentation, ImageDataset, labelled_images
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 METRICS = "metrics.csv"
 # Without gradients there is room for more graphs at once.
 VALIDATION_BATCH = 256
-# Share of the images that are moved further in robust training.
-WIDE = 0.3
+# Of robust training: share of the images that are moved further, and the steps from which on there is all of it.
+WIDE, ALL_STEPS = 0.15, 2000
 
 
 def fit(
@@ -97,13 +98,8 @@ def fit(
     folder = None if run_dir is None else as_path("run_dir", run_dir)
     _check_arguments(model, validation, settings, folder, resume=resume)
     processes = Processes.of_environment()
-    augment: list[Augmentation] = []
-    if settings.augment:
-        augment.append(RandomWarp(flip=settings.flip, wide=WIDE if settings.robust else 0.0))
-    if settings.robust:
-        augment.append(RandomDegradation())
     kinds: dict[str, Any] = {"classes": model.classes, "vision": model.vision}
-    training = labelled_images(images, labels, augment=augment, seed=settings.seed, **kinds)
+    training = labelled_images(images, labels, seed=settings.seed, **kinds)
     if isinstance(training, ImageDataset):
         kinds["vision"] = model.vision = model.vision.for_images_of(*training.images.shape[-2:])
     held_out = None if validation is None else labelled_images(*validation, name="validation", **kinds)
@@ -111,6 +107,10 @@ def fit(
     settings = in_parts(settings.for_images(len(training)), at_once, verbose=verbose and processes.writes)
     assert settings.batch_size is not None, "for_images: expected to have set it"
     assert settings.epochs is not None, "for_images: expected to have set it"
+    steps = settings.epochs * ceil(len(training) / (settings.batch_size * settings.accumulate))
+    robust = settings.augment and model.vision.relative if settings.robust is None else settings.robust
+    strength = min(1.0, steps / ALL_STEPS) if robust else 0.0
+    training.augment_by(_augmentation(settings, strength))
     described = {
         "settings": asdict(settings),
         "model": model.config,
@@ -151,6 +151,7 @@ def fit(
             batches,
             loader,
             validation_loader,
+            dropping=RandomDropping(share=RandomDropping.share * strength) if strength else None,
             processes=processes,
             run=described,
             folder=folder,
@@ -170,6 +171,16 @@ def fit(
         images_of_class, hits = loop.recognised
         warn_of_lost_classes(images_of_class, hits, model.classifier.templates, model.classes, stacklevel=2)
     return loop.metrics
+
+
+def _augmentation(settings: TrainingSettings, strength: float) -> list[Augmentation]:
+    """What is done to training images, robust training of a strength in [0, 1] among it."""
+    augment: list[Augmentation] = []
+    if settings.augment:
+        augment.append(RandomWarp(flip=settings.flip, wide=WIDE * strength))
+    if strength > 0:
+        augment.append(RandomDegradation(share=RandomDegradation.share * strength))
+    return augment
 
 
 def _check_arguments(

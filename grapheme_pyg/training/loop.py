@@ -46,6 +46,7 @@ class TrainingLoop:
         batches: The mini-batches of an epoch.
         loader: Loads them.
         validation_loader: Loads those of the validation; None for none.
+        dropping: What training graphs lack; nothing if None.
         processes: Which of several processes this is.
         run: Describes the training in plain values: checkpoints hold it.
         folder: Where checkpoints are written; None for none.
@@ -70,6 +71,7 @@ class TrainingLoop:
         loader: DataLoader[Any],
         validation_loader: DataLoader[Any] | None,
         *,
+        dropping: RandomDropping | None,
         processes: Processes,
         run: dict[str, Any],
         folder: Path | None,
@@ -79,6 +81,7 @@ class TrainingLoop:
     ) -> None:
         self.losses_of, self.model, self.settings = losses_of, losses_of.model, settings
         self.batches, self.loader, self.validation_loader = batches, loader, validation_loader
+        self.dropping = dropping
         self.processes, self.run_description, self.folder = processes, run, folder
         self.report, self.log, self.on_epoch_end = report, log, on_epoch_end
         self.device = self.model.classifier.templates.device
@@ -282,8 +285,8 @@ class TrainingLoop:
         """Makes the graphs of a mini-batch and plans them where they were loaded, then moves them to the device."""
         batch = loaded if isinstance(loaded, Batch) else graphs_of_share(self.model.vision, *loaded)
         plan = self.model.check(batch) if batch is loaded else None
-        if training and self.settings.robust:
-            whole, batch = batch, RandomDropping()(batch, self.model.vision)
+        if training and self.dropping is not None:
+            whole, batch = batch, self.dropping(batch, self.model.vision)
             plan = plan if batch is whole else None
         plan = self.model.plan(batch) if plan is None else plan
         check_labels(batch.get("y"), batch.num_graphs, self.model.classifier.num_classes)

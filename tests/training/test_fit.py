@@ -80,15 +80,30 @@ def test_the_size_of_the_training_images_is_kept(few: Split, tmp_path: Path) -> 
     assert other.vision.resize is None
 
 
-@pytest.mark.parametrize("robust", [True, False])
+@pytest.mark.parametrize(
+    ("robust", "augment", "relative", "expected"),
+    [
+        (None, True, True, True),
+        (None, False, True, False),
+        (None, True, False, False),
+        (True, False, False, True),
+        (False, True, True, False),
+    ],
+)
 def test_robust_training_spoils_images_and_thins_out_graphs(
-    robust: bool, few: Split, monkeypatch: pytest.MonkeyPatch
+    robust: bool | None, augment: bool, relative: bool, expected: bool, few: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called, draw = [], RandomDegradation.draw
-    monkeypatch.setattr(RandomDegradation, "draw", lambda self, *given: called.append(1) or draw(self, *given))
-    monkeypatch.setattr(RandomDropping, "__call__", lambda self, batch, vision: called.append(2) or batch)
-    train(few, epochs=1, robust=robust)
-    assert set(called) == ({1, 2} if robust else set())
+    degradations: set[RandomDegradation] = set()
+    droppings: set[RandomDropping] = set()
+    draw = RandomDegradation.draw
+    monkeypatch.setattr(RandomDegradation, "draw", lambda self, *given: degradations.add(self) or draw(self, *given))
+    monkeypatch.setattr(RandomDropping, "__call__", lambda self, batch, vision: droppings.add(self) or batch)
+    model = ImageClassificationModel.from_preset("tiny", 10, vision={"relative": relative})
+    settings = TrainingSettings(epochs=2, batch_size=50, robust=robust, augment=augment, device="cpu")
+    fit(model, *few, settings=settings, verbose=False)
+    # 8 steps, of 2,000 from which on there is all of it.
+    for found, kind in ((degradations, RandomDegradation), (droppings, RandomDropping)):
+        assert [one.share for one in found] == ([pytest.approx(kind.share * 8 / 2000)] if expected else [])
 
 
 def test_both_loaders_give_the_same_losses(few: Split) -> None:
