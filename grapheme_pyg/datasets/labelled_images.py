@@ -46,14 +46,21 @@ class LabelledImages(Dataset[Any]):
         self.labels, self.seed = to_labels(labels, num_images), as_seed(seed)
         self.augment_by(augment)
 
-    def augment_by(self, augment: Augment) -> None:
-        """Takes other augmentation, from the first epoch on."""
-        self.augment = (augment,) if isinstance(augment, Augmentation) else tuple(augment or ())
+    def augment_by(self, augment: Augment, *, later: Augment = None, since: int | None = None) -> None:
+        """Takes other augmentation.
+
+        Args:
+            augment: Applied to images, or several, one after the other; none if None.
+            later: Likewise, in place of it from epoch ``since`` on.
+            since: The number of an epoch, 0 the first; None for never.
+        """
+        self._first, self._later, self._since = _several(augment), _several(later), since
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
         """Draws the augmentation of an epoch."""
         generator = Generator().manual_seed(stream_seed(self.seed, epoch, stream=1))
+        self.augment = self._first if self._since is None or epoch < self._since else self._later
         self._drawn = [augment.draw(len(self), generator) for augment in self.augment]
 
     def augmented(self, images: Tensor, rows: Tensor) -> Tensor:
@@ -216,6 +223,10 @@ def labelled_images(
         batches = in_batches(images, images.shape[1] if images.dim() == 4 else 1, len(found), size=vision.longer_side)
         images = torch.cat([torch.as_tensor(pixels) for _, pixels in batches])
     return ImageDataset(images.cpu(), found, augment=augment, seed=seed)
+
+
+def _several(augment: Augment) -> tuple[Augmentation, ...]:
+    return (augment,) if isinstance(augment, Augmentation) else tuple(augment or ())
 
 
 def _describe(value: object) -> str:

@@ -110,7 +110,8 @@ def fit(
     steps = settings.epochs * ceil(len(training) / (settings.batch_size * settings.accumulate))
     robust = settings.augment and model.vision.relative if settings.robust is None else settings.robust
     strength = min(1.0, steps / ALL_STEPS) if robust else 0.0
-    training.augment_by(_augmentation(settings, strength))
+    augment, calm = (_augmentation(settings, some) for some in (strength, 0.0))
+    training.augment_by(augment, later=calm, since=settings.robust_epochs)
     described = {
         "settings": asdict(settings),
         "model": model.config,

@@ -285,7 +285,7 @@ class TrainingLoop:
         """Makes the graphs of a mini-batch and plans them where they were loaded, then moves them to the device."""
         batch = loaded if isinstance(loaded, Batch) else graphs_of_share(self.model.vision, *loaded)
         plan = self.model.check(batch) if batch is loaded else None
-        if training and self.dropping is not None:
+        if training and self.dropping is not None and self.epoch < self.settings.robust_epochs:
             whole, batch = batch, self.dropping(batch, self.model.vision)
             plan = plan if batch is whole else None
         plan = self.model.plan(batch) if plan is None else plan

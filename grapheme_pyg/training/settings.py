@@ -19,6 +19,8 @@ OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more.
 SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), (11, 128)
+# Share of the epochs, the last ones, that are not robust.
+CALM = 0.18
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class TrainingSettings:
         robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
             :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
             If None, which is the default, with ``augment``, if the model takes images relative to their ground. Trainings of
-            fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to learn.
+            fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to learn. The last
+            epochs, 2 of 11, have none.
         flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
             overflowing steps are left out); or ``"64-true"``.
@@ -140,6 +143,12 @@ class TrainingSettings:
 
     def _set(self, name: str, value: float) -> None:
         object.__setattr__(self, name, value)
+
+    @property
+    def robust_epochs(self) -> int:
+        """How many epochs are robust, if any are: after them, images as they are have the last word."""
+        assert self.epochs is not None, "settings: expected those for a number of images"
+        return self.epochs - round(CALM * self.epochs)
 
     def for_images(self, count: int) -> "TrainingSettings":
         """The same settings, with epochs and a batch size that suit a number of images where none were given."""
