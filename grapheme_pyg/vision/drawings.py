@@ -29,6 +29,7 @@ THIN = 0.012
 MOST_LINES = 300
 LEAST = 0.045
 STEEP = 7
+SHORTEST = 0.12
 
 
 class Drawing(NamedTuple):
@@ -38,21 +39,20 @@ class Drawing(NamedTuple):
 
 def find_drawings(image: Image, side: int = FORM) -> list[Drawing]:
     grey = to_pixels(image, 1)[0].cpu().numpy().astype(np.float32)
-    small, top, left, factor = _on_sheet(grey)
+    small, beyond, top, left, factor = _on_sheet(grey)
     found = []
-    for (rows, columns), strength, cut in _drawn(small):
+    for (rows, columns), strength, cut in _drawn(small, beyond):
         edges = (left, columns.start), (top, rows.start), (left, columns.stop), (top, rows.stop)
         found.append(Drawing(_in_form(cut / strength, side), tuple(round(first + factor * n) for first, n in edges)))
     return found
 
 
-def _on_sheet(grey: Floats) -> tuple[Floats, int, int, float]:
+def _on_sheet(grey: Floats) -> tuple[Floats, Mask, int, int, float]:
     """What is on the sheet: the picture cut and reduced, with paper around the sheet; its place and its pixels' size."""
     from PIL.Image import Resampling
     from scipy import ndimage
 
     top = left = 0
-    outside = None
     coarse = ndimage.median_filter(_reduced(grey, 128), 5, mode="nearest")
     steep = ndimage.maximum_filter(coarse, 3) - ndimage.minimum_filter(coarse, 3) > STEEP
     labels, _ = ndimage.label(~steep)
@@ -62,6 +62,7 @@ def _on_sheet(grey: Floats) -> tuple[Floats, int, int, float]:
     sizes[0] = 0
     inside = labels == sizes.argmax()
     small = _reduced(grey, LARGEST)
+    beyond = np.zeros(small.shape, bool)
     if sizes.max() >= 0.3 * inside.size and _is_quadrilateral(inside):
         factor = max(grey.shape) / max(coarse.shape)
         cut = tuple(slice(np.flatnonzero(x)[0], np.flatnonzero(x)[-1] + 1) for x in (inside.any(axis=1), inside.any(axis=0)))
@@ -72,8 +73,9 @@ def _on_sheet(grey: Floats) -> tuple[Floats, int, int, float]:
         grey = grey[top:bottom, left:right]
         small = _reduced(grey, LARGEST)
         outside, paper = (_resized(x.astype(np.float32), small.shape[::-1], Resampling.BILINEAR) for x in (outside, paper))
-        small = np.where(outside > 0.3, paper, small)
-    return small, top, left, max(grey.shape) / max(small.shape)
+        beyond = outside > 0.3
+        small = np.where(beyond, paper, small)
+    return small, beyond, top, left, max(grey.shape) / max(small.shape)
 
 
 def _border(picture):
@@ -88,7 +90,7 @@ def _is_quadrilateral(region: Mask) -> bool:
     return bool(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 > 0.85 * region.sum())
 
 
-def _drawn(grey: Floats):
+def _drawn(grey: Floats, beyond: Mask):
     from scipy import ndimage
     from PIL.Image import Resampling
 
@@ -102,7 +104,7 @@ def _drawn(grey: Floats):
         window = max(3, round(WIDEST * side) | 1)
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
         ink = (paper - levels) / np.maximum(paper, 32)
-        parts = _parts(ink, levels / np.maximum(paper, 32))
+        parts = _parts(ink, levels / np.maximum(paper, 32), beyond)
         score = float((np.clip(ground - levels, 0, paper - levels)[parts].astype(np.float64) ** 2).sum())
         if score > best:
             best, found = score, _groups(parts, ink)
@@ -124,7 +126,7 @@ def _reduced(grey: Floats, most: int) -> Floats:
     return _resized(grey, tuple(max(1, round(scale * n)) for n in grey.shape[::-1]), Resampling.BOX)
 
 
-def _parts(ink: Floats, levels: Floats) -> Mask:
+def _parts(ink: Floats, levels: Floats, beyond: Mask) -> Mask:
     from scipy import ndimage
 
     side = max(ink.shape)
@@ -132,7 +134,7 @@ def _parts(ink: Floats, levels: Floats) -> Mask:
     noise = middle - low
     ink -= middle
     lined = np.zeros_like(ink)
-    lines = [_lines(way, noise) for way in (ink, ink.T)]
+    lines = [_lines(ink, noise, beyond), _lines(ink.T, noise, beyond.T)]
     if sum(map(len, lines)) >= 3:
         for way, them, strengths in ((ink, lines[0], lined), (ink.T, lines[1], lined.T)):
             for line in them:
@@ -157,7 +159,7 @@ def _parts(ink: Floats, levels: Floats) -> Mask:
     return kept[labels]
 
 
-def _lines(ink: Floats, noise: float) -> list[tuple[NDArray[np.float64], int, int]]:
+def _lines(ink: Floats, noise: float, beyond: Mask) -> list[tuple[NDArray[np.float64], int, int]]:
     """Thin lines that go from left to right: coefficients of y(x), and from where to where."""
     from scipy import ndimage
 
@@ -172,12 +174,12 @@ def _lines(ink: Floats, noise: float) -> list[tuple[NDArray[np.float64], int, in
     size = height // step + 1 + 2 * reach
     places = np.round(rows - slopes[:, None] * columns).astype(np.int64) + reach
     votes = np.stack([np.bincount(place, minlength=size) for place in places])
-    x = np.arange(width)
+    x, gap = np.arange(width), max(1, round(0.05 * side))
     found = []
     for _ in range(MOST_LINES):
         best = votes.argmax()
         slope, place = np.unravel_index(best, votes.shape)
-        if votes[slope, place] < 0.3 * width / step:
+        if votes[slope, place] < SHORTEST * width / step:
             break
         on = np.abs(places[slope] - place) <= 1
         line = np.array([0, slopes[slope], (place - reach) * step])
@@ -186,14 +188,15 @@ def _lines(ink: Floats, noise: float) -> list[tuple[NDArray[np.float64], int, in
             near = y[None] + np.arange(-band, band + 1)[:, None]
             hits = mask[np.clip(near, 0, height - 1), x] & (near >= 0) & (near < height)
             at = hits.any(axis=0)
-            if at.sum() < 0.3 * width:
+            if at.sum() < 0.5 * SHORTEST * width:
                 break
             line = np.polyfit(x[at], (near * hits).sum(axis=0)[at] / hits.sum(axis=0)[at], 2)
-        runs, _ = ndimage.label(ndimage.binary_closing(np.pad(at, side // 30), iterations=side // 30)[side // 30 : -(side // 30)] if side >= 30 else at)
-        lengths = np.bincount(runs)[1:]
-        if len(lengths) and lengths.max() >= 0.5 * width:
-            where = np.flatnonzero(runs == 1 + lengths.argmax())
-            found.append((line, int(where[0]), int(where[-1]) + 1))
+        y = np.round(np.polyval(line, x)).astype(int)
+        page = (y >= 0) & (y < height)
+        page[page] &= ~beyond[y[page], x[page]]
+        on_page = np.flatnonzero(page)
+        if len(on_page) and at[page].mean() > 0.7 and at[on_page[: gap]].any() and at[on_page[-gap:]].any():
+            found.append((line, int(on_page[0]), int(on_page[-1]) + 1))
         for number, positions in enumerate(places[:, on]):
             votes[number] -= np.bincount(positions, minlength=size)
         places, rows, columns = places[:, ~on], rows[~on], columns[~on]
@@ -202,8 +205,6 @@ def _lines(ink: Floats, noise: float) -> list[tuple[NDArray[np.float64], int, in
 
 def _add_line(ink: Floats, line: tuple[NDArray[np.float64], int, int], lined: Floats) -> None:
     """Adds how strong a line is, where it is, to the strengths of the others."""
-    from scipy import ndimage
-
     height, width = ink.shape
     side = max(ink.shape)
     coefficients, start, stop = line
@@ -213,10 +214,9 @@ def _add_line(ink: Floats, line: tuple[NDArray[np.float64], int, int], lined: Fl
     near = np.round(np.polyval(coefficients, x)).astype(int)[None] + np.arange(-half, half + 1)[:, None]
     inside = (near >= 0) & (near < height)
     near = np.clip(near, 0, height - 1)
-    peak = ink[near[half - 1 : half + 2], x].max(axis=0)
-    usual = ndimage.median_filter(peak, min(len(x), round(0.15 * side) | 1), mode="nearest")
+    usual = np.float32(np.median(ink[near[half - 1 : half + 2], x].max(axis=0)))
     rows, columns = near[inside], np.broadcast_to(x, near.shape)[inside]
-    lined[rows, columns] += np.broadcast_to(usual, near.shape)[inside]
+    lined[rows, columns] += usual
 
 
 def _is_frame(part: Mask) -> bool:
