@@ -99,16 +99,17 @@ def _drawn(grey: Floats, beyond: Mask):
     coarse = _reduced(smooth, 64)
     width = max(3, round(max(coarse.shape) / 3) | 1)
     middle = _resized(ndimage.median_filter(coarse, width, mode="nearest"), grey.shape[::-1], Resampling.BILINEAR)
-    best, found = 0.0, []
+    both = []
     for levels, ground in ((smooth, middle), (255 - smooth, 255 - middle)):
         window = max(3, round(WIDEST * side) | 1)
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
-        ink = (paper - levels) / np.maximum(paper, 32)
-        parts = _parts(ink, levels / np.maximum(paper, 32), beyond)
-        score = float((np.clip(ground - levels, 0, paper - levels)[parts].astype(np.float64) ** 2).sum())
-        if score > best:
-            best, found = score, _groups(parts, ink)
-    return found
+        relative = np.maximum(paper, 32)
+        score = float((np.clip(ground - levels, 0, paper - levels).astype(np.float64) ** 3).sum())
+        both.append((score, (paper - levels) / relative, levels / relative))
+    for _, ink, levels in sorted(both, key=lambda one: -one[0]):
+        if found := _groups(_parts(ink, levels, beyond), ink):
+            return found
+    return []
 
 
 def _resized(picture: Floats, size, resampling) -> Floats:
@@ -118,6 +119,7 @@ def _resized(picture: Floats, size, resampling) -> Floats:
 
 
 def _reduced(grey: Floats, most: int) -> Floats:
+    """By the means of areas, to at most so many pixels a side."""
     from PIL.Image import Resampling
 
     scale = most / max(grey.shape)
@@ -139,7 +141,7 @@ def _parts(ink: Floats, levels: Floats, beyond: Mask) -> Mask:
         for way, them, strengths in ((ink, lines[0], lined), (ink.T, lines[1], lined.T)):
             for line in them:
                 _add_line(way, line, strengths)
-    erased = (lined > 0) & (ink <= 1.25 * lined + 0.01)
+    erased = (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
     ink[erased] = 0
     threshold = max(4 * noise, 0.04)
     mask = ink > np.maximum(threshold, 0.4 * ndimage.maximum_filter(ink, round(0.08 * side) | 1))
@@ -147,7 +149,8 @@ def _parts(ink: Floats, levels: Floats, beyond: Mask) -> Mask:
         mask |= ndimage.binary_closing(mask, EIGHT, iterations=max(1, round(0.004 * side))) & erased
     labels, number = ndimage.label(mask, EIGHT)
     rise = ndimage.gaussian_gradient_magnitude(levels, 0.7)
-    kept = np.zeros(number + 1, bool)
+    strengths = np.zeros(number + 1)
+    masses = np.zeros(number + 1)
     for i, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         if rows.start == 0 or columns.start == 0 or rows.stop == ink.shape[0] or columns.stop == ink.shape[1]:
             continue
@@ -155,7 +158,10 @@ def _parts(ink: Floats, levels: Floats, beyond: Mask) -> Mask:
         part = labels[around] == i
         outline = ndimage.binary_dilation(part, EIGHT) & ~ndimage.binary_erosion(part, EIGHT)
         strength = np.percentile(ink[around][part], 75)
-        kept[i] = (rise[around][outline] > 0.15 * strength).mean() > 0.75 and not _is_frame(part)
+        if (rise[around][outline] > 0.15 * strength).mean() > 0.55 and not _is_frame(part):
+            strengths[i], masses[i] = strength, strength * part.sum()
+    # What is much fainter than most of the ink is no ink.
+    kept = strengths > max(0.5 * strengths[masses.argmax()], 0.04)
     return kept[labels]
 
 
@@ -172,7 +178,8 @@ def _lines(ink: Floats, noise: float, beyond: Mask) -> list[tuple[NDArray[np.flo
     slopes = np.tan(np.radians(np.arange(-22, 22.01, 0.25)))
     reach = int(width // step * slopes[-1]) + 2
     size = height // step + 1 + 2 * reach
-    places = np.round(rows - slopes[:, None] * columns).astype(np.int64) + reach
+    places = np.round(rows - slopes[:, None] * columns).astype(np.int32) + reach
+    alive = np.ones(len(rows), bool)
     votes = np.stack([np.bincount(place, minlength=size) for place in places])
     x, gap = np.arange(width), max(1, round(0.05 * side))
     found = []
@@ -181,7 +188,7 @@ def _lines(ink: Floats, noise: float, beyond: Mask) -> list[tuple[NDArray[np.flo
         slope, place = np.unravel_index(best, votes.shape)
         if votes[slope, place] < SHORTEST * width / step:
             break
-        on = np.abs(places[slope] - place) <= 1
+        on = np.flatnonzero(alive & (np.abs(places[slope] - place) <= 1))
         line = np.array([0, slopes[slope], (place - reach) * step])
         for band in (2 * step, step + 1, step + 1):
             y = np.round(np.polyval(line, x)).astype(int)
@@ -199,7 +206,7 @@ def _lines(ink: Floats, noise: float, beyond: Mask) -> list[tuple[NDArray[np.flo
             found.append((line, int(on_page[0]), int(on_page[-1]) + 1))
         for number, positions in enumerate(places[:, on]):
             votes[number] -= np.bincount(positions, minlength=size)
-        places, rows, columns = places[:, ~on], rows[~on], columns[~on]
+        alive[on] = False
     return found
 
 
@@ -214,9 +221,10 @@ def _add_line(ink: Floats, line: tuple[NDArray[np.float64], int, int], lined: Fl
     near = np.round(np.polyval(coefficients, x)).astype(int)[None] + np.arange(-half, half + 1)[:, None]
     inside = (near >= 0) & (near < height)
     near = np.clip(near, 0, height - 1)
-    usual = np.float32(np.median(ink[near[half - 1 : half + 2], x].max(axis=0)))
+    profile = np.median(ink[near, x], axis=1)
+    profile[profile < 0.2 * profile.max()] = 0
     rows, columns = near[inside], np.broadcast_to(x, near.shape)[inside]
-    lined[rows, columns] += usual
+    lined[rows, columns] += np.broadcast_to(profile[:, None], near.shape)[inside]
 
 
 def _is_frame(part: Mask) -> bool:
