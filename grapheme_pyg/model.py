@@ -24,6 +24,7 @@ from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.pretrained import check_settings, load_model, save_model
+from grapheme_pyg.sheets import Sheets
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
 
@@ -56,6 +57,8 @@ class ImageClassificationModel(nn.Module):
         dropout: Share of pooled states that are zeroed in training, in [0, 1).
         readout: Which nodes are pooled, those of all ``"levels"`` or just the ``"sinks"``, which takes fewer weights;
             see :class:`grapheme_pyg.nn.readout.Readout`.
+        drawings: Whether the training images are of single drawings in MNIST's form. Then :meth:`predict` looks for the
+            drawing in larger pictures, as :func:`grapheme_pyg.vision.find_drawings` does.
 
     Raises:
         ValueError: ``hidden_channels`` has not one number for each level, or the model could not be saved: a setting is
@@ -80,6 +83,7 @@ class ImageClassificationModel(nn.Module):
         template_update: str = "gradient",
         dropout: float = 0.3,
         readout: str = "levels",
+        drawings: bool = False,
     ) -> None:
         super().__init__()
         num_levels = max(vision.node_levels) + 1
@@ -92,7 +96,9 @@ class ImageClassificationModel(nn.Module):
             hidden_channels = [as_int("hidden_channels", width, 1) for width in hidden_channels]
         except ValueError as error:
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
-        self.vision = vision
+        if not isinstance(drawings, bool) or (drawings and not vision.relative):
+            raise ValueError(f"drawings: expected False, or True with vision.relative, got {drawings!r}")
+        self.vision, self.drawings = vision, drawings
         self.dag = DagNN(
             vision.metadata,
             in_channels=read_features(vision),
@@ -120,6 +126,7 @@ class ImageClassificationModel(nn.Module):
             "template_update": template_update,
             "dropout": self.classifier.dropout,
             "readout": readout,
+            "drawings": drawings,
         }
         if not self.classifier.templates.is_meta:  # as those are that are described by settings from a file
             check_settings(self)
@@ -294,7 +301,13 @@ class ImageClassificationModel(nn.Module):
 
     @evaluating
     def predict(
-        self, images: "Images", batch_size: int = 256, *, views: int = 1, reject: float | None = None
+        self,
+        images: "Images",
+        batch_size: int = 256,
+        *,
+        views: int = 1,
+        reject: float | None = None,
+        find_drawings: bool | None = None,
     ) -> Prediction:
         """Classifies images, in evaluation mode, whatever mode the model is in.
 
@@ -304,6 +317,9 @@ class ImageClassificationModel(nn.Module):
             views: Over how many views of each image to average, 1 to 9: the image, and the image shifted by one pixel.
             reject: Which share of images of a known kind may be refused, in [0, 1). Images that are less familiar
                 than that get no label. Asks for :meth:`remember` and :meth:`calibrate` before. None refuses nothing.
+            find_drawings: Whether to classify the drawing on each image, found by
+                :func:`grapheme_pyg.vision.find_drawings`, in its place. If None, a model of ``drawings`` does so with
+                images of more than twice the size of its training images.
 
         Returns:
             Labels, confidences and more, in the order of the images.
@@ -318,7 +334,11 @@ class ImageClassificationModel(nn.Module):
             reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
-        pooled, _ = pool_images(self, images, batch_size, VIEWS[:views])
+        check_many(images)
+        sheets = None
+        if find_drawings or (find_drawings is None and self.drawings):
+            sheets = Sheets(images, self.vision, always=bool(find_drawings))
+        pooled, _ = pool_images(self, images if sheets is None else sheets, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.
         parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
         similarities = torch.stack([torch.cat(part) for part in parts]).float()
@@ -330,12 +350,16 @@ class ImageClassificationModel(nn.Module):
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
             labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]
+        boxes, reasons = ([None] * len(labels),) * 2 if sheets is None else (sheets.boxes, sheets.reasons)
+        answered = torch.tensor([reason is None for reason in reasons])
         return Prediction(
-            labels,
-            confidences.cpu(),
-            similarities.mean(dim=0).cpu(),
-            probabilities.cpu(),
+            [label if reason is None else None for label, reason in zip(labels, reasons, strict=True)],
+            confidences.cpu() * answered,
+            similarities.mean(dim=0).cpu() * answered[:, None],
+            probabilities.cpu() * answered[:, None],
             None if familiarity is None else familiarity.cpu(),
+            boxes,
+            reasons,
         )
 
     @evaluating

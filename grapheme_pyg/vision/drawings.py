@@ -1,8 +1,8 @@
-"""Drawings on sheets of paper, found by signal processing and brought into the form of training images."""
+"""Drawings on sheets of paper, found by signal processing and brought into MNIST's form."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -14,268 +14,320 @@ from grapheme_pyg.vision.pixels import to_pixels
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
 
-Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+Box: TypeAlias = tuple[int, int, int, int]
+Floats: TypeAlias = NDArray[Any]
+Mask: TypeAlias = NDArray[np.bool_]
+# Where a part of a picture is, and what ink is there, 1 where it is full.
+Group: TypeAlias = tuple[tuple[slice, slice], Floats]
 
+# Pixels are neighbours across corners, too.
 EIGHT = np.ones((3, 3), dtype=bool)
-# Pictures are looked at in at most so many pixels a side.
-LARGEST = 700
-# Shares of the picture's longer side: no stroke is as wide; the paper around is looked at in such windows.
-WIDEST = 0.2
-FORM, BOX = 28, 20
-STROKE = 0.12
+# MNIST's: the drawing fits into a box of BOX², its centre of mass is at the centre of FORM², and strokes are about so
+# wide, of the longer side of the drawing.
+FORM, BOX, STROKE = 28, 20, 0.12
+# Drawings have at least so many pixels a side when they are made black and white.
 FINE = 120
-THIN = 0.012
-MOST_LINES = 300
-LEAST = 0.045
-STEEP = 7
-SHORTEST = 0.12
+# Pixels a side in which strokes, the edges of sheets, and levels of the ground are looked for.
+LARGEST, COARSE, COARSEST = 700, 128, 64
+# The edge of a sheet is a step of so many levels, and encloses so much of the picture.
+STEP, ENCLOSED = 7, 0.3
+# What the corners of a region span, of the region, if it is a quadrilateral: of an ellipse it is 0.64.
+SPANNED = 0.85
+# Of the longer side of the sheet: strokes are less wide, printed lines less than this, drawings at least so large.
+WIDEST, THINNEST, LEAST = 0.2, 0.012, 0.045
+# Ink is darker than paper by at least so much, and by so many deviations of noise; near full ink, by so much of it.
+FAINTEST, DEVIATIONS, NEAR_FULL = 0.04, 4, 0.4
+# Of the outline of a stroke, so much has a gradient of so much of its strength. Light and shadow come and go slowly.
+OUTLINED, RISE = 0.55, 0.15
+# Parts are of one ink, and of one drawing if they are apart by less than twice so much of the largest part.
+OF_ONE_INK, APART = 0.5, 0.1
+# Groups of parts that are smaller than so much of the largest are dirt.
+DIRT = 0.3
+# Printed lines: at least so long, of the width of the sheet, and with so few gaps; so many, or none are taken for such.
+SHORTEST, UNBROKEN, FEWEST, MOST = 0.12, 0.7, 3, 300
 
 
 class Drawing(NamedTuple):
+    """A drawing that was found.
+
+    Attributes:
+        pixels: In MNIST's form, uint8 ``[side, side]``: light ink on black.
+        box: Its place in the picture: left, top, right and bottom, in pixels.
+    """
+
     pixels: Tensor
-    box: tuple[int, int, int, int]
+    box: Box
 
 
 def find_drawings(image: Image, side: int = FORM) -> list[Drawing]:
-    grey = to_pixels(image, 1)[0].cpu().numpy().astype(np.float32)
-    small, beyond, top, left, factor = _on_sheet(grey)
+    """Finds the drawings on a sheet of paper, and brings each into the form of MNIST's digits.
+
+    "The original black and white images were size normalized to fit in a 20×20 pixel box while preserving their aspect
+    ratio. The resulting images contain grey levels as a result of the anti-aliasing technique. The images were centered
+    in a 28×28 image by computing the center of mass of the pixels, and translating the image so as to position this
+    point at the center" (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Thin strokes are made
+    as wide as those of MNIST before that.
+
+    In this order: the table around the sheet becomes paper, if the sheet's edges enclose a quadrilateral. Paper is the
+    morphological closing of the picture, which keeps the edges of shadows; ink is what is darker than it, or lighter,
+    whichever differs more from the median around it. Thin lines from one edge of the sheet to the other, found by a
+    Hough transform, are taken away where nothing stronger crosses them. What remains and has edges as strokes have is
+    drawn, but for frames and what the border cuts. Parts that are near one another are one drawing.
+
+    Args:
+        image: As :class:`grapheme_pyg.VisionBrain` takes it.
+        side: Of the drawings' pixels; the box grows with it.
+
+    Returns:
+        The drawings, the largest first; none if the sheet is blank.
+
+    Raises:
+        ImageError: It is no image, or one of a broken file.
+    """
+    grey = to_pixels(image, 1)[0].cpu().numpy()
+    small, beyond, (left, top), factor = _on_sheet(grey)
     found = []
-    for (rows, columns), strength, cut in _drawn(small, beyond):
-        edges = (left, columns.start), (top, rows.start), (left, columns.stop), (top, rows.stop)
-        found.append(Drawing(_in_form(cut / strength, side), tuple(round(first + factor * n) for first, n in edges)))
+    for (rows, columns), ink in _drawn(small, beyond):
+        x0, x1 = (round(left + factor * n) for n in (columns.start, columns.stop))
+        y0, y1 = (round(top + factor * n) for n in (rows.start, rows.stop))
+        found.append(Drawing(_in_form(ink, side), (x0, y0, x1, y1)))
     return found
 
 
-def _on_sheet(grey: Floats) -> tuple[Floats, Mask, int, int, float]:
-    """What is on the sheet: the picture cut and reduced, with paper around the sheet; its place and its pixels' size."""
-    from PIL.Image import Resampling
+def _resized(picture: Floats, shape: tuple[int, ...], *, smooth: bool = True) -> Floats:
+    """Interpolated, or made of the means of areas."""
+    from PIL.Image import Resampling, fromarray
+
+    resampling = Resampling.BILINEAR if smooth else Resampling.BOX
+    return np.asarray(fromarray(picture).resize((shape[1], shape[0]), resampling)).astype(np.float32)
+
+
+def _reduced(grey: Floats, most: int) -> Floats:
+    """In at most so many pixels a side."""
+    scale = min(1, most / max(grey.shape))
+    return _resized(grey, tuple(max(1, round(scale * length)) for length in grey.shape), smooth=False)
+
+
+def _span(inside: Mask) -> tuple[slice, slice]:
+    """The rows and columns in which there is something."""
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
+    """Cuts the sheet out of a picture, reduced; what is beyond its edge; its left and top, and the size of pixels."""
     from scipy import ndimage
 
-    top = left = 0
-    coarse = ndimage.median_filter(_reduced(grey, 128), 5, mode="nearest")
-    steep = ndimage.maximum_filter(coarse, 3) - ndimage.minimum_filter(coarse, 3) > STEEP
-    labels, _ = ndimage.label(~steep)
-    inside = ndimage.binary_closing(~steep & ~np.isin(labels, _border(labels)), EIGHT, iterations=3)
-    labels, number = ndimage.label(ndimage.binary_fill_holes(inside))
-    sizes = np.bincount(labels.ravel(), minlength=number + 1)
-    sizes[0] = 0
-    inside = labels == sizes.argmax()
-    small = _reduced(grey, LARGEST)
-    beyond = np.zeros(small.shape, bool)
-    if sizes.max() >= 0.3 * inside.size and _is_quadrilateral(inside):
-        factor = max(grey.shape) / max(coarse.shape)
-        cut = tuple(slice(np.flatnonzero(x)[0], np.flatnonzero(x)[-1] + 1) for x in (inside.any(axis=1), inside.any(axis=0)))
-        outside = ~ndimage.binary_erosion(inside, EIGHT)[cut]
-        nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
-        paper = ndimage.median_filter(coarse[cut], 9, mode="nearest")[tuple(nearest)]
-        top, left, bottom, right = (round(factor * n) for n in (cut[0].start, cut[1].start, cut[0].stop, cut[1].stop))
-        grey = grey[top:bottom, left:right]
+    coarse = ndimage.median_filter(_reduced(grey, COARSE), 5, mode="nearest")
+    flat = ndimage.maximum_filter(coarse, 3) - ndimage.minimum_filter(coarse, 3) <= STEP
+    regions, _ = ndimage.label(flat)
+    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
+    # Steps within the sheet are edges of shadows.
+    enclosed = ndimage.binary_closing(flat & ~np.isin(regions, border), EIGHT, iterations=3)
+    regions, _ = ndimage.label(ndimage.binary_fill_holes(enclosed))
+    sizes = np.bincount(regions.ravel())[1:]
+    inside = regions == 1 + sizes.argmax() if len(sizes) else np.zeros(coarse.shape, bool)
+    if inside.sum() < ENCLOSED * inside.size or not _is_quadrilateral(inside):
         small = _reduced(grey, LARGEST)
-        outside, paper = (_resized(x.astype(np.float32), small.shape[::-1], Resampling.BILINEAR) for x in (outside, paper))
-        beyond = outside > 0.3
-        small = np.where(beyond, paper, small)
-    return small, beyond, top, left, max(grey.shape) / max(small.shape)
-
-
-def _border(picture):
-    return np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+        return small, np.zeros(small.shape, bool), (0, 0), max(grey.shape) / max(small.shape)
+    factor = max(grey.shape) / max(coarse.shape)
+    cut = _span(inside)
+    outside = ~ndimage.binary_erosion(inside, EIGHT)[cut]
+    nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
+    paper = ndimage.median_filter(coarse[cut], 9, mode="nearest")[tuple(nearest)]
+    top, bottom, left, right = (round(factor * n) for part in cut for n in (part.start, part.stop))
+    small = _reduced(grey[top:bottom, left:right], LARGEST)
+    beyond = _resized(outside.astype(np.float32), small.shape) > 0.3
+    size = max(bottom - top, right - left) / max(small.shape)
+    return np.where(beyond, _resized(paper, small.shape), small), beyond, (left, top), size
 
 
 def _is_quadrilateral(region: Mask) -> bool:
     """Whether the corners of a region span nearly all of it."""
     y, x = np.nonzero(region)
     corners = [np.argmax(a * x + b * y) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    x, y = x[corners].astype(float), y[corners].astype(float)
-    return bool(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 > 0.85 * region.sum())
+    x, y = x[corners].astype(np.float64), y[corners].astype(np.float64)
+    return bool(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 > SPANNED * len(region.nonzero()[0]))
 
 
-def _drawn(grey: Floats, beyond: Mask):
+def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
+    """The drawings in dark ink or in light ink, whichever of them there are, the more likely first."""
     from scipy import ndimage
-    from PIL.Image import Resampling
 
     side = max(grey.shape)
     smooth = ndimage.gaussian_filter(grey, min(1.0, side / 500), mode="nearest")
-    coarse = _reduced(smooth, 64)
-    width = max(3, round(max(coarse.shape) / 3) | 1)
-    middle = _resized(ndimage.median_filter(coarse, width, mode="nearest"), grey.shape[::-1], Resampling.BILINEAR)
+    coarse = _reduced(smooth, COARSEST)
+    around = ndimage.median_filter(coarse, max(3, round(max(coarse.shape) / 3) | 1), mode="nearest")
+    middle = _resized(around, grey.shape)
+    window = max(3, round(WIDEST * side) | 1)
     both = []
     for levels, ground in ((smooth, middle), (255 - smooth, 255 - middle)):
-        window = max(3, round(WIDEST * side) | 1)
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
-        relative = np.maximum(paper, 32)
-        score = float((np.clip(ground - levels, 0, paper - levels).astype(np.float64) ** 3).sum())
-        both.append((score, (paper - levels) / relative, levels / relative))
+        score = (np.clip(ground - levels, 0, paper - levels).astype(np.float64) ** 3).sum()
+        light = np.maximum(paper, 32)  # the noise of what is nearly black is not ink
+        both.append((score, (paper - levels) / light, levels / light))
     for _, ink, levels in sorted(both, key=lambda one: -one[0]):
-        if found := _groups(_parts(ink, levels, beyond), ink):
+        if found := _groups(_strokes(ink, levels, beyond)):
             return found
     return []
 
 
-def _resized(picture: Floats, size, resampling) -> Floats:
-    from PIL.Image import fromarray
-
-    return np.asarray(fromarray(picture).resize(size, resampling))
-
-
-def _reduced(grey: Floats, most: int) -> Floats:
-    """By the means of areas, to at most so many pixels a side."""
-    from PIL.Image import Resampling
-
-    scale = most / max(grey.shape)
-    if scale >= 1:
-        return grey
-    return _resized(grey, tuple(max(1, round(scale * n)) for n in grey.shape[::-1]), Resampling.BOX)
-
-
-def _parts(ink: Floats, levels: Floats, beyond: Mask) -> Mask:
+def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
+    """Ink where there are strokes, else 0; not that of printed lines, of frames, and of what the border cuts."""
     from scipy import ndimage
 
     side = max(ink.shape)
     low, middle = np.percentile(ink, (16, 50))
     noise = middle - low
-    ink -= middle
+    ink = ink - middle
+    ways = (ink, beyond), (ink.T, beyond.T)
+    lines = [_lines(*way, noise) for way in ways]
     lined = np.zeros_like(ink)
-    lines = [_lines(ink, noise, beyond), _lines(ink.T, noise, beyond.T)]
-    if sum(map(len, lines)) >= 3:
-        for way, them, strengths in ((ink, lines[0], lined), (ink.T, lines[1], lined.T)):
-            for line in them:
-                _add_line(way, line, strengths)
+    if sum(map(len, lines)) >= FEWEST:
+        for (way, _), these, strength in zip(ways, lines, (lined, lined.T), strict=True):
+            for line in these:
+                _add_line(way, line, strength)
     erased = (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
     ink[erased] = 0
-    threshold = max(4 * noise, 0.04)
-    mask = ink > np.maximum(threshold, 0.4 * ndimage.maximum_filter(ink, round(0.08 * side) | 1))
-    if erased.any():
-        mask |= ndimage.binary_closing(mask, EIGHT, iterations=max(1, round(0.004 * side))) & erased
-    labels, number = ndimage.label(mask, EIGHT)
+    near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
+    inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), NEAR_FULL * near)
+    # Strokes go on across the lines that were taken away.
+    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased
+    ink[bridged] = near[bridged]
+    parts, number = ndimage.label(inked | bridged, EIGHT)
     rise = ndimage.gaussian_gradient_magnitude(levels, 0.7)
-    strengths = np.zeros(number + 1)
-    masses = np.zeros(number + 1)
-    for i, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
-        if rows.start == 0 or columns.start == 0 or rows.stop == ink.shape[0] or columns.stop == ink.shape[1]:
+    strengths, masses = np.zeros(number + 1), np.zeros(number + 1)
+    for i, where in enumerate(ndimage.find_objects(parts), 1):
+        if any(part.start == 0 or part.stop == length for part, length in zip(where, ink.shape, strict=True)):
             continue
-        around = slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1)
-        part = labels[around] == i
+        rows, columns = (slice(part.start - 1, part.stop + 1) for part in where)
+        part = parts[rows, columns] == i
+        strength = np.percentile(ink[rows, columns][part], 75)
         outline = ndimage.binary_dilation(part, EIGHT) & ~ndimage.binary_erosion(part, EIGHT)
-        strength = np.percentile(ink[around][part], 75)
-        if (rise[around][outline] > 0.15 * strength).mean() > 0.55 and not _is_frame(part):
+        has_edges = (rise[rows, columns][outline] > RISE * strength).mean() > OUTLINED
+        if has_edges and not _is_frame(part):
             strengths[i], masses[i] = strength, strength * part.sum()
-    # What is much fainter than most of the ink is no ink.
-    kept = strengths > max(0.5 * strengths[masses.argmax()], 0.04)
-    return kept[labels]
+    kept = strengths > max(OF_ONE_INK * strengths[masses.argmax()], FAINTEST)
+    return np.where(kept[parts], ink, 0)
 
 
-def _lines(ink: Floats, noise: float, beyond: Mask) -> list[tuple[NDArray[np.float64], int, int]]:
-    """Thin lines that go from left to right: coefficients of y(x), and from where to where."""
+def _is_frame(part: Mask) -> bool:
+    """Whether a part encloses a quadrilateral of nearly its own size."""
+    from scipy import ndimage
+
+    hole = ndimage.binary_fill_holes(part) & ~part
+    return bool(hole.sum() > 0.4 * part.size) and _is_quadrilateral(hole)
+
+
+def _lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, slice]]:
+    """Thin lines from the left to the right edge of the sheet: coefficients of y(x), and from where to where.
+
+    The line with most votes is fitted to its pixels, which then vote no more.
+    """
     from scipy import ndimage
 
     height, width = ink.shape
     side = max(ink.shape)
-    thin = ink - ndimage.grey_opening(ink, (max(3, round(THIN * side) | 1), 1))
+    thin = ink - ndimage.grey_opening(ink, (max(3, round(THINNEST * side) | 1), 1))
     mask = thin > max(2.5 * noise, 0.015)
     step = max(1, side // 400)
     rows, columns = np.nonzero(ndimage.maximum_filter1d(mask, step, axis=0)[::step, ::step])
     slopes = np.tan(np.radians(np.arange(-22, 22.01, 0.25)))
     reach = int(width // step * slopes[-1]) + 2
     size = height // step + 1 + 2 * reach
-    places = np.round(rows - slopes[:, None] * columns).astype(np.int32) + reach
-    alive = np.ones(len(rows), bool)
-    votes = np.stack([np.bincount(place, minlength=size) for place in places])
+    # Where on the left edge a line through each pixel begins, of each slope.
+    starts = np.stack([np.round(rows - slope * columns).astype(np.int16) + reach for slope in slopes])
+    votes = np.stack([np.bincount(start, minlength=size) for start in starts])
+    may_vote = np.ones(len(rows), bool)
     x, gap = np.arange(width), max(1, round(0.05 * side))
     found = []
-    for _ in range(MOST_LINES):
-        best = votes.argmax()
-        slope, place = np.unravel_index(best, votes.shape)
-        if votes[slope, place] < SHORTEST * width / step:
+    for _ in range(MOST):
+        slope, start = np.unravel_index(votes.argmax(), votes.shape)
+        if votes[slope, start] < SHORTEST * width / step:
             break
-        on = np.flatnonzero(alive & (np.abs(places[slope] - place) <= 1))
-        line = np.array([0, slopes[slope], (place - reach) * step])
+        voters = np.flatnonzero(may_vote & (np.abs(starts[slope] - start) <= 1))
+        line = np.array([0, slopes[slope], (int(start) - reach) * step])
         for band in (2 * step, step + 1, step + 1):
-            y = np.round(np.polyval(line, x)).astype(int)
-            near = y[None] + np.arange(-band, band + 1)[:, None]
+            near = np.round(np.polyval(line, x)).astype(int) + np.arange(-band, band + 1)[:, None]
             hits = mask[np.clip(near, 0, height - 1), x] & (near >= 0) & (near < height)
             at = hits.any(axis=0)
             if at.sum() < 0.5 * SHORTEST * width:
                 break
             line = np.polyfit(x[at], (near * hits).sum(axis=0)[at] / hits.sum(axis=0)[at], 2)
         y = np.round(np.polyval(line, x)).astype(int)
-        page = (y >= 0) & (y < height)
-        page[page] &= ~beyond[y[page], x[page]]
-        on_page = np.flatnonzero(page)
-        if len(on_page) and at[page].mean() > 0.7 and at[on_page[: gap]].any() and at[on_page[-gap:]].any():
-            found.append((line, int(on_page[0]), int(on_page[-1]) + 1))
-        for number, positions in enumerate(places[:, on]):
+        on_page = (y >= 0) & (y < height)
+        on_page[on_page] = ~beyond[y[on_page], x[on_page]]
+        met = at[on_page]
+        if len(met) and met.mean() > UNBROKEN and met[:gap].any() and met[-gap:].any():
+            found.append((line, _span(on_page[None])[1]))
+        for number, positions in enumerate(starts[:, voters]):
             votes[number] -= np.bincount(positions, minlength=size)
-        alive[on] = False
+        may_vote[voters] = False
     return found
 
 
-def _add_line(ink: Floats, line: tuple[NDArray[np.float64], int, int], lined: Floats) -> None:
-    """Adds how strong a line is, where it is, to the strengths of the others."""
+def _add_line(ink: Floats, line: tuple[Floats, slice], lined: Floats) -> None:
+    """Adds how strong a line is, at each distance from its middle, to the strengths of those that cross it."""
     height, width = ink.shape
     side = max(ink.shape)
-    coefficients, start, stop = line
-    margin = round(0.02 * side)
-    x = np.arange(max(0, start - margin), min(width, stop + margin))
-    half = max(1, round(THIN * side / 2))
-    near = np.round(np.polyval(coefficients, x)).astype(int)[None] + np.arange(-half, half + 1)[:, None]
+    coefficients, where = line
+    margin, half = round(0.02 * side), max(1, round(THINNEST * side / 2))
+    x = np.arange(max(0, where.start - margin), min(width, where.stop + margin))
+    near = np.round(np.polyval(coefficients, x)).astype(int) + np.arange(-half, half + 1)[:, None]
     inside = (near >= 0) & (near < height)
     near = np.clip(near, 0, height - 1)
     profile = np.median(ink[near, x], axis=1)
     profile[profile < 0.2 * profile.max()] = 0
-    rows, columns = near[inside], np.broadcast_to(x, near.shape)[inside]
-    lined[rows, columns] += np.broadcast_to(profile[:, None], near.shape)[inside]
+    added = np.broadcast_to(profile[:, None], near.shape)[inside]
+    lined[near[inside], np.broadcast_to(x, near.shape)[inside]] += added
 
 
-def _is_frame(part: Mask) -> bool:
-    """Whether a part is the outline of a quadrilateral."""
+def _groups(ink: Floats) -> list[Group]:
+    """Ink in groups of parts that are near one another, the largest first."""
     from scipy import ndimage
 
-    holes = ndimage.binary_fill_holes(part) & ~part
-    if holes.sum() < 0.4 * part.size:
-        return False
-    return _is_quadrilateral(holes)
-
-
-def _groups(mask: Mask, ink: Floats):
-    from scipy import ndimage
-
-    if not mask.any():
+    inked = ink > 0
+    extents = [max(part.stop - part.start for part in where) for where in _objects(inked)]
+    if not extents:
         return []
-    extent = max(max(s.stop - s.start for s in where) for where in ndimage.find_objects(ndimage.label(mask, EIGHT)[0]))
-    near = ndimage.distance_transform_edt(~mask) <= 0.1 * extent
-    labels, number = ndimage.label(near, EIGHT)
-    labels[~mask] = 0
+    near = ndimage.distance_transform_edt(~inked) <= APART * max(extents)
+    labels, _ = ndimage.label(near, EIGHT)
     found = []
-    for i, where in enumerate(ndimage.find_objects(labels), 1):
-        group = labels[where] == i
-        strength = float(np.percentile(ink[where][group], 75))
-        found.append((where, strength, np.where(group, ink[where], 0)))
-    largest = max(max(cut.shape) for *_, cut in found)
-    return [one for one in found if max(one[2].shape) > max(0.3 * largest, LEAST * max(mask.shape))]
+    for i in range(1, labels.max() + 1):
+        group = (labels == i) & inked
+        where = _span(group)
+        cut = np.where(group, ink, 0)[where]
+        found.append((where, cut / np.percentile(cut[cut > 0], 75)))
+    found.sort(key=lambda one: -max(one[1].shape))
+    least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape))
+    return [one for one in found if max(one[1].shape) > least]
 
 
-def _in_form(cut: Floats, side: int) -> Tensor:
-    from PIL.Image import Resampling
+def _objects(mask: Mask) -> list[tuple[slice, slice]]:
     from scipy import ndimage
 
-    scale = max(1, FINE / max(cut.shape))
-    size = tuple(round(scale * n) for n in cut.shape[::-1])
-    fine = _resized(cut, size, Resampling.BILINEAR) >= 0.5
-    long = max(fine.shape)
-    depth = ndimage.distance_transform_edt(np.pad(fine, 1))
-    width = 4 * float(depth[depth > 0].mean())
-    lack = max(0.0, (STROKE * long - width) / 2)
-    fine = np.pad(fine, int(lack) + 1)
-    fine = ndimage.distance_transform_edt(~fine) <= lack
-    rows, columns = (np.flatnonzero(fine.any(axis=axis)) for axis in (1, 0))
-    fine = fine[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    box = round(side * BOX / FORM)
-    scale = box / max(fine.shape)
-    width, height = (max(1, round(scale * n)) for n in fine.shape[::-1])
-    digit = _resized(fine.astype(np.float32), (width, height), Resampling.BOX)
+    found: list[tuple[slice, slice]] = ndimage.find_objects(ndimage.label(mask, EIGHT)[0])
+    return found
+
+
+def _in_form(ink: Floats, side: int) -> Tensor:
+    """A drawing in MNIST's form."""
+    from scipy import ndimage
+
+    scale = max(1, FINE / max(ink.shape))
+    inked = _resized(ink, tuple(round(scale * length) for length in ink.shape)) >= 0.5
+    # The mean distance from the edge within a stroke is a quarter of its width.
+    depth = ndimage.distance_transform_edt(np.pad(inked, 1))
+    lack = max(0.0, (STROKE * max(inked.shape) - 4 * float(depth[depth > 0].mean())) / 2)
+    inked = ndimage.distance_transform_edt(np.pad(~inked, int(lack) + 1, constant_values=True)) <= lack
+    inked = inked[_span(inked)]
+    scale = round(side * BOX / FORM) / max(inked.shape)
+    height, width = (max(1, round(scale * length)) for length in inked.shape)
+    digit = _resized(inked.astype(np.float32), (height, width), smooth=scale > 1)
+    # Of MNIST's own 60,000 the mean centre of mass is at pixel (14, 14), not on the border between 13 and 14.
     y, x = (round(side // 2 - centre) for centre in ndimage.center_of_mass(digit))
+    # The centre of mass lies in the box, but a long tail may reach beyond the border.
     y, x = min(max(y, 0), side - height), min(max(x, 0), side - width)
-    page = np.zeros((side, side), np.float32)
+    page = np.zeros((side, side))
     page[y : y + height, x : x + width] = digit
     return torch.from_numpy((255 * page).round().astype(np.uint8))
