@@ -34,15 +34,17 @@ STEP, ENCLOSED = 7, 0.3
 # What the corners of a region span, of the region, if it is a quadrilateral: of an ellipse it is 0.64.
 SPANNED = 0.85
 # Of the longer side of the sheet: strokes are less wide, printed lines less than this, drawings at least so large.
-WIDEST, THINNEST, LEAST = 0.2, 0.012, 0.045
+WIDEST, THINNEST, LEAST = 0.3, 0.012, 0.045
 # Ink is darker than paper by at least so much, and by so many deviations of noise; near full ink, by so much of it.
 FAINTEST, DEVIATIONS, NEAR_FULL = 0.04, 4, 0.4
 # Of the outline of a stroke, so much has a gradient of so much of its strength. Light and shadow come and go slowly.
 OUTLINED, RISE = 0.55, 0.15
+# It is larger than so much of the sheet's longer side, and so many times as dark as printed lines are.
+SPECKS, DARKER = 0.012, 1.1
 # Parts are of one ink, and of one drawing if they are apart by less than twice so much of the largest part.
 OF_ONE_INK, APART = 0.5, 0.1
-# Groups of parts that are smaller than so much of the largest are dirt.
-DIRT = 0.3
+# Groups of parts that are smaller than so much of the largest, or have less than so much of its ink, are dirt.
+DIRT, SPECK = 0.3, 0.15
 # Printed lines: at least so long, of the width of the sheet, and with so few gaps; so many, or none are taken for such.
 SHORTEST, UNBROKEN, FEWEST, MOST = 0.12, 0.7, 3, 300
 
@@ -127,12 +129,13 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
     regions, _ = ndimage.label(ndimage.binary_fill_holes(enclosed))
     sizes = np.bincount(regions.ravel())[1:]
     inside = regions == 1 + sizes.argmax() if len(sizes) else np.zeros(coarse.shape, bool)
-    if inside.sum() < ENCLOSED * inside.size or not _is_quadrilateral(inside):
+    sheet = _quadrilateral(inside) if inside.sum() > ENCLOSED * inside.size else None
+    if sheet is None:
         small = _reduced(grey, LARGEST)
         return small, np.zeros(small.shape, bool), (0, 0), max(grey.shape) / max(small.shape)
     factor = max(grey.shape) / max(coarse.shape)
-    cut = _span(inside)
-    outside = ~ndimage.binary_erosion(inside, EIGHT)[cut]
+    cut = _span(sheet)
+    outside = ~ndimage.binary_erosion(sheet, EIGHT)[cut]
     nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
     paper = ndimage.median_filter(coarse[cut], 9, mode="nearest")[tuple(nearest)]
     top, bottom, left, right = (round(factor * n) for part in cut for n in (part.start, part.stop))
@@ -142,16 +145,19 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
     return np.where(beyond, _resized(paper, small.shape), small), beyond, (left, top), size
 
 
-def _is_quadrilateral(region: Mask) -> bool:
-    """Whether the corners of a region span nearly all of it."""
+def _quadrilateral(region: Mask) -> Mask | None:
+    """The quadrilateral between the corners of a region, if it is nearly the region."""
     y, x = np.nonzero(region)
     corners = [np.argmax(a * x + b * y) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-    x, y = x[corners].astype(np.float64), y[corners].astype(np.float64)
-    return bool(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 > SPANNED * len(region.nonzero()[0]))
+    inside = np.ones(region.shape, bool)
+    rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
+    for i, j in zip(corners, np.roll(corners, -1), strict=True):
+        inside &= (x[j] - x[i]) * (rows - y[i]) >= (y[j] - y[i]) * (columns - x[i])
+    return inside if (inside & region).sum() > SPANNED * (inside | region).sum() else None
 
 
 def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
-    """The drawings in dark ink or in light ink, whichever of them there are, the more likely first."""
+    """The drawings in dark ink or in light ink, whichever there is more of."""
     from scipy import ndimage
 
     side = max(grey.shape)
@@ -166,10 +172,8 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
         score = (np.clip(ground - levels, 0, paper - levels).astype(np.float64) ** 3).sum()
         light = np.maximum(paper, 32)  # the noise of what is nearly black is not ink
         both.append((score, (paper - levels) / light, levels / light))
-    for _, ink, levels in sorted(both, key=lambda one: -one[0]):
-        if found := _groups(_strokes(ink, levels, beyond)):
-            return found
-    return []
+    _, ink, levels = max(both, key=lambda one: one[0])
+    return _groups(_strokes(ink, levels, beyond))
 
 
 def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
@@ -177,18 +181,21 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
     from scipy import ndimage
 
     side = max(ink.shape)
-    low, middle = np.percentile(ink, (16, 50))
-    noise = middle - low
-    ink = ink - middle
-    ways = (ink, beyond), (ink.T, beyond.T)
-    lines = [_lines(*way, noise) for way in ways]
-    lined = np.zeros_like(ink)
-    if sum(map(len, lines)) >= FEWEST:
-        for (way, _), these, strength in zip(ways, lines, (lined, lined.T), strict=True):
-            for line in these:
-                _add_line(way, line, strength)
-    erased = (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
-    ink[erased] = 0
+    erased = np.zeros(ink.shape, bool)
+    printed: list[float] = []
+    for _ in range(2):  # what was taken for noise may be lines, too
+        low, middle = np.percentile(ink[~erased], (16, 50))
+        noise = middle - low
+        ink = np.where(erased, 0, ink - middle)
+        lines = _lines(ink, beyond, noise), _lines(ink.T, beyond.T, noise)
+        lined = np.zeros_like(ink)
+        if sum(map(len, lines)) >= FEWEST:
+            for way, these, strength in zip((ink, ink.T), lines, (lined, lined.T), strict=True):
+                for line in these:
+                    printed.append(_add_line(way, line, strength))
+        lined = ndimage.maximum_filter(lined, 3)
+        erased |= (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
+        ink[erased] = 0
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
     inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), NEAR_FULL * near)
     # Strokes go on across the lines that were taken away.
@@ -196,9 +203,12 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
     ink[bridged] = near[bridged]
     parts, number = ndimage.label(inked | bridged, EIGHT)
     rise = ndimage.gaussian_gradient_magnitude(levels, 0.7)
+    at_edge = set(parts[ndimage.binary_dilation(beyond, EIGHT, iterations=2)].tolist())
     strengths, masses = np.zeros(number + 1), np.zeros(number + 1)
     for i, where in enumerate(ndimage.find_objects(parts), 1):
-        if any(part.start == 0 or part.stop == length for part, length in zip(where, ink.shape, strict=True)):
+        if i in at_edge or any(part.start == 0 or part.stop == length for part, length in zip(where, ink.shape, strict=True)):
+            continue
+        if max(part.stop - part.start for part in where) < SPECKS * side:
             continue
         rows, columns = (slice(part.start - 1, part.stop + 1) for part in where)
         part = parts[rows, columns] == i
@@ -207,7 +217,8 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
         has_edges = (rise[rows, columns][outline] > RISE * strength).mean() > OUTLINED
         if has_edges and not _is_frame(part):
             strengths[i], masses[i] = strength, strength * part.sum()
-    kept = strengths > max(OF_ONE_INK * strengths[masses.argmax()], FAINTEST)
+    lines_are = DARKER * float(np.median(printed or [0]))
+    kept = strengths > max(OF_ONE_INK * strengths[masses.argmax()], FAINTEST, lines_are)
     return np.where(kept[parts], ink, 0)
 
 
@@ -215,8 +226,11 @@ def _is_frame(part: Mask) -> bool:
     """Whether a part encloses a quadrilateral of nearly its own size."""
     from scipy import ndimage
 
-    hole = ndimage.binary_fill_holes(part) & ~part
-    return bool(hole.sum() > 0.4 * part.size) and _is_quadrilateral(hole)
+    holes, _ = ndimage.label(ndimage.binary_fill_holes(part) & ~part)
+    sizes = np.bincount(holes.ravel())[1:]
+    if not len(sizes) or sizes.max() < 0.35 * part.size:
+        return False
+    return _quadrilateral(holes == 1 + sizes.argmax()) is not None
 
 
 def _lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, slice]]:
@@ -266,8 +280,8 @@ def _lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, slice]
     return found
 
 
-def _add_line(ink: Floats, line: tuple[Floats, slice], lined: Floats) -> None:
-    """Adds how strong a line is, at each distance from its middle, to the strengths of those that cross it."""
+def _add_line(ink: Floats, line: tuple[Floats, slice], lined: Floats) -> float:
+    """Adds how strong a line is, at each distance from its middle, to those that cross it; returns the most of it."""
     height, width = ink.shape
     side = max(ink.shape)
     coefficients, where = line
@@ -280,6 +294,7 @@ def _add_line(ink: Floats, line: tuple[Floats, slice], lined: Floats) -> None:
     profile[profile < 0.2 * profile.max()] = 0
     added = np.broadcast_to(profile[:, None], near.shape)[inside]
     lined[near[inside], np.broadcast_to(x, near.shape)[inside]] += added
+    return float(profile.max())
 
 
 def _groups(ink: Floats) -> list[Group]:
@@ -300,7 +315,8 @@ def _groups(ink: Floats) -> list[Group]:
         found.append((where, cut / np.percentile(cut[cut > 0], 75)))
     found.sort(key=lambda one: -max(one[1].shape))
     least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape))
-    return [one for one in found if max(one[1].shape) > least]
+    most = max(ink.sum() for _, ink in found)
+    return [one for one in found if max(one[1].shape) > least and one[1].sum() > SPECK * most]
 
 
 def _objects(mask: Mask) -> list[tuple[slice, slice]]:
