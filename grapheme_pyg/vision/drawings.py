@@ -36,9 +36,10 @@ SPANNED = 0.85
 # Of the longer side of the sheet: strokes are less wide, printed lines less than this, drawings at least so large.
 WIDEST, THINNEST, LEAST = 0.3, 0.012, 0.045
 # Ink is darker than paper by at least so much, and by so many deviations of noise; near full ink, by so much of it.
-FAINTEST, DEVIATIONS, NEAR_FULL = 0.04, 4, 0.4
-# Of the outline of a stroke, so much has a gradient of so much of its strength. Light and shadow come and go slowly.
-OUTLINED, RISE = 0.55, 0.15
+FAINTEST, DEVIATIONS, NEAR_FULL = 0.04, 5, 0.4
+# Of the outline of a stroke, so much has a gradient of so much of its strength, or of this over its width, whichever is
+# less. Light and shadow come and go slowly.
+OUTLINED, RISE, RAMP = 0.55, 0.15, 0.6
 # It is larger than so much of the sheet's longer side, and so many times as dark as printed lines are.
 SPECKS, DARKER = 0.012, 1.1
 # Parts are of one ink, and of one drawing if they are apart by less than twice so much of the largest part.
@@ -204,19 +205,23 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
     parts, number = ndimage.label(inked | bridged, EIGHT)
     rise = ndimage.gaussian_gradient_magnitude(levels, 0.7)
     at_edge = set(parts[ndimage.binary_dilation(beyond, EIGHT, iterations=2)].tolist())
-    strengths, masses = np.zeros(number + 1), np.zeros(number + 1)
+    strengths, masses, is_cut = np.zeros(number + 1), np.zeros(number + 1), np.ones(number + 1, bool)
     for i, where in enumerate(ndimage.find_objects(parts), 1):
-        if i in at_edge or any(part.start == 0 or part.stop == length for part, length in zip(where, ink.shape, strict=True)):
+        cut = any(part.start == 0 or part.stop == length for part, length in zip(where, ink.shape, strict=True))
+        extent = max(part.stop - part.start for part in where)
+        if i in at_edge or extent < (0.5 if cut else SPECKS) * side:
             continue
-        if max(part.stop - part.start for part in where) < SPECKS * side:
-            continue
-        rows, columns = (slice(part.start - 1, part.stop + 1) for part in where)
+        rows, columns = (slice(max(part.start - 1, 0), part.stop + 1) for part in where)
         part = parts[rows, columns] == i
         strength = np.percentile(ink[rows, columns][part], 75)
         outline = ndimage.binary_dilation(part, EIGHT) & ~ndimage.binary_erosion(part, EIGHT)
-        has_edges = (rise[rows, columns][outline] > RISE * strength).mean() > OUTLINED
+        # The mean distance from the edge within a stroke is a quarter of its width.
+        width = 4 * ndimage.distance_transform_edt(part)[part].mean()
+        has_edges = (rise[rows, columns][outline] > min(RISE, RAMP / width) * strength).mean() > OUTLINED
         if has_edges and not _is_frame(part):
-            strengths[i], masses[i] = strength, strength * part.sum()
+            strengths[i], masses[i], is_cut[i] = strength, strength * part.sum(), cut
+    if printed or not is_cut.all():
+        masses[is_cut] = strengths[is_cut] = 0
     lines_are = DARKER * float(np.median(printed or [0]))
     kept = strengths > max(OF_ONE_INK * strengths[masses.argmax()], FAINTEST, lines_are)
     return np.where(kept[parts], ink, 0)
@@ -265,7 +270,7 @@ def _lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, slice]
             near = np.round(np.polyval(line, x)).astype(int) + np.arange(-band, band + 1)[:, None]
             hits = mask[np.clip(near, 0, height - 1), x] & (near >= 0) & (near < height)
             at = hits.any(axis=0)
-            if at.sum() < 0.5 * SHORTEST * width:
+            if at.sum() < max(10, 0.5 * SHORTEST * width):
                 break
             line = np.polyfit(x[at], (near * hits).sum(axis=0)[at] / hits.sum(axis=0)[at], 2)
         y = np.round(np.polyval(line, x)).astype(int)
@@ -314,7 +319,7 @@ def _groups(ink: Floats) -> list[Group]:
         cut = np.where(group, ink, 0)[where]
         found.append((where, cut / np.percentile(cut[cut > 0], 75)))
     found.sort(key=lambda one: -max(one[1].shape))
-    least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape))
+    least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape), 4)
     most = max(ink.sum() for _, ink in found)
     return [one for one in found if max(one[1].shape) > least and one[1].sum() > SPECK * most]
 
@@ -332,7 +337,6 @@ def _in_form(ink: Floats, side: int) -> Tensor:
 
     scale = max(1, FINE / max(ink.shape))
     inked = _resized(ink, tuple(round(scale * length) for length in ink.shape)) >= 0.5
-    # The mean distance from the edge within a stroke is a quarter of its width.
     depth = ndimage.distance_transform_edt(np.pad(inked, 1))
     lack = max(0.0, (STROKE * max(inked.shape) - 4 * float(depth[depth > 0].mean())) / 2)
     inked = ndimage.distance_transform_edt(np.pad(~inked, int(lack) + 1, constant_values=True)) <= lack
