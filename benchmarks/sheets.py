@@ -37,6 +37,7 @@ PAPERS, FRAMES, LIGHTS = ("blank", "ruled", "squared"), ("no frame", "edge", "bo
 # Pixels that a digit is high when its centre line is found, and around it.
 HEIGHT, MARGIN = 160, 48
 
+
 @dataclass(frozen=True)
 class Sheet:
     """How a photograph is made; lengths in shares of the sheet's shorter side, but where said otherwise.
@@ -99,7 +100,9 @@ def distances(digit: Bytes) -> Floats:
     rows, columns = (np.flatnonzero((digit > 127).any(axis=axis)) for axis in (1, 0))
     cut = np.pad(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
     scale = HEIGHT / len(rows)
-    large = Image.fromarray(cut).resize((round(cut.shape[1] * scale), round(cut.shape[0] * scale)), Image.Resampling.BICUBIC)
+    large = Image.fromarray(cut).resize(
+        (round(cut.shape[1] * scale), round(cut.shape[0] * scale)), Image.Resampling.BICUBIC
+    )
     line = skeletonize(np.pad(ndimage.gaussian_filter(np.asarray(large, float), 0.3 * scale) > 110, MARGIN))
     rows, columns = (np.flatnonzero(line.any(axis=axis)) for axis in (1, 0))
     line = np.pad(line[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], MARGIN)
@@ -202,12 +205,16 @@ def _places(sheet: Sheet, number: int, pen: float, generator: np.random.Generato
     return found
 
 
-def _box(sheet: Sheet, boxes: list[list[float]], to_sheet: Floats, pen: float, generator: np.random.Generator) -> tuple[Floats, Floats]:
+def _box(
+    sheet: Sheet, boxes: list[list[float]], to_sheet: Floats, pen: float, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
     """Middle and half of width and height of a box drawn around the digits; anywhere if there are none."""
     tall, wide = sheet.shape
     if not boxes:
         return np.array([wide / 2, tall / 2]), generator.uniform(0.15, 0.4, 2) * [wide, tall]
-    left, top, right, bottom = (function(side) for function, side in zip((min, min, max, max), zip(*boxes, strict=True), strict=True))
+    left, top, right, bottom = (
+        function(side) for function, side in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
+    )
     corners = np.array([[x, y, 1] for x in (left, right) for y in (top, bottom)]) @ to_sheet.T
     corners = corners[:, :2] / corners[:, 2:]
     low, high = corners.min(axis=0), corners.max(axis=0)

@@ -67,7 +67,9 @@ def train(
     in_channels = 3 if colour else 1
     if start is not None:
         if (preset, mode, colour, hidden_channels, size, drawings) != ("base", "grid", False, None, None, False):
-            raise ValueError("init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it")
+            raise ValueError(
+                "init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it"
+            )
         in_channels, size = start.vision.in_channels, start.vision.longer_side
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)
