@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
@@ -24,8 +25,9 @@ from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.pretrained import check_settings, load_model, save_model
-from grapheme_pyg.sheets import Sheets
+from grapheme_pyg.sheets import Sheets, is_sheet
 from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.vision.drawings import Box
 from grapheme_pyg.vision.image_batches import check_many
 
 if TYPE_CHECKING:
@@ -337,7 +339,10 @@ class ImageClassificationModel(nn.Module):
         check_many(images)
         sheets = None
         if find_drawings or (find_drawings is None and self.drawings):
-            sheets = Sheets(images, self.vision, always=bool(find_drawings))
+            # Stacked images are of one size.
+            stacked = isinstance(images, Tensor | np.ndarray) and images.ndim > 2
+            if find_drawings or not stacked or is_sheet(images.shape[1:3] + images.shape[-2:], self.vision):
+                sheets = Sheets(images, self.vision, always=bool(find_drawings))
         pooled, _ = pool_images(self, images if sheets is None else sheets, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.
         parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
@@ -350,7 +355,8 @@ class ImageClassificationModel(nn.Module):
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
             labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]
-        boxes, reasons = ([None] * len(labels),) * 2 if sheets is None else (sheets.boxes, sheets.reasons)
+        boxes: list[Box | None] = [None] * len(labels) if sheets is None else sheets.boxes
+        reasons: list[str | None] = [None] * len(labels) if sheets is None else sheets.reasons
         answered = torch.tensor([reason is None for reason in reasons])
         return Prediction(
             [label if reason is None else None for label, reason in zip(labels, reasons, strict=True)],

@@ -15,8 +15,8 @@ TIMES = 2
 
 
 def is_sheet(shape: Sequence[int], vision: VisionBrain) -> bool:
-    """Whether a picture of that height and width, the last of its shape, is taken for a sheet."""
-    return max(shape[-2:]) > TIMES * (vision.longer_side or FORM)
+    """Whether a picture of that height and width, among its shape, is taken for a sheet."""
+    return max(shape) > TIMES * (vision.longer_side or FORM)
 
 
 class Sheets(Sequence[Tensor]):

@@ -46,8 +46,8 @@ def train(
             median of the pictures, but at most 224.
         on_error: What to do about pictures that cannot be read: stop, or leave them out.
         transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
-        drawings: Whether the images are of single drawings in MNIST's form, as those of MNIST and EMNIST are known to be:
-            the model then looks for the drawing in larger pictures.
+        drawings: Whether the images are of single drawings in MNIST's form, as those of MNIST and EMNIST are
+            known to be: the model then looks for the drawing in larger pictures.
         preset: Size of the model.
         mode: How the entities of images are found.
         colour: Whether to use colour, of pictures and of data sets that have it.

@@ -34,7 +34,7 @@ STEP, ENCLOSED = 7, 0.3
 # What the corners of a region span, of the region, if it is a quadrilateral: of an ellipse it is 0.64.
 SPANNED = 0.85
 # Of the longer side of the sheet: strokes are less wide, printed lines less than this, drawings at least so large.
-WIDEST, THINNEST, LEAST = 0.3, 0.012, 0.045
+WIDEST, THINNEST, LEAST = 0.25, 0.012, 0.045
 # Ink is darker than paper by at least so much, and by so many deviations of noise; near full ink, by so much of it.
 FAINTEST, DEVIATIONS, NEAR_FULL = 0.04, 5, 0.4
 # Of the outline of a stroke, so much has a gradient of so much of its strength, or of this over its width, whichever is
@@ -170,15 +170,19 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
     both = []
     for levels, ground in ((smooth, middle), (255 - smooth, 255 - middle)):
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
-        score = (np.clip(ground - levels, 0, paper - levels).astype(np.float64) ** 3).sum()
+        score = (np.clip(ground - levels, 0, paper - levels)[~beyond].astype(np.float64) ** 3).sum()
         light = np.maximum(paper, 32)  # the noise of what is nearly black is not ink
         both.append((score, (paper - levels) / light, levels / light))
-    _, ink, levels = max(both, key=lambda one: one[0])
-    return _groups(_strokes(ink, levels, beyond))
+    for _, ink, levels in sorted(both, key=lambda one: -one[0]):
+        strokes, framed = _strokes(ink, levels, beyond)
+        if strokes.any() or framed:
+            return _groups(strokes)
+    return []
 
 
-def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
-    """Ink where there are strokes, else 0; not that of printed lines, of frames, and of what the border cuts."""
+def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> tuple[Floats, bool]:
+    """Ink where there are strokes, else 0, not that of printed lines, of frames, and of what the border cuts; and
+    whether there are frames."""
     from scipy import ndimage
 
     side = max(ink.shape)
@@ -192,8 +196,7 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
         lined = np.zeros_like(ink)
         if sum(map(len, lines)) >= FEWEST:
             for way, these, strength in zip((ink, ink.T), lines, (lined, lined.T), strict=True):
-                for line in these:
-                    printed.append(_add_line(way, line, strength))
+                printed += [_add_line(way, line, strength) for line in these]
         lined = ndimage.maximum_filter(lined, 3)
         erased |= (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
         ink[erased] = 0
@@ -203,6 +206,7 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
     bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased
     ink[bridged] = near[bridged]
     parts, number = ndimage.label(inked | bridged, EIGHT)
+    framed = False
     rise = ndimage.gaussian_gradient_magnitude(levels, 0.7)
     at_edge = set(parts[ndimage.binary_dilation(beyond, EIGHT, iterations=2)].tolist())
     strengths, masses, is_cut = np.zeros(number + 1), np.zeros(number + 1), np.ones(number + 1, bool)
@@ -218,13 +222,15 @@ def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> Floats:
         # The mean distance from the edge within a stroke is a quarter of its width.
         width = 4 * ndimage.distance_transform_edt(part)[part].mean()
         has_edges = (rise[rows, columns][outline] > min(RISE, RAMP / width) * strength).mean() > OUTLINED
-        if has_edges and not _is_frame(part):
+        is_frame = has_edges and _is_frame(part)
+        framed |= is_frame
+        if has_edges and not is_frame:
             strengths[i], masses[i], is_cut[i] = strength, strength * part.sum(), cut
     if printed or not is_cut.all():
         masses[is_cut] = strengths[is_cut] = 0
     lines_are = DARKER * float(np.median(printed or [0]))
     kept = strengths > max(OF_ONE_INK * strengths[masses.argmax()], FAINTEST, lines_are)
-    return np.where(kept[parts], ink, 0)
+    return np.where(kept[parts], ink, 0), framed
 
 
 def _is_frame(part: Mask) -> bool:
