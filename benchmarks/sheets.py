@@ -5,7 +5,8 @@
 
 Each photograph is made of a digit of MNIST: its centre line is drawn anew with a pen of 2 to 12 % of its height, at
 least 1.5 pixels wide, in ink 20 to 100 % darker than the paper, on a sheet that is blank, ruled or squared, with a
-frame or without; then come light, perspective, a camera and JPEG, and half are inverted. The validation digits are the last 5,000 of the training images; `--test` takes the test images instead.
+frame or without; then come light, perspective, a camera and JPEG, and half are inverted. The validation digits are the last
+5,000 of the training images; `--test` takes the test images instead.
 
 Prints for each kind of sheet which share is read right, then which share of sheets without a digit is told to be blank,
 and what becomes of sheets with several digits.
@@ -102,10 +103,15 @@ def distances(digit: Bytes) -> Floats:
     large = Image.fromarray(cut).resize(
         (round(cut.shape[1] * scale), round(cut.shape[0] * scale)), Image.Resampling.BICUBIC
     )
-    line = skeletonize(np.pad(ndimage.gaussian_filter(np.asarray(large, float), 0.3 * scale) > 110, MARGIN))
+    line = skeletonize(  # type: ignore[no-untyped-call]
+        np.pad(ndimage.gaussian_filter(np.asarray(large, float), 0.3 * scale) > 110, MARGIN)
+    )
     rows, columns = (np.flatnonzero(line.any(axis=axis)) for axis in (1, 0))
     line = np.pad(line[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], MARGIN)
-    return (ndimage.distance_transform_edt(~line) / max(np.ptp(rows), np.ptp(columns), 1)).astype(np.float32)
+    far: Floats = (ndimage.distance_transform_edt(~line) / max(np.ptp(rows), np.ptp(columns), 1)).astype(
+    return far
+        np.float32
+    )
 
 
 def photograph(sheet: Sheet, digits: list[Bytes], generator: np.random.Generator) -> tuple[Bytes, list[list[float]]]:
@@ -224,7 +230,7 @@ def _box(
 def _light(sheet: Sheet, generator: np.random.Generator, y: Floats, x: Floats) -> Floats:
     angle = generator.uniform(0, 2 * np.pi)
     along = (y - y.max() / 2) * np.sin(angle) + (x - x.max() / 2) * np.cos(angle)
-    light = 1 - generator.uniform(0, 0.2) * (along + 0.7)
+    light: Floats = 1 - generator.uniform(0, 0.2) * (along + 0.7)
     if sheet.light == "shadow":
         edge = expit(np.float32(4 / generator.uniform(0.005, 0.2)) * (along - generator.uniform(-0.2, 0.2)))
         light *= 1 - generator.uniform(0.1, 0.5) * edge

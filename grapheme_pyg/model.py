@@ -340,8 +340,8 @@ class ImageClassificationModel(nn.Module):
         sheets = None
         if find_drawings or (find_drawings is None and self.drawings):
             # Stacked images are of one size.
-            stacked = isinstance(images, Tensor | np.ndarray) and images.ndim > 2
-            if find_drawings or not stacked or is_sheet(images.shape[1:3] + images.shape[-2:], self.vision):
+            shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
+            if find_drawings or len(shape) < 2 or is_sheet(shape, self.vision):
                 sheets = Sheets(images, self.vision, always=bool(find_drawings))
         pooled, _ = pool_images(self, images if sheets is None else sheets, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.

@@ -138,7 +138,7 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
     cut = _span(sheet)
     outside = ~ndimage.binary_erosion(sheet, EIGHT)[cut]
     nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
-    paper = ndimage.median_filter(coarse[cut], 9, mode="nearest")[tuple(nearest)]
+    paper = ndimage.median_filter(coarse[cut], 25, mode="nearest")[tuple(nearest)]
     top, bottom, left, right = (round(factor * n) for part in cut for n in (part.start, part.stop))
     small = _reduced(grey[top:bottom, left:right], LARGEST)
     beyond = _resized(outside.astype(np.float32), small.shape) > 0.3
@@ -181,8 +181,10 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
 
 
 def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> tuple[Floats, bool]:
-    """Ink where there are strokes, else 0, not that of printed lines, of frames, and of what the border cuts; and
-    whether there are frames."""
+    """Ink where there are strokes, else 0, and whether there are frames.
+
+    Printed lines, frames, and what the border cuts are no strokes.
+    """
     from scipy import ndimage
 
     side = max(ink.shape)
