@@ -108,10 +108,8 @@ def distances(digit: Bytes) -> Floats:
     )
     rows, columns = (np.flatnonzero(line.any(axis=axis)) for axis in (1, 0))
     line = np.pad(line[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], MARGIN)
-    far: Floats = (ndimage.distance_transform_edt(~line) / max(np.ptp(rows), np.ptp(columns), 1)).astype(
+    far: Floats = ndimage.distance_transform_edt(~line).astype(np.float32) / max(np.ptp(rows), np.ptp(columns), 1)
     return far
-        np.float32
-    )
 
 
 def photograph(sheet: Sheet, digits: list[Bytes], generator: np.random.Generator) -> tuple[Bytes, list[list[float]]]:
