@@ -5,8 +5,8 @@
 
 Each photograph is made of a digit of MNIST: its centre line is drawn anew with a pen of 2 to 12 % of its height, at
 least 1.5 pixels wide, in ink 20 to 100 % darker than the paper, on a sheet that is blank, ruled or squared, with a
-frame or without; then come light, perspective, a camera and JPEG, and half are inverted. The validation digits are the last
-5,000 of the training images; `--test` takes the test images instead.
+frame or without; then come light, perspective, a camera and JPEG, and half are inverted. The validation digits are the
+last 5,000 of the training images; `--test` takes the test images instead.
 
 Prints for each kind of sheet which share is read right, then which share of sheets without a digit is told to be blank,
 and what becomes of sheets with several digits.
