@@ -199,6 +199,7 @@ def main() -> None:
         # Images of other sizes, met later, are brought to that of these.
         vision=given(arguments, "mode", "rounds", "margin", "threshold") | {"resize": max(images.shape[-2:])},
         **given(arguments, "hidden_channels", "norm", "templates_per_class", "template_update"),
+        drawings=data.drawings,
     )
     run_dir = Path(arguments.run_dir or new_run_dir(data.name, resume=arguments.resume))
     train_run(

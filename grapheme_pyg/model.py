@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
@@ -25,6 +26,7 @@ from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.pretrained import check_settings, load_model, save_model
+from grapheme_pyg.sheets import Sheets, is_sheet
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
 
@@ -57,6 +59,8 @@ class ImageClassificationModel(nn.Module):
         dropout: Share of pooled states that are zeroed in training, in [0, 1).
         readout: Which nodes are pooled, those of all ``"levels"`` or just the ``"sinks"``, which takes fewer weights;
             see :class:`grapheme_pyg.nn.readout.Readout`.
+        drawings: Whether the training images are of single drawings in MNIST's form. Then :meth:`predict` looks for the
+            drawing in larger pictures, as :func:`grapheme_pyg.vision.find_drawings` does.
 
     Attributes:
         home: What the images of the last training were like; None before.
@@ -84,6 +88,7 @@ class ImageClassificationModel(nn.Module):
         template_update: str = "gradient",
         dropout: float = 0.3,
         readout: str = "levels",
+        drawings: bool = False,
     ) -> None:
         super().__init__()
         num_levels = max(vision.node_levels) + 1
@@ -96,7 +101,9 @@ class ImageClassificationModel(nn.Module):
             hidden_channels = [as_int("hidden_channels", width, 1) for width in hidden_channels]
         except ValueError as error:
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
-        self.vision = vision
+        if not isinstance(drawings, bool) or (drawings and not vision.relative):
+            raise ValueError(f"drawings: expected False, or True with vision.relative, got {drawings!r}")
+        self.vision, self.drawings = vision, drawings
         self.home: Home | None = None
         self.dag = DagNN(
             vision.metadata,
@@ -125,6 +132,7 @@ class ImageClassificationModel(nn.Module):
             "template_update": template_update,
             "dropout": self.classifier.dropout,
             "readout": readout,
+            "drawings": drawings,
         }
         if not self.classifier.templates.is_meta:  # as those are that are described by settings from a file
             check_settings(self)
@@ -299,7 +307,13 @@ class ImageClassificationModel(nn.Module):
 
     @evaluating
     def predict(
-        self, images: "Images", batch_size: int = 256, *, views: int = 1, reject: float | None = None
+        self,
+        images: "Images",
+        batch_size: int = 256,
+        *,
+        views: int = 1,
+        reject: float | None = None,
+        find_drawings: bool | None = None,
     ) -> Prediction:
         """Classifies images, in evaluation mode, whatever mode the model is in.
 
@@ -313,6 +327,9 @@ class ImageClassificationModel(nn.Module):
             views: Over how many views of each image to average, 1 to 9: the image, and the image shifted by one pixel.
             reject: Which share of images of a known kind may be refused, in [0, 1). Images that are less familiar
                 than that get no label. Asks for :meth:`remember` and :meth:`calibrate` before. None refuses nothing.
+            find_drawings: Whether to classify the drawing on each image, found by
+                :func:`grapheme_pyg.vision.find_drawings`, in its place. If None, a model of ``drawings`` does so with
+                images of more than twice the size of its training images.
 
         Returns:
             Labels, confidences and more, in the order of the images.
@@ -327,21 +344,29 @@ class ImageClassificationModel(nn.Module):
             reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
             if memory is None or bool(memory.quantiles.isnan().any()):
                 raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
-        pooled, _, measured = pool_images(self, images, batch_size, VIEWS[:views])
+        check_many(images)
+        sheets = None
+        if find_drawings or (find_drawings is None and self.drawings):
+            # Stacked images are of one size.
+            shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
+            if find_drawings or len(shape) < 2 or is_sheet(shape, self.vision):
+                sheets = Sheets(images, self.vision, always=bool(find_drawings))
+        pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.
         parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
         similarities = torch.stack([torch.cat(part) for part in parts]).float()
         require_finite("similarities", similarities)
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
-        blank = torch.zeros(len(measured), dtype=torch.bool)
+        reasons: list[str | None] = [None] * len(measured) if sheets is None else sheets.reasons
         if self.home is not None:
             self.home.warn_if_far(measured, stacklevel=3)
             blank = (measured[:, -1] > 0) & (not self.home.blank)
-            # What has nothing on it, and was never seen, is as much of one class as of another.
-            probabilities[blank.to(probabilities.device)] = 1 / probabilities.shape[1]
+            reasons = [why or ("blank" if yes else None) for why, yes in zip(reasons, blank.tolist(), strict=True)]
+        # What cannot be answered is as much of one class as of another.
+        probabilities[[why is not None for why in reasons]] = 1 / probabilities.shape[1]
         confidences, classes = probabilities.max(dim=-1)
         names = self.classifier.classes
-        labels = [None if nothing else names[i] for i, nothing in zip(classes.tolist(), blank.tolist(), strict=True)]
+        labels = [names[i] if why is None else None for i, why in zip(classes.tolist(), reasons, strict=True)]
         familiarity = None if memory is None else require_finite("familiarity", memory.familiarity(pooled[0]))
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
@@ -352,6 +377,8 @@ class ImageClassificationModel(nn.Module):
             similarities.mean(dim=0).cpu(),
             probabilities.cpu(),
             None if familiarity is None else familiarity.cpu(),
+            [None] * len(labels) if sheets is None else sheets.boxes,
+            reasons,
         )
 
     @evaluating

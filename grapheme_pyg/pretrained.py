@@ -187,6 +187,7 @@ MODEL: dict[str, Rule] = {
     "template_update": _one_of(TEMPLATE_UPDATES),
     "dropout": (lambda value: type(value) in (int, float) and 0 <= value < 1, "a number in [0, 1)"),
     "readout": _one_of(READOUTS),
+    "drawings": (lambda value: isinstance(value, bool), "true or false"),
 }
 MEMORY: dict[str, Rule] = {"num_keys": COUNT, "added_classes": NAMES}
 
@@ -210,9 +211,9 @@ def _parse(text: bytes, size: int) -> dict[str, Any]:
         raise ValueError(f"expected an object, got {type(settings).__name__}")
     # Models of early versions have none.
     digest = settings.pop("settings_sha256", None)
-    # Nor do they know what training images were like.
+    # Those of 0.1 do not know what training images were like, and of what.
     _check_fields("", {"home": None} | settings, TOP)
-    _check_fields("model.", settings["model"], MODEL)
+    _check_fields("model.", {"drawings": False} | settings["model"], MODEL)
     if settings["memory"] is not None:
         _check_fields("memory.", settings["memory"], MEMORY)
     vision = {"features": 1} | settings["vision"]

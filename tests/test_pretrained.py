@@ -185,10 +185,14 @@ class TestConfig:
         assert str(folder) in str(caught.value)
         assert len(str(caught.value)) < 800
 
+    def test_models_that_do_not_say_so_are_not_of_drawings(self, folder: Path) -> None:
+        edit(folder, lambda config: config["model"].pop("drawings"))
+        assert not load(folder).drawings
+
     @pytest.mark.parametrize("section", ["model", None])
     def test_no_field_may_be_missing(self, folder: Path, section: str | None) -> None:
         config = json.loads((folder / "config.json").read_text())
-        for name in set(config[section] if section else config) - {"sha256", "settings_sha256", "home"}:
+        for name in set(config[section] if section else config) - {"sha256", "settings_sha256", "home", "drawings"}:
             edit(folder, lambda config, name=name: (config[section] if section else config).pop(name))
             with pytest.raises(ModelFileError, match=f"{name}: expected .*, got no such field"):
                 load(folder)

@@ -28,8 +28,8 @@ class RandomDegradation:
 
     One of these happens to each image that is spoilt, and a second one, if it is another, to some of them; the amount
     is uniform up to its largest. More at once, and nobody could tell what was drawn. Grey images are first taken
-    relative to their ground (:func:`grapheme_pyg.vision.ground.relative_to_ground`), so that ink is light on 0; of those
-    in colour that is expected.
+    relative to their ground (:func:`grapheme_pyg.vision.ground.relative_to_ground`), so that ink is light on 0; that is
+    expected of those in colour.
 
     Attributes:
         share: Of the images that are spoilt; the others stay as they are.

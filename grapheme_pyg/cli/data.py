@@ -14,10 +14,16 @@ from grapheme_pyg.datasets import (
     load_dataset,
     load_idx_folder,
     load_image_folder,
+    read_image,
 )
 from grapheme_pyg.datasets.idx import is_idx_folder
+from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import match_classes, spread
+from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
+from grapheme_pyg.sheets import is_sheet
+from grapheme_pyg.vision.drawings import FORM, Box, find_drawings
+from grapheme_pyg.vision.pixels import to_channels
 
 # Share of the training images that is held out for validation, where they are not a folder of pictures.
 VALIDATION_SHARE = 1 / 12
@@ -48,6 +54,7 @@ class Data(NamedTuple):
         training: What to learn from.
         validation: What to validate with.
         test: What to test with.
+        drawings: Whether the images are of single drawings in MNIST's form.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Data(NamedTuple):
     training: Part
     validation: Part
     test: Part | None
+    drawings: bool = False
 
 
 def load(
@@ -120,6 +128,7 @@ def load(
         training.limited(limit),
         validation.limited(limit),
         Part(*found.test).limited(limit) if len(found.test.images) else None,
+        found.drawings,
     )
 
 
@@ -168,6 +177,46 @@ def load_test(
         part.images.white = white or part.images.white
     numbers = match_classes(names, classes, name="data")
     return Part(part.images, numbers[part.labels]).limited(limit)
+
+
+def read_drawings(
+    model: ImageClassificationModel, file: Path, *, as_mnist: bool, find: bool
+) -> list[tuple[Tensor, Box | None]]:
+    """Reads what a model is shown of a picture, each with its box: the drawings on a sheet, or the picture as it is.
+
+    Args:
+        model: The model.
+        file: The picture.
+        as_mnist: Whether it is a sheet in any case.
+        find: Whether it is one if the model is of drawings, and it is larger than its training images.
+
+    Raises:
+        OSError: As :func:`read_image`.
+        ImageError: As :func:`read_image`; or the sheet is blank.
+    """
+    vision = model.vision
+    may_find = as_mnist or (find and model.drawings)
+    size = None if may_find else vision.longer_side
+    image = read_image(file, vision.in_channels, size=size, white=vision.white)
+    if not (as_mnist or (may_find and is_sheet(image.shape, vision))):
+        return [(image, None)]
+    found = find_drawings(image, vision.longer_side or FORM)
+    if not found:
+        raise ImageError(f"{file}: expected a drawing, got a blank sheet")
+    return [(to_channels(pixels[None], vision.in_channels), box) for pixels, box in found]
+
+
+def read_drawing(model: ImageClassificationModel, file: Path, *, as_mnist: bool, find: bool) -> Tensor:
+    """Reads the one drawing, as :func:`read_drawings` does.
+
+    Raises:
+        OSError: As there.
+        ImageError: As there; or there are several drawings.
+    """
+    found = read_drawings(model, file, as_mnist=as_mnist, find=find)
+    if len(found) > 1:
+        raise ImageError(f"{file}: expected one drawing, got {len(found)}")
+    return found[0][0]
 
 
 def check_apart(name: str, written: Path, *pictures: Path) -> None:

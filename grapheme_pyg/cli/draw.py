@@ -5,9 +5,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from grapheme_pyg.cli.data import check_apart, default_out
-from grapheme_pyg.datasets import read_image
-from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.cli.data import check_apart, default_out, read_drawing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_dag, draw_weights, save_graph
@@ -24,6 +22,7 @@ def draw(
     layout: Literal["image", "levels"] = "image",
     color: Literal["group", "relation"] = "group",
     as_mnist: bool = False,
+    find: bool = True,
 ) -> None:
     """Draws the graph of a picture, edges as wide as they are strong; without a picture, the weights of the model.
 
@@ -34,8 +33,8 @@ def draw(
             drawing.png, unless the picture is in the current folder.
         layout: Nodes where they are in the image, or level by level.
         color: Edges by group of relations, or each relation in a colour of its own.
-        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
-            those of MNIST were.
+        as_mnist: Whether the drawing is looked for on the picture, and brought into MNIST's form, in any case.
+        find: Whether it is, if the model is of drawings and the picture is larger than its training images.
     """
     network = ImageClassificationModel.from_pretrained(model)
     if image is None:
@@ -45,8 +44,7 @@ def draw(
         return
     out = default_out("drawing.png", image) if out is None else out
     check_apart("out", out, image)
-    pixels = read_image(image, network.vision.in_channels, white=network.vision.white)
-    pixels = mnist_style(pixels) if as_mnist else pixels
+    pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     graph = network.vision(pixels)
     if out.suffix in GRAPH_FILES:
         save_graph(graph, out, network)

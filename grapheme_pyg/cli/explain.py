@@ -6,9 +6,7 @@ from typing import Literal
 
 from matplotlib.figure import Figure
 
-from grapheme_pyg.cli.data import check_apart, default_out
-from grapheme_pyg.datasets import read_image
-from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.cli.data import check_apart, default_out, read_drawing
 from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
 from grapheme_pyg.model import ImageClassificationModel
@@ -26,6 +24,7 @@ def explain(
     method: Literal["gradient", "integrated", "gnnexplainer"] = "gradient",
     target: str | None = None,
     as_mnist: bool = False,
+    find: bool = True,
     json: bool = False,
 ) -> None:
     """Shows which pixels and edges of a picture decided.
@@ -36,16 +35,15 @@ def explain(
         out: The picture to write; by default explanation.png, unless the picture is in the current folder.
         method: By one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).
         target: The class to explain; the predicted one by default.
-        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
-            those of MNIST were.
+        as_mnist: Whether the drawing is looked for on the picture, and brought into MNIST's form, in any case.
+        find: Whether it is, if the model is of drawings and the picture is larger than its training images.
         json: Whether to print an object with the attribution of each pixel and edge too.
     """
     network = ImageClassificationModel.from_pretrained(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
     out = default_out("explanation.png", image) if out is None else out
     check_apart("out", out, image)
-    pixels = read_image(image, network.vision.in_channels, white=network.vision.white)
-    pixels = mnist_style(pixels) if as_mnist else pixels
+    pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     explanation = explained(network, pixels, method=method, target=number)
     figure = draw_explanation(explanation, pixels).figure
     assert isinstance(figure, Figure)

@@ -12,10 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.cli.data import check_apart
-from grapheme_pyg.datasets import read_image
+from grapheme_pyg.cli.data import check_apart, read_drawings
 from grapheme_pyg.datasets.folder_layout import find_pictures
-from grapheme_pyg.datasets.mnist_style import mnist_style
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import in_csv, say
@@ -35,6 +33,7 @@ def predict(
     csv: Path | None = None,
     top_k: int | None = None,
     as_mnist: bool = False,
+    find: bool = True,
     views: int = 1,
     reject: float | None = None,
 ) -> int:
@@ -44,18 +43,20 @@ def predict(
         model: Folder of a model.
         files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, AVIF or HEIC files; folders, of which all pictures are
             taken, those in folders within too; or patterns such as *.png.
-        json: Whether to print a list of objects with file, label, confidence and the runner-up.
+        json: Whether to print a list of objects with file, label, confidence and the runner-up, and the box of a
+            drawing that was found.
         json_lines: File to write such objects to as they come, one a line, in place of printing.
         csv: File to write answers to as they come, as a table, in place of printing.
         top_k: How many classes to give for each picture, the most probable first; by default two.
-        as_mnist: Whether pictures are photographs or drawings of single digits, to be cropped, scaled and centred as
-            those of MNIST were.
+        as_mnist: Whether drawings are looked for on all pictures, and brought into MNIST's form, in any case.
+        find: Whether they are, if the model is of drawings and a picture is larger than its training images. Several
+            on one sheet are answered one by one.
         views: Over how many shifted views of each picture to average, 1 to 9.
         reject: Which share of pictures of a known kind may be refused, in [0, 1), if the model remembers its training
             images; what is unlike them has no label then.
 
     Returns:
-        1 if a file could not be read or, with ``as_mnist``, has nothing on it, which is said on standard error; else 0.
+        1 if a file could not be read or is a blank sheet, which is said on standard error; else 0.
     """
     network = ImageClassificationModel.from_pretrained(model)
     num_classes = len(network.classes)
@@ -74,8 +75,8 @@ def predict(
         rows = None if csv is None else stack.enter_context(_open(csv))
         table = None if rows is None else _Table(rows, number)
         bar = stack.enter_context(tqdm(total=len(pictures), unit=" pictures", disable=None if quiet else True))
-        for answers in _answers(network, pictures, number, as_mnist=as_mnist, views=views, reject=reject):
-            bar.update(len(answers))
+        for answers in _answers(network, pictures, number, as_mnist=as_mnist, find=find, views=views, reject=reject):
+            bar.update(len({answer["file"] for answer in answers}))
             for answer in answers:
                 if "error" in answer:
                     failed += 1
@@ -115,6 +116,7 @@ def _answers(
     number: int,
     *,
     as_mnist: bool,
+    find: bool,
     views: int,
     reject: float | None,
 ) -> Iterator[list[Answer]]:
@@ -122,22 +124,15 @@ def _answers(
     found: list[Answer] = []
     images: list[Tensor] = []
     for file in pictures:
-        answer: Answer = {"file": str(file)}
-        found.append(answer)
         try:
             if file.is_dir():
                 raise ImageError(f"{file}: expected pictures in this folder, got none")
-            if as_mnist:
-                image = mnist_style(read_image(file, network.vision.in_channels, white=network.vision.white))
-                if not image.any():
-                    raise ImageError(f"{file}: expected a digit, got an empty page")
-            else:
-                vision = network.vision
-                image = read_image(file, vision.in_channels, size=vision.longer_side, white=vision.white)
-            images.append(image)
+            for image, box in read_drawings(network, file, as_mnist=as_mnist, find=find):
+                found.append({"file": str(file)} if box is None else {"file": str(file), "box": list(box)})
+                images.append(image)
         except (ImageError, OSError) as error:
-            answer["error"] = " ".join(str(error).split())
-        if len(found) == AT_ONCE or sum(image[0].numel() for image in images) >= PIXELS_AT_ONCE:
+            found.append({"file": str(file), "error": " ".join(str(error).split())})
+        if len(found) >= AT_ONCE or sum(image[0].numel() for image in images) >= PIXELS_AT_ONCE:
             yield _answered(network, found, images, number, views, reject)
             found, images = [], []
     yield _answered(network, found, images, number, views, reject)
@@ -152,11 +147,13 @@ def _answered(
     reject: float | None,
 ) -> list[Answer]:
     if images:
-        prediction = network.predict(images, views=views, reject=reject)
+        prediction = network.predict(images, views=views, reject=reject, find_drawings=False)
         best = prediction.probabilities.topk(number)
         good = [answer for answer in found if "error" not in answer]
         for i, answer in enumerate(good):
             answer |= {"label": prediction.labels[i], "confidence": float(prediction.confidences[i])}
+            if prediction.reasons[i] is not None:
+                answer["reason"] = prediction.reasons[i]
             names = [network.classes[place] for place in best.indices[i].tolist()]
             answer["top"] = [
                 {"label": name, "confidence": value} for name, value in zip(names, best.values[i].tolist(), strict=True)
@@ -175,8 +172,11 @@ def _as_json(answer: Answer, *, extended: bool) -> Answer:
 
 
 def _line(answer: Answer) -> str:
+    box = f", {' '.join(map(str, answer['box']))}" if "box" in answer else ""
+    if "reason" in answer:
+        return f"{answer['file']}{box}: {answer['reason']}"
     label = "refused" if answer["label"] is None else answer["label"]
-    line = f"{answer['file']}: {label} ({100 * answer['confidence']:.1f} %)"
+    line = f"{answer['file']}{box}: {label} ({100 * answer['confidence']:.1f} %)"
     others = [f"{other['label']} ({100 * other['confidence']:.1f} %)" for other in answer["top"][1:]]
     return ", then ".join([line, *others])
 
@@ -190,7 +190,7 @@ class _Table:
 
     def __init__(self, file: TextIO, number: int) -> None:
         others = [f"{name}_{i}" for i in range(2, number + 1) for name in ("label", "confidence")]
-        self._writer = csv.DictWriter(file, ["file", "label", "confidence", *others, "error"])
+        self._writer = csv.DictWriter(file, ["file", "label", "confidence", *others, "box", "reason", "error"])
         self._writer.writeheader()
 
     def write(self, answer: Answer) -> None:
@@ -198,4 +198,6 @@ class _Table:
         row = {name: value for name, value in answer.items() if name != "top"}
         for i, other in enumerate(answer.get("top", [])[1:], 2):
             row |= {f"{name}_{i}": value for name, value in other.items()}
+        if "box" in row:
+            row["box"] = " ".join(map(str, row["box"]))
         self._writer.writerow({name: in_csv(value) if isinstance(value, str) else value for name, value in row.items()})

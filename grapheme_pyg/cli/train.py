@@ -1,7 +1,7 @@
 """``grapheme train``: a model of MNIST and its family, or of a folder of pictures."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -20,6 +20,7 @@ def train(
     size: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     transposed: bool = False,
+    drawings: bool = False,
     preset: Literal["base", "small", "tiny"] = "base",
     mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
     colour: bool = False,
@@ -45,6 +46,8 @@ def train(
             median of the pictures, but at most 224.
         on_error: What to do about pictures that cannot be read: stop, or leave them out.
         transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
+        drawings: Whether the images are of single drawings in MNIST's form, as those of MNIST and EMNIST are
+            known to be: the model then looks for the drawing in larger pictures.
         preset: Size of the model.
         mode: How the entities of images are found.
         colour: Whether to use colour, of pictures and of data sets that have it.
@@ -63,16 +66,19 @@ def train(
     start = None if init is None else ImageClassificationModel.from_pretrained(init)
     in_channels = 3 if colour else 1
     if start is not None:
-        if (preset, mode, colour, hidden_channels, size) != ("base", "grid", False, None, None):
-            raise ValueError("init: expected none of preset, mode, colour, hidden_channels and size beside it")
+        if (preset, mode, colour, hidden_channels, size, drawings) != ("base", "grid", False, None, None, False):
+            raise ValueError(
+                "init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it"
+            )
         in_channels, size = start.vision.in_channels, start.vision.longer_side
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)
     if start is not None:
         model = start.with_classes(found.classes)
     else:
-        chosen = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
+        chosen: dict[str, Any] = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
         vision = {"mode": mode, "in_channels": in_channels, "resize": found.size or "training", "white": found.white}
+        chosen["drawings"] = drawings or (found.drawings and not colour)
         model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))

@@ -38,12 +38,15 @@ class ImageData:
         train: The images to learn from.
         test: The held-out images; a folder may have none.
         classes: The name of every class, in the order of the labels.
+        drawings: Whether each image is of a single drawing in MNIST's form; see
+            :class:`grapheme_pyg.ImageClassificationModel`.
     """
 
     name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
+    drawings: bool = False
 
     def transposed(self) -> ImageData:
         """Returns the same set with rows and columns of all images exchanged."""

@@ -117,7 +117,7 @@ def _load(
             raise ValueError("mirrors: expected at least one address, got none")
         tensors = [_read_cached(spec, index, addresses) for index in range(len(spec.files))]
     train, test = (Split(tensors[i], tensors[i + 1].to(torch.int64) - spec.first_label) for i in (0, 2))
-    data = ImageData(spec.name, train, test, spec.classes)
+    data = ImageData(spec.name, train, test, spec.classes, spec.drawings)
     return data.transposed() if transposed else data
 
 

@@ -50,6 +50,7 @@ def load_mnist5k() -> ImageData:
         train=Split(images[train], labels[train]),
         test=Split(images[test], labels[test]),
         classes=DIGITS,
+        drawings=True,
     )
 
 

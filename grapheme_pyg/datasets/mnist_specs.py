@@ -28,6 +28,7 @@ class IdxSpec:
         archive_md5: MD5 of the gzipped files as the mirrors serve them, where known.
         files: Names of the four files.
         first_label: The label of the first class in the files.
+        drawings: Whether each image is of a single drawing in MNIST's form.
     """
 
     name: str
@@ -39,6 +40,7 @@ class IdxSpec:
     archive_md5: tuple[str, str, str, str] | None = None
     files: tuple[str, str, str, str] = FILES
     first_label: int = 0
+    drawings: bool = False
 
 
 DIGITS = tuple("0123456789")
@@ -46,6 +48,7 @@ DIGITS = tuple("0123456789")
 MNIST = IdxSpec(
     name="mnist",
     classes=DIGITS,
+    drawings=True,
     mirrors=(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -92,7 +95,7 @@ def _emnist(split: str, classes: tuple[str, ...], counts: tuple[int, int], first
     train, test = (f"emnist-{split}-{part}" for part in ("train", "test"))
     images, labels = "images-idx3-ubyte", "labels-idx1-ubyte"
     files = (f"{train}-{images}", f"{train}-{labels}", f"{test}-{images}", f"{test}-{labels}")
-    return IdxSpec(f"emnist_{split}", classes, (), counts, files=files, first_label=first_label)
+    return IdxSpec(f"emnist_{split}", classes, (), counts, files=files, first_label=first_label, drawings=True)
 
 
 EMNIST = (

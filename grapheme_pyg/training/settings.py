@@ -51,9 +51,9 @@ class TrainingSettings:
         augment: Whether training images are rotated, scaled, sheared, shifted and bent.
         robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
             :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
-            If None, which is the default, with ``augment``, if the model takes images relative to their ground. Trainings of
-            fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to learn. The last
-            epochs, 2 of 11, have none.
+            If None, which is the default, with ``augment``, if the model takes images relative to their ground.
+            Trainings of fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to
+            learn. The last epochs, 2 of 11, have none.
         flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
             overflowing steps are left out); or ``"64-true"``.

@@ -2,6 +2,7 @@
 
 from grapheme_pyg.vision.blob import BlobFinder
 from grapheme_pyg.vision.brain import VisionBrain
+from grapheme_pyg.vision.drawings import Drawing, find_drawings
 from grapheme_pyg.vision.finder import Finder, register_finder
 from grapheme_pyg.vision.grid import GridFinder
 from grapheme_pyg.vision.hybrid import HybridFinder
@@ -13,4 +14,4 @@ register_finder("blob", BlobFinder)
 register_finder("superpixel", SuperpixelFinder)
 register_finder("hybrid", HybridFinder)
 
-__all__ = ["Finder", "ImageGraph", "VisionBrain", "register_finder"]
+__all__ = ["Drawing", "Finder", "ImageGraph", "VisionBrain", "find_drawings", "register_finder"]

@@ -75,8 +75,8 @@ class TestPredict:
         noise[10:50, 20:30] = 40
         Image.fromarray(noise).save(digit)
         code, out, err = run(capsys, "predict", model, page, digit, "--as-mnist")
-        assert (code, err) == (1, f"grapheme predict: {page}: expected a digit, got an empty page\n")
-        assert out.startswith(f"{digit}: ")
+        assert (code, err) == (1, f"grapheme predict: {page}: expected a drawing, got a blank sheet\n")
+        assert out.startswith(f"{digit}, 20 10 30 50: ")
         # Without the option a page is a picture like any other.
         assert run(capsys, "predict", model, page)[0] == 0
 
@@ -254,5 +254,5 @@ def test_train_from_another_model(
     code, _, err = run(capsys, "train", tmp_path / "two", *options, "--preset", "small")
     assert (code, err) == (
         1,
-        "grapheme train: init: expected none of preset, mode, colour, hidden_channels and size beside it\n",
+        "grapheme train: init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it\n",
     )

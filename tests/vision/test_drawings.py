@@ -1,0 +1,90 @@
+"""Drawings on sheets: literal bars on paper of every kind, and models that look for them by themselves."""
+
+import numpy as np
+import pytest
+import torch
+
+from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg.vision import find_drawings
+
+# A bar of 60 × 20 pixels: its left, top, right and bottom.
+BAR = (90, 60, 110, 120)
+
+
+def sheet(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    page = np.full((200, 200), 220, np.uint8)
+    for left, top, right, bottom in boxes:
+        page[top:bottom, left:right] = 60
+    return page
+
+
+def ruled(page: np.ndarray) -> np.ndarray:
+    page[10::20] = np.minimum(page[10::20], 180)
+    return page
+
+
+def framed(page: np.ndarray) -> np.ndarray:
+    outline = np.zeros(page.shape, bool)
+    outline[30:160, 40:160] = True
+    outline[34:156, 44:156] = False
+    return np.where(outline, 60, page).astype(np.uint8)
+
+
+def on_table(page: np.ndarray) -> np.ndarray:
+    page[:20], page[-20:], page[:, :20], page[:, -20:] = 30, 30, 30, 30
+    return page
+
+
+def shadowed(page: np.ndarray) -> np.ndarray:
+    page[:, 100:] //= 2
+    return page
+
+
+CHANGES = {"plain": lambda page: page, "ruled": ruled, "framed": framed, "on a table": on_table, "shadowed": shadowed}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_bar_is_found_whatever_the_paper(change: str) -> None:
+    page = CHANGES[change](sheet(BAR))
+    for picture in (page, 255 - page):
+        (found,) = find_drawings(picture)
+        assert all(abs(came - expected) <= 2 for came, expected in zip(found.box, BAR, strict=True))
+        # Of 60 × 20, so 20 × 7 in the box.
+        assert (int((found.pixels > 127).any(dim=1).sum()), int((found.pixels > 127).any(dim=0).sum())) == (20, 7)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_without_it_the_sheet_is_blank(change: str) -> None:
+    assert find_drawings(CHANGES[change](sheet())) == []
+
+
+def test_parts_that_are_near_are_one_drawing_and_others_are_several() -> None:
+    assert [found.box for found in find_drawings(sheet(BAR, (114, 60, 134, 80)))] == [(90, 60, 134, 120)]
+    assert len(find_drawings(sheet(BAR, (150, 60, 170, 120)))) == 2
+
+
+def test_thin_strokes_become_as_wide_as_those_of_mnist() -> None:
+    (found,) = find_drawings(sheet((99, 60, 101, 140)))
+    assert 2 <= int((found.pixels[14] > 127).sum()) <= 3
+
+
+def test_models_of_drawings_look_for_them_in_large_pictures() -> None:
+    torch.manual_seed(0)
+    model = ImageClassificationModel.from_preset("tiny", 10, vision={"resize": 28}, drawings=True).eval()
+    pictures = [sheet(BAR), sheet(), sheet(BAR, (150, 60, 170, 120)), sheet(BAR)[60:116, 60:116]]
+    answer = model.predict(pictures)
+    assert answer.boxes == [BAR, None, None, None]
+    assert answer.reasons == [None, "blank", "several drawings", None]
+    assert [label is None for label in answer.labels] == [False, True, True, False]
+    assert torch.equal(answer.probabilities.sum(dim=1).round(), torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    as_it_is = model.predict(pictures, find_drawings=False)
+    assert as_it_is.boxes == [None] * 4
+    assert torch.equal(answer.similarities[3], as_it_is.similarities[3])
+
+
+def test_only_models_of_drawings_do() -> None:
+    model = ImageClassificationModel.from_preset("tiny", 10, vision={"resize": 28}).eval()
+    assert model.predict([sheet(BAR)]).boxes == [None]
+    assert model.predict([sheet(BAR)], find_drawings=True).boxes == [BAR]
+    with pytest.raises(ValueError, match="drawings: expected False"):
+        ImageClassificationModel(VisionBrain(relative=False), drawings=True)
