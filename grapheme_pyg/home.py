@@ -12,10 +12,8 @@ from torch_geometric.data import Batch
 from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.vision import VisionBrain
 
-# Of the training images; what is rarer is not typical of them.
-TAIL = 0.005
-# What is so many times as large as the largest that is typical, or as small, is far.
-FAR = 1.5
+# What is so many times as large as the largest that was seen, or as small, is far.
+FAR = 2.0
 # Share of the images from which on that is worth a warning.
 MANY = 0.1
 
@@ -50,7 +48,7 @@ def _levels(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Home:
-    """What training images were like: for each property the least and the greatest that was usual.
+    """What training images were like: for each property the least and the greatest among some of them.
 
     Attributes:
         blank: Whether there were images with nothing on them.
@@ -69,10 +67,8 @@ class Home:
     @classmethod
     def of(cls, measured: Tensor) -> Self:
         """The home of images of which :func:`measure` says this, ``[N, 5]``."""
-        ranges = [
-            (low, high) for low, high in measured[:, :-1].quantile(torch.tensor([TAIL, 1 - TAIL]), dim=0).t().tolist()
-        ]
-        return cls(bool(measured[:, -1].any()), *ranges)
+        ranges = torch.stack([measured[:, :-1].amin(dim=0), measured[:, :-1].amax(dim=0)], dim=1)
+        return cls(bool(measured[:, -1].any()), *map(tuple, ranges.tolist()))
 
     @classmethod
     def from_config(cls, config: object) -> Self:

@@ -26,7 +26,7 @@ from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.pretrained import check_settings, load_model, save_model
-from grapheme_pyg.sheets import Sheets, is_sheet
+from grapheme_pyg.sheets import Sheets, may_be_sheet
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
 
@@ -329,7 +329,7 @@ class ImageClassificationModel(nn.Module):
                 than that get no label. Asks for :meth:`remember` and :meth:`calibrate` before. None refuses nothing.
             find_drawings: Whether to classify the drawing on each image, found by
                 :func:`grapheme_pyg.vision.find_drawings`, in its place. If None, a model of ``drawings`` does so with
-                images of more than twice the size of its training images.
+                images of more than twice the size of its training images that do not have MNIST's form already.
 
         Returns:
             Labels, confidences and more, in the order of the images.
@@ -349,7 +349,7 @@ class ImageClassificationModel(nn.Module):
         if find_drawings or (find_drawings is None and self.drawings):
             # Stacked images are of one size.
             shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
-            if find_drawings or len(shape) < 2 or is_sheet(shape, self.vision):
+            if find_drawings or len(shape) < 2 or may_be_sheet(shape, self.vision):
                 sheets = Sheets(images, self.vision, always=bool(find_drawings))
         pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, VIEWS[:views])
         # As many at once as were computed together: there may be many templates.

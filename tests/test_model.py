@@ -65,13 +65,14 @@ def test_forward_graph_takes_the_fields(images: Tensor) -> None:
 def test_predict(images: Tensor) -> None:
     model = make(classes=["ant", "bee", "cow"]).train()
     before = {name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    labels, confidences, similarities, probabilities, familiarity = model.predict(list(images))
+    labels, confidences, similarities, probabilities, familiarity, boxes, reasons = model.predict(list(images))
     assert similarities.shape == (40, 3)
     assert labels == [["ant", "bee", "cow"][i] for i in similarities.argmax(dim=1)]
     expected = model.classifier.log_temperature.exp() * similarities
     torch.testing.assert_close(probabilities, expected.softmax(dim=1))
     assert torch.equal(confidences, probabilities.amax(dim=1))
     assert familiarity is None
+    assert boxes == reasons == [None] * 40
     assert model.training
     assert model.dag.training
     for name, value in before.items():

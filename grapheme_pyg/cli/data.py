@@ -198,7 +198,7 @@ def read_drawings(
     may_find = as_mnist or (find and model.drawings)
     size = None if may_find else vision.longer_side
     image = read_image(file, vision.in_channels, size=size, white=vision.white)
-    if not (as_mnist or (may_find and is_sheet(image.shape, vision))):
+    if not (as_mnist or (may_find and is_sheet(image, vision))):
         return [(image, None)]
     found = find_drawings(image, vision.longer_side or FORM)
     if not found:

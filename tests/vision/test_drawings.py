@@ -76,7 +76,7 @@ def test_models_of_drawings_look_for_them_in_large_pictures() -> None:
     assert answer.boxes == [BAR, None, None, None]
     assert answer.reasons == [None, "blank", "several drawings", None]
     assert [label is None for label in answer.labels] == [False, True, True, False]
-    assert torch.equal(answer.probabilities.sum(dim=1).round(), torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    assert answer.probabilities[1:3].unique().tolist() == pytest.approx([0.1])
     as_it_is = model.predict(pictures, find_drawings=False)
     assert as_it_is.boxes == [None] * 4
     assert torch.equal(answer.similarities[3], as_it_is.similarities[3])
