@@ -12,8 +12,9 @@ ARGS ?=
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
 
-# On all cores; PyTorch's threads of several processes must not spin while they wait.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+# On all cores; PyTorch's threads of several processes must not spin while they wait. Compiled modules are kept, whatever
+# the environment says: else each process, and each that a test starts, compiles all of them again.
+PYTEST := OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto --dist loadscope
 
 test: $(VENV)/.installed-dev
 	$(PYTEST) $(ARGS)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
@@ -143,6 +141,9 @@ def test_a_run_folder(few: Split, tmp_path: Path) -> None:
 
 
 def test_tensorboard_in_one_line(few: Split, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(tmp_path)
     fit(
         make(),
