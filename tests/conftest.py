@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector need not look through it again and again, half a second each."""
+    # Hypothesis's plugin imports it in the end anyway, and it asks the collector who holds what is already there.
+    import hypothesis  # noqa: F401
+
     gc.freeze()
 
 

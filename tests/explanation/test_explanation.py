@@ -17,8 +17,8 @@ from grapheme_pyg.explanation.attribution import METHODS
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is promised here does not depend on how long the explainers go on; tests of attributions take all steps."""
-    monkeypatch.setattr(attribution, "STEPS", 20)
-    monkeypatch.setattr(attribution, "GNNExplainer", partial(attribution.GNNExplainer, epochs=20))
+    monkeypatch.setattr(attribution, "STEPS", 6)
+    monkeypatch.setattr(attribution, "GNNExplainer", partial(attribution.GNNExplainer, epochs=6))
 
 
 def picture(*shape: int) -> Tensor:

@@ -125,7 +125,8 @@ def assert_same(loaded, expected):
         assert all(torch.equal(graph[key], other[key]) for key in graph.keys())  # noqa: SIM118
 
 
-# Every day all pairs: each idiom meets each loader in one kind of data set, and each kind of data set meets all of both.
+# Every day all pairs: each idiom meets each loader in one kind of data set, and each kind of data set meets both all
+# idioms and all loaders.
 @pytest.mark.parametrize(
     ("name", "idiom", "loader"),
     [

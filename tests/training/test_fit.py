@@ -1,5 +1,6 @@
 import csv
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from torch_geometric.loader import DataLoader
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.augmentation import RandomDegradation, RandomDropping
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
-from grapheme_pyg.errors import CheckpointError
+from grapheme_pyg.errors import CheckpointError, TrainingWarning
 from grapheme_pyg.training.losses import weights_of_classes
 from grapheme_pyg.training.optimizer import one_cycle
 from grapheme_pyg.vision.pixels import resized
@@ -19,9 +20,20 @@ from grapheme_pyg.vision.pixels import resized
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
 
 
-@pytest.fixture
+Trained = tuple[ImageClassificationModel, list[dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
 def few(digits: tuple[Split, Split]) -> Split:
     return Split(digits[0].images[:200], digits[0].labels[:200])
+
+
+@pytest.fixture(scope="module")
+def trained(few: Split) -> Trained:
+    """What `train` gives with no settings of its own, for comparisons; nothing changes it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        return train(few)
 
 
 def make(dropout: float = 0) -> ImageClassificationModel:
@@ -59,7 +71,7 @@ def test_three_lines(few: Split) -> None:
 
 
 def test_the_loss_falls(few: Split) -> None:
-    _, metrics = train(few, epochs=12, batch_size=20)
+    _, metrics = train(few, epochs=6, batch_size=20)
     assert metrics[-1]["train_loss"] < 0.6 * metrics[0]["train_loss"]
 
 
@@ -95,15 +107,15 @@ def test_both_loaders_give_the_same_losses(few: Split) -> None:
     assert [m["train_loss"] for m in by_batch] == pytest.approx([m["train_loss"] for m in one_by_one], abs=1e-6)
 
 
-def test_workers_change_nothing(few: Split) -> None:
-    alone, helped = (train(few, num_workers=workers) for workers in (0, 2))
+def test_workers_change_nothing(few: Split, trained: Trained) -> None:
+    alone, helped = trained, train(few, num_workers=2)
     assert [m["train_loss"] for m in alone[1]] == [m["train_loss"] for m in helped[1]]
     for one, other in zip(alone[0].parameters(), helped[0].parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_same_seed_same_weights(few: Split) -> None:
-    first, second, other = train(few)[0], train(few)[0], train(few, seed=1)[0]
+def test_same_seed_same_weights(few: Split, trained: Trained) -> None:
+    first, second, other = trained[0], train(few)[0], train(few, seed=1)[0]
     assert torch.equal(first.classifier.templates, second.classifier.templates)
     assert not torch.equal(first.classifier.templates, other.classifier.templates)
 
@@ -122,8 +134,8 @@ def test_accumulation_is_one_large_batch(few: Split) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
-def test_bf16_stays_close(few: Split) -> None:
-    full, half = (train(few, precision=precision)[1] for precision in ("32-true", "bf16-mixed"))
+def test_bf16_stays_close(few: Split, trained: Trained) -> None:
+    full, half = trained[1], train(few, precision="bf16-mixed")[1]
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
@@ -276,8 +288,8 @@ def test_weights_of_another_model(few: Split, classes: object) -> None:
     assert torch.equal(model.dag.norm["cell0_round0"].weight, model.with_classes(2).dag.norm["cell0_round0"].weight)
 
 
-def test_fp16_scales_gradients(few: Split) -> None:
-    full, half = (train(few, precision=precision)[1] for precision in ("32-true", "16-mixed"))
+def test_fp16_scales_gradients(few: Split, trained: Trained) -> None:
+    full, half = trained[1], train(few, precision="16-mixed")[1]
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
