@@ -35,6 +35,15 @@ def digits() -> tuple[Split, Split]:
     return data.train, data.test
 
 
+@pytest.fixture(scope="session")
+def small_digits(digits: tuple[Split, Split]) -> Split:
+    """Training digits of 14 × 14 pixels, each the mean of four: a step takes little more than half as long."""
+    from torch.nn.functional import avg_pool2d
+
+    images = avg_pool2d(digits[0].images[:600].float(), 2).round().byte()
+    return digits[0]._replace(images=images, labels=digits[0].labels[:600])
+
+
 @pytest.fixture
 def images() -> Tensor:
     """A filled square, a diagonal, a ring and a bar, of several greys, away from the border."""

@@ -24,8 +24,8 @@ Trained = tuple[ImageClassificationModel, list[dict[str, float]]]
 
 
 @pytest.fixture(scope="module")
-def few(digits: tuple[Split, Split]) -> Split:
-    return Split(digits[0].images[:200], digits[0].labels[:200])
+def few(small_digits: Split) -> Split:
+    return Split(small_digits.images[:200], small_digits.labels[:200])
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,12 @@ def test_the_loss_falls(few: Split) -> None:
 
 def test_the_size_of_the_training_images_is_kept(few: Split, tmp_path: Path) -> None:
     model, _ = train(few, epochs=1)
-    assert model.vision.resize == 28
+    assert model.vision.resize == 14
     large = few.images[:5].repeat_interleave(2, 1).repeat_interleave(2, 2)
     model.save_pretrained(tmp_path)
     again = ImageClassificationModel.from_pretrained(tmp_path)
     assert again.vision == model.vision
-    small = resized(large[:, None], 28)[:, 0]
+    small = resized(large[:, None], 14)[:, 0]
     assert torch.equal(again.predict(large).similarities, model.predict(small).similarities)
     # Told otherwise, images stay as they are.
     other = ImageClassificationModel.from_preset("tiny", 10, vision={"resize": None})

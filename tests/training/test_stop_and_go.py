@@ -21,8 +21,8 @@ TIMES = ("graphs_per_second", "seconds")
 
 
 @pytest.fixture(scope="module")
-def few(digits):
-    return digits[0].images[:110], digits[0].labels[:110]
+def few(small_digits):
+    return small_digits.images[:110], small_digits.labels[:110]
 
 
 @pytest.fixture(scope="module")
