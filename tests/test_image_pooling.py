@@ -18,20 +18,20 @@ NAMES = [f"digit {i}" for i in range(8)]
 
 
 @pytest.fixture(scope="module")
-def known(digits: tuple[Split, Split]) -> Split:
+def known(small_digits: Split) -> Split:
     """Digits from 0 to 7."""
-    some = digits[0].labels[:600] < 8
-    return Split(digits[0].images[:600][some], digits[0].labels[:600][some])
+    some = small_digits.labels < 8
+    return Split(small_digits.images[some], small_digits.labels[some])
 
 
 @pytest.fixture(scope="module")
-def eights(digits: tuple[Split, Split]) -> Tensor:
-    return digits[0].images[:600][digits[0].labels[:600] == 8]
+def eights(small_digits: Split) -> Tensor:
+    return small_digits.images[small_digits.labels == 8]
 
 
 @pytest.fixture(scope="module")
-def nines(digits: tuple[Split, Split]) -> Tensor:
-    return digits[0].images[:600][digits[0].labels[:600] == 9]
+def nines(small_digits: Split) -> Tensor:
+    return small_digits.images[small_digits.labels == 9]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def nll(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> floa
 class TestReject:
     @pytest.mark.parametrize("reject", [0.0, 0.05, 0.3, 0.9])
     def test_no_label_below_the_threshold(self, model: ImageClassificationModel, known: Split, reject: float) -> None:
-        images = torch.cat([known.images[350:], torch.randint(256, (20, 28, 28), dtype=torch.uint8)])
+        images = torch.cat([known.images[350:], torch.randint(256, (20, 14, 14), dtype=torch.uint8)])
         refusing, accepting = model.predict(images, reject=reject), model.predict(images)
         familiar = refusing.familiarity >= model.classifier.memory.threshold(reject)
         expected = [label if yes else None for label, yes in zip(accepting.labels, familiar.tolist(), strict=True)]
@@ -91,7 +91,7 @@ class TestReject:
         assert others.count(None) / len(others) == pytest.approx(reject, abs=0.15)
 
     def test_by_default_nothing_is_refused(self, model: ImageClassificationModel) -> None:
-        assert None not in model.predict(torch.randint(256, (20, 28, 28), dtype=torch.uint8)).labels
+        assert None not in model.predict(torch.randint(256, (20, 14, 14), dtype=torch.uint8)).labels
 
     def test_familiarity_of_remembered_images(self, model: ImageClassificationModel, known: Split) -> None:
         familiarity = model.predict(known.images[:200]).familiarity
@@ -170,7 +170,7 @@ class TestViews:
         assert torch.equal(came.familiarity, alone[0].familiarity)
 
     def test_images_of_several_sizes(self, model: ImageClassificationModel, known: Split) -> None:
-        images = [known.images[0], known.images[1][:20], known.images[2][:20], torch.zeros(3, 5), known.images[3]]
+        images = [known.images[0], known.images[1][:10], known.images[2][:10], torch.zeros(3, 5), known.images[3]]
         came = model.predict(images, views=5, batch_size=2)
         for i, image in enumerate(images):
             alone = model.predict(image[None], views=5)

@@ -87,9 +87,11 @@ def test_lists_the_most_frequent_confusions_first(tmp_path):
 
 def test_overwrites_its_own_files_alone(tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch\n")
-    write_report(tmp_path, **arguments())
+    for name in FILES:
+        (tmp_path / name).write_text("of another report")
     write_report(tmp_path, **arguments() | {"name": "again"})
     assert (tmp_path / "report.md").read_text(encoding="utf-8").startswith("# again\n")
+    assert "of another report" not in {path.read_bytes().decode(errors="ignore") for path in tmp_path.iterdir()}
     assert (tmp_path / "metrics.csv").read_text() == "epoch\n"
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"metrics.csv"}
 

@@ -1,14 +1,13 @@
+"""Gradio is imported by the tests themselves: that takes seconds, in one process instead of all."""
+
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("gradio", reason="an extra")
-from gradio import Error
-from gradio.components.image_editor import EditorData, EditorDataBlobs
-
-from grapheme_pyg.demo.drawing import read_drawing, to_image
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="an extra")
 
 
 def layer(alpha: int = 0, ink: int = 0) -> Image.Image:
@@ -23,6 +22,8 @@ def value(background: Image.Image | None, *layers: Image.Image) -> dict[str, obj
 
 
 def test_nothing_drawn() -> None:
+    from grapheme_pyg.demo.drawing import to_image
+
     assert to_image(None) is None
     assert to_image(value(None)) is None
     assert to_image(value(layer(), layer())) is None
@@ -30,6 +31,8 @@ def test_nothing_drawn() -> None:
 
 
 def test_ink_is_dark_on_white() -> None:
+    from grapheme_pyg.demo.drawing import to_image
+
     expected = np.full((4, 4), 255)
     expected[1, 2] = 0
     for background in (None, layer(), Image.new("RGB", (4, 4), "white")):
@@ -45,6 +48,10 @@ def png(width: int, height: int) -> bytes:
 
 
 def test_what_is_sent_is_decoded_once() -> None:
+    from gradio.components.image_editor import EditorData, EditorDataBlobs
+
+    from grapheme_pyg.demo.drawing import read_drawing
+
     sent = {"a": EditorDataBlobs(background=None, layers=[png(4, 3), None], composite=None)}
     read = read_drawing(sent, EditorData(id="a"))
     assert read is not None
@@ -64,5 +71,10 @@ def test_what_is_sent_is_decoded_once() -> None:
     ],
 )
 def test_what_is_too_much_is_refused(layers: list[bytes], message: str) -> None:
+    from gradio import Error
+    from gradio.components.image_editor import EditorData, EditorDataBlobs
+
+    from grapheme_pyg.demo.drawing import read_drawing
+
     with pytest.raises(Error, match=message):
         read_drawing({"a": EditorDataBlobs(background=None, layers=layers, composite=None)}, EditorData(id="a"))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +24,8 @@ from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.cli import main
 from grapheme_pyg.datasets import Split
 
-pytest.importorskip("gradio", reason="an extra")
-httpx = pytest.importorskip("httpx", reason="comes with gradio")
+# Gradio is imported by the tests themselves: that takes seconds, in one process instead of all.
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason="an extra")
 T = TypeVar("T")
 # What is started from a shell's background job ignores Ctrl-C unless told otherwise.
 SERVE = (
@@ -189,6 +190,8 @@ def test_only_this_machine_is_served(served: int) -> None:
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Path]]:
     """A client of a page whose model has learned nothing, and where its process keeps files: SIGTERM leaves none."""
+    import httpx
+
     folder = tmp_path_factory.mktemp("model")
     ImageClassificationModel.from_preset("tiny").save_pretrained(folder / "model")
     port, kept = free_port(), folder / "temporary"

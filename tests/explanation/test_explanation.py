@@ -1,11 +1,12 @@
 """Explanations of images, in every mode."""
 
-from functools import partial
+from functools import partialmethod
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch_geometric.explain import GNNExplainer
 
 import grapheme_pyg
 from grapheme_pyg import ImageClassificationModel, VisionBrain
@@ -18,7 +19,8 @@ from grapheme_pyg.explanation.attribution import METHODS
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is promised here does not depend on how long the explainers go on; tests of attributions take all steps."""
     monkeypatch.setattr(attribution, "STEPS", 20)
-    monkeypatch.setattr(attribution, "GNNExplainer", partial(attribution.GNNExplainer, epochs=20))
+    # Of the class that ours is derived from.
+    monkeypatch.setattr(GNNExplainer, "__init__", partialmethod(GNNExplainer.__init__, epochs=20))
 
 
 def picture(*shape: int) -> Tensor:

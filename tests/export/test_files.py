@@ -165,6 +165,15 @@ def test_inputs_in_plain_numpy(exported: Exported, tmp_path: Path, monkeypatch: 
         np.testing.assert_allclose(names["answer"], exported.model(batch).numpy(), rtol=0, atol=1e-4)
 
 
+def test_formats_of_other_versions(exported: Exported) -> None:
+    text = exported.input_format.to_json()
+    assert InputFormat.from_json(text) == exported.input_format
+    with pytest.raises(ValueError, match=r"format: expected \('grapheme_pyg.export', 2\), got .* 1\)"):
+        InputFormat.from_json(text.replace('"format_version": 2', '"format_version": 1'))
+    with pytest.raises(ValueError, match=r"format: expected the fields of version 2, got .*max_sizes"):
+        InputFormat.from_json(text.replace('"max_size"', '"max_sizes"'))
+
+
 class TestRefusals:
     @pytest.mark.parametrize("name", ["text.onnx", "weights.pt"])
     def test_other_files(self, name: str, tmp_path: Path) -> None:
@@ -176,14 +185,6 @@ class TestRefusals:
     def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             read_format(tmp_path / "missing.onnx")
-
-    def test_formats_of_other_versions(self, exported: Exported) -> None:
-        text = exported.input_format.to_json()
-        assert InputFormat.from_json(text) == exported.input_format
-        with pytest.raises(ValueError, match=r"format: expected \('grapheme_pyg.export', 2\), got .* 1\)"):
-            InputFormat.from_json(text.replace('"format_version": 2', '"format_version": 1'))
-        with pytest.raises(ValueError, match=r"format: expected the fields of version 2, got .*max_sizes"):
-            InputFormat.from_json(text.replace('"max_size"', '"max_sizes"'))
 
     def test_without_onnxscript(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxscript", None)

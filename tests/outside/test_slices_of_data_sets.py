@@ -125,9 +125,17 @@ def assert_same(loaded, expected):
         assert all(torch.equal(graph[key], other[key]) for key in graph.keys())  # noqa: SIM118
 
 
-@pytest.mark.parametrize("loader", LOADERS)
-@pytest.mark.parametrize("idiom", ANY | SLICES)
-@pytest.mark.parametrize("name", GRAPHS)
+# Every day all pairs: each idiom meets each loader in one kind of data set, and each kind of data set meets both all
+# idioms and all loaders.
+@pytest.mark.parametrize(
+    ("name", "idiom", "loader"),
+    [
+        pytest.param(name, idiom, loader, marks=[] if (i + j + k) % 3 == 0 else pytest.mark.slow)
+        for i, name in enumerate(GRAPHS)
+        for j, idiom in enumerate(ANY | SLICES)
+        for k, loader in enumerate(LOADERS)
+    ],
+)
 def test_a_loader_yields_what_positions_of_the_part_give(data_sets, name, idiom, loader):
     """pyg#10621."""
     whole = data_sets[name]

@@ -1,18 +1,17 @@
 import csv
 import re
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.augmentation import RandomDegradation, RandomDropping
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
-from grapheme_pyg.errors import CheckpointError
+from grapheme_pyg.errors import CheckpointError, TrainingWarning
 from grapheme_pyg.training.losses import weights_of_classes
 from grapheme_pyg.training.optimizer import one_cycle
 from grapheme_pyg.vision.pixels import resized
@@ -21,9 +20,20 @@ from grapheme_pyg.vision.pixels import resized
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
 
 
-@pytest.fixture
-def few(digits: tuple[Split, Split]) -> Split:
-    return Split(digits[0].images[:200], digits[0].labels[:200])
+Trained = tuple[ImageClassificationModel, list[dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def few(small_digits: Split) -> Split:
+    return Split(small_digits.images[:200], small_digits.labels[:200])
+
+
+@pytest.fixture(scope="module")
+def trained(few: Split) -> Trained:
+    """What `train` gives with no settings of its own, for comparisons; nothing changes it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        return train(few)
 
 
 def make(dropout: float = 0) -> ImageClassificationModel:
@@ -61,18 +71,18 @@ def test_three_lines(few: Split) -> None:
 
 
 def test_the_loss_falls(few: Split) -> None:
-    _, metrics = train(few, epochs=12, batch_size=20)
+    _, metrics = train(few, epochs=6, batch_size=20)
     assert metrics[-1]["train_loss"] < 0.6 * metrics[0]["train_loss"]
 
 
 def test_the_size_of_the_training_images_is_kept(few: Split, tmp_path: Path) -> None:
     model, _ = train(few, epochs=1)
-    assert model.vision.resize == 28
+    assert model.vision.resize == 14
     large = few.images[:5].repeat_interleave(2, 1).repeat_interleave(2, 2)
     model.save_pretrained(tmp_path)
     again = ImageClassificationModel.from_pretrained(tmp_path)
     assert again.vision == model.vision
-    small = resized(large[:, None], 28)[:, 0]
+    small = resized(large[:, None], 14)[:, 0]
     assert torch.equal(again.predict(large).similarities, model.predict(small).similarities)
     # Told otherwise, images stay as they are.
     other = ImageClassificationModel.from_preset("tiny", 10, vision={"resize": None})
@@ -112,15 +122,15 @@ def test_both_loaders_give_the_same_losses(few: Split) -> None:
     assert [m["train_loss"] for m in by_batch] == pytest.approx([m["train_loss"] for m in one_by_one], abs=1e-6)
 
 
-def test_workers_change_nothing(few: Split) -> None:
-    alone, helped = (train(few, num_workers=workers) for workers in (0, 2))
+def test_workers_change_nothing(few: Split, trained: Trained) -> None:
+    alone, helped = trained, train(few, num_workers=2)
     assert [m["train_loss"] for m in alone[1]] == [m["train_loss"] for m in helped[1]]
     for one, other in zip(alone[0].parameters(), helped[0].parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-def test_same_seed_same_weights(few: Split) -> None:
-    first, second, other = train(few)[0], train(few)[0], train(few, seed=1)[0]
+def test_same_seed_same_weights(few: Split, trained: Trained) -> None:
+    first, second, other = trained[0], train(few)[0], train(few, seed=1)[0]
     assert torch.equal(first.classifier.templates, second.classifier.templates)
     assert not torch.equal(first.classifier.templates, other.classifier.templates)
 
@@ -139,8 +149,8 @@ def test_accumulation_is_one_large_batch(few: Split) -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
 
 
-def test_bf16_stays_close(few: Split) -> None:
-    full, half = (train(few, precision=precision)[1] for precision in ("32-true", "bf16-mixed"))
+def test_bf16_stays_close(few: Split, trained: Trained) -> None:
+    full, half = trained[1], train(few, precision="bf16-mixed")[1]
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 
@@ -158,6 +168,9 @@ def test_a_run_folder(few: Split, tmp_path: Path) -> None:
 
 
 def test_tensorboard_in_one_line(few: Split, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(tmp_path)
     fit(
         make(),
@@ -290,8 +303,8 @@ def test_weights_of_another_model(few: Split, classes: object) -> None:
     assert torch.equal(model.dag.norm["cell0_round0"].weight, model.with_classes(2).dag.norm["cell0_round0"].weight)
 
 
-def test_fp16_scales_gradients(few: Split) -> None:
-    full, half = (train(few, precision=precision)[1] for precision in ("32-true", "16-mixed"))
+def test_fp16_scales_gradients(few: Split, trained: Trained) -> None:
+    full, half = trained[1], train(few, precision="16-mixed")[1]
     assert half[-1]["train_loss"] == pytest.approx(full[-1]["train_loss"], rel=0.1)
 
 

@@ -3,24 +3,45 @@
 import csv
 import hashlib
 import resource
+import shutil
 import signal
 import threading
+import warnings
 
 import pytest
 import torch
 from safetensors.torch import save
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
-from grapheme_pyg.errors import CheckpointError, TrainingError
+from grapheme_pyg.errors import CheckpointError, TrainingError, TrainingWarning
 from grapheme_pyg.training.checkpoints import newest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
 TIMES = ("graphs_per_second", "seconds")
 
 
-@pytest.fixture
-def few(digits):
-    return digits[0].images[:110], digits[0].labels[:110]
+@pytest.fixture(scope="module")
+def few(small_digits):
+    return small_digits.images[:110], small_digits.labels[:110]
+
+
+@pytest.fixture(scope="module")
+def validated(few, tmp_path_factory):
+    """The folder of a run that nothing stopped, with validation. Tests that write in it take a copy."""
+    return whole_run(few, tmp_path_factory.mktemp("validated"), validation=few)
+
+
+@pytest.fixture(scope="module")
+def whole(few, tmp_path_factory):
+    """As `validated`, without validation."""
+    return whole_run(few, tmp_path_factory.mktemp("whole"))
+
+
+def whole_run(few, folder, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        fit(make(), *few, settings=settings(), run_dir=folder, verbose=False, **options)
+    return folder
 
 
 def make(**arguments):
@@ -126,9 +147,8 @@ def test_resume_before_anything_was_saved_begins(few, tmp_path):
 
 
 class TestOnDisk:
-    def test_a_damaged_checkpoint_falls_back(self, few, tmp_path):
-        whole, run = tmp_path / "whole", tmp_path / "run"
-        fit(make(), *few, settings=settings(), run_dir=whole, verbose=False)
+    def test_a_damaged_checkpoint_falls_back(self, few, whole, tmp_path):
+        run = tmp_path / "run"
         model = make()
         stop_after(model, 9)
         with pytest.raises(Stop):
@@ -179,13 +199,13 @@ class TestOnDisk:
             ({"epochs": 2}, r"settings\.epochs = 2 or fewer, got 3"),
         ],
     )
-    def test_another_run(self, given, expected, few, tmp_path):
-        fit(make(), *few, settings=settings(), run_dir=tmp_path, verbose=False)
+    def test_another_run(self, given, expected, few, whole, tmp_path):
+        shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
         with pytest.raises(CheckpointError, match=expected):
             fit(make(), *few, settings=settings(**given), run_dir=tmp_path, resume=True, verbose=False)
 
-    def test_other_models_and_data(self, few, tmp_path):
-        fit(make(), *few, settings=settings(), run_dir=tmp_path, verbose=False)
+    def test_other_models_and_data(self, few, whole, tmp_path):
+        shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
         with pytest.raises(CheckpointError, match=r"model\.norm = 'layer', got 'batch'"):
             fit(make(norm="layer"), *few, settings=settings(), run_dir=tmp_path, resume=True, verbose=False)
         fewer = few[0][:100], few[1][:100]
@@ -216,9 +236,8 @@ class TestSignals:
         ("number", "raised"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)], ids=str
     )
     @pytest.mark.parametrize("passes", [3, 6], ids=["in a step", "in validation"])
-    def test_the_step_is_finished_and_saved(self, number, raised, passes, few, tmp_path, capfd):
-        whole, run = tmp_path / "whole", tmp_path / "run"
-        fit(make(), *few, validation=few, settings=settings(), run_dir=whole, verbose=False)
+    def test_the_step_is_finished_and_saved(self, number, raised, passes, few, validated, tmp_path, capfd):
+        run = tmp_path / "run"
         before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
         model = make()
         hook = stop_after(model, passes, lambda: (hook.remove(), signal.raise_signal(number)))
@@ -232,7 +251,7 @@ class TestSignals:
         assert f"stopped by {number.name} after step {saved}; step {saved} is saved" in capfd.readouterr().err
         assert newest_checkpoint(run)[1]["step"] == saved
         fit(make(), *few, validation=few, settings=settings(), run_dir=run, resume=True, verbose=False)
-        assert_equal(outcome(run), outcome(whole))
+        assert_equal(outcome(run), outcome(validated))
 
     def test_without_a_folder_nothing_is_saved(self, few, capfd):
         model = make()

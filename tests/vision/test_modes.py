@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from test_brain import (
-    SIZES,
     assert_acyclic,
     assert_batch_is_made_of_singles,
     assert_same_batch,
@@ -24,6 +23,8 @@ from grapheme_pyg.vision.assemble import assemble
 from grapheme_pyg.vision.pixels import resized
 from grapheme_pyg.vision.unroll import unroll
 
+# Square, narrow, of one row and of one pixel; none is large, for there are many modes and options.
+SIZES = [(28, 28), (1, 1), (29, 17), (8, 8), (9, 13), (1, 30), (12, 40), (7, 5)]
 MODES = ("grid", "blob", "superpixel", "hybrid")
 OPTIONS = {
     "grid": {"patch_size": 3, "threshold": 9, "margin": 2, "rounds": [1, 2], "extend": False},
@@ -46,7 +47,7 @@ def brain_of(mode, options=(), **arguments):
 
 def images_of_sizes(channels=1):
     """Blank, sparse and noisy images of many sizes, and one with a ramp."""
-    images = [sparse_image(size, seed, channels, density=0.2 * (seed % 5)) for seed, size in enumerate(SIZES)]
+    images = [sparse_image(size, seed, channels, density=0.2 * (seed % 5)) for seed, size in enumerate(SIZES, 1)]
     ramp = torch.arange(256, dtype=torch.uint8).view(1, 16, 16).repeat(channels, 1, 1)
     blank = torch.zeros(channels, 28, 28, dtype=torch.uint8)
     return [*images, blank, torch.full((channels, 13, 9), 255, dtype=torch.uint8), ramp]
@@ -121,7 +122,7 @@ def test_the_same_image_gives_the_same_graph(mode, options):
 @both
 def test_config_and_copies_make_the_same_brain(mode, options):
     brain = brain_of(mode, options, in_channels=3, seg=True)
-    images = images_of_sizes(3)
+    images = images_of_sizes(3)[::3]
     expected = brain.batch(images)
     for again in (
         VisionBrain(**json.loads(json.dumps(brain.config))),
