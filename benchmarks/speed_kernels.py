@@ -30,6 +30,7 @@ KERNELS = {
     "pooling": ("mean_max_pool", "mean_max_pool_backward"),
     "plan of a sweep": ("plan_sweep",),
     "plan of the readout": ("plan_readout",),
+    "levels relative to the ground": ("relative_to_ground",),
     "measure of cells": ("measure_cells",),
     "subgraphs of a lattice": ("induce",),
 }
