@@ -14,6 +14,7 @@ from grapheme_pyg.datasets import (
     load_dataset,
     load_idx_folder,
     load_image_folder,
+    mnist_style,
     read_image,
 )
 from grapheme_pyg.datasets.idx import is_idx_folder
@@ -187,20 +188,24 @@ def read_drawings(
     Args:
         model: The model.
         file: The picture.
-        as_mnist: Whether it is a sheet in any case.
-        find: Whether it is one if the model is of drawings, and it is larger than its training images.
+        as_mnist: Whether it is of a single digit, to be made like MNIST's by :func:`mnist_style`.
+        find: Whether to look for drawings in it, if the model is of drawings, and it is a sheet.
 
     Raises:
         OSError: As :func:`read_image`.
         ImageError: As :func:`read_image`; or the sheet is blank.
     """
     vision = model.vision
-    may_find = as_mnist or (find and model.drawings)
-    size = None if may_find else vision.longer_side
+    size = None if as_mnist or (find and model.drawings) else vision.longer_side
     image = read_image(file, vision.in_channels, size=size, white=vision.white)
-    if not (as_mnist or (may_find and is_sheet(image, vision))):
+    found: list[tuple[Tensor, Box | None]]
+    if as_mnist:
+        pixels = mnist_style(image)
+        found = [(pixels, None)] if pixels.any() else []
+    elif find and model.drawings and is_sheet(image, vision):
+        found = [*find_drawings(image, vision.longer_side or FORM)]
+    else:
         return [(image, None)]
-    found = find_drawings(image, vision.longer_side or FORM)
     if not found:
         raise ImageError(f"{file}: expected a drawing, got a blank sheet")
     return [(to_channels(pixels[None], vision.in_channels), box) for pixels, box in found]

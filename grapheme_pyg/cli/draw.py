@@ -33,8 +33,9 @@ def draw(
             drawing.png, unless the picture is in the current folder.
         layout: Nodes where they are in the image, or level by level.
         color: Edges by group of relations, or each relation in a colour of its own.
-        as_mnist: Whether the drawing is looked for on the picture, and brought into MNIST's form, in any case.
-        find: Whether it is, if the model is of drawings and the picture is larger than its training images.
+        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
+            those of MNIST were.
+        find: Whether the drawing is looked for on a larger picture, if the model is of drawings.
     """
     network = ImageClassificationModel.from_pretrained(model)
     if image is None:

@@ -35,8 +35,9 @@ def explain(
         out: The picture to write; by default explanation.png, unless the picture is in the current folder.
         method: By one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).
         target: The class to explain; the predicted one by default.
-        as_mnist: Whether the drawing is looked for on the picture, and brought into MNIST's form, in any case.
-        find: Whether it is, if the model is of drawings and the picture is larger than its training images.
+        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
+            those of MNIST were.
+        find: Whether the drawing is looked for on a larger picture, if the model is of drawings.
         json: Whether to print an object with the attribution of each pixel and edge too.
     """
     network = ImageClassificationModel.from_pretrained(model)

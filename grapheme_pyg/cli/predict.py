@@ -48,9 +48,10 @@ def predict(
         json_lines: File to write such objects to as they come, one a line, in place of printing.
         csv: File to write answers to as they come, as a table, in place of printing.
         top_k: How many classes to give for each picture, the most probable first; by default two.
-        as_mnist: Whether drawings are looked for on all pictures, and brought into MNIST's form, in any case.
-        find: Whether they are, if the model is of drawings and a picture is larger than its training images. Several
-            on one sheet are answered one by one.
+        as_mnist: Whether pictures are photographs or drawings of single digits, to be cropped, scaled and centred as
+            those of MNIST were.
+        find: Whether drawings are looked for on larger pictures, if the model is of drawings. Several on one sheet are
+            answered one by one.
         views: Over how many shifted views of each picture to average, 1 to 9.
         reject: Which share of pictures of a known kind may be refused, in [0, 1), if the model remembers its training
             images; what is unlike them has no label then.

@@ -68,6 +68,26 @@ class TestPredict:
         code, out, err = run(capsys, "predict", model, good, tmp_path / "missing.png")
         assert (code, out.count("\n"), err.count("\n")) == (1, 1, 1)
 
+    def test_drawings_are_found_on_sheets(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        torch.manual_seed(0)
+        model, names = tmp_path / "model", ("one", "two", "none")
+        ImageClassificationModel.from_preset("tiny", 10, vision={"resize": 28}, drawings=True).save_pretrained(model)
+        sheets = np.full((3, 150, 200), 220, dtype=np.uint8)
+        sheets[:2, 60:120, 40:60] = sheets[1, 60:120, 140:160] = 40
+        files = [tmp_path / f"{name}.png" for name in names]
+        for file, sheet in zip(files, sheets, strict=True):
+            Image.fromarray(sheet).save(file)
+        code, out, err = run(capsys, "predict", model, *files, "--json")
+        boxes = [(Path(answer["file"]).stem, answer.get("box")) for answer in json.loads(out)]
+        left, right = [40, 60, 60, 120], [140, 60, 160, 120]
+        assert boxes[0] == ("one", left)
+        assert sorted(boxes[1:3]) == [("two", left), ("two", right)]
+        assert (code, err) == (1, f"grapheme predict: {files[2]}: expected a drawing, got a blank sheet\n")
+        assert run(capsys, "predict", model, files[0])[1].startswith(f"{files[0]}, 40 60 60 120: ")
+        # As they are, they are two pictures.
+        code, out, _ = run(capsys, "predict", model, *files[1:], "--no_find", "--json")
+        assert (code, ["box" in answer for answer in json.loads(out)]) == (0, [False, False])
+
     def test_empty_pages_are_no_digits(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         noise = np.random.default_rng(0).normal(200, 4, (60, 50)).round().astype(np.uint8)
         page, digit = tmp_path / "page.png", tmp_path / "one.png"
@@ -76,7 +96,7 @@ class TestPredict:
         Image.fromarray(noise).save(digit)
         code, out, err = run(capsys, "predict", model, page, digit, "--as-mnist")
         assert (code, err) == (1, f"grapheme predict: {page}: expected a drawing, got a blank sheet\n")
-        assert out.startswith(f"{digit}, 20 10 30 50: ")
+        assert out.startswith(f"{digit}: ")
         # Without the option a page is a picture like any other.
         assert run(capsys, "predict", model, page)[0] == 0
 
