@@ -96,7 +96,8 @@ def train_for(epochs: int, run_dir: Path, leak: int = 0) -> list[tuple[int, int]
         nonlocal steps
         if module.training:
             steps += 1
-            leaked.append(torch.ones(leak))
+            if leak:  # empty tensors take memory, too
+                leaked.append(torch.ones(leak))
             if steps % STEPS_IN_EPOCH == 0:
                 found.append(use_of_process())
 
