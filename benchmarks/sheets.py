@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 from scipy.special import expit
+
+# Has no types.
 from skimage.morphology import skeletonize  # type: ignore[import-untyped, unused-ignore]
 
 from grapheme_pyg import ImageClassificationModel

@@ -93,7 +93,7 @@ class Home:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def warn_if_far(self, measured: Tensor, *, stacklevel: int) -> None:
-        """Warns of images that are unlike those of training in a way that nobody has mended.
+        """Warns of images that, prepared for the finder, are still unlike those of training.
 
         Args:
             measured: ``[N, 5]``, of :func:`measure`.

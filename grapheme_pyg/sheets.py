@@ -41,6 +41,12 @@ def is_sheet(pixels: Tensor, vision: VisionBrain) -> bool:
     return not (BOX[0] * FORM <= max(extent) <= BOX[1] * FORM and max(off) <= OFF * FORM)
 
 
+def drawings_on(pixels: Tensor, vision: VisionBrain) -> list[tuple[Tensor, Box]]:
+    """The drawings on a sheet, uint8 ``[C, H, W]``, as the model is shown them, each with its box."""
+    found = find_drawings(pixels, vision.longer_side or FORM)
+    return [(to_channels(drawing.pixels[None], vision.in_channels), drawing.box) for drawing in found]
+
+
 class Sheets(Sequence[Tensor]):
     """Images that are made into the drawings on them when they are asked for, where they are sheets.
 
@@ -57,15 +63,15 @@ class Sheets(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, i: int) -> Tensor:  # type: ignore[override]
+    def __getitem__(self, i: int) -> Tensor:  # type: ignore[override] # no slices are asked for
         vision = self._vision
         pixels = to_pixels(self._images[i], vision.in_channels, name=f"images[{i}]", white=vision.white)
         if not (self._always or is_sheet(pixels, vision)):
             return pixels
-        side = vision.longer_side or FORM
-        found = find_drawings(pixels, side)
+        found = drawings_on(pixels, vision)
         if len(found) == 1:
-            self.boxes[i] = found[0].box
-            return to_channels(found[0].pixels[None], vision.in_channels)
+            drawing, self.boxes[i] = found[0]
+            return drawing
         self.reasons[i] = "several drawings" if found else "blank"
+        side = vision.longer_side or FORM
         return torch.zeros(vision.in_channels, side, side, dtype=torch.uint8)

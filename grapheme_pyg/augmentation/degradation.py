@@ -92,7 +92,7 @@ class RandomDegradation:
         rows = (drawn[:, 0] < self.share).nonzero().squeeze(1)
         if rows.numel() == 0:
             return images
-        whole = images.view(len(images), -1, *images.shape[-2:])
+        whole = images.reshape(len(images), -1, *images.shape[-2:])
         chosen = whole[rows]
         spoilt = self._spoil(relative_to_ground(chosen) if chosen.shape[1] == 1 else chosen, drawn[rows, 1:])
         return whole.index_copy(0, rows, spoilt).view_as(images)

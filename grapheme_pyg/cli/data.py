@@ -22,8 +22,8 @@ from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import match_classes, spread
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
-from grapheme_pyg.sheets import is_sheet
-from grapheme_pyg.vision.drawings import FORM, Box, find_drawings
+from grapheme_pyg.sheets import drawings_on, is_sheet
+from grapheme_pyg.vision.drawings import Box
 from grapheme_pyg.vision.pixels import to_channels
 
 # Share of the training images that is held out for validation, where they are not a folder of pictures.
@@ -201,14 +201,14 @@ def read_drawings(
     found: list[tuple[Tensor, Box | None]]
     if as_mnist:
         pixels = mnist_style(image)
-        found = [(pixels, None)] if pixels.any() else []
+        found = [(to_channels(pixels[None], vision.in_channels), None)] if pixels.any() else []
     elif find and model.drawings and is_sheet(image, vision):
-        found = [*find_drawings(image, vision.longer_side or FORM)]
+        found = [*drawings_on(image, vision)]
     else:
         return [(image, None)]
     if not found:
         raise ImageError(f"{file}: expected a drawing, got a blank sheet")
-    return [(to_channels(pixels[None], vision.in_channels), box) for pixels, box in found]
+    return found
 
 
 def read_drawing(model: ImageClassificationModel, file: Path, *, as_mnist: bool, find: bool) -> Tensor:

@@ -137,7 +137,7 @@ def _is_count(value: object, most: int) -> bool:
 
 def _is_number(value: object, least: float, most: float) -> bool:
     # Written so that NaN is out of range; integers, which JSON has without an end, are compared as they are.
-    return type(value) in (int, float) and least <= value <= most  # type: ignore[operator]
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
 def _check_metrics(rows: object, epochs: int) -> None:

@@ -116,6 +116,25 @@ def test_robust_training_spoils_images_and_thins_out_graphs(
         assert [one.share for one in found] == ([pytest.approx(kind.share * 8 / 2000)] if expected else [])
 
 
+def test_the_last_epochs_are_not_robust(few: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[list[float]] = []
+    draw_epoch = ImageDataset.set_epoch
+
+    def noted(self: ImageDataset, epoch: int) -> None:
+        draw_epoch(self, epoch)
+        shares.append([one.share for one in self.augment if isinstance(one, RandomDegradation)])
+
+    calls: list[int] = []
+    monkeypatch.setattr(RandomDropping, "__call__", lambda self, batch, vision: calls.append(len(shares)) or batch)
+    model = make()
+    monkeypatch.setattr(ImageDataset, "set_epoch", noted)
+    fit(model, *few, settings=TrainingSettings(epochs=3, batch_size=100, device="cpu"), verbose=False)
+    # 6 steps, of 2,000 from which on there is all of it; round(0.18 · 3) = 1 epoch at the end.
+    assert shares[-3:] == [[pytest.approx(RandomDegradation.share * 6 / 2000)]] * 2 + [[]]
+    assert len(calls) == 4
+    assert TrainingSettings(epochs=11).robust_epochs == 9
+
+
 def test_both_loaders_give_the_same_losses(few: Split) -> None:
     # With augmentation, shuffling, and a last batch of 20.
     by_batch, one_by_one = (train(few, loader=loader, batch_size=60)[1] for loader in ("images", "pyg"))
