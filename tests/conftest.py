@@ -75,3 +75,11 @@ def threads(request: pytest.FixtureRequest) -> Iterator[None]:
         torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads_of_fixtures() -> None:
+    """What modules train once, before `threads`, is compared bit for bit with what tests train: with one thread, too."""
+    import torch
+
+    torch.set_num_threads(1)
