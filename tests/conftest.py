@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,21 +64,9 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def threads(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Small tensors gain nothing from several threads, which on a busy machine wait for one another."""
-    import torch
-
-    before = torch.get_num_threads()
-    if "slow" not in request.keywords:
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session", autouse=True)
-def threads_of_fixtures() -> None:
-    """What modules train once, before `threads`, is compared bit for bit with what tests train: with one thread, too."""
+def threads() -> None:
+    """One: small tensors gain nothing from several, and what modules train once is compared with it bit for bit."""
     import torch
 
     torch.set_num_threads(1)
