@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grapheme_pyg.vision.frames import EIGHT, find_frames, stroke_width
 from grapheme_pyg.vision.pixels import to_pixels
+from grapheme_pyg.vision.printed_lines import DEVIATIONS, FAINTEST, THINNEST, add_line, find_lines
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
@@ -20,34 +22,39 @@ Mask: TypeAlias = NDArray[np.bool_]
 # Where a part of a picture is, and what ink is there, 1 where it is full.
 Group: TypeAlias = tuple[tuple[slice, slice], Floats]
 
-# Pixels are neighbours across corners, too.
-EIGHT = np.ones((3, 3), dtype=bool)
 # MNIST's: the drawing fits into a box of BOX², its centre of mass is at the centre of FORM², and strokes are about so
 # wide, of the longer side of the drawing.
 FORM, BOX, STROKE = 28, 20, 0.12
 # Drawings have at least so many pixels a side when they are made black and white.
 FINE = 120
-# Pixels a side in which strokes, the edges of sheets, and levels of the ground are looked for.
-LARGEST, COARSE, COARSEST = 700, 128, 64
+# Pixels a side in which strokes and the edges of sheets are looked for.
+LARGEST, COARSE = 700, 128
 # The edge of a sheet is a step of so many levels, and encloses so much of the picture.
 STEP, ENCLOSED = 7, 0.3
 # What the corners of a region span, of the region, if it is a quadrilateral: of an ellipse it is 0.64.
 SPANNED = 0.85
-# Of the longer side of the sheet: strokes are less wide, printed lines less than this, drawings at least so large.
-WIDEST, THINNEST, LEAST = 0.25, 0.012, 0.045
-# Ink is darker than paper by at least so much, and by so many deviations of noise; near full ink, by so much of it.
-FAINTEST, DEVIATIONS, NEAR_FULL = 0.04, 5, 0.4
-# Of the outline of a stroke, so much has a gradient of so much of its strength, or of this over its width, whichever is
-# less. Light and shadow come and go slowly.
-OUTLINED, RISE, RAMP = 0.55, 0.15, 0.6
+# Of the longer side of the sheet: strokes are less wide, and drawings at least so large.
+WIDEST, LEAST = 0.25, 0.045
+# Near full ink, ink is so much of it.
+NEAR_FULL = 0.4
+# Drawings are darker than paper by so much, and ink by so many levels, or it may be noise of JPEG.
+FAINT, LEVELS = 0.08, 5
+# Of the outline of a stroke, so much is a step of so much of its strength, between means over so many pixels a side.
+# Light and shadow come and go slowly.
+OUTLINED, RISE, AROUND = 0.7, 0.4, 9
+# Slow changes are measured on so many points a side, of which, in per cent, those are paper: lines and ink are on the
+# darker ones.
+GRID, PAPER = 32, 30
+# More parts and enclosed areas than drawings have.
+HATCHED = 16
 # It is larger than so much of the sheet's longer side, and so many times as dark as printed lines are.
-SPECKS, DARKER = 0.012, 1.1
+SPECKS, DARKER = 0.012, 1.25
 # Parts are of one ink, and of one drawing if they are apart by less than twice so much of the largest part.
 OF_ONE_INK, APART = 0.5, 0.1
 # Groups of parts that are smaller than so much of the largest, or have less than so much of its ink, are dirt.
 DIRT, SPECK = 0.3, 0.15
-# Printed lines: at least so long, of the width of the sheet, and with so few gaps; so many, or none are taken for such.
-SHORTEST, UNBROKEN, FEWEST, MOST = 0.12, 0.7, 3, 300
+# So many printed lines, or none are taken for such.
+FEWEST = 3
 
 
 class Drawing(NamedTuple):
@@ -73,9 +80,10 @@ def find_drawings(image: Image, side: int = FORM) -> list[Drawing]:
 
     In this order: the table around the sheet becomes paper, if the sheet's edges enclose a quadrilateral. Paper is the
     morphological closing of the picture, which keeps the edges of shadows; ink is what is darker than it, or lighter,
-    whichever differs more from the median around it. Thin lines from one edge of the sheet to the other, found by a
-    Hough transform, are taken away where nothing stronger crosses them. What remains and has edges as strokes have is
-    drawn, but for frames and what the border cuts. Parts that are near one another are one drawing.
+    whichever differs more from the median around it. Parts that cover the four sides of a quadrilateral are frames, and
+    are taken away. So are thin lines from one edge of the sheet to the other, found by a Hough transform, where nothing
+    stronger crosses them. What remains and has the picture's levels rise around it, as around strokes, is drawn, but
+    for what the border cuts. Parts that are near one another are one drawing.
 
     Args:
         image: As :class:`grapheme_pyg.VisionBrain` takes it.
@@ -126,7 +134,8 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
     regions, _ = ndimage.label(flat)
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
     # Steps within the sheet are edges of shadows.
-    enclosed = ndimage.binary_closing(flat & ~np.isin(regions, border), EIGHT, iterations=3)
+    enclosed = np.pad(flat & ~np.isin(regions, border), 4)  # a closing takes away what is near the border
+    enclosed = ndimage.binary_closing(enclosed, EIGHT, iterations=3)[4:-4, 4:-4]
     regions, _ = ndimage.label(ndimage.binary_fill_holes(enclosed))
     sizes = np.bincount(regions.ravel())[1:]
     inside = regions == 1 + sizes.argmax() if len(sizes) else np.zeros(coarse.shape, bool)
@@ -135,10 +144,12 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
         small = _reduced(grey, LARGEST)
         return small, np.zeros(small.shape, bool), (0, 0), max(grey.shape) / max(small.shape)
     factor = max(grey.shape) / max(coarse.shape)
+    sheet = ndimage.binary_dilation(sheet, EIGHT)  # what is next to a step is not flat
     cut = _span(sheet)
-    outside = ~ndimage.binary_erosion(sheet, EIGHT)[cut]
+    outside = ~sheet[cut]
     nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
-    paper = ndimage.median_filter(coarse[cut], 25, mode="nearest")[tuple(nearest)]
+    paper = ndimage.median_filter(coarse[cut][::2, ::2], 13, mode="nearest")
+    paper = paper[tuple(place // 2 for place in nearest)]
     top, bottom, left, right = (round(factor * n) for part in cut for n in (part.start, part.stop))
     small = _reduced(grey[top:bottom, left:right], LARGEST)
     beyond = _resized(outside.astype(np.float32), small.shape) > 0.3
@@ -163,151 +174,124 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
 
     side = max(grey.shape)
     smooth = ndimage.gaussian_filter(grey, min(1.0, side / 500), mode="nearest")
-    coarse = _reduced(smooth, COARSEST)
-    around = ndimage.median_filter(coarse, max(3, round(max(coarse.shape) / 3) | 1), mode="nearest")
-    middle = _resized(around, grey.shape)
     window = max(3, round(WIDEST * side) | 1)
     both = []
-    for levels, ground in ((smooth, middle), (255 - smooth, 255 - middle)):
+    for levels in (smooth, 255 - smooth):
+        # Every other pixel says which there is more of.
+        fewer, half = levels[::2, ::2], max(3, round(WIDEST * side / 2) | 1)
+        coarse = _reduced(fewer, GRID)
+        around = ndimage.median_filter(coarse, max(3, round(max(coarse.shape) / 3) | 1), mode="nearest")
+        paper = ndimage.grey_closing(fewer, (half, half), mode="nearest")
+        darker = np.clip(_resized(around, fewer.shape) - fewer, 0, paper - fewer)[~beyond[::2, ::2]]
+        both.append(((darker.astype(np.float64) ** 3).sum(), levels))
+    for _, levels in sorted(both, key=lambda one: -one[0]):
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
-        score = (np.clip(ground - levels, 0, paper - levels)[~beyond].astype(np.float64) ** 3).sum()
-        light = np.maximum(paper, 32)  # the noise of what is nearly black is not ink
-        both.append((score, (paper - levels) / light, levels / light))
-    for _, ink, levels in sorted(both, key=lambda one: -one[0]):
-        strokes, framed = _strokes(ink, levels, beyond)
+        # The noise of what is nearly black is not ink.
+        strokes, framed = _strokes(levels, np.maximum(paper, 32), beyond)
         if strokes.any() or framed:
             return _groups(strokes)
     return []
 
 
-def _strokes(ink: Floats, levels: Floats, beyond: Mask) -> tuple[Floats, bool]:
+def _even(ink: Floats) -> Floats:
+    """Ink without what closings leave of slow changes of light, measured around on the points of a coarse grid."""
+    from scipy import ndimage
+
+    step = max(1, round(max(ink.shape) / GRID))
+    coarse = ndimage.percentile_filter(ink[::step, ::step], PAPER, 2 * round(GRID / 6) + 1, mode="nearest")
+    return ink - _resized(coarse, ink.shape)
+
+
+def _steps(levels: Floats, inked: Mask, of: Mask) -> Floats:
+    """How much darker ink is than paper, around each pixel, by the means of what is near; erased pixels are neither."""
+    from scipy import ndimage
+
+    def mean(mask: Mask) -> Floats:
+        share = ndimage.uniform_filter(mask.astype(np.float32), AROUND)
+        total = ndimage.uniform_filter(np.where(mask, levels, 0).astype(np.float32), AROUND)
+        return np.where(share > 1e-3, total / np.maximum(share, 1e-3), np.nan)
+
+    return mean(~inked & of) - mean(inked & of)
+
+
+def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]:
     """Ink where there are strokes, else 0, and whether there are frames.
 
     Printed lines, frames, and what the border cuts are no strokes.
     """
     from scipy import ndimage
 
-    side = max(ink.shape)
-    erased = np.zeros(ink.shape, bool)
+    side = max(levels.shape)
+    ink = _even((paper - levels) / paper)
     printed: list[float] = []
+    # Where they are darker than printed lines, frames are found before lines are taken out of them.
+    near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
+    frames = find_frames(ink > np.maximum(NEAR_FULL * near, FAINT), round(LEAST * side))
+    frames = ndimage.binary_dilation(frames, EIGHT, iterations=5) if frames.any() else frames
+    framed, erased = bool(frames.any()), frames.copy()
     for _ in range(2):  # what was taken for noise may be lines, too
-        low, middle = np.percentile(ink[~erased], (16, 50))
-        noise = middle - low
+        low, middle = np.percentile(ink[~erased], (PAPER / 3, PAPER))
+        # Between these percentiles of a normal distribution are 0.76 deviations; rounding and JPEG make 0.8 levels.
+        noise = max((middle - low) / 0.76, 0.8 / float(np.median(paper)))
         ink = np.where(erased, 0, ink - middle)
-        lines = _lines(ink, beyond, noise), _lines(ink.T, beyond.T, noise)
+        hidden = beyond | frames
+        lines = find_lines(ink, hidden, noise), find_lines(ink.T, hidden.T, noise)
+        if sum(map(len, lines)) < FEWEST:
+            break
         lined = np.zeros_like(ink)
-        if sum(map(len, lines)) >= FEWEST:
-            for way, these, strength in zip((ink, ink.T), lines, (lined, lined.T), strict=True):
-                printed += [_add_line(way, line, strength) for line in these]
+        for way, these, strength in zip((ink, ink.T), lines, (lined, lined.T), strict=True):
+            printed += [add_line(way, line, strength) for line in these]
         lined = ndimage.maximum_filter(lined, 3)
         erased |= (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
         ink[erased] = 0
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
-    inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), NEAR_FULL * near)
+    inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), np.maximum(NEAR_FULL * near, LEVELS / paper))
+    # Thick strokes are cut from what is left of the lines that lead to the border.
+    parts, _ = ndimage.label(inked, EIGHT)
+    thick = ndimage.grey_opening(inked.astype(np.uint8), (round(THINNEST * side) | 1,) * 2) > 0
+    inked &= thick | ~np.isin(parts, list(_at_border(parts, beyond)))
     # Strokes go on across the lines that were taken away.
-    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased
+    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased & ~frames
     ink[bridged] = near[bridged]
-    parts, number = ndimage.label(inked | bridged, EIGHT)
-    framed = False
-    rise = ndimage.gaussian_gradient_magnitude(levels, 0.7)
-    at_edge = set(parts[ndimage.binary_dilation(beyond, EIGHT, iterations=2)].tolist())
-    strengths, masses, is_cut = np.zeros(number + 1), np.zeros(number + 1), np.ones(number + 1, bool)
+    steps = _steps(levels, inked | bridged, ~erased | bridged) / paper
+    inked |= bridged
+    # Frames as faint as printed lines are apart from them only now.
+    late = find_frames(inked, round(LEAST * side))
+    framed |= bool(late.any())
+    inked &= ~late
+    outline = inked & ~ndimage.binary_erosion(inked, EIGHT)
+    parts, number = ndimage.label(inked, EIGHT)
+    at_edge = _at_border(parts, beyond)
+    lines_are = DARKER * float(np.percentile(printed or [0], 90))
+    found = []
     for i, where in enumerate(ndimage.find_objects(parts), 1):
-        cut = any(part.start == 0 or part.stop == length for part, length in zip(where, ink.shape, strict=True))
-        extent = max(part.stop - part.start for part in where)
-        if i in at_edge or extent < (0.5 if cut else SPECKS) * side:
+        if i in at_edge or max(part.stop - part.start for part in where) < SPECKS * side:
             continue
-        rows, columns = (slice(max(part.start - 1, 0), part.stop + 1) for part in where)
-        part = parts[rows, columns] == i
-        strength = np.percentile(ink[rows, columns][part], 75)
-        outline = ndimage.binary_dilation(part, EIGHT) & ~ndimage.binary_erosion(part, EIGHT)
-        # The mean distance from the edge within a stroke is a quarter of its width.
-        width = 4 * ndimage.distance_transform_edt(part)[part].mean()
-        has_edges = (rise[rows, columns][outline] > min(RISE, RAMP / width) * strength).mean() > OUTLINED
-        is_frame = has_edges and _is_frame(part)
-        framed |= is_frame
-        if has_edges and not is_frame:
-            strengths[i], masses[i], is_cut[i] = strength, strength * part.sum(), cut
-    if printed or not is_cut.all():
-        masses[is_cut] = strengths[is_cut] = 0
-    lines_are = DARKER * float(np.median(printed or [0]))
-    kept = strengths > max(OF_ONE_INK * strengths[masses.argmax()], FAINTEST, lines_are)
+        part = parts[where] == i
+        strength = np.percentile(ink[where][part], 75)
+        width = stroke_width(part)
+        at = steps[where][part & outline[where]]
+        at = at[~np.isnan(at)]
+        if not len(at) or (at > RISE * strength).mean() < OUTLINED:
+            continue
+        # Only thin strokes may be left of printed lines.
+        if strength < max(FAINT, lines_are if width < 2 * THINNEST * side else 0):
+            continue
+        found.append((i, strength, strength * part.sum()))
+    kept = np.zeros(number + 1, bool)
+    if found:
+        _, strongest, _ = max(found, key=lambda one: one[2])
+        for i, strength, _ in found:
+            kept[i] = strength > max(OF_ONE_INK * strongest, FAINTEST)
     return np.where(kept[parts], ink, 0), framed
 
 
-def _is_frame(part: Mask) -> bool:
-    """Whether a part encloses a quadrilateral of nearly its own size."""
+def _at_border(parts: NDArray[Any], beyond: Mask) -> set[int]:
+    """The parts that the border of the picture or of the sheet cuts."""
     from scipy import ndimage
 
-    holes, _ = ndimage.label(ndimage.binary_fill_holes(part) & ~part)
-    sizes = np.bincount(holes.ravel())[1:]
-    if not len(sizes) or sizes.max() < 0.35 * part.size:
-        return False
-    return _quadrilateral(holes == 1 + sizes.argmax()) is not None
-
-
-def _lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, slice]]:
-    """Thin lines from the left to the right edge of the sheet: coefficients of y(x), and from where to where.
-
-    The line with most votes is fitted to its pixels, which then vote no more.
-    """
-    from scipy import ndimage
-
-    height, width = ink.shape
-    side = max(ink.shape)
-    thin = ink - ndimage.grey_opening(ink, (max(3, round(THINNEST * side) | 1), 1))
-    mask = thin > max(2.5 * noise, 0.015)
-    step = max(1, side // 400)
-    rows, columns = np.nonzero(ndimage.maximum_filter1d(mask, step, axis=0)[::step, ::step])
-    slopes = np.tan(np.radians(np.arange(-22, 22.01, 0.25)))
-    reach = int(width // step * slopes[-1]) + 2
-    size = height // step + 1 + 2 * reach
-    # Where on the left edge a line through each pixel begins, of each slope.
-    starts = np.stack([np.round(rows - slope * columns).astype(np.int16) + reach for slope in slopes])
-    votes = np.stack([np.bincount(start, minlength=size) for start in starts])
-    may_vote = np.ones(len(rows), bool)
-    x, gap = np.arange(width), max(1, round(0.05 * side))
-    found = []
-    for _ in range(MOST):
-        slope, start = np.unravel_index(votes.argmax(), votes.shape)
-        if votes[slope, start] < SHORTEST * width / step:
-            break
-        voters = np.flatnonzero(may_vote & (np.abs(starts[slope] - start) <= 1))
-        line = np.array([0, slopes[slope], (int(start) - reach) * step])
-        for band in (2 * step, step + 1, step + 1):
-            near = np.round(np.polyval(line, x)).astype(int) + np.arange(-band, band + 1)[:, None]
-            hits = mask[np.clip(near, 0, height - 1), x] & (near >= 0) & (near < height)
-            at = hits.any(axis=0)
-            if at.sum() < max(10, 0.5 * SHORTEST * width):
-                break
-            line = np.polyfit(x[at], (near * hits).sum(axis=0)[at] / hits.sum(axis=0)[at], 2)
-        y = np.round(np.polyval(line, x)).astype(int)
-        on_page = (y >= 0) & (y < height)
-        on_page[on_page] = ~beyond[y[on_page], x[on_page]]
-        met = at[on_page]
-        if len(met) and met.mean() > UNBROKEN and met[:gap].any() and met[-gap:].any():
-            found.append((line, _span(on_page[None])[1]))
-        for number, positions in enumerate(starts[:, voters]):
-            votes[number] -= np.bincount(positions, minlength=size)
-        may_vote[voters] = False
-    return found
-
-
-def _add_line(ink: Floats, line: tuple[Floats, slice], lined: Floats) -> float:
-    """Adds how strong a line is, at each distance from its middle, to those that cross it; returns the most of it."""
-    height, width = ink.shape
-    side = max(ink.shape)
-    coefficients, where = line
-    margin, half = round(0.02 * side), max(1, round(THINNEST * side / 2))
-    x = np.arange(max(0, where.start - margin), min(width, where.stop + margin))
-    near = np.round(np.polyval(coefficients, x)).astype(int) + np.arange(-half, half + 1)[:, None]
-    inside = (near >= 0) & (near < height)
-    near = np.clip(near, 0, height - 1)
-    profile = np.median(ink[near, x], axis=1)
-    profile[profile < 0.2 * profile.max()] = 0
-    added = np.broadcast_to(profile[:, None], near.shape)[inside]
-    lined[near[inside], np.broadcast_to(x, near.shape)[inside]] += added
-    return float(profile.max())
+    lines = parts[0], parts[-1], parts[:, 0], parts[:, -1], parts[ndimage.binary_dilation(beyond, EIGHT, iterations=2)]
+    return set(np.unique(np.concatenate(lines)).tolist()) - {0}
 
 
 def _groups(ink: Floats) -> list[Group]:
@@ -324,8 +308,13 @@ def _groups(ink: Floats) -> list[Group]:
     for i in range(1, labels.max() + 1):
         group = (labels == i) & inked
         where = _span(group)
+        # What is of many parts, or encloses many areas, is left of printed lines, or the grain of a table.
+        if ndimage.label(group[where], EIGHT)[1] + ndimage.label(np.pad(~group[where], 1))[1] > HATCHED:
+            continue
         cut = np.where(group, ink, 0)[where]
         found.append((where, cut / np.percentile(cut[cut > 0], 75)))
+    if not found:
+        return []
     found.sort(key=lambda one: -max(one[1].shape))
     least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape), 4)
     most = max(ink.sum() for _, ink in found)

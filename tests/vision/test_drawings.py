@@ -63,6 +63,31 @@ def test_parts_that_are_near_are_one_drawing_and_others_are_several() -> None:
     assert len(find_drawings(sheet(BAR, (150, 60, 170, 120)))) == 2
 
 
+def test_drawings_in_a_frame_are_several_and_the_frame_is_none() -> None:
+    page = ruled(framed(sheet((60, 60, 80, 120), (120, 60, 140, 120))))
+    assert sorted(found.box[0] for found in find_drawings(page)) == [60, 120]
+
+
+def test_three_sides_are_a_drawing_and_four_are_a_frame() -> None:
+    three = (60, 50, 65, 150), (60, 145, 140, 150), (135, 50, 140, 150)
+    assert [found.box for found in find_drawings(sheet(*three))] == [(60, 50, 140, 150)]
+    assert find_drawings(sheet(*three, (60, 50, 140, 55))) == []
+
+
+def test_light_that_comes_and_goes_slowly_is_no_drawing() -> None:
+    y, x = np.mgrid[-1:1:200j, -1:1:200j]
+    for inside in (1 - 0.6 * (x**2 + y**2) / 2, 0.4 + 0.6 * (x**2 + y**2) / 2):
+        page = (220 * inside).astype(np.uint8)
+        assert find_drawings(page) == find_drawings(255 - page) == []
+
+
+def test_a_thick_stroke_may_be_as_faint_as_printed_lines() -> None:
+    page = sheet(BAR)
+    page[page == 60] = 175
+    (found,) = find_drawings(ruled(page))
+    assert all(abs(came - expected) <= 3 for came, expected in zip(found.box, BAR, strict=True))
+
+
 def test_thin_strokes_become_as_wide_as_those_of_mnist() -> None:
     (found,) = find_drawings(sheet((99, 60, 101, 140)))
     assert 2 <= int((found.pixels[14] > 127).sum()) <= 3
