@@ -10,7 +10,7 @@ fitted to the medians by relative least squares.
 import argparse
 import subprocess
 import sys
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ from grapheme_pyg.nn import DagNN
 # Side in pixels and images in a batch.
 SIZES = ((28, 1), (28, 4), (28, 16), (28, 64), (28, 128), (28, 256), (28, 1024), (56, 64), (112, 16), (112, 64))
 LARGE = ((224, 16), (512, 1), (512, 4), (1024, 1), (1024, 4))
+# Images of 28×28 pixels in the batches whose memory is compared with that of dense convolutions.
+COMPARED = (128, 1024)
 EDGE_TYPES = (1, 2, 4, 9, 16, 32)
 
 
@@ -70,10 +72,16 @@ def fit_line(rows: list[dict[str, float]]) -> dict[str, float]:
     return {"a_ms": float(a), "b_ns": 1e6 * float(b), "least_b": float(slopes.min()), "most_b": float(slopes.max())}
 
 
+@cache
 def memory_of_step(kind: str, side: int, count: int) -> int:
     """Bytes that a training step takes beyond the model and its inputs, in a process of its own."""
     command = [sys.executable, __file__, "--memory", kind, str(side), str(count)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+
+
+def memory_vs_dense(count: int) -> float:
+    """What a training step takes, as a share of what dense convolutions take."""
+    return memory_of_step("ours", 28, count) / memory_of_step("dense", 28, count)
 
 
 def print_memory(kind: str, side: int, count: int) -> None:
@@ -121,8 +129,8 @@ def measure(turns: int, *, large: bool = True) -> dict[str, Any]:
     return {
         "scaling": rows,
         "scaling_line": fit_line(rows),
-        "memory_vs_conv2d": memory_of_step("ours", 28, 128) / memory_of_step("dense", 28, 128),
-        "memory_vs_conv2d_1024": memory_of_step("ours", 28, 1024) / memory_of_step("dense", 28, 1024),
+        "memory_vs_conv2d": memory_vs_dense(COMPARED[0]),
+        "memory_vs_conv2d_1024": memory_vs_dense(COMPARED[1]),
         "edge_types_ms": measure_edge_types(turns),
     }
 
@@ -145,7 +153,8 @@ def report(figures: dict[str, Any]) -> None:
     print(f"\nt = {line['a_ms']:.2f} ms + {line['b_ns']:.0f} ns · nodes; from 10,000 nodes up, the slope is")
     print(f"{line['least_b']:.2f} to {line['most_b']:.2f} of that")
     shares = [figures["memory_vs_conv2d"], figures["memory_vs_conv2d_1024"]]
-    print(f"memory against dense convolutions: {shares[0]:.2f} (batches of 128), {shares[1]:.2f} (of 1,024)")
+    compared = [f"{share:.2f} (batches of {count:,})" for share, count in zip(shares, COMPARED, strict=True)]
+    print("memory against dense convolutions:", ", ".join(compared))
     types = [[name, f"{milliseconds:.2f}"] for name, milliseconds in figures["edge_types_ms"].items()]
     show("a layer of 64,000 edges", ["edge types", "ms"], types)
 

@@ -31,6 +31,8 @@ from grapheme_pyg.vision import VisionBrain
 BATCH_SIZE, BATCHES = 128, 8
 # Steps in a row, as in training; each way sees every batch.
 CALLS = BATCHES - 1
+# Of products of matrices: their side, and how often each is timed.
+PEAK_SIZE, PEAK_TURNS = 2048, 20
 RATIOS = (
     "step_vs_conv2d_f32",
     "step_vs_conv2d_bf16",
@@ -143,7 +145,7 @@ def useful_flops(model: ImageClassificationModel, batch: Batch) -> int:
 
 def gemm_peak() -> dict[str, float]:
     """Multiplications and additions of single precision in a second: of MKL, and of oneDNN, which convolutions use."""
-    size = 2048
+    size = PEAK_SIZE
     a, b, out = (torch.randn(size, size) for _ in range(3))
     image = a.view(1, size, 1, size).permute(0, 3, 1, 2)
     kernel = b[:, :, None, None]
@@ -151,7 +153,7 @@ def gemm_peak() -> dict[str, float]:
         "mm": lambda: torch.mm(a, b, out=out),
         "convolution of one pixel": lambda: F.conv2d(image, kernel),
     }
-    return {name: 2 * size**3 / seconds for name, seconds in in_turn(ways, turns=20).items()}
+    return {name: 2 * size**3 / seconds for name, seconds in in_turn(ways, turns=PEAK_TURNS).items()}
 
 
 def measure(turns: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ PyTorch is imported by those that need it, not by this module: the process that 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,10 @@ def pytest_collection_finish() -> None:
     import hypothesis  # noqa: F401
 
     gc.freeze()
+    # On each logger that keeps to itself, of which PyTorch has forty, pytest hangs six handlers for each test.
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.propagate = True
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +66,10 @@ def images() -> Tensor:
 def seed() -> None:
     import torch
 
-    torch.manual_seed(0)
+    # As torch.manual_seed, which writes down the stack for each kind of device that is not there: a millisecond.
+    torch.default_generator.manual_seed(0)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(0)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -129,6 +129,7 @@ def test_errors_in_code_fail_the_build(built):
     assert named == ["ZeroDivisionError", "AssertionError", "SyntaxError", "NameError"]
 
 
+@pytest.mark.slow
 def test_code_shows_what_it_prints_and_draws(built):
     code, warnings, folder = built["good"]
     assert (code, warnings) == (0, "")

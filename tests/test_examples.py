@@ -73,7 +73,7 @@ def test_train_mnist_help() -> None:
 
 @pytest.mark.slow
 def test_rgcn_trains_on_our_graphs() -> None:
-    out = run(EXAMPLES / "rgcn_on_our_graphs.py", "--limit", 600, "--epochs", 3)
+    out = run(EXAMPLES / "rgcn_on_our_graphs.py", "--limit", 200, "--epochs", 3)
     losses = [float(loss) for loss in re.findall(r"train loss (\S+)", out)]
     assert losses[2] < losses[0]
 

@@ -27,7 +27,7 @@ def make(**kwargs: object) -> ImageClassificationModel:
 @pytest.mark.parametrize("norm", ["batch", "layer", None])
 def test_a_batch_gives_what_single_graphs_give(norm: str | None, images: Tensor) -> None:
     model = make(norm=norm).eval()
-    mixed = [*images[:20], images[0, 3:9, 3:], torch.zeros(5, 5), images[1].repeat(3, 2)]
+    mixed = [*images[:8], images[0, 3:9, 3:], torch.zeros(5, 5), images[1].repeat(3, 2)]
     graphs = [model.vision(image) for image in mixed]
     check_batching(model, graphs)
     check_order_invariance(model, graphs[0])
@@ -256,12 +256,12 @@ def test_every_mode_gives_graphs_that_the_model_treats_alike(mode: str, images: 
     torch.manual_seed(0)
     vision = VisionBrain(mode, contours=True, detections=True)
     model = ImageClassificationModel(vision, dropout=0).eval()
-    graphs = [vision(image) for image in [*images[:6], images[0, :9, 3:], torch.zeros(5, 5)]]
+    graphs = [vision(image) for image in [*images[:3], images[0, :9, 3:], torch.zeros(5, 5)]]
     check_batching(model, graphs)
     check_order_invariance(model, graphs[0])
     model.save_pretrained(tmp_path)
     again = ImageClassificationModel.from_pretrained(tmp_path)
-    assert torch.equal(again.predict(images).similarities, model.predict(images).similarities)
+    assert torch.equal(again.predict(images[:8]).similarities, model.predict(images[:8]).similarities)
 
 
 @pytest.mark.parametrize("ask", ["predict", "embed_images", "explain"])

@@ -49,8 +49,14 @@ def test_writes_numbers_and_pictures(tmp_path):
         assert len(np.unique(levels @ [1 << 16, 1 << 8, 1])) > 20
 
 
-def test_report_shows_them(tmp_path):
+def test_a_report_overwrites_its_own_files_alone_and_shows_them(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch\n")
+    for name in FILES:
+        (tmp_path / name).write_text("of another report")
     evaluation = write_report(tmp_path, **arguments())
+    assert "of another report" not in {path.read_bytes().decode(errors="ignore") for path in tmp_path.iterdir()}
+    assert (tmp_path / "metrics.csv").read_text() == "epoch\n"
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"metrics.csv"}
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# strokes, test images\n")
     assert "| images | 4 |" in text
@@ -83,17 +89,6 @@ def test_lists_the_most_frequent_confusions_first(tmp_path):
     )
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "first: b → c (2), c → a (2), a → b (1), c → b (1)." in text
-
-
-def test_overwrites_its_own_files_alone(tmp_path):
-    (tmp_path / "metrics.csv").write_text("epoch\n")
-    for name in FILES:
-        (tmp_path / name).write_text("of another report")
-    write_report(tmp_path, **arguments() | {"name": "again"})
-    assert (tmp_path / "report.md").read_text(encoding="utf-8").startswith("# again\n")
-    assert "of another report" not in {path.read_bytes().decode(errors="ignore") for path in tmp_path.iterdir()}
-    assert (tmp_path / "metrics.csv").read_text() == "epoch\n"
-    assert {path.name for path in tmp_path.iterdir()} == FILES | {"metrics.csv"}
 
 
 def test_of_a_model(tmp_path):

@@ -235,7 +235,7 @@ def test_levels_and_relations_of_weights(model):
     assert levels == [f"level {i}" for i in range(max(model.vision.node_levels) + 1)]
 
 
-@pytest.mark.parametrize(("mode", "num_kernels"), [("blob", 0), ("superpixel", 0), ("hybrid", 7)])
+@pytest.mark.parametrize(("mode", "num_kernels"), [("blob", 0), pytest.param("hybrid", 7, marks=pytest.mark.slow)])
 def test_weights_of_other_modes(mode, num_kernels, tmp_path):
     model = ImageClassificationModel(VisionBrain(mode), 2)
     figure = draw_weights(model)

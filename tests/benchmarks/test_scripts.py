@@ -16,13 +16,13 @@ from grapheme_pyg.datasets import ImageData, Split
 EVERYDAY = [
     ("linear_model", "--run-dir RUN", 60, "test accuracy "),
     ("example_cnn", "--epochs 1 --run-dir RUN", 60, "epoch   1/1  train loss "),
-    ("held_out_classes", "--classes 3 --preset tiny --epochs 1 --runs RUN", 400, "without mean: "),
     ("unknown_images", "--model MODEL --limit 20", 40, "halves, both ways: AUROC "),
-    ("ablations", "--only wide --epochs 1 --seeds 0 1 --runs RUN", 200, "| half as wide again"),
     ("sizes", "--model MODEL", 10, "| 112 | "),
     ("speed_kernels", "--turns 1", 32, "| subgraphs of a lattice | "),
 ]
 SLOW = [
+    ("held_out_classes", "--classes 3 --preset tiny --epochs 1 --runs RUN", 400, "without mean: "),
+    ("ablations", "--only wide --epochs 1 --seeds 0 1 --runs RUN", 200, "| half as wide again"),
     ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),
     ("export", "--turns 1 --max-size 28 --out RUN.json", 128, "| writing ONNX | "),
     ("speed_steps", "--turns 1", 128, "| step_vs_conv2d_f32 | "),
@@ -31,8 +31,8 @@ SLOW = [
     ("speed_time_to_99", "--seeds 0", 400, " times sooner"),
 ]
 FEWER = {
-    "speed_steps": {"BATCH_SIZE": 16},
-    "speed_scaling": {"SIZES": ((28, 1), (28, 128)), "LARGE": ()},
+    "speed_steps": {"BATCH_SIZE": 16, "BATCHES": 2, "CALLS": 1, "PEAK_SIZE": 256, "PEAK_TURNS": 2},
+    "speed_scaling": {"SIZES": ((28, 128),), "LARGE": (), "COMPARED": (4, 4)},
     "speed_time_to_99": {"MOST_EPOCHS": 1},
 }
 

@@ -125,7 +125,10 @@ class TestWrongUsage:
         assert "config.json" in err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+# Gradio takes seconds to import.
+@pytest.mark.parametrize(
+    "command", [pytest.param(it, marks=pytest.mark.slow) if it == "demo" else it for it in COMMANDS]
+)
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     if command == "demo":
         pytest.importorskip("gradio", reason="an extra")

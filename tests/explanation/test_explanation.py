@@ -18,9 +18,9 @@ from grapheme_pyg.explanation.attribution import METHODS
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is promised here does not depend on how long the explainers go on; tests of attributions take all steps."""
-    monkeypatch.setattr(attribution, "STEPS", 20)
+    monkeypatch.setattr(attribution, "STEPS", 5)
     # Of the class that ours is derived from.
-    monkeypatch.setattr(GNNExplainer, "__init__", partialmethod(GNNExplainer.__init__, epochs=20))
+    monkeypatch.setattr(GNNExplainer, "__init__", partialmethod(GNNExplainer.__init__, epochs=5))
 
 
 def picture(*shape: int) -> Tensor:

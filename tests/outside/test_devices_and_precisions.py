@@ -203,7 +203,9 @@ def test_gradient_checkpointing(norm: str | None, num_images: int) -> None:
 
     def gradients(**how: Any) -> list[Tensor]:
         torch.manual_seed(1)
-        model = ImageClassificationModel(VisionBrain("hybrid", edge_attr=True), 4, norm=norm).double()
+        vision = VisionBrain("hybrid", edge_attr=True)
+        widths = [8] * (max(vision.node_levels) + 1)
+        model = ImageClassificationModel(vision, 4, hidden_channels=widths, norm=norm).double()
         batch = model.vision.batch(images)
         out = checkpoint(model, batch, **how) if how else model(batch)
         F.cross_entropy(out, labels).backward()

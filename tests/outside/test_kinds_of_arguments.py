@@ -61,7 +61,7 @@ def trained(images: Any, labels: Any, **options: Any) -> Tensor:
     return model.classifier.templates.detach()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def expected() -> Tensor:
     return trained(IMAGES, LABELS)
 

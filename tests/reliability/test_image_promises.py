@@ -145,9 +145,12 @@ def test_what_stands_beside_the_pixels_costs_nothing(
 def test_a_pixel_of_a_large_image_costs_no_more(mode: str, side: int, noisy: bool) -> None:
     in_channels = 1 if noisy else 3
     brain(mode, in_channels)
-    # In turn, so that whatever else runs on the machine slows both; the first of each warms up.
-    costs = [[cost_of_side(mode, in_channels, size, noisy) for size in (256, side)] for _ in range(2)]
-    (small, small_mib), (large, large_mib) = np.min(costs, axis=0)
+    # The first of each warms up; a large one that is cheap enough at once need not be tried again.
+    small, small_mib = np.min([cost_of_side(mode, in_channels, 256, noisy) for _ in range(2)], axis=0)
+    large, large_mib = cost_of_side(mode, in_channels, side, noisy)
+    if large > GROWTH * small or large_mib > GROWTH * max(small_mib, 1e-6):
+        again = [[cost_of_side(mode, in_channels, size, noisy) for size in (256, side)] for _ in range(2)]
+        (small, small_mib), (large, large_mib) = np.min(again, axis=0)
     assert large <= GROWTH * small, "expected seconds to grow linearly"
     assert large_mib <= GROWTH * max(small_mib, 1e-6), "expected memory to grow linearly"
 

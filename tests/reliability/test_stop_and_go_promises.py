@@ -111,8 +111,12 @@ def interrupted(folder: Path, options: tuple[str, ...], told: signal.Signals, ra
     raise AssertionError(f"expected a run to be stopped by {told.name}, got none of {ATTEMPTS}")
 
 
-@pytest.mark.parametrize("variant", range(len(VARIANTS)))
-@pytest.mark.parametrize("told", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=lambda told: told.name)
+# Both signals that can be caught are heard in the same way.
+@pytest.mark.parametrize(
+    ("told", "variant"),
+    [(signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGINT, 0)],
+    ids=lambda it: getattr(it, "name", it),
+)
 @several
 def test_a_run_that_is_stopped_goes_on(
     told: signal.Signals, variant: int, seed: int, uninterrupted: Callable[[int], object], tmp_path_factory: object

@@ -37,8 +37,8 @@ def test_a_share_of_less_than_one_step_averages_nothing(share: float) -> None:
     assert averages(share) == [1, 2, 3, 4]
 
 
-def test_what_remains_is_what_was_validated(digits: tuple[Split, Split]) -> None:
-    few = Split(digits[0].images[:200], digits[0].labels[:200])
+def test_what_remains_is_what_was_validated(small_digits: Split) -> None:
+    few = Split(small_digits.images[:100], small_digits.labels[:100])
 
     def train(averaging: float) -> tuple[ImageClassificationModel, list[dict[str, float]]]:
         torch.manual_seed(0)
