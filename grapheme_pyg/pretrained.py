@@ -22,7 +22,8 @@ from grapheme_pyg.nn.dag_nn import NORMS
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.readout import READOUTS
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
-from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.vision import Finder, VisionBrain
+from grapheme_pyg.vision.finder import FINDERS
 
 if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
@@ -236,7 +237,8 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
     try:
         options = dict(settings["vision"])
         if options.pop("features", 1) == 1:
-            options = OF_FEATURES_1 | options
+            finder = FINDERS.get(options["mode"], Finder)
+            options = OF_FEATURES_1 | finder.of_version_1 | options
         vision = VisionBrain(**options)
     except (TypeError, ValueError) as error:
         raise ValueError(f"vision.{error}") from error

@@ -244,6 +244,16 @@ struct Ground {
 };
 bool relate_to_ground(const Ground &g, int64_t begin, int64_t end);  // images; false without memory
 
+struct Superpixels {
+    int64_t channels, height, width;
+    double compactness;
+    const float *values;         // [images, channels, height, width]
+    const bool *active;          // [images, height, width]
+    const int64_t *num_regions;  // [images]
+    int64_t *labels;             // [images, height, width]
+};
+bool cut_into_superpixels(const Superpixels &s, int64_t begin, int64_t end);  // images; false without memory
+
 struct Lattice {
     int64_t nodes, edges, entities;
     const int32_t *entity;           // [nodes]

@@ -524,6 +524,26 @@ Tensor relative_to_ground(const Tensor &pixels, int64_t frame, int64_t brightest
     return out;
 }
 
+Tensor superpixels(const Tensor &values, const Tensor &active, const Tensor &num_regions, double compactness) {
+    const char *op = "superpixels";
+    expect_shape({op, "values", values}, {ANY, ANY, ANY, ANY});
+    expect_type({op, "values", values}, ScalarType::Float);
+    expect_shape({op, "active", active}, {values.size(0), values.size(2), values.size(3)});
+    expect_type({op, "active", active}, ScalarType::Bool);
+    expect_shape({op, "num_regions", num_regions}, {values.size(0)});
+    expect_type({op, "num_regions", num_regions}, ScalarType::Long);
+    const int64_t images = values.size(0), height = values.size(2), width = values.size(3);
+    expect_between(op, "height * width", 0, INT32_MAX / 2, height * width);
+    const Tensor dense_values = dense(values), dense_active = dense(active), numbers = dense(num_regions);
+    for (int64_t i = 0; i < images; i++) expect_between(op, "num_regions", 1, INT32_MAX, data<int64_t>(numbers)[i]);
+    const Tensor out = make(shape_of(active), ScalarType::Long);
+    const Superpixels s = {values.size(1), height, width, compactness, data<float>(dense_values),
+                           data<bool>(dense_active), data<int64_t>(numbers), mutable_data<int64_t>(out)};
+    // In ten iterations each pixel is compared with some sixteen centres.
+    expect_memory(share(images, 500 * height * width, cut_into_superpixels, s), op);
+    return out;
+}
+
 // Where the things of each image start, and their number.
 Tensor starts_of(const Tensor &counts) {
     const Tensor first = make({counts.numel() + 1}, ScalarType::Long);
@@ -840,6 +860,7 @@ STABLE_TORCH_LIBRARY_IMPL(grapheme, CPU, m) {
     m.impl("mean_max_pool_backward", TORCH_BOX(&grapheme::mean_max_pool_backward));
     m.impl("measure_cells", TORCH_BOX(&grapheme::measure_cells));
     m.impl("relative_to_ground", TORCH_BOX(&grapheme::relative_to_ground));
+    m.impl("superpixels", TORCH_BOX(&grapheme::superpixels));
     m.impl("induce", TORCH_BOX(&grapheme::induce));
     m.impl("plan_sweep", TORCH_BOX(&grapheme::plan_sweep));
     m.impl("plan_readout", TORCH_BOX(&grapheme::plan_readout));

@@ -10,6 +10,7 @@ from grapheme_pyg.ops.norm_relu import norm_relu, norm_relu_backward, norm_relu_
 from grapheme_pyg.ops.plan import plan_readout, plan_sweep
 from grapheme_pyg.ops.pool import mean_max_pool
 from grapheme_pyg.ops.segment_mean import segment_mean
+from grapheme_pyg.ops.superpixels import superpixels
 from grapheme_pyg.ops.typed_conv import typed_conv
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "plan_sweep",
     "relative_to_ground",
     "segment_mean",
+    "superpixels",
     "typed_conv",
 ]

@@ -48,7 +48,7 @@ class VisionBrain(BaseTransform):
       Options: :class:`grapheme_pyg.vision.grid.GridFinder`.
     - ``"blob"``: connected components at several thresholds, light and dark, nested in one another.
       Options: :class:`grapheme_pyg.vision.blob.BlobFinder`.
-    - ``"superpixel"``: regions of SLIC, and what they merge into (needs scikit-image).
+    - ``"superpixel"``: regions of SLIC, and what they merge into.
       Options: :class:`grapheme_pyg.vision.superpixel.SuperpixelFinder`.
     - ``"hybrid"``: a grid and blobs of the same image, each cell part of the smallest blob that contains its centre.
       Options: those of both.

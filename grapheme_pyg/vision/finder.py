@@ -27,10 +27,12 @@ class Finder(Protocol):
     Attributes:
         single_neighbours: Whether a node has at most one neighbour of each relation, so that its type says where it
             is. Then graphs have no ``edge_attr`` unless it is asked for, and exported models read fewer tensors.
+        of_version_1: Options that models of version 1 of the features were made with and do not name.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
     single_neighbours: ClassVar[bool] = False
+    of_version_1: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, *, in_channels: int, **options: Any) -> None: ...
 

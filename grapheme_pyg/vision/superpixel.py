@@ -4,11 +4,13 @@ import os
 import threading
 import warnings
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from grapheme_pyg import ops
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.finder import Finder
@@ -26,6 +28,12 @@ MOST_REGIONS = 4096
 FREE_REGIONS, PIXELS_OF_REGION = 256, 8
 # Of white in CIELAB.
 LIGHTNESS = 100
+# Of sRGB: light of each level, and its parts in CIE XYZ, also those of white.
+_LEVELS = np.arange(256) / 255
+LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4)
+TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+D65 = (0.95047, 1.0, 1.08883)
+SLIC = ("grapheme", "scikit-image")
 
 _filters = threading.Lock()
 
@@ -44,29 +52,33 @@ if hasattr(os, "register_at_fork"):  # where processes can be forked
 class SuperpixelFinder(Finder):
     """Finds the regions of SLIC where there is contrast, who touches whom, and what they merge into, level by level.
 
-    R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012, as scikit-image
-    has it, with a mask: B. Irving, "maskSLIC: regional superpixel generation", 2016. Where contrast is nowhere, or so
-    scattered that SLIC finds less than half of the regions in it, all of the image is segmented.
+    R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012, within a mask:
+    :func:`grapheme_pyg.ops.superpixels`. Where contrast is nowhere, or so scattered that there are less than half of
+    the regions in it, all of the image is segmented.
 
     Args:
         in_channels: Of the image, 1 or 3.
-        num_regions: About how many regions of an image there are on the finest level, at most 4096; more than 256 only
-            if each has 8 pixels.
+        num_regions: How many regions of an image there are on the finest level at most, but for what is apart, and
+            about, in 1…4096; more than 256 only if each has 8 pixels.
         compactness: Of SLIC: the larger, the squarer. In units of grey levels in [0, 1], for colours too, which SLIC
             compares in the CIELAB space, where lightness is in [0, 100].
         threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
             levels of 0…255; -1 to take all pixels. If None, 32 for grey images and 8 for colour.
         rounds: For each level, how many nodes each region has; at least two levels.
+        slic: Whose SLIC: the library's own, or ``"scikit-image"``, with which version 1 of the features was made, that
+            of models of 0.1. It starts from random centres, and takes ten times as long.
 
     Raises:
         ValueError: An argument is out of its range.
     """
 
+    of_version_1: ClassVar[dict[str, Any]] = {"slic": "scikit-image"}
     in_channels: int = 1
     num_regions: int = 75
     compactness: float = 0.25
     threshold: int | None = None
     rounds: tuple[int, ...] = (3, 2, 1)
+    slic: str = SLIC[0]
 
     def __post_init__(self) -> None:
         few = is_int(self.num_regions, 1) and self.num_regions <= MOST_REGIONS
@@ -78,6 +90,7 @@ class SuperpixelFinder(Finder):
             object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
         valid = isinstance(self.threshold, int) and is_int(self.threshold, -1) and self.threshold < 255
         check("threshold", self.threshold, valid, "an integer in -1…254, or None")
+        check("slic", self.slic, self.slic in SLIC, f"one of {SLIC}")
         check_rounds(self.rounds)
         object.__setattr__(self, "rounds", tuple(self.rounds))
 
@@ -164,48 +177,57 @@ class SuperpixelFinder(Finder):
 
     def _segment(self, pixels: Tensor) -> tuple[Ints, int]:
         """Regions of all images, counted on from image to image, −1 for none, ``[B, H, W]``; and their number."""
+        active = torch.from_numpy(self._active(pixels.numpy()))
+        labels = self._cut(pixels, active)
+        # Of contrast in many small islands hardly any is kept, as each is less than a region.
+        asked = torch.minimum(self._asked(active), active.flatten(1).sum(1))
+        scattered = 2 * (labels.flatten(1).amax(1) + 1) < asked
+        if bool(scattered.any()):
+            labels[scattered] = self._cut(pixels[scattered], torch.ones_like(active[scattered]))
+        number = labels.flatten(1).amax(1) + 1
+        first = (number.cumsum(0) - number)[:, None, None]
+        return torch.where(labels >= 0, labels + first, -1).numpy(), int(number.sum())
+
+    def _asked(self, active: Tensor) -> Tensor:
+        """How many regions of each image are asked for."""
+        return (active.flatten(1).sum(1) // PIXELS_OF_REGION).clamp(min=FREE_REGIONS).clamp(max=self.num_regions)
+
+    def _cut(self, pixels: Tensor, active: Tensor) -> Tensor:
+        asked = self._asked(active)
+        if self.slic == "scikit-image":
+            return torch.from_numpy(self._scikit_image(pixels, active.numpy(), asked.tolist()))
+        values = pixels.float() / 255 if self.in_channels == 1 else _lab(pixels.numpy()) / LIGHTNESS
+        return ops.superpixels(values, active, asked, self.compactness)
+
+    def _scikit_image(self, pixels: Tensor, active: Bools, asked: list[int]) -> Ints:
+        """As :func:`grapheme_pyg.ops.superpixels`, by scikit-image, as in version 1 of the features."""
         try:
             from skimage.segmentation import slic  # heavy, and optional
         except ImportError as error:
-            raise ImportError("mode='superpixel' needs scikit-image: pip install 'grapheme-pyg[superpixel]'") from error
+            raise ImportError("slic='scikit-image' needs it: pip install 'grapheme-pyg[superpixel]'") from error
         colour = self.in_channels == 3
         images = pixels.movedim(1, -1).numpy() if colour else pixels[:, 0].numpy()
-        active = self._active(pixels.numpy())
         labels = np.full(active.shape, -1)
-        count = 0
-
-        def asked(mask: Bools) -> int:
-            return min(self.num_regions, max(FREE_REGIONS, int(mask.sum()) // PIXELS_OF_REGION))
-
-        def segment(picture: Ints, mask: Bools) -> Ints:
-            found: Ints = slic(
-                picture,
-                n_segments=asked(mask),
-                compactness=self.compactness * (LIGHTNESS if colour else 1),
-                start_label=1,
-                channel_axis=-1 if colour else None,
-                # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
-                mask=None if mask.all() else mask,
-            )
-            return found
-
-        for out, picture, mask in zip(labels, images, active, strict=True):
+        for out, picture, mask, number in zip(labels, images, active, asked, strict=True):
             # Python's filters are those of all threads: one at a time changes them and puts them back.
             with _filters, warnings.catch_warnings():
                 # Pixels may be fewer than regions.
                 warnings.filterwarnings("ignore", message="One of the clusters is empty")
-                found = segment(picture, mask)
-            # Of contrast in many small islands SLIC keeps none, as each is less than a region.
-            if 2 * int(found.max()) < min(asked(mask), int(mask.sum())):
-                mask[:] = True
-                found = segment(picture, mask)
+                found = slic(
+                    picture,
+                    n_segments=number,
+                    compactness=self.compactness * (LIGHTNESS if colour else 1),
+                    start_label=1,
+                    channel_axis=-1 if colour else None,
+                    # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
+                    mask=None if mask.all() else mask,
+                )
             # Numbers without gaps, in the order of first pixels.
             _, first, numbers = np.unique(found[mask], return_index=True, return_inverse=True)
             rank = np.empty_like(first)
             rank[first.argsort()] = np.arange(first.size)
-            out[mask] = rank[numbers] + count
-            count += first.size
-        return labels, count
+            out[mask] = rank[numbers]
+        return labels
 
     def _active(self, pixels: Ints) -> Bools:
         """Pixels with contrast around them, ``[B, H, W]``; all, of an image without any."""
@@ -236,6 +258,15 @@ class SuperpixelFinder(Finder):
         area = np.sqrt(regions.area / (height * width))
         columns = [area, *(regions.centre / (width, height)).T, *extent.T, *ellipse(regions.moments).T]
         return np.stack([*colour.T, *columns, *slope, *strength], axis=1)
+
+
+def _lab(pixels: Ints) -> Tensor:
+    """CIELAB of sRGB (IEC 61966-2-1) under D65, float32 ``[B, 3, H, W]``; a pixel's does not depend on the others."""
+    red, green, blue = LINEAR[pixels].swapaxes(0, 1)
+    xyz = [(r * red + g * green + b * blue) / white for (r, g, b), white in zip(TO_XYZ, D65, strict=True)]
+    x, y, z = (np.where(one > (6 / 29) ** 3, np.cbrt(one), one * (29 / 6) ** 2 / 3 + 4 / 29) for one in xyz)
+    lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    return torch.from_numpy(lab.astype(np.float32))
 
 
 def _gradients(grey: Ints) -> tuple[Ints, Ints]:

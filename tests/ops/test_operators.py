@@ -106,6 +106,12 @@ def arguments_of(name: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ..
         ),
         "measure_cells": lambda: (torch.randint(256, (2, 1, 6, 4), dtype=torch.uint8), grids, 2, 1, 200),
         "relative_to_ground": lambda: (torch.randint(256, (3, 1, 7, 5), dtype=torch.uint8), 1, 2, 16, 0.18),
+        "superpixels": lambda: (
+            torch.rand(2, 3, 6, 5),
+            torch.rand(2, 6, 5) < 0.8,
+            torch.tensor([4, 7]),
+            0.25,
+        ),
         "induce": lambda: (
             torch.tensor([0, 1, 1, 2]),
             graph[0],
@@ -128,6 +134,7 @@ NAMES = [
     "plan_readout",
     "measure_cells",
     "relative_to_ground",
+    "superpixels",
     "induce",
 ]
 

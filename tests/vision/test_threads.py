@@ -89,7 +89,7 @@ def test_the_last_lattices_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_superpixels_leave_the_filters_of_warnings(hurried: None) -> None:
     # More regions than pixels with contrast: SLIC warns, which is kept quiet, in every thread and in no other place.
     pytest.importorskip("skimage")
-    brain = VisionBrain("superpixel", num_regions=40)
+    brain = VisionBrain("superpixel", num_regions=40, slic="scikit-image")
     image = torch.full((12, 12), 255, dtype=torch.uint8)
     image[3:6, 3:5] = 0
     filters = list(warnings.filters)
@@ -100,7 +100,7 @@ def test_superpixels_leave_the_filters_of_warnings(hurried: None) -> None:
 def test_superpixels_in_a_process_that_was_forked_from_among_threads() -> None:
     # As processes that load data are, while another thread of their parent is in the middle of an image.
     pytest.importorskip("skimage")
-    brain = VisionBrain("superpixel")
+    brain = VisionBrain("superpixel", slic="scikit-image")
     process = multiprocessing.get_context("fork").Process(target=brain, args=(torch.eye(12),))
     with superpixel._filters:
         process.start()
