@@ -50,6 +50,7 @@ class Data(NamedTuple):
     Attributes:
         name: Short, for messages and folders of results.
         classes: Names of the classes, in the order of the labels.
+        in_channels: 1, or 3 of images in colour.
         size: The longer side of the images in pixels, to which others are brought.
         white: The level of 16-bit pictures that is white; None if there are none.
         training: What to learn from.
@@ -60,6 +61,7 @@ class Data(NamedTuple):
 
     name: str
     classes: list[str]
+    in_channels: int
     size: int
     white: int | None
     training: Part
@@ -71,7 +73,7 @@ class Data(NamedTuple):
 def load(
     data: str,
     data_dir: Path | None,
-    in_channels: int,
+    in_channels: int | None,
     limit: int | None = None,
     *,
     size: int | None = None,
@@ -85,7 +87,7 @@ def load(
         data: The name of a data set, as of :func:`dataset_names`; or a folder of IDX files, or a folder of pictures as
             :func:`load_image_folder` takes it.
         data_dir: Where the files of a data set with a name are.
-        in_channels: Of the pictures of a folder.
+        in_channels: 1 or 3; if None, 3 if there is colour.
         limit: How many images to take for training, for validation and for a test, of each class its share; all if
             None.
         size: The longer side that pictures of a folder are brought to; their median, at most 224, if None.
@@ -102,7 +104,10 @@ def load(
     if known and Path(data).is_dir():
         say(f"{data!r} is taken for the data set, not for the folder of this name: that is ./{data}", error=True)
     if not known and not is_idx_folder(data):
-        folder = load_image_folder(data, in_channels, on_error=on_error)
+        folder = load_image_folder(data, in_channels or 3, on_error=on_error)
+        if in_channels is None and not folder.in_colour():
+            folder = folder.with_channels(1)
+        in_channels = folder.images.in_channels
         if val is not None:
             if val.exists() and val.samefile(data):
                 raise ValueError(f"val: expected another folder than that of the training pictures, got {val}")
@@ -113,7 +118,8 @@ def load(
         folder, white = folder.resized(size), folder.images.white
         training, validation = (_part(some).limited(limit) for some in folder.split())
         test = None if folder.test is None else _part(folder.test).limited(limit)
-        return Data(Path(data).resolve().name, list(folder.classes), size, white, training, validation, test)
+        name = Path(data).resolve().name
+        return Data(name, list(folder.classes), in_channels, size, white, training, validation, test)
     for name, value in (("val", val), ("size", size)):
         if value is not None:
             raise ValueError(f"{name}: expected none for data that are no folder of pictures, got {value}")
@@ -124,6 +130,7 @@ def load(
     return Data(
         found.name,
         list(found.classes),
+        in_channels or (3 if images.dim() == 4 and images.shape[1] == 3 else 1),
         max(images.shape[-2:]),
         None,
         training.limited(limit),

@@ -23,7 +23,7 @@ def train(
     drawings: bool = False,
     preset: Literal["base", "small", "tiny"] = "base",
     mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
-    colour: bool = False,
+    colour: bool | None = None,
     hidden_channels: list[int] | None = None,
     init: Path | None = None,
     settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - a value that never changes
@@ -50,7 +50,7 @@ def train(
             known to be: the model then looks for the drawing in larger pictures.
         preset: Size of the model.
         mode: How the entities of images are found.
-        colour: Whether to use colour, of pictures and of data sets that have it.
+        colour: Whether to use colour, of pictures and of data sets that have it; by default if they do.
         hidden_channels: Width of states, by level; the preset's by default.
         init: Folder of a trained model to start from, whatever its classes; it decides on mode, colour and sizes.
         settings: How to train.
@@ -64,9 +64,9 @@ def train(
     if run_dir is not None:
         check_outside("run_dir", run_dir, Path(data))
     start = None if init is None else ImageClassificationModel.from_pretrained(init)
-    in_channels = 3 if colour else 1
+    in_channels = None if colour is None and not drawings else 3 if colour else 1
     if start is not None:
-        if (preset, mode, colour, hidden_channels, size, drawings) != ("base", "grid", False, None, None, False):
+        if (preset, mode, colour, hidden_channels, size, drawings) != ("base", "grid", None, None, None, False):
             raise ValueError(
                 "init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it"
             )
@@ -77,8 +77,9 @@ def train(
         model = start.with_classes(found.classes)
     else:
         chosen: dict[str, Any] = {} if hidden_channels is None else {"hidden_channels": hidden_channels}
-        vision = {"mode": mode, "in_channels": in_channels, "resize": found.size or "training", "white": found.white}
-        chosen["drawings"] = drawings or (found.drawings and not colour)
+        resize = found.size or "training"
+        vision = {"mode": mode, "in_channels": found.in_channels, "resize": resize, "white": found.white}
+        chosen["drawings"] = drawings or (found.drawings and found.in_channels == 1)
         model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))

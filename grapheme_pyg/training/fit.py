@@ -34,6 +34,8 @@ METRICS = "metrics.csv"
 VALIDATION_BATCH = 256
 # Of robust training: share of the images that are moved further, and the steps from which on there is all of it.
 WIDE, ALL_STEPS = 0.15, 2000
+# Of images in colour.
+FLIP, OF_PHOTOGRAPHS = 0.5, {"degrees": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.1, "bend": 0.0}
 
 
 def fit(
@@ -110,7 +112,8 @@ def fit(
     steps = settings.epochs * ceil(len(training) / (settings.batch_size * settings.accumulate))
     robust = settings.augment and model.vision.relative if settings.robust is None else settings.robust
     strength = min(1.0, steps / ALL_STEPS) if robust else 0.0
-    augment, calm = (_augmentation(settings, some) for some in (strength, 0.0))
+    in_colour = model.vision.in_channels == 3
+    augment, calm = (_augmentation(settings, some, in_colour=in_colour) for some in (strength, 0.0))
     training.augment_by(augment, later=calm, since=settings.robust_epochs)
     described = {
         "settings": asdict(settings),
@@ -174,11 +177,15 @@ def fit(
     return loop.metrics
 
 
-def _augmentation(settings: TrainingSettings, strength: float) -> list[Augmentation]:
+def _augmentation(settings: TrainingSettings, strength: float, *, in_colour: bool) -> list[Augmentation]:
     """What is done to training images, robust training of a strength in [0, 1] among it."""
     augment: list[Augmentation] = []
-    if settings.augment:
-        augment.append(RandomWarp(flip=settings.flip, wide=WIDE * strength))
+    if settings.augment and in_colour:
+        # What is photographed is rigid, and has two sides.
+        flip = FLIP if settings.flip is None else settings.flip
+        augment.append(RandomWarp(**OF_PHOTOGRAPHS, flip=flip))
+    elif settings.augment:
+        augment.append(RandomWarp(flip=settings.flip or 0.0, wide=WIDE * strength))
     if strength > 0:
         augment.append(RandomDegradation(share=RandomDegradation.share * strength))
     return augment

@@ -48,13 +48,15 @@ class TrainingSettings:
             validated and what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient, times the largest of the class weights; 0 for no limit.
-        augment: Whether training images are rotated, scaled, sheared, shifted and bent.
+        augment: Whether training images are rotated, scaled, sheared, shifted and bent; those in colour are shifted
+            and mirrored.
         robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
             :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
             If None, which is the default, with ``augment``, if the model takes images relative to their ground.
             Trainings of fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to
             learn. The last epochs, 2 of 11, have none.
-        flip: Probability of a mirror image in augmentation, in [0, 1]: 0 where left and right matter, as in digits.
+        flip: Probability of a mirror image in augmentation, in [0, 1]. If None, which is the default, 0.5 in colour and
+            0 for grey images, of which many are digits and letters; say 0 where left and right matter.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
             overflowing steps are left out); or ``"64-true"``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -86,7 +88,7 @@ class TrainingSettings:
     clip: float = 1.0
     augment: bool = True
     robust: bool | None = None
-    flip: float = 0.0
+    flip: float | None = None
     precision: Precision = "32-true"
     device: Device = "auto"
     loader: Loader = "images"
@@ -111,7 +113,7 @@ class TrainingSettings:
             "label_smoothing",
             as_float("label_smoothing", self.label_smoothing, lambda value: 0 <= value < 1, "a number in [0, 1)"),
         )
-        for name in ("averaging", "flip"):
+        for name in ("averaging",) if self.flip is None else ("averaging", "flip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
         if not isinstance(self.augment, bool):
             raise ValueError(f"augment: expected True or False, got {self.augment!r}")

@@ -113,7 +113,10 @@ class VisionBrain(BaseTransform):
         in_channels, resize, white = plain(in_channels), plain(resize), plain(white)
         options = {name: plain(value) for name, value in options.items()}
         check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
-        self.finder = make_finder(mode, in_channels, options)
+        size = None if resize == "training" else resize
+        valid = size is None or (isinstance(size, int) and is_int(size, 1) and size <= LARGEST_RESIZE)
+        check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
+        self.finder = make_finder(mode, in_channels, options, size if isinstance(size, int) else None)
         if edge_attr is None:
             edge_attr = not self.finder.single_neighbours
         if relative is None:
@@ -123,9 +126,6 @@ class VisionBrain(BaseTransform):
         for name, value in switches.items():
             check(name, value, isinstance(value, bool), "True or False")
         check("relative", relative, not relative or in_channels == 1, "False for images in colour")
-        size = None if resize == "training" else resize
-        valid = size is None or (isinstance(size, int) and is_int(size, 1) and size <= LARGEST_RESIZE)
-        check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
         self.mode, self.in_channels, self.edge_attr, self.seg = mode, in_channels, edge_attr, seg
         self.resize, self.relative, self.white = resize, relative, white

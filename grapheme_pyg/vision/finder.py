@@ -1,6 +1,6 @@
 """Finder: the protocol that each mode of VisionBrain keeps, and the modes by name."""
 
-# ruff: noqa: ARG002 - what is there for all finders takes what some of them need
+# ruff: noqa: ARG002, ARG003 - what is there for all finders takes what some of them need
 
 import re
 from abc import abstractmethod
@@ -51,6 +51,11 @@ class Finder(Protocol):
             The entities, and their features, float32 ``[num_entities, num_features]``. Those of an image are the same,
             bit for bit, alone and in a batch.
         """
+
+    @classmethod
+    def options_for(cls, size: int) -> dict[str, Any]:
+        """Options that suit images of so many pixels on their longer side, unless others are given; by default none."""
+        return {}
 
     def count_levels(self, height: int, width: int) -> int:
         """How many levels images of this size can have, if the schema may have fewer; by default 0."""
@@ -127,8 +132,8 @@ def register_finder(name: str, finder: type[Finder]) -> None:
     FINDERS[name] = finder
 
 
-def make_finder(mode: str, in_channels: int, options: dict[str, Any]) -> Finder:
-    """The finder of a mode.
+def make_finder(mode: str, in_channels: int, options: dict[str, Any], size: int | None = None) -> Finder:
+    """The finder of a mode, for images of that size if it is known.
 
     Raises:
         ValueError: There is no such mode, or an option is none of its own or out of its range.
@@ -137,4 +142,5 @@ def make_finder(mode: str, in_channels: int, options: dict[str, Any]) -> Finder:
     known = [field.name for field in fields(FINDERS[mode]) if field.name != "in_channels"]
     if unknown := sorted(set(options) - set(known)):
         raise ValueError(f"{unknown[0]}: expected an option of mode {mode!r}, one of {known}")
-    return FINDERS[mode](in_channels=in_channels, **options)
+    suited = {} if size is None else FINDERS[mode].options_for(size)
+    return FINDERS[mode](in_channels=in_channels, **suited | options)

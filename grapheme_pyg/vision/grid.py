@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 
+# Images whose size is known have about so many finest cells in a row or column at most, whatever that size.
+FINEST_CELLS = 32
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
 # A cell and its margin are at most so many times as wide as the cell: each pixel is in that many cells, squared.
@@ -27,7 +29,9 @@ class GridFinder(Finder):
 
     Args:
         in_channels: Of the image, 1 or 3.
-        patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels.
+        patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels. Where
+            ``resize`` of :class:`grapheme_pyg.VisionBrain` gives the size of images, the default is a 32nd of that, and
+            at least 2.
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
             0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
         margin: How many pixels around a finest cell count as its own, in that comparison and in its features; at most
@@ -80,6 +84,11 @@ class GridFinder(Finder):
     def _num_features(self, level: int) -> int:
         per_channel = self._window**2 if level == 0 else COARSE_FEATURES
         return per_channel * self.in_channels
+
+    @classmethod
+    def options_for(cls, size: int) -> dict[str, Any]:
+        """Cells that grow with the image, as those of 2 pixels would make 12,544 of one of 224×224."""
+        return {"patch_size": max(cls.patch_size, round(size / FINEST_CELLS))}
 
     def count_levels(self, height: int, width: int) -> int:
         """Number of levels of an image of this size."""

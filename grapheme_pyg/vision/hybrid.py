@@ -1,6 +1,7 @@
 """A grid and blobs of the same image, joined: the finder of ``mode="hybrid"``. Knows no PyG."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +71,11 @@ class HybridFinder(Finder):
         )
         into = tuple(RelationType(0, "part_of", first + i) for i in range(len(blobs)))
         return Schema(grid.entity_types + blobs, grid.lateral + lateral, grid.part_of + part_of + into)
+
+    @classmethod
+    def options_for(cls, size: int) -> dict[str, Any]:
+        """Those of the grid."""
+        return GridFinder.options_for(size)
 
     def count_levels(self, height: int, width: int) -> int:
         """Number of levels of the cells of an image of this size."""

@@ -257,6 +257,9 @@ def test_train_on_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.Captur
     code, _, err = run(capsys, "train", pictures, *options)
     assert code == 1
     assert "expected a folder without a run" in err
+    assert run(capsys, "train", pictures, *options, "--run_dir", tmp_path / "grey", "--no_colour")[0] == 0
+    models = [ImageClassificationModel.from_pretrained(tmp_path / name / "model") for name in ("run", "grey")]
+    assert [model.vision.in_channels for model in models] == [3, 1]
 
 
 # The pictures are noise, of which nothing can be learned.

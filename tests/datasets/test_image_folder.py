@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -80,6 +81,22 @@ def test_what_is_refused(folder, tmp_path):
     (folder / "cat/1.png").unlink()
     with pytest.raises(ValueError, match="class 'cat': expected at least two pictures to split, got 1"):
         load_image_folder(folder).split()
+
+
+def test_colour_is_found_and_tinted_paper_has_none(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 200, (40, 40), dtype=np.uint8)
+    tinted = np.stack([grey + 50, grey + 40, grey + 20], axis=2)
+    coloured = np.stack([grey, grey.T, 255 - grey], axis=2)
+    (tmp_path / "one").mkdir()
+    for i in range(20):
+        Image.fromarray(tinted).save(tmp_path / f"one/{i:02}.jpg", quality=60)
+    found = load_image_folder(tmp_path)
+    assert not found.in_colour()
+    assert found.with_channels(1).images[0].shape == (1, 40, 40)
+    assert found.images.in_channels == 3
+    for i in (7, 13):
+        Image.fromarray(coloured).save(tmp_path / f"one/{i:02}.jpg")
+    assert load_image_folder(tmp_path).in_colour()
 
 
 def test_pictures_are_augmented_as_tensors_are(folder):

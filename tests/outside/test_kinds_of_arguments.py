@@ -165,7 +165,7 @@ def test_measures_of_arrays() -> None:
         (lambda model: TrainingSettings(lr="0.1"), "lr: expected a positive number, got '0.1'"),
         (lambda model: TrainingSettings(epochs=2.5), "epochs: expected a positive integer, got 2.5"),
         (lambda model: TrainingSettings(augment="no"), "augment: expected True or False, got 'no'"),
-        (lambda model: TrainingSettings(flip=None), r"flip: expected a number in \[0, 1\], got None"),
+        (lambda model: TrainingSettings(flip="no"), r"flip: expected a number in \[0, 1\], got 'no'"),
         (lambda model: model.predict(IMAGES, 2.5), "batch_size: expected a positive integer, got 2.5"),
         (lambda model: model.predict(IMAGES, views="2"), "views: expected an integer in 1…9, got '2'"),
         (lambda model: explain(model, IMAGES[0], target=3), "target: expected an integer in 0…2, got 3"),

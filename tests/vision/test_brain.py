@@ -250,6 +250,16 @@ def test_y_may_be_a_list():
     assert VisionBrain().batch(torch.zeros(3, 4, 4), [5, 0, 2]).y.tolist() == [5, 0, 2]
 
 
+def test_cells_grow_with_images_of_a_known_size():
+    sizes = (None, "training", 28, 79, 80, 100, 224)
+    for mode in ("grid", "hybrid"):
+        assert [VisionBrain(mode, resize=size).finder.patch_size for size in sizes] == [2, 2, 2, 2, 2, 3, 7]
+        assert VisionBrain(mode, resize=100, patch_size=2).finder.patch_size == 2
+    assert VisionBrain("superpixel", resize=100) == VisionBrain("superpixel", resize=100, num_regions=75)
+    brain = VisionBrain(resize=100)
+    assert VisionBrain(**brain.config) == brain
+
+
 # The same image gives the same graph
 
 
