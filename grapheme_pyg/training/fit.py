@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -34,8 +34,8 @@ METRICS = "metrics.csv"
 VALIDATION_BATCH = 256
 # Of robust training: share of the images that are moved further, and the steps from which on there is all of it.
 WIDE, ALL_STEPS = 0.15, 2000
-# Of images in colour.
-FLIP, OF_PHOTOGRAPHS = 0.5, {"degrees": 0.0, "scale": 0.0, "shear": 0.0, "shift": 0.1, "bend": 0.0}
+# Of images in colour: what is photographed is rigid, and has two sides.
+OF_PHOTOGRAPHS = RandomWarp(degrees=0, scale=0, shear=0, shift=0.1, bend=0, flip=0.5)
 
 
 def fit(
@@ -181,9 +181,7 @@ def _augmentation(settings: TrainingSettings, strength: float, *, in_colour: boo
     """What is done to training images, robust training of a strength in [0, 1] among it."""
     augment: list[Augmentation] = []
     if settings.augment and in_colour:
-        # What is photographed is rigid, and has two sides.
-        flip = FLIP if settings.flip is None else settings.flip
-        augment.append(RandomWarp(**OF_PHOTOGRAPHS, flip=flip))
+        augment.append(OF_PHOTOGRAPHS if settings.flip is None else replace(OF_PHOTOGRAPHS, flip=settings.flip))
     elif settings.augment:
         augment.append(RandomWarp(flip=settings.flip or 0.0, wide=WIDE * strength))
     if strength > 0:

@@ -13,8 +13,9 @@ from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 
-# Images whose size is known have about so many finest cells in a row or column at most, whatever that size.
-FINEST_CELLS = 32
+# Images whose size is known have about so many finest cells in a row or column, as long as cells have at most so many
+# pixels a side.
+FINEST_CELLS, LARGEST_CELL = 32, 32
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
 # A cell and its margin are at most so many times as wide as the cell: each pixel is in that many cells, squared.
@@ -30,8 +31,8 @@ class GridFinder(Finder):
     Args:
         in_channels: Of the image, 1 or 3.
         patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels. Where
-            ``resize`` of :class:`grapheme_pyg.VisionBrain` gives the size of images, the default is a 32nd of that, and
-            at least 2.
+            ``resize`` of :class:`grapheme_pyg.VisionBrain` gives the size of images, the default is a 32nd of that,
+            in 2…32.
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
             0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
         margin: How many pixels around a finest cell count as its own, in that comparison and in its features; at most
@@ -88,7 +89,7 @@ class GridFinder(Finder):
     @classmethod
     def options_for(cls, size: int) -> dict[str, Any]:
         """Cells that grow with the image, as those of 2 pixels would make 12,544 of one of 224×224."""
-        return {"patch_size": max(cls.patch_size, round(size / FINEST_CELLS))}
+        return {"patch_size": min(max(cls.patch_size, round(size / FINEST_CELLS)), LARGEST_CELL)}
 
     def count_levels(self, height: int, width: int) -> int:
         """Number of levels of an image of this size."""
