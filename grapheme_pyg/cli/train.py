@@ -23,7 +23,8 @@ def train(
     drawings: bool = False,
     preset: Literal["base", "small", "tiny"] = "base",
     mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
-    colour: bool | None = None,
+    colour: bool = False,
+    grey: bool = False,
     hidden_channels: list[int] | None = None,
     init: Path | None = None,
     settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - a value that never changes
@@ -50,7 +51,8 @@ def train(
             known to be: the model then looks for the drawing in larger pictures.
         preset: Size of the model.
         mode: How the entities of images are found.
-        colour: Whether to use colour, of pictures and of data sets that have it; by default if they do.
+        colour: Whether to use colour in any case; by default where the images have it.
+        grey: Whether to use none in any case.
         hidden_channels: Width of states, by level; the preset's by default.
         init: Folder of a trained model to start from, whatever its classes; it decides on mode, colour and sizes.
         settings: How to train.
@@ -64,11 +66,14 @@ def train(
     if run_dir is not None:
         check_outside("run_dir", run_dir, Path(data))
     start = None if init is None else ImageClassificationModel.from_pretrained(init)
-    in_channels = None if colour is None and not drawings else 3 if colour else 1
+    if colour and (grey or drawings):
+        raise ValueError("colour: expected neither grey nor drawings beside it")
+    in_channels = 3 if colour else 1 if grey or drawings else None
     if start is not None:
-        if (preset, mode, colour, hidden_channels, size, drawings) != ("base", "grid", None, None, None, False):
+        of_model = (preset, mode, colour, grey, hidden_channels, size, drawings)
+        if of_model != ("base", "grid", False, False, None, None, False):
             raise ValueError(
-                "init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it"
+                "init: expected none of preset, mode, colour, grey, hidden_channels, size and drawings beside it"
             )
         in_channels, size = start.vision.in_channels, start.vision.longer_side
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)

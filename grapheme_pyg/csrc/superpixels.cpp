@@ -99,24 +99,26 @@ int64_t find_centres(Work &w, const float *values, int64_t labels) {
     return centres;
 }
 
+// Row by row, so that what is known of its pixels stays near while centre after centre is tried.
 void assign(Work &w, const float *values, int64_t centres, double side, double weight) {
     const int64_t fields = 3 + w.s.channels, pixels = w.pixels();
     const double reach = 2 * side;
     std::fill_n(w.best.get(), w.count, INFINITY);
-    for (int64_t k = 0; k < centres; k++) {
-        const double *centre = w.centre.get() + k * fields;
-        const auto from = [&](double at) { return std::max<int64_t>(0, static_cast<int64_t>(at - reach)); };
-        const auto to = [&](double at, int64_t size) { return smaller(size, static_cast<int64_t>(at + reach) + 2); };
-        for (int64_t y = from(centre[1]); y < to(centre[1], w.s.height); y++) {
-            const double dy = y - centre[1];
+    for (int64_t y = 0; y < w.s.height; y++) {
+        const int32_t *place = w.place.get() + y * w.s.width;
+        const float *row = values + y * w.s.width;
+        for (int64_t k = 0; k < centres; k++) {
+            const double *centre = w.centre.get() + k * fields, dy = y - centre[1];
             if (std::fabs(dy) > reach) continue;
-            for (int64_t x = from(centre[2]); x < to(centre[2], w.s.width); x++) {
+            const int64_t from = std::max<int64_t>(0, static_cast<int64_t>(centre[2] - reach));
+            const int64_t to = smaller(w.s.width, static_cast<int64_t>(centre[2] + reach) + 2);
+            for (int64_t x = from; x < to; x++) {
                 const double dx = x - centre[2];
-                const int32_t pixel = w.place[y * w.s.width + x];
+                const int32_t pixel = place[x];
                 if (pixel < 0 || std::fabs(dx) > reach) continue;
                 double distance = 0;
                 for (int64_t c = 0; c < w.s.channels; c++) {
-                    const double off = values[c * pixels + y * w.s.width + x] - centre[3 + c];
+                    const double off = row[c * pixels + x] - centre[3 + c];
                     distance += off * off;
                 }
                 distance += weight * (dy * dy + dx * dx);

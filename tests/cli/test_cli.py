@@ -248,16 +248,16 @@ def test_the_collector_is_left_alone_in_a_process_of_others(model: Path, capsys:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
 def test_train_on_a_folder(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ("--preset", "tiny", "--settings.epochs", 1, "--settings.batch_size", 2, "--run_dir", tmp_path / "run")
-    code, out, _ = run(capsys, "train", pictures, *options)
+    options = ("--preset", "tiny", "--settings.epochs", 1, "--settings.batch_size", 2, "--run_dir")
+    code, out, _ = run(capsys, "train", pictures, *options, tmp_path / "run")
     assert code == 0
     assert "3 training, 3 validation images" in out
     code, out, _ = run(capsys, "predict", tmp_path / "run/model", pictures / "bar/0.png", "--json")
     assert json.loads(out)[0]["label"] in ("ring", "bar", "dot")
-    code, _, err = run(capsys, "train", pictures, *options)
+    code, _, err = run(capsys, "train", pictures, *options, tmp_path / "run")
     assert code == 1
     assert "expected a folder without a run" in err
-    assert run(capsys, "train", pictures, *options, "--run_dir", tmp_path / "grey", "--no_colour")[0] == 0
+    assert run(capsys, "train", pictures, *options, tmp_path / "grey", "--grey")[0] == 0
     models = [ImageClassificationModel.from_pretrained(tmp_path / name / "model") for name in ("run", "grey")]
     assert [model.vision.in_channels for model in models] == [3, 1]
 
@@ -280,5 +280,5 @@ def test_train_from_another_model(
     code, _, err = run(capsys, "train", tmp_path / "two", *options, "--preset", "small")
     assert (code, err) == (
         1,
-        "grapheme train: init: expected none of preset, mode, colour, hidden_channels, size and drawings beside it\n",
+        "grapheme train: init: expected none of preset, mode, colour, grey, hidden_channels, size and drawings beside it\n",
     )
