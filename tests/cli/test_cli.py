@@ -278,7 +278,5 @@ def test_train_from_another_model(
     assert trained.classes == ["bar", "ring"]
     assert all(torch.equal(*pair) for pair in zip(trained.dag.parameters(), start.dag.parameters(), strict=True))
     code, _, err = run(capsys, "train", tmp_path / "two", *options, "--preset", "small")
-    assert (code, err) == (
-        1,
-        "grapheme train: init: expected none of preset, mode, colour, grey, hidden_channels, size and drawings beside it\n",
-    )
+    assert code == 1
+    assert err.startswith("grapheme train: init: expected none of preset, mode, colour, grey, hidden_channels, size")
