@@ -11,6 +11,8 @@ from grapheme_pyg.ops.definition import define
 ITERATIONS = 10
 # Regions of less than so much of the mean are too small.
 LEAST = 0.25
+# Computed at once.
+DISTANCES = 2**20
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -64,13 +66,15 @@ def _of_image(v: Floats, y: Ints, x: Ints, shape: tuple[int, ...], number: int, 
         size = np.bincount(labels)
         kept = size > 0
         labels, size = (np.cumsum(kept) - 1)[labels], size[kept]
-        cy, cx, *cv = (np.bincount(labels, one) / size for one in (y, x, *v))
-        dy, dx = y[:, None] - cy, x[:, None] - cx
-        distance = sum(((one[:, None] - centre) ** 2 for one, centre in zip(v, cv, strict=True)), np.zeros(()))
-        distance = distance + weight * (dy * dy + dx * dx)
-        distance[(abs(dy) > 2 * side) | (abs(dx) > 2 * side)] = np.inf
-        best = distance.argmin(axis=1)
-        labels = np.where(np.isfinite(distance[np.arange(count), best]), best, labels)
+        centres = [np.bincount(labels, one) / size for one in (y, x, *v)]
+        # In blocks, as each takes the distances of all its pixels from all centres.
+        for block in np.array_split(np.arange(count), -(-count * len(size) // DISTANCES)):
+            dy, dx, *dv = (one[block, None] - centre for one, centre in zip((y, x, *v), centres, strict=True))
+            distance = sum((one * one for one in dv), np.zeros(())) + weight * (dy * dy + dx * dx)
+            distance[(abs(dy) > 2 * side) | (abs(dx) > 2 * side)] = np.inf
+            best = distance.argmin(axis=1)
+            near = np.isfinite(distance[np.arange(len(block)), best])
+            labels[block[near]] = best[near]
     return _connected(labels, y, x, shape, number)
 
 
