@@ -39,10 +39,11 @@ FIGURES = (
 def building(images: Tensor, turns: int) -> dict[str, float]:
     """Images a second for each way of making graphs."""
     parts = images[: 4 * BATCH_SIZE].split(BATCH_SIZE)
-    grid, everything, superpixel, blob = (
+    grid, everything, superpixel, by_scikit_image, blob = (
         VisionBrain(),
         VisionBrain(edge_attr=True, seg=True),
         VisionBrain("superpixel"),
+        VisionBrain("superpixel", slic="scikit-image"),
         VisionBrain("blob"),
     )
     to_slic = ToSLIC(n_segments=SEGMENTS, channel_axis=-1)
@@ -52,6 +53,7 @@ def building(images: Tensor, turns: int) -> dict[str, float]:
         "grid, one by one": (FEW, lambda: [grid(image) for image in images[:FEW]]),
         "blob": (BATCH_SIZE, lambda: blob.batch(images[:BATCH_SIZE])),
         "superpixel": (BATCH_SIZE, lambda: superpixel.batch(images[:BATCH_SIZE])),
+        "superpixel, by scikit-image": (BATCH_SIZE, lambda: by_scikit_image.batch(images[:BATCH_SIZE])),
         "SLIC of scikit-image alone": (
             FEW,
             lambda: [slic(image.numpy(), n_segments=SEGMENTS, channel_axis=None) for image in images[:FEW]],

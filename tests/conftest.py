@@ -8,11 +8,14 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from grapheme_pyg.datasets import Split
@@ -78,3 +81,15 @@ def threads() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(params=["kernels", "plain"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Operators as they are computed here, and by their plain implementations."""
+    from grapheme_pyg import ops
+    from grapheme_pyg.testing import plain_operators
+
+    if request.param == "kernels" and not ops.compiled():
+        pytest.skip("no kernels were built")
+    with plain_operators() if request.param == "plain" else nullcontext():
+        yield

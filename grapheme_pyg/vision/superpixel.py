@@ -66,7 +66,7 @@ class SuperpixelFinder(Finder):
             levels of 0…255; -1 to take all pixels. If None, 32 for grey images and 8 for colour.
         rounds: For each level, how many nodes each region has; at least two levels.
         slic: Whose SLIC: the library's own, or ``"scikit-image"``, with which version 1 of the features was made, that
-            of models of 0.1. It starts from random centres, and takes ten times as long.
+            of models of 0.1. It starts from random centres, and takes much longer.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -177,30 +177,40 @@ class SuperpixelFinder(Finder):
 
     def _segment(self, pixels: Tensor) -> tuple[Ints, int]:
         """Regions of all images, counted on from image to image, −1 for none, ``[B, H, W]``; and their number."""
-        active = torch.from_numpy(self._active(pixels.numpy()))
-        labels = self._cut(pixels, active)
-        # Of contrast in many small islands hardly any is kept, as each is less than a region.
-        asked = torch.minimum(self._asked(active), active.flatten(1).sum(1))
-        scattered = 2 * (labels.flatten(1).amax(1) + 1) < asked
-        if bool(scattered.any()):
-            labels[scattered] = self._cut(pixels[scattered], torch.ones_like(active[scattered]))
-        number = labels.flatten(1).amax(1) + 1
-        first = (number.cumsum(0) - number)[:, None, None]
-        return torch.where(labels >= 0, labels + first, -1).numpy(), int(number.sum())
+        active = self._active(pixels.numpy())
+        cut = self._by_scikit_image if self.slic == "scikit-image" else self._by_kernel
+        labels = cut(pixels, active)
+        number = labels.max(axis=(1, 2)) + 1
+        first = (number.cumsum() - number)[:, None, None]
+        return np.where(labels >= 0, labels + first, -1), int(number.sum())
 
-    def _asked(self, active: Tensor) -> Tensor:
-        """How many regions of each image are asked for."""
-        return (active.flatten(1).sum(1) // PIXELS_OF_REGION).clamp(min=FREE_REGIONS).clamp(max=self.num_regions)
+    def _asked(self, mask: Bools) -> int:
+        """How many regions of an image are asked for."""
+        return min(self.num_regions, max(FREE_REGIONS, int(mask.sum()) // PIXELS_OF_REGION))
 
-    def _cut(self, pixels: Tensor, active: Tensor) -> Tensor:
-        asked = self._asked(active)
-        if self.slic == "scikit-image":
-            return torch.from_numpy(self._scikit_image(pixels, active.numpy(), asked.tolist()))
+    def _by_kernel(self, pixels: Tensor, active: Bools) -> Ints:
+        """Regions of each image, numbered from 0 on; for images with scattered contrast those of all pixels."""
         values = pixels.float() / 255 if self.in_channels == 1 else _lab(pixels.numpy()) / LIGHTNESS
-        return ops.superpixels(values, active, asked, self.compactness)
 
-    def _scikit_image(self, pixels: Tensor, active: Bools, asked: list[int]) -> Ints:
-        """As :func:`grapheme_pyg.ops.superpixels`, by scikit-image, as in version 1 of the features."""
+        def cut(chosen: Bools | slice) -> Ints:
+            masks = active[chosen]
+            asked = torch.tensor([self._asked(mask) for mask in masks])
+            found: Ints = ops.superpixels(values[chosen], torch.from_numpy(masks), asked, self.compactness).numpy()
+            return found
+
+        labels = cut(slice(None))
+        # Of contrast in many small islands hardly any is kept, as each is less than a region.
+        found = zip(labels, active, strict=True)
+        scattered = np.array(
+            [2 * (int(one.max()) + 1) < min(self._asked(mask), int(mask.sum())) for one, mask in found]
+        )
+        if scattered.any():
+            active[scattered] = True
+            labels[scattered] = cut(scattered)
+        return labels
+
+    def _by_scikit_image(self, pixels: Tensor, active: Bools) -> Ints:
+        """The same by scikit-image, as in version 1 of the features."""
         try:
             from skimage.segmentation import slic  # heavy, and optional
         except ImportError as error:
@@ -208,20 +218,29 @@ class SuperpixelFinder(Finder):
         colour = self.in_channels == 3
         images = pixels.movedim(1, -1).numpy() if colour else pixels[:, 0].numpy()
         labels = np.full(active.shape, -1)
-        for out, picture, mask, number in zip(labels, images, active, asked, strict=True):
+
+        def segment(picture: Ints, mask: Bools) -> Ints:
+            found: Ints = slic(
+                picture,
+                n_segments=self._asked(mask),
+                compactness=self.compactness * (LIGHTNESS if colour else 1),
+                start_label=1,
+                channel_axis=-1 if colour else None,
+                # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
+                mask=None if mask.all() else mask,
+            )
+            return found
+
+        for out, picture, mask in zip(labels, images, active, strict=True):
             # Python's filters are those of all threads: one at a time changes them and puts them back.
             with _filters, warnings.catch_warnings():
                 # Pixels may be fewer than regions.
                 warnings.filterwarnings("ignore", message="One of the clusters is empty")
-                found = slic(
-                    picture,
-                    n_segments=number,
-                    compactness=self.compactness * (LIGHTNESS if colour else 1),
-                    start_label=1,
-                    channel_axis=-1 if colour else None,
-                    # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
-                    mask=None if mask.all() else mask,
-                )
+                found = segment(picture, mask)
+            # As by the kernel.
+            if 2 * int(found.max()) < min(self._asked(mask), int(mask.sum())):
+                mask[:] = True
+                found = segment(picture, mask)
             # Numbers without gaps, in the order of first pixels.
             _, first, numbers = np.unique(found[mask], return_index=True, return_inverse=True)
             rank = np.empty_like(first)

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,14 +20,6 @@ OPS = torch.ops.grapheme
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 # Of results whose inputs are rounded to the dtype.
 CLOSE = {torch.float32: 1e-5, torch.float64: 1e-13, torch.bfloat16: 1e-2, torch.float16: 2e-3}
-
-
-@pytest.fixture(params=["kernels", "plain"])
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "kernels" and not ops.compiled():
-        pytest.skip("no kernels were built")
-    with plain_operators() if request.param == "plain" else nullcontext():
-        yield
 
 
 def tables(readers: int, relations: int, rows: int) -> tuple[Tensor, Tensor]:

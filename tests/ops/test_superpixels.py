@@ -1,8 +1,5 @@
 """Superpixels: by hand, kernel against the plain implementation, what holds of all, and colours."""
 
-from collections.abc import Iterator
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
@@ -15,14 +12,6 @@ from torch import Tensor
 from grapheme_pyg import ops
 from grapheme_pyg.testing import plain_operators
 from grapheme_pyg.vision.superpixel import _lab
-
-
-@pytest.fixture(params=["kernels", "plain"])
-def way(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "kernels" and not ops.compiled():
-        pytest.skip("no kernels were built")
-    with plain_operators() if request.param == "plain" else nullcontext():
-        yield
 
 
 def cut(rows: list[str], number: int, compactness: float = 0.01) -> list[list[int]]:
