@@ -57,11 +57,13 @@ def missing(pages):
     ]
 
 
+@pytest.mark.slow
 def test_every_public_name_is_on_a_page():
     assert {"grapheme_pyg", "grapheme_pyg.datasets", "grapheme_pyg.vision", "grapheme_pyg.testing"} <= set(packages())
     assert missing([page.read_text() for page in PAGES]) == []
 
 
+@pytest.mark.slow
 def test_a_missing_name_is_noticed():
     pages = [page.read_text() for page in PAGES]
     assert missing([page.replace("autoclass:: grapheme_pyg.RandomWarp", "") for page in pages]) == [

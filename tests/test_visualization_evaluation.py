@@ -67,6 +67,7 @@ def test_color_is_the_share_of_a_row():
     assert to_hex(mistakes[0, 1]) == to_hex(mistakes[1, 0])
 
 
+@pytest.mark.slow
 def test_draw_confusion_of_few_images_and_of_many_classes(tmp_path):
     assert draw_confusion(torch.tensor([[1]]), ["only"]).get_title() == "0 of 1 images mistaken"
     ax = draw_confusion(torch.eye(60, dtype=torch.int64), [f"class {i}" for i in range(60)])

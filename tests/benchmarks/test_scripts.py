@@ -18,9 +18,9 @@ EVERYDAY = [
     ("example_cnn", "--epochs 1 --run-dir RUN", 60, "epoch   1/1  train loss "),
     ("unknown_images", "--model MODEL --limit 20", 40, "halves, both ways: AUROC "),
     ("sizes", "--model MODEL", 10, "| 112 | "),
-    ("speed_kernels", "--turns 1", 32, "| subgraphs of a lattice | "),
 ]
 SLOW = [
+    ("speed_kernels", "--turns 1", 32, "| subgraphs of a lattice | "),
     ("held_out_classes", "--classes 3 --preset tiny --epochs 1 --runs RUN", 400, "without mean: "),
     ("ablations", "--only wide --epochs 1 --seeds 0 1 --runs RUN", 200, "| half as wide again"),
     ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),

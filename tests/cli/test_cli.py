@@ -212,6 +212,7 @@ def test_draw_and_explain(model: Path, pictures: Path, tmp_path: Path, capsys: p
     assert "target: expected classes of the model, ['ring', 'bar', 'dot'], got ['square']" in err
 
 
+@pytest.mark.slow
 def test_as_a_program(model: Path, pictures: Path) -> None:
     command = [sys.executable, "-m", "grapheme_pyg", "predict", str(model), str(pictures / "dot/1.png"), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -44,10 +44,8 @@ def values_of(model: ImageClassificationModel) -> dict[str, torch.Tensor]:
     return {key: value.clone() for key, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
 
 
-# To write a file takes seconds: of grids the smaller one is for every day.
-@pytest.fixture(
-    scope="module", params=[*(pytest.param(name, marks=pytest.mark.slow) for name in ("grid", "colour")), "blob"]
-)
+# To write files takes seconds; the command's test writes one every day.
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in VISION])
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     vision = VISION[request.param]
     model = model_of(images_of_sizes(vision.get("in_channels", 1))[:3], vision=vision)

@@ -27,7 +27,9 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "hybrid" else ()) for name in MODELS]
+)
 def test_logits_are_the_models(name: str) -> None:
     images = images_of_sizes(MODELS[name]["vision"].get("in_channels", 1))
     model = model_of(images[:3], **MODELS[name])

@@ -48,7 +48,7 @@ def test_a_graph_worked_out_by_hand() -> None:
     assert torch.equal(states_of(model, x, edge_index, edge_type), expected)
 
 
-@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("fused", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_gradients(fused: bool) -> None:
     graph = random_dag(7, 14, seed=1)
     # Narrow: each weight is moved to and fro.

@@ -57,6 +57,7 @@ def check_cost(options: dict[str, Any], folder: Path, rng: random.Random) -> flo
     return (made.mib - OBJECTS) / (most - OBJECTS)
 
 
+@pytest.mark.slow
 @cases(4)
 @given(seed=SEEDS)
 def test_memory_for_each_pixel(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -208,7 +208,7 @@ class TestWhatIsWrongIsNoticed:
         [
             (lambda: pickle.loads(b"garbage"), "pickle data was truncated"),
             (lambda: torch.zeros(16_000_000).add_(1), "MiB at most"),
-            (lambda: burn(1.1 * SECONDS), "s at most"),
+            pytest.param(lambda: burn(1.1 * SECONDS), "s at most", marks=pytest.mark.slow),
         ],
     )
     def test_other_errors_and_too_much(self, harm: Callable[[], object], expected: str) -> None:

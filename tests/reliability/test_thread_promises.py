@@ -85,7 +85,7 @@ def images_of(seed: int) -> list[Tensor]:
     return [random_image(generator) for _ in range(THREADS)]
 
 
-@pytest.mark.parametrize("mode", ["grid", "hybrid"])
+@pytest.mark.parametrize("mode", ["grid", pytest.param("hybrid", marks=pytest.mark.slow)])
 @cases(1)
 @given(seed=SEEDS)
 def test_predictions(mode: str, seed: int) -> None:

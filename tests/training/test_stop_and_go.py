@@ -104,7 +104,7 @@ def all_finite(state):
 
 OPTIONS = [
     ({}, {}),
-    ({"template_update": "momentum"}, {"accumulate": 2, "checkpoint_every": 2}),
+    pytest.param({"template_update": "momentum"}, {"accumulate": 2, "checkpoint_every": 2}, marks=pytest.mark.slow),
     pytest.param({}, {"optimizer": "adamw", "averaging": 0.0, "loader": "pyg"}, marks=pytest.mark.slow),
     pytest.param({"norm": "layer"}, {"num_workers": 2, "checkpoint_every": 0}, marks=pytest.mark.slow),
 ]

@@ -34,10 +34,18 @@ OPTIONS = {
 }
 modes = pytest.mark.parametrize("mode", MODES)
 EXTRAS = {mode: {"contours": True, "detections": True, "resize": 12} for mode in MODES}
+# Each mode as it is, and the two of a single kind of nodes with all that can be added; the rest is slow.
 both = pytest.mark.parametrize(
-    "options",
-    [{}, pytest.param(OPTIONS, marks=pytest.mark.slow), EXTRAS],
-    ids=["defaults", "options", "extras"],
+    ("mode", "options"),
+    [
+        pytest.param(mode, options, id=f"{name}-{mode}", marks=() if everyday else pytest.mark.slow)
+        for mode in MODES
+        for name, options, everyday in (
+            ("defaults", {}, True),
+            ("options", OPTIONS, False),
+            ("extras", EXTRAS, mode in ("grid", "blob")),
+        )
+    ],
 )
 
 
@@ -53,7 +61,6 @@ def images_of_sizes(channels=1):
     return [*images, blank, torch.full((channels, 13, 9), 255, dtype=torch.uint8), ramp]
 
 
-@modes
 @both
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_batch_is_made_of_single_graphs(mode, options, channels):
@@ -64,7 +71,6 @@ def test_a_batch_is_made_of_single_graphs(mode, options, channels):
     assert batch.num_graphs == len(images)
 
 
-@modes
 @both
 def test_graphs_are_valid_typed_sorted_and_acyclic(mode, options):
     brain = brain_of(mode, options, edge_attr=True, seg=True)
@@ -91,7 +97,6 @@ def test_what_a_type_does_not_use_is_zero(mode):
         assert not batch.x[batch.node_type == node_type, width:].any()
 
 
-@modes
 @both
 def test_seg_leads_each_pixel_to_a_node_of_the_first_round(mode, options):
     brain = brain_of(mode, options, seg=True)
@@ -104,7 +109,6 @@ def test_seg_leads_each_pixel_to_a_node_of_the_first_round(mode, options):
         assert all(brain.node_rounds[kind] == 0 for kind in graph.node_type[found].tolist())
 
 
-@modes
 @both
 def test_the_same_image_gives_the_same_graph(mode, options):
     images = images_of_sizes()
@@ -118,7 +122,6 @@ def test_the_same_image_gives_the_same_graph(mode, options):
         assert_same_fields(graph, expected[i])
 
 
-@modes
 @both
 def test_config_and_copies_make_the_same_brain(mode, options):
     brain = brain_of(mode, options, in_channels=3, seg=True)

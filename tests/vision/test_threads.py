@@ -49,6 +49,7 @@ def images_of(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return [torch.randint(256, size, dtype=torch.uint8, generator=generator) for size in sizes]
 
 
+@pytest.mark.slow
 def test_lattices_that_come_and_go(hurried: None, monkeypatch: pytest.MonkeyPatch) -> None:
     # Room for half of these sizes: nearly every call throws out what another has just put in.
     images = images_of([(height, width) for height in range(3, 10) for width in range(3, 10)])
@@ -86,6 +87,7 @@ def test_the_last_lattices_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(brain._lattices._kept) == []
 
 
+@pytest.mark.slow
 def test_superpixels_leave_the_filters_of_warnings(hurried: None) -> None:
     # More regions than pixels with contrast: SLIC warns, which is kept quiet, in every thread and in no other place.
     pytest.importorskip("skimage")
