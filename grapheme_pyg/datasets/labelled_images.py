@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
 from grapheme_pyg.checks import as_seed
+from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.indexing import Index, to_positions
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import to_labels
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Bytes of files that were read, which are kept for the next epochs.
+KEPT = 2**28
 Augmentation = RandomWarp | RandomDegradation
 Augment = Augmentation | Sequence[Augmentation] | None
 
@@ -110,7 +113,8 @@ class ImageSequenceDataset(LabelledImages):
     """Images of any sizes and labels. ``dataset[i]`` is one of each; a slice, integers or a mask give a list of both.
 
     Images are taken from the sequence when they are asked for, so that they may be files:
-    :class:`grapheme_pyg.datasets.ImageFiles`. They are augmented as in :class:`ImageDataset`.
+    :class:`grapheme_pyg.datasets.ImageFiles`, which are read once as far as 256 MiB hold them. They are augmented as in
+    :class:`ImageDataset`.
 
     Args:
         images: A sequence of what :func:`grapheme_pyg.vision.pixels.to_pixels` takes. Files that cannot be read and are
@@ -143,6 +147,8 @@ class ImageSequenceDataset(LabelledImages):
             raise ValueError(f"images: expected a sequence of images, at least one, got {_describe(images)}")
         super().__init__(len(images), labels, augment, seed)
         self.images, self.in_channels, self.size, self.white = images, in_channels, size, white
+        self._kept: dict[int, Tensor] = {}
+        self._room = KEPT
 
     def __getitem__(self, index: Index) -> tuple[Tensor | list[Tensor], Tensor]:
         positions = to_positions(index, len(self))
@@ -169,11 +175,17 @@ class ImageSequenceDataset(LabelledImages):
         return (images, self.labels[rows]) if positions.dim() else (images[0], self.labels[positions])
 
     def _take(self, row: int) -> Tensor:
+        if row in self._kept:
+            return self._kept[row]
         image = self.images[row]
         if not (isinstance(image, Tensor) and image.dtype == torch.uint8 and image.dim() in (2, 3)):
             image = to_pixels(image, self.in_channels, name=f"images[{row}]", white=self.white)
         if self.size is not None and max(image.shape[-2:]) != self.size:
             image = resized(image.view(1, -1, *image.shape[-2:]), self.size)[0]
+        # Of other sequences nobody knows whether they give the same image twice.
+        if isinstance(self.images, ImageFiles) and image.numel() <= self._room:
+            self._kept[row] = image
+            self._room -= image.numel()
         return image
 
 
@@ -218,7 +230,7 @@ def labelled_images(
             seed=seed,
         )
     if not (isinstance(images, Tensor) and images.dtype == torch.uint8):
-        (images,) = to_pixel_batch(images, vision.in_channels, count=len(found))
+        (images,), _ = to_pixel_batch(images, vision.in_channels, count=len(found))
     if vision.longer_side is not None and images.numel() and max(images.shape[-2:]) != vision.longer_side:
         batches = in_batches(images, images.shape[1] if images.dim() == 4 else 1, len(found), size=vision.longer_side)
         images = torch.cat([torch.as_tensor(pixels) for _, pixels in batches])

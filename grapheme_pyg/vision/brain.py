@@ -18,7 +18,7 @@ from grapheme_pyg.vision.finder import SETTINGS, make_finder
 from grapheme_pyg.vision.ground import relative_to_ground
 from grapheme_pyg.vision.hierarchy import NO_RELATIONS
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
-from grapheme_pyg.vision.image_graph import ImageGraph
+from grapheme_pyg.vision.image_graph import ImageGraph, together
 from grapheme_pyg.vision.lattice import Lattice, restrict
 from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixels
@@ -215,18 +215,20 @@ class VisionBrain(BaseTransform):
         """
         if y is not None:
             y = to_labels(y, name="y")
-        runs = to_pixel_batch(images, self.in_channels, count=None if y is None else len(y), white=self.white)
-        warn_if_dark(runs, relative=self.relative)
-        num_images = sum(run.shape[0] for run in runs)
-        if num_images == 0:
+        stacks, positions = to_pixel_batch(
+            images, self.in_channels, count=None if y is None else len(y), white=self.white
+        )
+        warn_if_dark(stacks, relative=self.relative)
+        if not positions:
             raise ValueError("images: expected at least one image, got none")
-        if y is not None and len(y) != num_images:
-            raise ValueError(f"y: expected {num_images} classes, one for each image, got {len(y)}")
-        if len(runs) == 1:
-            return self._build(runs[0], y)
-        classes = y.split([run.shape[0] for run in runs]) if y is not None else [None] * len(runs)
-        batches = [self._build(run, part) for run, part in zip(runs, classes, strict=True)]
-        return Batch.from_data_list([graph for part in batches for graph in part.to_data_list()])
+        if y is not None and len(y) != len(positions):
+            raise ValueError(f"y: expected {len(positions)} classes, one for each image, got {len(y)}")
+        if len(stacks) == 1:
+            return self._build(stacks[0], y)
+        places = torch.tensor(positions)
+        sizes = [len(stack) for stack in stacks]
+        classes = [None] * len(stacks) if y is None else y[places].split(sizes)
+        return together([self._build(*part) for part in zip(stacks, classes, strict=True)], places.argsort())
 
     def _build(self, pixels: Tensor, y: Tensor | None = None) -> Batch:
         height, width = pixels.shape[-2:]

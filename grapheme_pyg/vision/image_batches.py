@@ -28,8 +28,8 @@ PIXELS_AT_ONCE = 2**20
 
 def to_pixel_batch(
     images: "Images", in_channels: int, *, count: int | None = None, first: int = 0, white: int | None = None
-) -> list[Tensor]:
-    """Many images as integers, stacked wherever neighbours in the list are of one size.
+) -> tuple[list[Tensor], list[int]]:
+    """Many images as integers, those of one size stacked.
 
     Args:
         images: As :func:`check_many` accepts them.
@@ -39,7 +39,7 @@ def to_pixel_batch(
         white: As of :func:`to_pixels`.
 
     Returns:
-        uint8 tensors ``[n_i, in_channels, H_i, W_i]`` whose images, in order, are the images given.
+        uint8 tensors ``[n_i, in_channels, H_i, W_i]``, and the positions of their images among those given.
 
     Raises:
         ImageError: As :func:`to_pixels`; the message names the position of the image. Or as :func:`check_many`.
@@ -47,15 +47,12 @@ def to_pixel_batch(
     check_many(images, count=count)
     if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
         pixels = quantize(channels_first(images, "images", batched=True), "images", batched=True, first=first)
-        return [to_channels(pixels, in_channels)]
-    runs: list[list[Tensor]] = []
-    for i, image in enumerate(images, first):
-        pixels = to_pixels(image, in_channels, name=f"images[{i}]", white=white)
-        if runs and runs[-1][0].shape == pixels.shape:
-            runs[-1].append(pixels)
-        else:
-            runs.append([pixels])
-    return [torch.stack(run) for run in runs]
+        return [to_channels(pixels, in_channels)], list(range(len(pixels)))
+    sizes: dict[torch.Size, dict[int, Tensor]] = {}
+    for i, image in enumerate(images):
+        pixels = to_pixels(image, in_channels, name=f"images[{first + i}]", white=white)
+        sizes.setdefault(pixels.shape, {})[i] = pixels
+    return [torch.stack(list(some.values())) for some in sizes.values()], [i for some in sizes.values() for i in some]
 
 
 def check_many(images: object, *, count: int | None = None) -> None:
@@ -132,7 +129,7 @@ def in_batches(
     """
     check_many(images, count=count)
     if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
-        (one,) = to_pixel_batch(images[:1], in_channels, count=1)
+        (one,), _ = to_pixel_batch(images[:1], in_channels, count=1)
         # Before and after they are resized: both are held.
         largest = max(_area(one), _area(one if size is None else resized(one, size)))
         number = min(batch_size, max(1, PIXELS_AT_ONCE // largest))
@@ -140,7 +137,7 @@ def in_batches(
         for start in range(0, len(order), number):
             chosen = order[start : start + number]
             part = images[start : start + number] if some is None else images[chosen]
-            (pixels,) = to_pixel_batch(part, in_channels, count=len(part), first=start)
+            (pixels,), _ = to_pixel_batch(part, in_channels, count=len(part), first=start)
             yield chosen, pixels if size is None else resized(pixels, size)
         return
     positions: list[int] = []
@@ -175,15 +172,15 @@ def _holds_objects(images: Any) -> bool:
     return isinstance(images, np.ndarray) and images.dtype == object
 
 
-def warn_if_dark(runs: Sequence[Tensor], *, relative: bool) -> None:
+def warn_if_dark(stacks: Sequence[Tensor], *, relative: bool) -> None:
     """Warns of images whose levels do not go from 0 to 255; of images that are black there is nothing to say.
 
     Args:
-        runs: uint8 ``[n_i, C, H_i, W_i]``.
+        stacks: uint8 ``[n_i, C, H_i, W_i]``.
         relative: Whether they are taken relative to their ground; then all but the darkest are as good as others.
     """
-    brightest = max((int(run.max()) for run in runs if run.numel()), default=0)
-    darkest = DARKEST if sum(map(len, runs)) < SEVERAL else DARKEST_OF_SEVERAL
+    brightest = max((int(stack.max()) for stack in stacks if stack.numel()), default=0)
+    darkest = DARKEST if sum(map(len, stacks)) < SEVERAL else DARKEST_OF_SEVERAL
     if 0 < brightest < (LEAST_CONTRAST if relative else darkest):
         warnings.warn(
             f"images: expected levels in 0…255, got none above {brightest}, which is far below white; "

@@ -237,3 +237,33 @@ def to_graphs(batch: Batch) -> list[ImageGraph]:
         parts[key] = list(batch[key].split(slices.diff().tolist(), dim))
     parts["edge_index"] = [part - start for part, start in zip(parts["edge_index"], starts, strict=False)]
     return [ImageGraph(**{key: values[i] for key, values in parts.items()}) for i in range(batch.num_graphs)]
+
+
+def together(parts: Sequence[Batch], order: Tensor) -> Batch:
+    """The graphs of several batches by :func:`as_batch` in one, in an order of their own.
+
+    Args:
+        parts: The batches, of the same fields.
+        order: ``[num_graphs]`` int64, which graph of all of them, one batch after the other, comes in each place.
+    """
+    fields: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
+    for key in parts[0]._slice_dict:
+        number = torch.cat([part._slice_dict[key].diff() for part in parts])
+        values = torch.cat([part[key] for part in parts], dim=1 if key == "edge_index" else 0)
+        counts[key] = number[order]
+        fields[key] = values.index_select(values.dim() - 1 if key == "edge_index" else 0, _rows(number, order))
+    num_nodes, num_edges = counts["x"], counts["edge_type"]
+    before = torch.cat([part.ptr[:-1] for part in parts])[order]
+    fields["edge_index"] += (num_nodes.cumsum(0) - num_nodes - before).repeat_interleave(num_edges)
+    out = as_batch(fields, torch.arange(len(order)).repeat_interleave(num_nodes), num_nodes, num_edges)
+    for key in counts.keys() & {"seg"}:
+        out._slice_dict[key] = torch.cat([order.new_zeros(1), counts[key].cumsum(0)])
+    return out
+
+
+def _rows(number: Tensor, order: Tensor) -> Tensor:
+    """Which rows come in each place, if segments of so many rows are put into another order."""
+    chosen = number[order]
+    shift = (number.cumsum(0) - number)[order] - (chosen.cumsum(0) - chosen)
+    return torch.arange(int(number.sum())) + shift.repeat_interleave(chosen)

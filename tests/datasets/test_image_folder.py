@@ -7,7 +7,7 @@ from PIL import Image
 
 from grapheme_pyg import VisionBrain
 from grapheme_pyg.augmentation import RandomWarp
-from grapheme_pyg.datasets import ImageDataset, ImageFiles, ImageSequenceDataset, load_image_folder
+from grapheme_pyg.datasets import ImageDataset, ImageFiles, ImageSequenceDataset, labelled_images, load_image_folder
 from grapheme_pyg.errors import DatasetError, ImageError
 
 
@@ -114,6 +114,18 @@ def test_pictures_are_augmented_as_tensors_are(folder):
     one = ImageDataset(same, torch.zeros(6, dtype=torch.int64), augment=augment, seed=1)
     other = ImageSequenceDataset(list(same), torch.zeros(6, dtype=torch.int64), augment=augment, seed=1)
     assert torch.equal(one[[2, 5]][0], torch.stack(other[[2, 5]][0]))
+
+
+def test_files_are_read_once_as_far_as_there_is_room(folder, monkeypatch):
+    found = load_image_folder(folder)
+    monkeypatch.setattr(labelled_images, "KEPT", found.images[3].numel())
+    dataset = ImageSequenceDataset(found.images, found.labels)
+    before = [dataset[i][0] for i in (3, 0)]
+    for path in found.images.paths:
+        path.unlink()
+    assert torch.equal(dataset[3][0], before[0])
+    with pytest.raises(OSError, match="No such file"):
+        dataset[0]
 
 
 def test_a_class_without_pictures_is_named_or_left_out_on_request(folder, caplog):

@@ -136,15 +136,17 @@ def test_batches_hold_the_pixels_of_their_images(in_channels, shape, kind):
     array = rng.integers(0, 256, (4, 3, 5) if shape == "grey" else (4, 3, 5, 3), dtype=np.uint8)
     tensor = torch.from_numpy(array if shape == "grey" else np.moveaxis(array, -1, 1))
     images = {"tensor": tensor, "array": array, "list": [Image.fromarray(image) for image in array]}[kind]
-    (run,) = to_pixel_batch(images, in_channels)
-    assert torch.equal(run, torch.stack([to_pixels(image, in_channels) for image in array]))
+    (stack,), positions = to_pixel_batch(images, in_channels)
+    assert positions == [0, 1, 2, 3]
+    assert torch.equal(stack, torch.stack([to_pixels(image, in_channels) for image in array]))
 
 
-def test_neighbours_of_one_size_are_stacked_in_order():
+def test_those_of_one_size_are_stacked():
     images = [torch.full(size, i / 255) for i, size in enumerate([(2, 3), (2, 3), (3, 2), (2, 3)])]
-    runs = to_pixel_batch(images, 1)
-    assert [list(run.shape) for run in runs] == [[2, 1, 2, 3], [1, 1, 3, 2], [1, 1, 2, 3]]
-    assert [run[:, 0, 0, 0].tolist() for run in runs] == [[0, 1], [2], [3]]
+    stacks, positions = to_pixel_batch(images, 1)
+    assert [list(stack.shape) for stack in stacks] == [[3, 1, 2, 3], [1, 1, 3, 2]]
+    assert [stack[:, 0, 0, 0].tolist() for stack in stacks] == [[0, 1, 3], [2]]
+    assert positions == [0, 1, 3, 2]
 
 
 def holding(value, dtype=torch.float32):
