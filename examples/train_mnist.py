@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings
-from grapheme_pyg.augmentation.warp import VIEWS
+from grapheme_pyg.augmentation.warp import SHIFTS
 from grapheme_pyg.datasets import ImageData, Split, dataset_names, load_dataset
 from grapheme_pyg.labels import spread
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
@@ -121,10 +121,10 @@ def parse_arguments() -> argparse.Namespace:
     run.add_argument(
         "--views",
         type=int,
-        choices=range(1, len(VIEWS) + 1),
-        default=1,
+        choices=range(1, len(SHIFTS) + 1),
         metavar="N",
-        help=f"shifted views of a test image, 1…{len(VIEWS)} (1)",
+        help=f"views of a test image, 1…{len(SHIFTS)}: it, its mirror image if training had those, and shifted ones "
+        "(default: the first of each)",
     )
     run.add_argument(
         "--remember",

@@ -16,6 +16,8 @@ from grapheme_pyg.vision import VisionBrain
 FAR = 2.0
 # Share of the images from which on that is worth a warning.
 MANY = 0.1
+# What is true or not; the others are ranges.
+SWITCHES = ("blank", "mirrored")
 
 
 def measure(pixels: Tensor | Sequence[Tensor], graphs: Batch, vision: VisionBrain) -> Tensor:
@@ -56,6 +58,7 @@ class Home:
         mean_level: In 0…255; 0 where images are taken relative to their ground.
         contrast: Standard deviation of the levels; likewise.
         nodes_per_pixel: How much is drawn, and how much of it is noise.
+        mirrored: Whether augmentation showed mirror images too, so that an image and its mirror image are of one class.
     """
 
     blank: bool
@@ -63,12 +66,14 @@ class Home:
     mean_level: tuple[float, float]
     contrast: tuple[float, float]
     nodes_per_pixel: tuple[float, float]
+    mirrored: bool = False
 
     @classmethod
     def of(cls, measured: Tensor) -> Self:
         """The home of images of which :func:`measure` says this, ``[N, 5]``."""
         ranges = torch.stack([measured[:, :-1].amin(dim=0), measured[:, :-1].amax(dim=0)], dim=1)
-        return cls(bool(measured[:, -1].any()), *map(tuple, ranges.tolist()))
+        pairs: list[Any] = [tuple(pair) for pair in ranges.tolist()]
+        return cls(bool(measured[:, -1].any()), *pairs)
 
     @classmethod
     def from_config(cls, config: object) -> Self:
@@ -78,14 +83,20 @@ class Home:
             ValueError: It is something else.
         """
         names = [field.name for field in fields(cls)]
-        if not isinstance(config, dict) or set(config) != set(names) or type(config["blank"]) is not bool:
+        # Models that were saved before mirror images were known of do not say.
+        config = {"mirrored": False} | config if isinstance(config, dict) else config
+        if not isinstance(config, dict) or set(config) != set(names):
             raise ValueError(f"home: expected an object of {names}, got {config!r:.200}")
-        for name in names[1:]:
-            value = config[name]
+        for name, value in config.items():
+            if name in SWITCHES:
+                if type(value) is not bool:
+                    raise ValueError(f"home.{name}: expected true or false, got {value!r:.200}")
+                continue
             is_pair = isinstance(value, list) and len(value) == 2 and all(type(end) in (int, float) for end in value)
             if not is_pair or not 0 <= value[0] <= value[1] < 2**31:
                 raise ValueError(f"home.{name}: expected two ascending numbers in 0…{2**31}, got {value!r:.200}")
-        return cls(config["blank"], *(tuple(config[name]) for name in names[1:]))
+        values: dict[str, Any] = {name: tuple(it) if isinstance(it, list) else it for name, it in config.items()}
+        return cls(**values)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -102,7 +113,8 @@ class Home:
         # Of blank images, all else means nothing.
         measured = measured[measured[:, -1] == 0]
         found = []
-        for name, values in zip([field.name for field in fields(self)][1:], measured.t(), strict=False):
+        ranges = [field.name for field in fields(self) if field.name not in SWITCHES]
+        for name, values in zip(ranges, measured.t(), strict=False):
             low, high = getattr(self, name)
             far = values[(values > FAR * high) | (values < low / FAR)]
             if len(far) and len(far) >= MANY * len(measured):

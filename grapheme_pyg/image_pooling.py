@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Nodes that are computed together, unless one graph alone has more.
 NODES_AT_ONCE = 2**20
-NO_VIEW = ((0, 0),)
+AS_IT_IS = (0, 0, False)
 
 
 class PooledImages(NamedTuple):
@@ -41,7 +41,7 @@ def pool_images(
     model: "ImageClassificationModel",
     images: "Images",
     batch_size: int,
-    views: Sequence[tuple[int, int]] = NO_VIEW,
+    views: Sequence[tuple[int, int, bool]] = (AS_IT_IS,),
     *,
     count: int | None = None,
     skip: bool = False,
@@ -52,7 +52,7 @@ def pool_images(
         model: Makes the graphs and pools their states.
         images: As :meth:`grapheme_pyg.VisionBrain.batch` takes them.
         batch_size: How many images to compute at once; fewer where they have more than 2²⁰ pixels together.
-        views: Shifts down and to the right, in pixels.
+        views: Shifts down and to the right, in pixels, and whether images are mirrored.
         count: The number of images that there have to be, if it is known.
         skip: Whether to leave out images that cannot be read.
 
@@ -78,8 +78,8 @@ def pool_images(
     ):
         positions += some
         for view, found in zip(views, pooled, strict=True):
-            graphs = model.vision.batch(_shifted(pixels, *view))
-            if view == (0, 0):
+            graphs = model.vision.batch(_viewed(pixels, *view))
+            if view == AS_IT_IS:
                 measured.append(measure(pixels, graphs, model.vision))
             found += [model.pool(part.to(device)) for part in _parts(graphs)]
     pages = torch.cat(measured)
@@ -88,10 +88,10 @@ def pool_images(
     return PooledImages([torch.cat(found) for found in pooled], positions, pages)
 
 
-def _shifted(pixels: Tensor | list[Tensor], down: int, right: int) -> Tensor | list[Tensor]:
-    if isinstance(pixels, Tensor):
-        return shifted(pixels, down, right)
-    return [shifted(image[None], down, right)[0] for image in pixels]
+def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool) -> Tensor | list[Tensor]:
+    if not isinstance(pixels, Tensor):
+        return [_viewed(image[None], down, right, mirrored)[0] for image in pixels]
+    return shifted(pixels.flip(-1) if mirrored else pixels, down, right)
 
 
 def _parts(graphs: Batch) -> list[Batch]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from grapheme_pyg.augmentation.warp import VIEWS
+from grapheme_pyg.augmentation.warp import views_of
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.checks import as_float, as_int, as_path
 from grapheme_pyg.dag import require_tensor
@@ -311,7 +311,7 @@ class ImageClassificationModel(nn.Module):
         images: "Images",
         batch_size: int = 256,
         *,
-        views: int = 1,
+        views: int | None = None,
         reject: float | None = None,
         find_drawings: bool | None = None,
     ) -> Prediction:
@@ -324,7 +324,9 @@ class ImageClassificationModel(nn.Module):
         Args:
             images: As :meth:`VisionBrain.batch` takes them; a sequence may read them when they are asked for.
             batch_size: How many images to classify at once; fewer where they have more than 2²⁰ pixels together.
-            views: Over how many views of each image to average, 1 to 9: the image, and the image shifted by one pixel.
+            views: Over how many views of each image to average, 1 to 9: the image, and the image shifted by one pixel;
+                or 1 to 18 of a model that was trained on mirror images: the image, its mirror image, and both shifted.
+                If None, which is the default, over the image, and its mirror image of such a model.
             reject: Which share of images of a known kind may be refused, in [0, 1). Images that are less familiar
                 than that get no label. Asks for :meth:`remember` and :meth:`calibrate` before. None refuses nothing.
             find_drawings: Whether to classify the drawing on each image, found by
@@ -338,7 +340,9 @@ class ImageClassificationModel(nn.Module):
             ValueError: There are no images, or one is not as above; or an argument is out of its range.
             GraphemeError: The model's answer is not finite, as its weights are out of proportion.
         """
-        views = as_int("views", views, 1, len(VIEWS))
+        mirrored = self.home is not None and self.home.mirrored
+        known = views_of(mirrored=mirrored)
+        chosen = known[: 1 + mirrored if views is None else as_int("views", views, 1, len(known))]
         memory = self.classifier.memory
         if reject is not None:
             reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
@@ -351,7 +355,7 @@ class ImageClassificationModel(nn.Module):
             shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
             if find_drawings or len(shape) < 2 or may_be_sheet(shape, self.vision):
                 sheets = Sheets(images, self.vision, always=bool(find_drawings))
-        pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, VIEWS[:views])
+        pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, chosen)
         # As many at once as were computed together: there may be many templates.
         parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
         similarities = torch.stack([torch.cat(part) for part in parts]).float()

@@ -103,7 +103,7 @@ def train_run(
     settings: TrainingSettings,
     run_dir: Path,
     test: "Labelled | None" = None,
-    views: int = 1,
+    views: int | None = None,
     resume: bool = False,
     tensorboard: bool = False,
     remember: bool = False,
@@ -124,7 +124,7 @@ def train_run(
         settings: How to train.
         run_dir: The folder; made if missing.
         test: Images and labels that decide nothing, for a report on the trained model.
-        views: Over how many shifted views of each test image to average.
+        views: Over how many views of each test image to average, as of :meth:`ImageClassificationModel.predict`.
         resume: Whether to go on with the run in that folder, of the same model, settings and data.
         tensorboard: Whether to write TensorBoard logs too.
         remember: Whether the model is to remember the training images.
@@ -227,7 +227,7 @@ def evaluate_run(
     *,
     name: str,
     folder: Path,
-    views: int = 1,
+    views: int | None = None,
 ) -> float:
     """Says how good a model is on images that it has not seen.
 
@@ -239,7 +239,7 @@ def evaluate_run(
         labels: ``[N]`` int64, in [0, num_classes).
         name: What they are, such as ``"mnist, test images"``.
         folder: Where to write; made if missing.
-        views: Over how many shifted views of each image to average.
+        views: Over how many views of each image to average, as of :meth:`ImageClassificationModel.predict`.
 
     Returns:
         The accuracy, in [0, 1].

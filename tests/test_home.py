@@ -124,10 +124,34 @@ def test_it_is_saved_with_the_model(model: ImageClassificationModel, tmp_path) -
     assert model.with_classes(["a"]).home is None
     config = json.loads((tmp_path / "config.json").read_text())
     del config["settings_sha256"]  # as models of early versions
-    for wrong in ({}, {"blank": 1}, config["home"] | {"contrast": [2, 1]}, config["home"] | {"contrast": [0, None]}):
+    home = config["home"]
+    wrongs = [{}, {"blank": 1}]
+    wrongs += [home | one for one in ({"contrast": [2, 1]}, {"contrast": [0, None]}, {"mirrored": 0}, {"new": False})]
+    for wrong in wrongs:
         (tmp_path / "config.json").write_text(json.dumps(config | {"home": wrong}))
         with pytest.raises(ModelFileError, match="home"):
             ImageClassificationModel.from_pretrained(tmp_path)
+    del home["mirrored"]  # as those that knew of no mirror images
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert ImageClassificationModel.from_pretrained(tmp_path).home == model.home
     del config["home"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert ImageClassificationModel.from_pretrained(tmp_path).home is None
+
+
+def test_mirror_images_are_views_of_models_that_were_trained_on_them() -> None:
+    model = ImageClassificationModel(VisionBrain(in_channels=3), ["upright", "level"], hidden_channels=(8, 8, 8))
+    images = bars(20)[:, None].repeat(1, 3, 1, 1)
+    fit(model, images, BARS[:20], settings=TrainingSettings(epochs=1), verbose=False)
+    assert model.home.mirrored
+    few = images[:4]
+    alone = [model.predict(some, views=1).probabilities for some in (few, few.flip(-1))]
+    for views in (None, 2):
+        torch.testing.assert_close(model.predict(few, views=views).probabilities, sum(alone) / 2)
+        torch.testing.assert_close(model.predict(list(few), views=views).probabilities, sum(alone) / 2)
+    assert not torch.equal(alone[0], alone[1])
+    with pytest.raises(ValueError, match="views: expected an integer in 1…18, got 19"):
+        model.predict(few, views=19)
+    fit(model, images, BARS[:20], settings=TrainingSettings(epochs=1, flip=0), verbose=False)
+    assert not model.home.mirrored
+    assert torch.equal(model.predict(few).probabilities, model.predict(few, views=1).probabilities)

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
 from common import kept, split_mnist, spread
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
-from grapheme_pyg.augmentation.warp import VIEWS
+from grapheme_pyg.augmentation.warp import SHIFTS
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.evaluation import evaluate
 
@@ -69,7 +69,7 @@ def measure(variant: Variant, seed: int, epochs: int, training: Split, validatio
     fit(model, *training, settings=settings, verbose=False)
     one, all_views = (
         evaluate(model.predict(validation.images, views=views).probabilities, validation.labels)
-        for views in (1, len(VIEWS))
+        for views in (1, len(SHIFTS))
     )
     return {
         "accuracy": one.accuracy,
@@ -89,7 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     training, validation = split_mnist()
     training = Split(training.images[: arguments.train], training.labels[: arguments.train])
-    print(f"| changed | weights | validation accuracy | loss | accuracy, {len(VIEWS)} views |\n|---|---|---|---|---|")
+    print(f"| changed | weights | validation accuracy | loss | accuracy, {len(SHIFTS)} views |\n|---|---|---|---|---|")
     for name in arguments.only:
         runs = []
         for seed in arguments.seeds:

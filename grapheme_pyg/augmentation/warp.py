@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 # Of an image: as it is, and shifted by one pixel: (down, right).
-VIEWS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 # Of images that are moved further: degrees of rotation, change of size, degrees of shear, shift.
 WIDE = (45.0, 0.6, 15.0, 0.14)
@@ -109,6 +109,11 @@ def cubic(points: int, size: int) -> Tensor:
     """
     lines = torch.eye(points, dtype=torch.float32)[:, None, :, None]
     return F.interpolate(lines, size=(size, 1), mode="bicubic", align_corners=True)[:, 0, :, 0].t().contiguous()
+
+
+def views_of(*, mirrored: bool) -> list[tuple[int, int, bool]]:
+    """Views of an image, the first as it is: shifts down and to the right, and whether mirrored."""
+    return [(down, right, mirror) for down, right in SHIFTS for mirror in ((False, True) if mirrored else (False,))]
 
 
 def shifted(pixels: Tensor, down: int, right: int) -> Tensor:

@@ -19,7 +19,7 @@ def evaluate(
     limit: int | None = None,
     on_error: Literal["raise", "skip"] = "raise",
     transposed: bool = False,
-    views: int = 1,
+    views: int | None = None,
     report: Path | None = None,
     json: bool = False,
 ) -> None:
@@ -34,7 +34,8 @@ def evaluate(
         limit: Use only so many images, of each class its share.
         on_error: What to do about pictures that cannot be read: stop, or leave them out.
         transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
-        views: Over how many shifted views of each image to average, 1 to 9.
+        views: Over how many views of each image to average, 1 to 9: it, its mirror image if training had those, and
+            shifted ones; by default the first of each.
         report: Folder to write a report with pictures to.
         json: Whether to print an object with all figures.
     """

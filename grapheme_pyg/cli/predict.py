@@ -34,7 +34,7 @@ def predict(
     top_k: int | None = None,
     as_mnist: bool = False,
     find: bool = True,
-    views: int = 1,
+    views: int | None = None,
     reject: float | None = None,
 ) -> int:
     """Says what pictures show.
@@ -52,7 +52,8 @@ def predict(
             those of MNIST were.
         find: Whether drawings are looked for on larger pictures, if the model is of drawings. Several on one sheet are
             answered one by one.
-        views: Over how many shifted views of each picture to average, 1 to 9.
+        views: Over how many views of each picture to average, 1 to 9: it, its mirror image if training had those, and
+            shifted ones; by default the first of each.
         reject: Which share of pictures of a known kind may be refused, in [0, 1), if the model remembers its training
             images; what is unlike them has no label then.
 
@@ -118,7 +119,7 @@ def _answers(
     *,
     as_mnist: bool,
     find: bool,
-    views: int,
+    views: int | None,
     reject: float | None,
 ) -> Iterator[list[Answer]]:
     """Answers in the order of the pictures, some at a time, so that memory does not grow with their number."""
@@ -144,7 +145,7 @@ def _answered(
     found: list[Answer],
     images: list[Tensor],
     number: int,
-    views: int,
+    views: int | None,
     reject: float | None,
 ) -> list[Answer]:
     if images:

@@ -143,7 +143,7 @@ def fit(
             if not resume:
                 check_unused(folder)
         model.forget()
-        model.home = home
+        model.home = replace(home, mirrored=any(isinstance(one, RandomWarp) and one.flip > 0 for one in augment))
         stack.callback(lambda: model.to(origin, dtype).eval())
         model.to(device, torch.float64 if settings.precision == "64-true" else dtype)
         stack.enter_context(_frozen(model, settings.freeze))
