@@ -14,6 +14,7 @@ from grapheme_pyg.augmentation import RandomDegradation, RandomDropping, RandomW
 from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.labelled_images import Augmentation, ImageDataset, labelled_images
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
+from grapheme_pyg.errors import CheckpointError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, limits_of, newest_checkpoint
 from grapheme_pyg.training.data import describe_data, in_parts, look_at, make_loader
@@ -142,6 +143,7 @@ def fit(
             stack.enter_context(alone_in(folder))
             if not resume:
                 check_unused(folder)
+        before = model.classifier.memory, model.home
         model.forget()
         model.home = replace(home, mirrored=any(isinstance(one, RandomWarp) and one.flip > 0 for one in augment))
         stack.callback(lambda: model.to(origin, dtype).eval())
@@ -167,7 +169,11 @@ def fit(
             found = None
             if folder is not None and processes.writes:
                 limits = limits_of(state_of(loop, [0.0, 0.0]), settings.epochs)
-                found = newest_checkpoint(folder, partial(check_state, loop), limits)
+                try:
+                    found = newest_checkpoint(folder, partial(check_state, loop), limits)
+                except CheckpointError:  # nothing was trained
+                    model.classifier.memory, model.home = before
+                    raise
             if (stored := processes.from_first(None if found is None else found[1])) is not None:
                 take_up(loop, stored)
         loop.run()

@@ -201,8 +201,12 @@ class TestOnDisk:
     )
     def test_another_run(self, given, expected, few, whole, tmp_path):
         shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+        model = make()
+        model.remember(*few)
+        memory = model.classifier.memory
         with pytest.raises(CheckpointError, match=expected):
-            fit(make(), *few, settings=settings(**given), run_dir=tmp_path, resume=True, verbose=False)
+            fit(model, *few, settings=settings(**given), run_dir=tmp_path, resume=True, verbose=False)
+        assert model.classifier.memory is memory
 
     def test_other_models_and_data(self, few, whole, tmp_path):
         shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
