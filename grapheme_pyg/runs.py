@@ -134,7 +134,7 @@ def train_run(
     """
     writes = Processes.of_environment().writes
     with alone_in(run_dir) if writes else nullcontext():
-        settings = settings.for_images(len(training[0]))
+        settings = settings.for_images(len(training[0]), in_colour=model.vision.in_channels == 3)
         if writes:
             if not resume:
                 check_unused(run_dir)

@@ -36,7 +36,7 @@ VALIDATION_BATCH = 256
 # Of robust training: share of the images that are moved further, and the steps from which on there is all of it.
 WIDE, ALL_STEPS = 0.15, 2000
 # Of images in colour: what is photographed is rigid, and has two sides.
-OF_PHOTOGRAPHS = RandomWarp(degrees=0, scale=0, shear=0, shift=0.1, bend=0, flip=0.5)
+OF_PHOTOGRAPHS = RandomWarp(degrees=0, scale=0, shear=0, shift=0.1, bend=0)
 
 
 def fit(
@@ -107,13 +107,14 @@ def fit(
         kinds["vision"] = model.vision = model.vision.for_images_of(*training.images.shape[-2:])
     held_out = None if validation is None else labelled_images(*validation, name="validation", **kinds)
     at_once, home = look_at(training, model.vision)
-    settings = in_parts(settings.for_images(len(training)), at_once, verbose=verbose and processes.writes)
+    in_colour = model.vision.in_channels == 3
+    settings = settings.for_images(len(training), in_colour=in_colour)
+    settings = in_parts(settings, at_once, verbose=verbose and processes.writes)
     assert settings.batch_size is not None, "for_images: expected to have set it"
     assert settings.epochs is not None, "for_images: expected to have set it"
     steps = settings.epochs * ceil(len(training) / (settings.batch_size * settings.accumulate))
     robust = settings.augment and model.vision.relative if settings.robust is None else settings.robust
     strength = min(1.0, steps / ALL_STEPS) if robust else 0.0
-    in_colour = model.vision.in_channels == 3
     augment, calm = (_augmentation(settings, some, in_colour=in_colour) for some in (strength, 0.0))
     training.augment_by(augment, later=calm, since=settings.robust_epochs)
     described = {
@@ -145,7 +146,7 @@ def fit(
                 check_unused(folder)
         before = model.classifier.memory, model.home
         model.forget()
-        model.home = replace(home, mirrored=any(isinstance(one, RandomWarp) and one.flip > 0 for one in augment))
+        model.home = replace(home, mirrored=settings.augment and bool(settings.flip))
         stack.callback(lambda: model.to(origin, dtype).eval())
         model.to(device, torch.float64 if settings.precision == "64-true" else dtype)
         stack.enter_context(_frozen(model, settings.freeze))
@@ -185,11 +186,11 @@ def fit(
 
 def _augmentation(settings: TrainingSettings, strength: float, *, in_colour: bool) -> list[Augmentation]:
     """What is done to training images, robust training of a strength in [0, 1] among it."""
+    assert settings.flip is not None, "for_images: expected to have set it"
     augment: list[Augmentation] = []
-    if settings.augment and in_colour:
-        augment.append(OF_PHOTOGRAPHS if settings.flip is None else replace(OF_PHOTOGRAPHS, flip=settings.flip))
-    elif settings.augment:
-        augment.append(RandomWarp(flip=settings.flip or 0.0, wide=WIDE * strength))
+    if settings.augment:
+        moved = OF_PHOTOGRAPHS if in_colour else RandomWarp(wide=WIDE * strength)
+        augment.append(replace(moved, flip=settings.flip))
     if strength > 0:
         augment.append(RandomDegradation(share=RandomDegradation.share * strength))
     return augment

@@ -24,6 +24,7 @@ def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) 
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": [parameter for parameter in learning if parameter.dim() < 2], "weight_decay": 0.0},
     ]
+    assert settings.kernel_lr is not None, "settings: expected those for a number of images"
     rates = {"lr": settings.lr, "kernel_lr": settings.kernel_lr}
     optimizer = MuonAdamW(kernels, others, kernel_decay=settings.weight_decay, **rates)
     optimizer.make_states()

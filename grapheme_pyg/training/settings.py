@@ -17,8 +17,11 @@ ClassWeights = None | Literal["auto"] | dict[str, float]
 PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
 OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
-# Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more.
-SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), (11, 128)
+# Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more, grey and
+# in colour.
+SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (11, 128), True: (16, 128)}
+# Peak of Muon's learning rate and probability of a mirror image, for grey images and those in colour.
+KERNEL_LR, FLIP = {False: 0.02, True: 0.05}, {False: 0.0, True: 0.5}
 # Share of the epochs, the last ones, that are not robust.
 CALM = 0.18
 
@@ -28,7 +31,8 @@ class TrainingSettings:
     """How to train; plain values, which a checkpoint stores.
 
     Attributes:
-        epochs: Passes over the training images; None for 11, or 40 if there are fewer than 10,000 images.
+        epochs: Passes over the training images; None for 11, for 16 in colour, or for 40 if there are fewer than 10,000
+            images.
         batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
             10,000 images.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
@@ -41,7 +45,7 @@ class TrainingSettings:
             each class, those of rare classes several times.
         optimizer: ``"muon"`` for the weights of the DAG, with AdamW for the rest; or ``"adamw"`` for all.
         lr: Peak of AdamW's learning rate in the one-cycle schedule.
-        kernel_lr: Peak of Muon's.
+        kernel_lr: Peak of Muon's; None for 0.02, or 0.05 in colour.
         weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
         label_smoothing: Of the cross-entropy, in [0, 1).
         averaging: Over which share of the steps so far weights are averaged, in [0, 1]; the average is what is
@@ -55,8 +59,8 @@ class TrainingSettings:
             If None, which is the default, with ``augment``, if the model takes images relative to their ground.
             Trainings of fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to
             learn. The last epochs, 2 of 11, have none.
-        flip: Probability of a mirror image in augmentation, in [0, 1]. If None, which is the default, 0.5 in colour and
-            0 for grey images, of which many are digits and letters; say 0 where left and right matter.
+        flip: Probability of a mirror image in augmentation, in [0, 1]; None for 0.5 in colour and 0 for grey images, of
+            which many are digits and letters. Say 0 where left and right matter.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
             overflowing steps are left out); or ``"64-true"``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -80,7 +84,7 @@ class TrainingSettings:
     sampling: Sampling = "uniform"
     optimizer: Optimizer = "muon"
     lr: float = 8e-3
-    kernel_lr: float = 0.02
+    kernel_lr: float | None = None
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
     averaging: float = 0.2
@@ -105,7 +109,7 @@ class TrainingSettings:
             self._set(name, as_int(name, getattr(self, name), minimum))
         self._set("seed", as_seed(self.seed))
         # Written so that NaN is out of range.
-        for name in ("lr", "kernel_lr"):
+        for name in ("lr",) if self.kernel_lr is None else ("lr", "kernel_lr"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))
         for name in ("weight_decay", "clip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value >= 0, "a non-negative number"))
@@ -152,7 +156,13 @@ class TrainingSettings:
         assert self.epochs is not None, "settings: expected those for a number of images"
         return self.epochs - round(CALM * self.epochs)
 
-    def for_images(self, count: int) -> "TrainingSettings":
-        """The same settings, with epochs and a batch size that suit a number of images where none were given."""
-        epochs, batch_size = OF_SMALL if count < SMALL else OF_LARGE
-        return replace(self, epochs=self.epochs or epochs, batch_size=self.batch_size or batch_size)
+    def for_images(self, count: int, *, in_colour: bool) -> "TrainingSettings":
+        """The same settings, with what suits a number of images, grey or in colour, where nothing was given."""
+        epochs, batch_size = OF_SMALL if count < SMALL else OF_LARGE[in_colour]
+        return replace(
+            self,
+            epochs=self.epochs or epochs,
+            batch_size=self.batch_size or batch_size,
+            kernel_lr=self.kernel_lr or KERNEL_LR[in_colour],
+            flip=FLIP[in_colour] if self.flip is None else self.flip,
+        )

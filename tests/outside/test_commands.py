@@ -186,13 +186,24 @@ def test_classes_are_matched_by_their_names(tmp_path: Path, capsys: pytest.Captu
     assert f"expected classes of the model, {words}, got {list('0123456789')}" in err
 
 
-@pytest.mark.parametrize("given", [{}, {"seed": 1}, {"lr": 0.01}, {"epochs": 3}, {"batch_size": 7}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"seed": 1}, {"lr": 0.01}, {"epochs": 3}, {"batch_size": 7}, {"kernel_lr": 0.1}, {"flip": 0.0}],
+    ids=str,
+)
 def test_one_setting_changes_no_other(given: dict[str, int]) -> None:
     settings = TrainingSettings(**given)
-    for count, epochs, batch_size in ((9_999, 40, 64), (10_000, 11, 128)):
-        found = settings.for_images(count)
-        assert (found.epochs, found.batch_size) == (given.get("epochs", epochs), given.get("batch_size", batch_size))
-        assert found.for_images(1) == found
+    suited = {
+        (9_999, False): (40, 64, 0.02, 0),
+        (9_999, True): (40, 64, 0.05, 0.5),
+        (10_000, False): (11, 128, 0.02, 0),
+        (10_000, True): (16, 128, 0.05, 0.5),
+    }
+    for (count, in_colour), values in suited.items():
+        found = settings.for_images(count, in_colour=in_colour)
+        for name, value in zip(("epochs", "batch_size", "kernel_lr", "flip"), values, strict=True):
+            assert getattr(found, name) == given.get(name, value)
+        assert found.for_images(1, in_colour=False) == found
 
 
 def test_settings_of_the_command_are_those_of_python(

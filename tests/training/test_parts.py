@@ -47,7 +47,7 @@ def assert_same(came: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 
 def optimizer_of(model: ImageClassificationModel, **settings: object) -> MuonAdamW:
-    return make_optimizer(model, TrainingSettings(**settings))
+    return make_optimizer(model, TrainingSettings(**settings).for_images(len(model.classes), in_colour=False))
 
 
 def count_updates(monkeypatch: pytest.MonkeyPatch) -> list[int]:
