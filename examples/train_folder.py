@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="PICTURES", help="folder/class_name/*.png|jpg|…")
     parser.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="how entities are found")
     parser.add_argument("--grey", action="store_true", help="turn colour into luma")
-    parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, help="(default: what suits the number of pictures)")
+    parser.add_argument("--batch-size", type=int, help="(default: likewise)")
     parser.add_argument("--hidden", type=int, nargs="+", metavar="C", help="width of states, by level")
     parser.add_argument("--size", type=int, metavar="PX", help="longer side (default: the median, at most 224)")
     parser.add_argument("--no-flip", action="store_true", help="where left and right matter, as in letters")
@@ -50,7 +50,7 @@ def main() -> None:
     settings = TrainingSettings(
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
-        flip=0.0 if arguments.no_flip else 0.5,
+        flip=0.0 if arguments.no_flip else None,
         precision=arguments.precision,
         num_workers=arguments.num_workers,
         seed=arguments.seed,

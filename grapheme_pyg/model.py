@@ -86,7 +86,7 @@ class ImageClassificationModel(nn.Module):
         embedding_channels: int = 64,
         templates_per_class: int = 4,
         template_update: str = "gradient",
-        dropout: float = 0.3,
+        dropout: float = 0.0,
         readout: str = "levels",
         drawings: bool = False,
     ) -> None:

@@ -53,7 +53,6 @@ PRESETS = {
             "embedding_channels": 16,
             "templates_per_class": 1,
             "readout": "sinks",
-            "dropout": 0.0,
         },
     ),
     # 19,889 weights
@@ -64,7 +63,6 @@ PRESETS = {
             "embedding_channels": 24,
             "templates_per_class": 1,
             "readout": "sinks",
-            "dropout": 0.0,
         },
     ),
     # 351,425 weights

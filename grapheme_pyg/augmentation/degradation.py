@@ -51,7 +51,7 @@ class RandomDegradation:
         ValueError: The probabilities of the kinds are together more than 1.
     """
 
-    share: float = 0.5
+    share: float = 0.25
     twice: float = 0.35
     thin: float = 0.15
     blur: float = 0.19

@@ -30,7 +30,7 @@ class RandomDropping:
         max_edges: Largest share of the edges that it lacks.
     """
 
-    share: float = 0.35
+    share: float = 0.175
     nodes: float = 0.35
     max_nodes: float = 0.6
     edges: float = 0.4

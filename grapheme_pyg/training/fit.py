@@ -34,7 +34,7 @@ METRICS = "metrics.csv"
 # Without gradients there is room for more graphs at once.
 VALIDATION_BATCH = 256
 # Of robust training: share of the images that are moved further, and the steps from which on there is all of it.
-WIDE, ALL_STEPS = 0.15, 2000
+WIDE, ALL_STEPS = 0.075, 1000
 # Of images in colour: what is photographed is rigid, and has two sides.
 OF_PHOTOGRAPHS = RandomWarp(degrees=0, scale=0, shear=0, shift=0.1, bend=0)
 

@@ -19,7 +19,7 @@ OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more, grey and
 # in colour.
-SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (11, 128), True: (16, 128)}
+SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (16, 128)}
 # Peak of Muon's learning rate and probability of a mirror image, for grey images and those in colour.
 KERNEL_LR, FLIP = {False: 0.02, True: 0.05}, {False: 0.0, True: 0.5}
 # Share of the epochs, the last ones, that are not robust.
@@ -31,7 +31,7 @@ class TrainingSettings:
     """How to train; plain values, which a checkpoint stores.
 
     Attributes:
-        epochs: Passes over the training images; None for 11, for 16 in colour, or for 40 if there are fewer than 10,000
+        epochs: Passes over the training images; None for 13, for 16 in colour, or for 40 if there are fewer than 10,000
             images.
         batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
             10,000 images.
@@ -57,8 +57,8 @@ class TrainingSettings:
         robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
             :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
             If None, which is the default, with ``augment``, if the model takes images relative to their ground.
-            Trainings of fewer than 2,000 steps have less of it, in proportion: what is hard to read takes long to
-            learn. The last epochs, 2 of 11, have none.
+            Trainings of fewer than 1,000 steps have less of it, in proportion: what is hard to read takes long to
+            learn. The last epochs, 2 of 13, have none.
         flip: Probability of a mirror image in augmentation, in [0, 1]; None for 0.5 in colour and 0 for grey images, of
             which many are digits and letters. Say 0 where left and right matter.
         precision: ``"32-true"``; ``"bf16-mixed"`` or ``"16-mixed"`` (autocast, the latter with scaled gradients, whose
