@@ -36,7 +36,7 @@ def test_an_image_depends_on_what_was_drawn_for_it_alone(images: Tensor) -> None
     assert torch.equal(together, alone)
     assert torch.equal(images, before)
     changed = (together != images).flatten(1).any(1).float().mean()
-    assert 0.35 < changed < 0.6
+    assert 0.15 < changed < 0.35
     assert degradation(images[:3, None].expand(3, 3, 20, 20), drawn[:3]).shape == (3, 3, 20, 20)
     assert degradation(images[:0], drawn[:0]).shape == (0, 20, 20)
 

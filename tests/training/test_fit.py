@@ -106,9 +106,9 @@ def test_robust_training_spoils_images_and_thins_out_graphs(
     model = ImageClassificationModel.from_preset("tiny", 10, vision={"relative": relative})
     settings = TrainingSettings(epochs=2, batch_size=50, robust=robust, augment=augment, device="cpu")
     fit(model, *few, settings=settings, verbose=False)
-    # 4 steps, of 2,000 from which on there is all of it.
+    # 4 steps, of 1,000 from which on there is all of it.
     for found, kind in ((degradations, RandomDegradation), (droppings, RandomDropping)):
-        assert [one.share for one in found] == ([pytest.approx(kind.share * 4 / 2000)] if expected else [])
+        assert [one.share for one in found] == ([pytest.approx(kind.share * 4 / 1000)] if expected else [])
 
 
 def test_the_last_epochs_are_not_robust(few: Split, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,10 +124,10 @@ def test_the_last_epochs_are_not_robust(few: Split, monkeypatch: pytest.MonkeyPa
     model = make()
     monkeypatch.setattr(ImageDataset, "set_epoch", noted)
     fit(model, *few, settings=TrainingSettings(epochs=3, batch_size=50, device="cpu"), verbose=False)
-    # 6 steps, of 2,000 from which on there is all of it; round(0.18 · 3) = 1 epoch at the end.
-    assert shares[-3:] == [[pytest.approx(RandomDegradation.share * 6 / 2000)]] * 2 + [[]]
+    # 6 steps, of 1,000 from which on there is all of it; round(0.18 · 3) = 1 epoch at the end.
+    assert shares[-3:] == [[pytest.approx(RandomDegradation.share * 6 / 1000)]] * 2 + [[]]
     assert len(calls) == 4
-    assert TrainingSettings(epochs=11).robust_epochs == 9
+    assert TrainingSettings(epochs=13).robust_epochs == 11
 
 
 def test_both_loaders_give_the_same_losses(few: Split) -> None:
