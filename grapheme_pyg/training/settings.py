@@ -21,7 +21,7 @@ NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # in colour.
 SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (16, 128)}
 # Peak of Muon's learning rate and probability of a mirror image, for grey images and those in colour.
-KERNEL_LR, FLIP = {False: 0.02, True: 0.05}, {False: 0.0, True: 0.5}
+KERNEL_LR, FLIP = {False: 0.02, True: 0.08}, {False: 0.0, True: 0.5}
 # Share of the epochs, the last ones, that are not robust.
 CALM = 0.18
 
@@ -45,7 +45,7 @@ class TrainingSettings:
             each class, those of rare classes several times.
         optimizer: ``"muon"`` for the weights of the DAG, with AdamW for the rest; or ``"adamw"`` for all.
         lr: Peak of AdamW's learning rate in the one-cycle schedule.
-        kernel_lr: Peak of Muon's; None for 0.02, or 0.05 in colour.
+        kernel_lr: Peak of Muon's; None for 0.02, or 0.08 in colour.
         weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
         label_smoothing: Of the cross-entropy, in [0, 1).
         averaging: Over which share of the steps so far weights are averaged, in [0, 1]; the average is what is

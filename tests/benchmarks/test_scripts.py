@@ -8,11 +8,13 @@ import common
 import example_cnn
 import pytest
 import speed_scaling
+from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.datasets import ImageData, Split
 
-# The script, its options, how many digits it has, and what it prints. RUN is a new folder, MODEL one with a model.
+# The script, its options, how many digits it has, and what it prints. RUN is a new folder, MODEL one with a model,
+# PICTURES one of digits as pictures.
 EVERYDAY = [
     ("linear_model", "--run-dir RUN", 60, "test accuracy "),
     ("example_cnn", "--epochs 1 --run-dir RUN", 60, "epoch   1/1  train loss "),
@@ -24,6 +26,7 @@ SLOW = [
     ("held_out_classes", "--classes 3 --preset tiny --epochs 1 --runs RUN", 400, "without mean: "),
     ("ablations", "--only wide --epochs 1 --seeds 0 1 --runs RUN", 200, "| half as wide again"),
     ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),
+    ("residual_cnn", "PICTURES --epochs 1 --test", 40, "test accuracy "),
     ("export", "--turns 1 --max-size 28 --out RUN.json", 128, "| writing ONNX | "),
     ("speed_steps", "--turns 1", 128, "| step_vs_conv2d_f32 | "),
     ("speed_scaling", "--turns 1", 128, "memory against dense convolutions: "),
@@ -69,10 +72,17 @@ def test_runs(
         model.remember(*train)
         model.calibrate(*test)
         model.save_pretrained(saved)
+    if "PICTURES" in options:
+        for part, split in (("train", train), ("test", test)):
+            for i, (image, label) in enumerate(zip(*split, strict=True)):
+                folder = tmp_path / "PICTURES" / part / str(int(label) % 2)
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image.numpy()).save(folder / f"{i}.png")
     if name == "robustness":
         run.mkdir()
         example_cnn.save_run(run, example_cnn.ExampleCNN(), 0.5)
-    words = [word.replace("RUN", str(run)).replace("MODEL", str(saved)) for word in options.split()]
+    words = [str(tmp_path / word) if word == "PICTURES" else word for word in options.split()]
+    words = [word.replace("RUN", str(run)).replace("MODEL", str(saved)) for word in words]
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
     script.main()
     assert printed in capsys.readouterr().out

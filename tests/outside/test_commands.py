@@ -195,9 +195,9 @@ def test_one_setting_changes_no_other(given: dict[str, int]) -> None:
     settings = TrainingSettings(**given)
     suited = {
         (9_999, False): (40, 64, 0.02, 0),
-        (9_999, True): (40, 64, 0.05, 0.5),
+        (9_999, True): (40, 64, 0.08, 0.5),
         (10_000, False): (13, 128, 0.02, 0),
-        (10_000, True): (16, 128, 0.05, 0.5),
+        (10_000, True): (16, 128, 0.08, 0.5),
     }
     for (count, in_colour), values in suited.items():
         found = settings.for_images(count, in_colour=in_colour)
