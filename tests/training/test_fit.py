@@ -259,7 +259,8 @@ class TestRareClasses:
     def test_one_in_a_hundred_is_found(self, given: dict[str, str], rare: Split, digits: tuple[Split, Split]) -> None:
         def recall(**chosen: str) -> float:
             torch.manual_seed(0)
-            model = ImageClassificationModel(VisionBrain(extend=False), 2, hidden_channels=(6, 8, 10))
+            vision = VisionBrain(extend=False)
+            model = ImageClassificationModel(vision, 2, hidden_channels=(6, 8, 10), dropout=0.3)
             settings = TrainingSettings(epochs=3, batch_size=64, device="cpu", **chosen)
             fit(model, *rare, settings=settings, verbose=False)
             ones = digits[1].images[digits[1].labels == 1][:100]
