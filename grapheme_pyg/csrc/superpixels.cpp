@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <memory>
+#include <utility>
 
 namespace grapheme {
 
@@ -62,15 +63,19 @@ int64_t start(Work &w, double side, double area) {
     for (int64_t top = w.y[0], bottom; top < w.s.height; top = bottom) {
         const auto band = [&](int64_t y) { return static_cast<int64_t>((y - w.y[0]) / side); };
         for (bottom = top; bottom < w.s.height && band(bottom) == band(top);) bottom++;
+        // Column by column, but read row by row, as memory has them: the number of the next pixel of each column.
+        int32_t *next = w.order.get();
         const auto each = [&](auto &&function) {
-            for (int64_t x = 0; x < w.s.width; x++)
-                for (int64_t y = top; y < bottom; y++)
-                    if (w.place[y * w.s.width + x] >= 0) function(w.place[y * w.s.width + x]);
+            for (int64_t y = top; y < bottom; y++)
+                for (int64_t x = 0; x < w.s.width; x++)
+                    if (w.place[y * w.s.width + x] >= 0) function(w.place[y * w.s.width + x], next[x]++);
         };
-        int64_t length = 0, i = 0;
-        each([&](int32_t) { length++; });
+        std::fill_n(next, w.s.width, 0);
+        each([](int32_t, int32_t) {});
+        int64_t length = 0;
+        for (int64_t x = 0; x < w.s.width; x++) length += std::exchange(next[x], length);
         const int64_t runs = std::max<int64_t>(1, static_cast<int64_t>(length / area + 0.5));
-        each([&](int32_t pixel) { w.label[pixel] = labels + i++ * runs / length; });
+        each([&](int32_t pixel, int64_t i) { w.label[pixel] = labels + i * runs / length; });
         labels += runs;
     }
     return labels;
