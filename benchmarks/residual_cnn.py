@@ -26,7 +26,6 @@ from grapheme_pyg.training.settings import FLIP, OF_LARGE, PRECISIONS
 
 LR, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 0.2, 0.9, 5e-4, 0.1
 EPOCHS, BATCH_SIZE = OF_LARGE[True]
-SIDE = 32
 
 
 def conv(fan_in: int, fan_out: int, stride: int = 1) -> nn.Sequential:
@@ -107,19 +106,16 @@ def train(cnn: nn.Module, training: Split, epochs: int, precision: str, seed: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", metavar="PICTURES", help="a folder or a data set in colour, as of grapheme train")
+    parser.add_argument("data", metavar="PICTURES", help="images of one size, as of grapheme train")
     parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS[:2], default="32-true", help="whichever is faster (32-true)")
     parser.add_argument("--limit", type=int, metavar="N", help="use only N images of each part")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
     parser.add_argument("--test", action="store_true", help="run the test images")
     arguments = parser.parse_args()
-    data = load(arguments.data, None, 3, arguments.limit, size=None if arguments.data == "cifar10" else SIDE)
+    data = load(arguments.data, None, 3, arguments.limit)
     torch.manual_seed(arguments.seed)
     cnn = ResidualCNN(len(data.classes))
-    for layer in cnn.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.weight.data = layer.weight.data.contiguous(memory_format=torch.channels_last)
     num_weights = sum(weight.numel() for weight in cnn.parameters())
     training = stacked(data.training)
     print(f"{data.name}: {len(training.labels):,} training images, {num_weights:,} weights", flush=True)

@@ -257,8 +257,8 @@ def together(parts: Sequence[Batch], order: Tensor) -> Batch:
     before = torch.cat([part.ptr[:-1] for part in parts])[order]
     fields["edge_index"] += (num_nodes.cumsum(0) - num_nodes - before).repeat_interleave(num_edges)
     out = as_batch(fields, torch.arange(len(order)).repeat_interleave(num_nodes), num_nodes, num_edges)
-    for key in counts.keys() & {"seg"}:
-        out._slice_dict[key] = torch.cat([order.new_zeros(1), counts[key].cumsum(0)])
+    # Images of several sizes have several numbers of pixels.
+    out._slice_dict = {key: torch.cat([order.new_zeros(1), number.cumsum(0)]) for key, number in counts.items()}
     return out
 
 
