@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grapheme_pyg.vision.frames import EIGHT, find_frames, stroke_width
 from grapheme_pyg.vision.pixels import to_pixels
-from grapheme_pyg.vision.printed_lines import DEVIATIONS, FAINTEST, THINNEST, add_line, find_lines
+from grapheme_pyg.vision.printed_lines import DEVIATIONS, FAINTEST, THINNEST, Line, add_line, find_lines
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
@@ -47,8 +47,9 @@ OUTLINED, RISE, AROUND = 0.7, 0.4, 9
 GRID, PAPER = 32, 30
 # More parts and enclosed areas than drawings have.
 HATCHED = 16
-# It is larger than so much of the sheet's longer side, and so many times as dark as printed lines are.
-SPECKS, DARKER = 0.012, 1.25
+# It is larger than so much of the sheet's longer side, and so many times as dark as printed lines are; or as what lies
+# along them, less wide than so much of its length.
+SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.25, 1.75, 0.12
 # Parts are of one ink, and of one drawing if they are apart by less than twice so much of the largest part.
 OF_ONE_INK, APART = 0.5, 0.1
 # Groups of parts that are smaller than so much of the largest, or have less than so much of its ink, are dirt.
@@ -224,6 +225,7 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
     side = max(levels.shape)
     ink = _even((paper - levels) / paper)
     printed: list[float] = []
+    all_lines: tuple[list[Line], list[Line]] = [], []
     # Where they are darker than printed lines, frames are found before lines are taken out of them.
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
     frames = find_frames(ink > np.maximum(NEAR_FULL * near, FAINT), round(LEAST * side))
@@ -239,8 +241,9 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
         if sum(map(len, lines)) < FEWEST:
             break
         lined = np.zeros_like(ink)
-        for way, these, strength in zip((ink, ink.T), lines, (lined, lined.T), strict=True):
+        for way, these, strength, all_these in zip((ink, ink.T), lines, (lined, lined.T), all_lines, strict=True):
             printed += [add_line(way, line, strength) for line in these]
+            all_these += these
         lined = ndimage.maximum_filter(lined, 3)
         erased |= (lined > 0) & (ink <= 1.15 * lined + 2 * noise)
         ink[erased] = 0
@@ -262,7 +265,7 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
     outline = inked & ~ndimage.binary_erosion(inked, EIGHT)
     parts, number = ndimage.label(inked, EIGHT)
     at_edge = _at_border(parts, beyond)
-    lines_are = DARKER * float(np.percentile(printed or [0], 90))
+    lines_are = float(np.percentile(printed or [0], 90))
     found = []
     for i, where in enumerate(ndimage.find_objects(parts), 1):
         if i in at_edge or max(part.stop - part.start for part in where) < SPECKS * side:
@@ -275,7 +278,8 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
         if not len(at) or (at > RISE * strength).mean() < OUTLINED:
             continue
         # Only thin strokes may be left of printed lines.
-        if strength < max(FAINT, lines_are if width < 2 * THINNEST * side else 0):
+        darker = (DARKER_ALONG if _lies_along(part, all_lines) else DARKER) if width < 2 * THINNEST * side else 0
+        if strength < max(FAINT, darker * lines_are):
             continue
         found.append((i, strength, strength * part.sum()))
     kept = np.zeros(number + 1, bool)
@@ -284,6 +288,17 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
         for i, strength, _ in found:
             kept[i] = strength > max(OF_ONE_INK * strongest, FAINTEST)
     return np.where(kept[parts], ink, 0), framed
+
+
+def _lies_along(part: Mask, printed: tuple[list[Line], list[Line]]) -> bool:
+    """Whether a part is long and lies along the printed lines of one of the two ways."""
+    y, x = np.nonzero(part)
+    for along, across, these in ((x, y, printed[0]), (y, x, printed[1])):
+        if these:
+            slope = np.median([np.polyval(np.polyder(line), (where.start + where.stop) / 2) for line, where in these])
+            if (across - slope * along).std() < ALONG * along.std():
+                return True
+    return False
 
 
 def _at_border(parts: NDArray[Any], beyond: Mask) -> set[int]:

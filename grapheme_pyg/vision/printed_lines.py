@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[Any]
 Mask: TypeAlias = NDArray[np.bool_]
+# Coefficients of y(x), and from where to where.
+Line: TypeAlias = tuple[Floats, slice]
 
 # Printed lines are thinner than this, of the longer side of the sheet.
 THINNEST = 0.012
@@ -18,8 +20,8 @@ FAINTEST, DEVIATIONS = 0.04, 5
 SHORTEST, UNBROKEN, MOST = 0.12, 0.7, 300
 
 
-def find_lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, slice]]:
-    """Thin lines from the left to the right edge of the sheet: coefficients of y(x), and from where to where.
+def find_lines(ink: Floats, beyond: Mask, noise: float) -> list[Line]:
+    """Thin lines from the left to the right edge of the sheet.
 
     The line with most votes is fitted to its pixels, which then vote no more.
     """
@@ -66,7 +68,7 @@ def find_lines(ink: Floats, beyond: Mask, noise: float) -> list[tuple[Floats, sl
     return found
 
 
-def add_line(ink: Floats, line: tuple[Floats, slice], lined: Floats) -> float:
+def add_line(ink: Floats, line: Line, lined: Floats) -> float:
     """Adds how strong a line is, at each distance from its middle, to those that cross it; returns the most of it."""
     height, width = ink.shape
     side = max(ink.shape)

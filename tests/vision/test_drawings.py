@@ -88,6 +88,14 @@ def test_a_thick_stroke_may_be_as_faint_as_printed_lines() -> None:
     assert all(abs(came - expected) <= 3 for came, expected in zip(found.box, BAR, strict=True))
 
 
+def test_what_lies_along_printed_lines_is_left_of_one_unless_it_is_much_darker() -> None:
+    # Printed lines have ink of 40 / 220, and what is left of one seldom more than 1.75 times as much.
+    for along, dark, number in ((True, 158, 0), (True, 130, 1), (False, 158, 1)):
+        page = ruled(sheet())
+        (page if along else page.T)[74:76, 60:130] = dark
+        assert len(find_drawings(page)) == number, (along, dark)
+
+
 def test_thin_strokes_become_as_wide_as_those_of_mnist() -> None:
     (found,) = find_drawings(sheet((99, 60, 101, 140)))
     assert 2 <= int((found.pixels[14] > 127).sum()) <= 3
