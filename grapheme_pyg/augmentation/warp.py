@@ -20,8 +20,8 @@ class RandomWarp:
 
     All amounts but the bending are uniform and symmetric around no change. Bending moves the points of a coarse grid by
     normally distributed amounts, and what lies between by cubic interpolation: elastic distortion as in Simard et al.,
-    "Best Practices for Convolutional Neural Networks", 2003, with a grid for the smoothing. Pixels from beyond the
-    border repeat it.
+    "Best Practices for Convolutional Neural Networks", 2003, with a grid for the smoothing. Images that are only
+    shifted and mirrored are shifted by whole pixels, which keeps their detail. Pixels from beyond the border repeat it.
 
     Attributes:
         degrees: Largest rotation.
@@ -91,6 +91,8 @@ class RandomWarp:
         # Angles are kept on images that are not square. Sums, not a matrix product, whose rounding would
         # depend on the size of the batch.
         (a, b, c), (d, e, f) = maps[..., :3].permute(1, 2, 0)[..., None, None]
+        if not (self.degrees or self.scale or self.shear or self.bend or self.wide):
+            c, f = ((shift * size / 2).round() * (2 / size) for shift, size in ((c, width), (f, height)))
         ratio = height / width
         grid = torch.stack([a * x + (b * ratio) * y + c, (d / ratio) * x + e * y + f], dim=-1)
         if maps.shape[2] > 3 and self.bend > 0:

@@ -515,6 +515,17 @@ class TestAugmentation:
         shifted = RandomWarp()(image, torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]))
         assert shifted[0, 0].tolist() == [1, 2, 3, 3]
 
+    def test_images_that_are_only_shifted_and_mirrored_keep_their_pixels(self) -> None:
+        images = torch.zeros(200, 3, 10, 12, dtype=torch.uint8)
+        images[:, :, 5, 6] = torch.tensor([255, 100, 1], dtype=torch.uint8)
+        warp = RandomWarp(degrees=0, scale=0, shear=0, shift=0.2, bend=0, flip=0.5)
+        moved = warp(images, warp.draw(200, torch.Generator().manual_seed(0)))
+        assert torch.equal(moved.flatten(2).sort().values, images.flatten(2).sort().values)
+        rows, columns = moved[:, 0].nonzero()[:, 1:].T
+        # By up to two pixels down or up; from column 6, or 5 in the mirror, by up to 2.4 to the right or left.
+        assert sorted(set(rows.tolist())) == [3, 4, 5, 6, 7]
+        assert sorted(set(columns.tolist())) == [3, 4, 5, 6, 7, 8]
+
     def test_colour_and_oblong_images(self) -> None:
         images = torch.randint(256, (5, 3, 10, 20), dtype=torch.uint8)
         maps = RandomWarp().draw(5, torch.Generator().manual_seed(1))
