@@ -6,6 +6,8 @@ INSTALL := $(BIN)/pip install --quiet --no-deps
 LOCKED := $(INSTALL) --require-hashes --requirement
 # Options for the example: make mnist ARGS="--epochs 3"
 ARGS ?=
+# Threads that wait sleep, so that a busy neighbour costs little; PyTorch's spin otherwise.
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: mnist test slow-test lint docs picture results bench reliability lock clean
 
@@ -14,7 +16,7 @@ mnist: $(VENV)/.installed
 
 # On all cores, hence with one thread for each process, among them those that tests start. Compiled modules are kept,
 # whatever the environment says: else each process, and each that a test starts, compiles all of them again.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses auto
 
 # Files stay together, so that what a module makes for all of its tests is made once.
 test: $(VENV)/.installed-dev

@@ -7,8 +7,11 @@ graphs as stay within a budget of nodes, so that neither small pictures waste ti
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
 
 import torch
 import torch.nn.functional as F

@@ -5,6 +5,9 @@ python examples/lightning_module.py --limit 2000 --epochs 2
 """
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
 
 import pytorch_lightning as pl
 import torch

@@ -6,6 +6,9 @@ python examples/new_class.py --new 3 --examples 50 --epochs 3
 
 import argparse
 import logging
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
 
 import torch
 

@@ -4,6 +4,9 @@ python examples/plain_pyg_loop.py --limit 5000
 """
 
 import argparse
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
 
 import torch
 import torch.nn.functional as F

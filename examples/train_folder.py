@@ -10,8 +10,11 @@ model is kept in the run's folder; with ``--predict`` it says what other picture
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
 
 import torch
 

@@ -9,10 +9,13 @@ The last images of the training set are held out for validation. The test set is
 
 import argparse
 import logging
+import os
 import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
 
 import torch
 

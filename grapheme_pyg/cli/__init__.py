@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -107,6 +108,9 @@ def _escaping() -> Iterator[None]:
 def _starting(*, whole_process: bool) -> Iterator[None]:
     """Imports without the garbage collector, which finds none in them, but would look for it again and again.
 
+    Threads sleep while they wait for one another, unless the user has said something else: as they come, PyTorch's
+    threads spin, so that two on one core, beside another program, take many times as long.
+
     PyTorch and PyG are a third of a million objects: looking through them, again at exit, took two fifths of all the
     time of ``grapheme predict``.
 
@@ -114,6 +118,8 @@ def _starting(*, whole_process: bool) -> Iterator[None]:
         whole_process: Whether the process is the command's own, so that nothing but its imports is there: then the
             collector never looks at what was imported, not even at exit.
     """
+    if whole_process:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -231,6 +232,19 @@ def test_what_is_not_asked_for_is_not_imported(model: Path) -> None:
     # The collector leaves out what was imported, and goes on with all else.
     assert last[:3] == ["False", "True", "True"]
     assert not {"pytorch_lightning", "matplotlib", "networkx", "gradio", "captum", "scipy"} & set(last)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_sleep_while_they_wait_unless_told_otherwise(
+    given: str | None, expected: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["grapheme", "info", str(model)])
+    monkeypatch.setattr("gc.freeze", lambda: None)  # this process is not the command's own
+    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
+    if given is None:
+        monkeypatch.delenv("OMP_WAIT_POLICY")
+    assert main() == 0
+    assert os.environ["OMP_WAIT_POLICY"] == expected
 
 
 def test_the_collector_is_left_alone_in_a_process_of_others(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
