@@ -52,6 +52,7 @@ class ImageClassificationModel(nn.Module):
         hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse; good ones for
             its mode and channels if None.
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
+        residual: Whether states are kept from round to round; see there. If None, in grids of colour images.
         embedding_channels: Width of the embedding that templates are compared with.
         templates_per_class: Templates of each class.
         template_update: How templates learn, by ``"gradient"`` or ``"momentum"``; see
@@ -83,6 +84,7 @@ class ImageClassificationModel(nn.Module):
         *,
         hidden_channels: Sequence[int] | None = None,
         norm: str | None = "batch",
+        residual: bool | None = None,
         embedding_channels: int = 64,
         templates_per_class: int = 4,
         template_update: str = "gradient",
@@ -101,6 +103,10 @@ class ImageClassificationModel(nn.Module):
             hidden_channels = [as_int("hidden_channels", width, 1) for width in hidden_channels]
         except ValueError as error:
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
+        if residual is None:
+            residual = vision.mode == "grid" and vision.in_channels > 1
+        if not isinstance(residual, bool):
+            raise ValueError(f"residual: expected True, False or None, got {residual!r}")
         if not isinstance(drawings, bool) or (drawings and not vision.relative):
             raise ValueError(f"drawings: expected False, or True with vision.relative, got {drawings!r}")
         self.vision, self.drawings = vision, drawings
@@ -111,6 +117,7 @@ class ImageClassificationModel(nn.Module):
             hidden_channels=[hidden_channels[level] for level in vision.node_levels],
             edge_dim=EDGE_DIM if vision.edge_attr else 0,
             norm=norm,
+            residual=residual,
         )
         self.readout = Readout(vision.node_kinds, vision.node_rounds, readout)
         # Of each kind of entity the first node type is as wide as the others.
@@ -127,6 +134,7 @@ class ImageClassificationModel(nn.Module):
             "classes": self.classes,
             "hidden_channels": hidden_channels,
             "norm": norm,
+            "residual": residual,
             "embedding_channels": self.classifier.templates.shape[2],
             "templates_per_class": self.classifier.templates.shape[1],
             "template_update": template_update,

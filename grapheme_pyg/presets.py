@@ -20,7 +20,7 @@ class Preset:
 # Widths of states for each mode: of the two finest levels, and of all above them.
 WIDTHS = {"grid": (32, 64, 96), "blob": (64, 64, 64), "superpixel": (64, 96, 128), "hybrid": (32, 64, 96)}
 # Colour images have more to tell apart than digits.
-COLOUR_WIDTHS = {"grid": (64, 128, 192), "blob": (64, 64, 64), "superpixel": (64, 128, 192), "hybrid": (64, 128, 192)}
+COLOUR_WIDTHS = {"grid": (48, 96, 192), "blob": (64, 64, 64), "superpixel": (64, 128, 192), "hybrid": (64, 128, 192)}
 
 
 def default_widths(mode: str, in_channels: int, num_levels: int) -> tuple[int, ...]:

@@ -183,6 +183,7 @@ MODEL: dict[str, Rule] = {
     "classes": (lambda value: _are_names(value) and len(value) > 0, NAMES[1]),
     "hidden_channels": (lambda value: type(value) is list and all(map(_is_count, value)), f"integers in 1…{LARGEST}"),
     "norm": _one_of(NORMS),
+    "residual": (lambda value: isinstance(value, bool), "true or false"),
     "embedding_channels": COUNT,
     "templates_per_class": COUNT,
     "template_update": _one_of(TEMPLATE_UPDATES),
@@ -190,6 +191,8 @@ MODEL: dict[str, Rule] = {
     "readout": _one_of(READOUTS),
     "drawings": (lambda value: isinstance(value, bool), "true or false"),
 }
+# What models of earlier versions do not say.
+OF_EARLIER = {"residual": False, "drawings": False}
 MEMORY: dict[str, Rule] = {"num_keys": COUNT, "added_classes": NAMES}
 
 
@@ -212,9 +215,9 @@ def _parse(text: bytes, size: int) -> dict[str, Any]:
         raise ValueError(f"expected an object, got {type(settings).__name__}")
     # Models of early versions have none.
     digest = settings.pop("settings_sha256", None)
-    # Those of 0.1 do not know what training images were like, and of what.
+    # Those of 0.1 do not know what training images were like.
     _check_fields("", {"home": None} | settings, TOP)
-    _check_fields("model.", {"drawings": False} | settings["model"], MODEL)
+    _check_fields("model.", OF_EARLIER | settings["model"], MODEL)
     if settings["memory"] is not None:
         _check_fields("memory.", settings["memory"], MEMORY)
     vision = {"features": 1} | settings["vision"]
@@ -250,7 +253,7 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
     added = settings["memory"]["added_classes"] if settings["memory"] else []
     to_names([*settings["model"]["classes"], *added])
     with torch.device("meta"):
-        model = cls(vision, **settings["model"])
+        model = cls(vision, **(OF_EARLIER | settings["model"]))
         if settings["memory"]:
             num_keys = settings["memory"]["num_keys"]
             model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))

@@ -296,7 +296,9 @@ def test_every_mode_learns(mode: str, digits: tuple[Split, Split]) -> None:
 def test_widths_for_colour() -> None:
     grey, colour = (ImageClassificationModel(VisionBrain(in_channels=channels)) for channels in (1, 3))
     assert grey.config["hidden_channels"] == [32, 64, 96]
-    assert colour.config["hidden_channels"] == [64, 128, 192]
+    assert colour.config["hidden_channels"] == [48, 96, 192]
+    assert (grey.dag.residual, colour.dag.residual) == (False, True)
+    assert [list(model.vision.finder.rounds) for model in (grey, colour)] == [[2, 3, 2], [4, 4, 3]]
 
 
 def test_weights_of_one_mode_go_into_another_by_name() -> None:

@@ -92,7 +92,7 @@ def test_bad_differences() -> None:
 
 def test_widths_by_level() -> None:
     assert default_widths("grid", 1, 1) == (32,)
-    assert default_widths("grid", 3, 5) == (64, 128, 192, 192, 192)
+    assert default_widths("grid", 3, 5) == (48, 96, 192, 192, 192)
 
 
 def test_a_mode_of_the_users_own_has_no_default_widths(monkeypatch: pytest.MonkeyPatch) -> None:

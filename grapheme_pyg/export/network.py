@@ -82,6 +82,7 @@ def fold_norms(dag: DagNN) -> DagNN:
         dag.hidden_channels,
         edge_dim=dag.edge_dim,
         norm=None,
+        residual=dag.residual,
     )
     with torch.no_grad():
         for name, norm in dag.norm.items():

@@ -17,11 +17,13 @@ from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
 from grapheme_pyg.nn.plan import Generation, Neighbours, Plan
 from grapheme_pyg.nn.planning import make_plan
-from grapheme_pyg.nn.typed_conv import own_conv, typed_conv
+from grapheme_pyg.nn.typed_conv import one_relation, own_conv, typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
 
 NORMS = ("batch", "layer", None)
+# The relation from a node to the one that stands for the same a round later.
+ITSELF = "self"
 
 
 class DagNN(MessagePassing):
@@ -48,6 +50,8 @@ class DagNN(MessagePassing):
         hidden_channels: Width of the states: one number, or one for each node type.
         edge_dim: Width of ``edge_attr``, 0 to use none.
         norm: ``"batch"`` (statistics for each node type and level), ``"layer"`` or None.
+        residual: Whether the mean state along the relation ``self`` is added to :math:`h_v`, where it is as wide (He et
+            al., "Deep Residual Learning for Image Recognition", 2016); explainers see no message in it.
         fused: Whether to use gathers and matrix products instead of ``message`` and ``aggregate``. Both compute
             the same; explainers switch to the latter by themselves.
 
@@ -76,6 +80,7 @@ class DagNN(MessagePassing):
         *,
         edge_dim: int = 0,
         norm: str | None = "batch",
+        residual: bool = False,
         fused: bool = True,
     ) -> None:
         super().__init__(aggr=None)
@@ -87,7 +92,13 @@ class DagNN(MessagePassing):
         self.in_channels = _for_each_type("in_channels", in_channels, vocabulary.node_types, minimum=0)
         self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, vocabulary.node_types, minimum=1)
         self.out_channels = max(self.hidden_channels)
-        self.edge_dim, self.fused = edge_dim, fused
+        self.edge_dim, self.residual, self.fused = edge_dim, residual, fused
+        # For each pair of node types of one width, the number of that relation.
+        self._itself = {
+            name: vocabulary.relations[name].index(ITSELF)
+            for name, ends in vocabulary.ends_of_pair.items()
+            if residual and ITSELF in vocabulary.relations[name] and len({self.hidden_channels[i] for i in ends}) == 1
+        }
 
         self.weight, self.edge_weight = nn.ParameterDict(), nn.ParameterDict()
         self.input_weight, self.bias = nn.ParameterDict(), nn.ParameterDict()
@@ -168,6 +179,10 @@ class DagNN(MessagePassing):
                 state = self.norm[name](state, seen[name])
             else:
                 state = F.relu(self.norm[name](state))
+            for read in generation.sources:
+                if read.pair in self._itself:
+                    before = _together(states, read.generations)
+                    state = state + one_relation(before, read, self._itself[read.pair])
             states.append(state)
         for name, norm in self.norm.items():
             if isinstance(norm, GroupedBatchNormReLU):

@@ -1,6 +1,7 @@
 """The typed convolution: what a generation of nodes receives along edges, each type with weights of its own."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from grapheme_pyg import ops
@@ -50,6 +51,28 @@ def typed_conv(
 def own_conv(x: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
     """Features of nodes ``[num_nodes, 1]``, by their numbers plus one, times ``[in_channels, out_channels]``."""
     return ops.typed_conv(_in_autocast(x)[:, : weight.shape[0]], nodes, weight[None], None)
+
+
+def one_relation(x: Tensor, neighbours: Neighbours, relation: int) -> Tensor:
+    """Mean within one relation, ``[num_targets, channels]``; 0 where there is no edge.
+
+    Args:
+        x: ``[num_sources, channels]``.
+        neighbours: Who reads whom.
+        relation: Its number.
+    """
+    rows, segments = neighbours.rows[:, relation], neighbours.segments
+    if segments is not None:
+        x = ops.segment_mean(x, segments.sources, segments.first, segments.of_edge)
+    # Mostly each reads the row of its own number: a look at the table takes far less time than gathering.
+    elif x.device.type == "cpu" and not torch.compiler.is_compiling() and torch.equal(rows, _numbers(x.shape[0])):
+        return x
+    return F.pad(x, (0, 0, 1, 0)).index_select(0, rows)
+
+
+def _numbers(count: int) -> Tensor:
+    """Those of rows, plus one, as tables have them."""
+    return torch.arange(1, count + 1, dtype=torch.int32)
 
 
 def _in_autocast(x: Tensor) -> Tensor:

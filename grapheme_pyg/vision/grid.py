@@ -18,6 +18,8 @@ from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, Rela
 FINEST_CELLS, LARGEST_CELL = 32, 32
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
+# By the number of channels; states of colour images are kept from round to round, so that more rounds can be trained.
+ROUNDS = {1: (2, 3, 2), 3: (4, 4, 3)}
 # A cell and its margin are at most so many times as wide as the cell: each pixel is in that many cells, squared.
 WIDEST_WINDOW = 6
 # Of a cell and its margin, in all channels: the features of every other node are as many, padded with zeros.
@@ -37,7 +39,8 @@ class GridFinder(Finder):
             0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
         margin: How many pixels around a finest cell count as its own, in that comparison and in its features; at most
             2.5 times ``patch_size``.
-        rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels.
+        rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels. By
+            default 2, 3 and 2 for grey images, and 4, 4 and 3 for colour.
             Levels are added until the grid is at most 4×4; those beyond share the last one's types.
         extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is
             larger than 4×4, and a model has no weights that small images would leave untrained.
@@ -52,7 +55,7 @@ class GridFinder(Finder):
     patch_size: int = 2
     threshold: int | None = None
     margin: int = 1
-    rounds: tuple[int, ...] = (2, 3, 2)
+    rounds: tuple[int, ...] = ()
     extend: bool = True
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class GridFinder(Finder):
         check("margin", self.margin, narrow, f"at most {(WIDEST_WINDOW - 1) / 2} times patch_size, {self.patch_size}")
         few = self._num_features(0) <= MOST_FEATURES
         check("patch_size", self.patch_size, few, f"at most {MOST_FEATURES} values in a cell with its margin")
+        if self.rounds == ():
+            object.__setattr__(self, "rounds", ROUNDS[self.in_channels])
         check_rounds(self.rounds)
         object.__setattr__(self, "rounds", tuple(self.rounds))
         check("extend", self.extend, isinstance(self.extend, bool), "True or False")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from grapheme_pyg.vision.blob import BlobFinder
 from grapheme_pyg.vision.finder import Finder
-from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.grid import ROUNDS, GridFinder
 from grapheme_pyg.vision.hierarchy import (
     Hierarchy,
     Relations,
@@ -39,7 +39,7 @@ class HybridFinder(Finder):
     patch_size: int = GridFinder.patch_size
     threshold: int | None = GridFinder.threshold
     margin: int = GridFinder.margin
-    rounds: tuple[int, ...] = GridFinder.rounds
+    rounds: tuple[int, ...] = ROUNDS[1]
     extend: bool = GridFinder.extend
     thresholds: tuple[int, ...] = BlobFinder.thresholds
     min_area: int = BlobFinder.min_area

@@ -48,6 +48,45 @@ def test_a_graph_worked_out_by_hand() -> None:
     assert torch.equal(states_of(model, x, edge_index, edge_type), expected)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize(
+    ("itself", "expected"),
+    [
+        # h3 = relu(-h0) + h0, h4 = relu(-h1 + 10 h0) + h1, h5 = relu(x5) and nothing to keep
+        ([(0, 3), (1, 4)], [1.0, 10.0, 0.0]),
+        # Each reads the row of its own number: h5 = relu(-h2 + x5) + h2
+        ([(0, 3), (1, 4), (2, 5)], [1.0, 10.0, 3.0]),
+        # h3 = relu(-mean(h0, h1)) + mean(h0, h1)
+        ([(0, 3), (1, 3), (1, 4)], [1.5, 10.0, 0.0]),
+    ],
+)
+def test_residual_states_worked_out_by_hand(itself: list[tuple[int, int]], expected: list[float], fused: bool) -> None:
+    metadata = ["a", "b"], [("a", "to", "b"), ("a", "self", "b")]
+    model = DagNN(metadata, 1, 1, norm=None, residual=True, fused=fused).double()
+    with torch.no_grad():
+        for weight in model.input_weight.values():
+            weight.fill_(1)
+        model.weight["a__b"].copy_(torch.tensor([[[10.0]], [[-1.0]]]))
+    x = torch.tensor([[1.0], [2.0], [3.0], [0.0], [0.0], [-7.0]], dtype=torch.float64, requires_grad=True)
+    edge_index = torch.tensor([(0, 4), *itself]).t()
+    edge_type, node_type = torch.tensor([0] + [1] * len(itself)), torch.tensor([0, 0, 0, 1, 1, 1])
+    states = states_of(model, x, edge_index, edge_type, node_type)
+    assert states.flatten().tolist() == [1.0, 2.0, 3.0, *expected]
+    assert torch.autograd.gradcheck(lambda x: states_of(model, x, edge_index, edge_type, node_type), x)
+
+
+def test_states_are_kept_only_where_they_are_as_wide() -> None:
+    metadata = ["a", "b", "c"], [("a", "self", "b"), ("b", "self", "c")]
+    graph = torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 1]), torch.tensor([0, 1, 2])
+    torch.manual_seed(0)
+    kept, plain = (DagNN(metadata, 1, [2, 2, 3], norm=None, residual=yes) for yes in (True, False))
+    plain.load_state_dict(kept.state_dict())
+    x = torch.ones(3, 1)
+    (a, b, c), (_, plain_b, _) = (model(x, model.plan(*graph)) for model in (kept, plain))
+    assert torch.equal(b, plain_b + a)
+    torch.testing.assert_close(c, torch.relu(b @ kept.weight["b__c"][0] + x[:1] @ kept.input_weight["c"]))
+
+
 @pytest.mark.parametrize("fused", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_gradients(fused: bool) -> None:
     graph = random_dag(7, 14, seed=1)

@@ -444,7 +444,7 @@ def test_fields_that_users_add_are_filed_by_length():
         ({"rounds": (17, 1)}, "rounds: expected at most 16 of an entity, got 17"),
         *(
             ({"rounds": it}, "rounds: expected at least two positive integers, got ")
-            for it in ((), (3,), (2, 0), (2, 1.0), (True, 2), (1, -1), "ab", 3, None)
+            for it in ([], (3,), (2, 0), (2, 1.0), (True, 2), (1, -1), "ab", 3, None)
         ),
         *(({name: "no"}, f"{name}: expected .*, got 'no'") for name in ("edge_attr", "seg")),
     ],
