@@ -97,7 +97,7 @@ def parse_arguments() -> argparse.Namespace:
         "--weight-decay", type=float, default=DEFAULTS.weight_decay, help="of matrices (default: %(default)s)"
     )
     training.add_argument(
-        "--label-smoothing", type=float, default=DEFAULTS.label_smoothing, help="(default: %(default)s)"
+        "--label-smoothing", type=float, default=DEFAULTS.label_smoothing, help="(default: 0.1 in colour, else 0)"
     )
     training.add_argument(
         "--averaging",

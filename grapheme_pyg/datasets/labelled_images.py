@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset
 
-from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
+from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomWarp
 from grapheme_pyg.checks import as_seed
 from grapheme_pyg.datasets.image_files import ImageFiles
 from grapheme_pyg.datasets.indexing import Index, to_positions
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Bytes of files that were read, which are kept for the next epochs.
 KEPT = 2**28
-Augmentation = RandomWarp | RandomDegradation
+Augmentation = RandomWarp | RandomCutout | RandomDegradation
 Augment = Augmentation | Sequence[Augmentation] | None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from grapheme_pyg.augmentation import RandomDegradation, RandomDropping, RandomWarp
+from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomDropping, RandomWarp
 from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.labelled_images import Augmentation, ImageDataset, labelled_images
 from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
@@ -191,6 +191,8 @@ def _augmentation(settings: TrainingSettings, strength: float, *, in_colour: boo
     if settings.augment:
         moved = OF_PHOTOGRAPHS if in_colour else RandomWarp(wide=WIDE * strength)
         augment.append(replace(moved, flip=settings.flip))
+        if in_colour:
+            augment.append(RandomCutout())
     if strength > 0:
         augment.append(RandomDegradation(share=RandomDegradation.share * strength))
     return augment

@@ -20,8 +20,8 @@ NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more, grey and
 # in colour.
 SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (16, 128)}
-# Peak of Muon's learning rate and probability of a mirror image, for grey images and those in colour.
-KERNEL_LR, FLIP = {False: 0.02, True: 0.08}, {False: 0.0, True: 0.5}
+# Peak of Muon's learning rate, smoothing of labels and probability of a mirror image, for grey images and in colour.
+KERNEL_LR, SMOOTHING, FLIP = {False: 0.02, True: 0.08}, {False: 0.0, True: 0.1}, {False: 0.0, True: 0.5}
 # Share of the epochs, the last ones, that are not robust.
 CALM = 0.18
 
@@ -47,13 +47,13 @@ class TrainingSettings:
         lr: Peak of AdamW's learning rate in the one-cycle schedule.
         kernel_lr: Peak of Muon's; None for 0.02, or 0.08 in colour.
         weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
-        label_smoothing: Of the cross-entropy, in [0, 1).
+        label_smoothing: Of the cross-entropy, in [0, 1); None for 0.1 in colour and 0 for grey images.
         averaging: Over which share of the steps so far weights are averaged, in [0, 1]; the average is what is
             validated and what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
         freeze: Parts that stay as they are: ``"dag"``, ``"classifier"``. Their batch statistics stay too.
         clip: Largest norm of the gradient, times the largest of the class weights; 0 for no limit.
         augment: Whether training images are rotated, scaled, sheared, shifted and bent; those in colour are shifted
-            and mirrored.
+            and mirrored, and a square of each is hidden.
         robust: Whether training images are also spoilt as cameras and pens do, and graphs lack parts; see
             :class:`grapheme_pyg.augmentation.RandomDegradation` and :class:`grapheme_pyg.augmentation.RandomDropping`.
             If None, which is the default, with ``augment``, if the model takes images relative to their ground.
@@ -86,7 +86,7 @@ class TrainingSettings:
     lr: float = 8e-3
     kernel_lr: float | None = None
     weight_decay: float = 0.05
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
     averaging: float = 0.2
     freeze: tuple[Part, ...] = ()
     clip: float = 1.0
@@ -113,10 +113,12 @@ class TrainingSettings:
             self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))
         for name in ("weight_decay", "clip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value >= 0, "a non-negative number"))
-        self._set(
-            "label_smoothing",
-            as_float("label_smoothing", self.label_smoothing, lambda value: 0 <= value < 1, "a number in [0, 1)"),
-        )
+        if self.label_smoothing is not None:
+            smoothing = self.label_smoothing
+            self._set(
+                "label_smoothing",
+                as_float("label_smoothing", smoothing, lambda value: 0 <= value < 1, "a number in [0, 1)"),
+            )
         for name in ("averaging",) if self.flip is None else ("averaging", "flip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
         if not isinstance(self.augment, bool):
@@ -142,7 +144,7 @@ class TrainingSettings:
             object.__setattr__(self, "class_weights", positive)
         elif self.class_weights not in (None, "auto"):
             raise ValueError(f"class_weights: expected None, 'auto' or weights by name, got {self.class_weights!r}")
-        if self.loss == "structural" and self.label_smoothing > 0:
+        if self.loss == "structural" and self.label_smoothing:
             raise ValueError(f"label_smoothing: expected 0 with the structural loss, got {self.label_smoothing!r}")
         if not isinstance(self.freeze, tuple) or not set(self.freeze) < set(PARTS):
             raise ValueError(f"freeze: expected a tuple of some of {PARTS}, not all, got {self.freeze!r}")
@@ -159,10 +161,12 @@ class TrainingSettings:
     def for_images(self, count: int, *, in_colour: bool) -> "TrainingSettings":
         """The same settings, with what suits a number of images, grey or in colour, where nothing was given."""
         epochs, batch_size = OF_SMALL if count < SMALL else OF_LARGE[in_colour]
+        smoothing = SMOOTHING[in_colour] if self.loss == "cross_entropy" else 0.0
         return replace(
             self,
             epochs=self.epochs or epochs,
             batch_size=self.batch_size or batch_size,
             kernel_lr=self.kernel_lr or KERNEL_LR[in_colour],
+            label_smoothing=smoothing if self.label_smoothing is None else self.label_smoothing,
             flip=FLIP[in_colour] if self.flip is None else self.flip,
         )

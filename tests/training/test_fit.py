@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
-from grapheme_pyg.augmentation import RandomDegradation, RandomDropping
+from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomDropping
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
 from grapheme_pyg.errors import CheckpointError, TrainingWarning
 from grapheme_pyg.training.losses import weights_of_classes
@@ -525,6 +525,15 @@ class TestAugmentation:
         # By up to two pixels down or up; from column 6, or 5 in the mirror, by up to 2.4 to the right or left.
         assert sorted(set(rows.tolist())) == [3, 4, 5, 6, 7]
         assert sorted(set(columns.tolist())) == [3, 4, 5, 6, 7, 8]
+
+    def test_a_square_of_each_image_is_hidden(self) -> None:
+        images = torch.zeros(2, 3, 8, 4, dtype=torch.uint8)
+        # Of 0.25 · 8 = 2 pixels a side: around the middle of an image, and around its upper left corner.
+        hidden = RandomCutout()(images, torch.tensor([[0.5, 0.5], [0.0, 0.0]]))
+        expected = torch.zeros(2, 8, 4, dtype=torch.uint8)
+        expected[0, 3:5, 1:3] = expected[1, 0, 0] = 127
+        assert torch.equal(hidden, expected[:, None].expand_as(images))
+        assert torch.equal(RandomCutout()(images[:, 0], torch.tensor([[0.5, 0.5], [0.0, 0.0]])), expected)
 
     def test_colour_and_oblong_images(self) -> None:
         images = torch.randint(256, (5, 3, 10, 20), dtype=torch.uint8)

@@ -1,0 +1,43 @@
+"""Images of which a square is hidden."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+# What hides it: between light and dark.
+GREY = 127
+
+
+@dataclass(frozen=True)
+class RandomCutout:
+    """Hides a square of each image, as in DeVries and Taylor, "Improved Regularization of CNNs with Cutout", 2017.
+
+    Attributes:
+        side: Of the square, as a share of the longer side of the image; the part beyond the border is not seen.
+    """
+
+    side: float = 0.25
+
+    def draw(self, num_images: int, generator: Generator) -> Tensor:
+        """Middles of squares, ``[num_images, 2]``: down and to the right, as shares of height and width."""
+        return torch.rand(num_images, 2, generator=generator, dtype=torch.float32)
+
+    def __call__(self, images: Tensor, middles: Tensor) -> Tensor:
+        """Hides a square of each image.
+
+        Args:
+            images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
+            middles: ``[N, 2]``, from :meth:`draw`.
+
+        Returns:
+            uint8 of the same shape. An image's result does not depend on the others.
+        """
+        height, width = images.shape[-2:]
+        half = self.side * max(height, width) / 2
+        rows, columns = (
+            (torch.arange(size) + 0.5 - middle[:, None] * size).abs() < half
+            for size, middle in ((height, middles[:, 0]), (width, middles[:, 1]))
+        )
+        hidden = rows[:, :, None] & columns[:, None]
+        return images.masked_fill(hidden if images.dim() == 3 else hidden[:, None], GREY)
