@@ -23,6 +23,9 @@ class MuonAdamW(torch.optim.AdamW):
     .. math:: W \leftarrow (1 - \eta \lambda) W - \eta \sqrt{\max(1, rows / columns)} \;
         \operatorname{orthogonal}(\beta M + (1 - \beta) G)
 
+    If relations share what they learn, each also moves by the same of the sum of :math:`M` over all relations, as if
+    :math:`W_r + W_0` stood in place of each :math:`W_r`, with a weight :math:`W_0` for all of them.
+
     ``torch.optim.Muon`` takes parameters of two dimensions only and leaves the rest to a second optimiser.
 
     Args:
@@ -32,6 +35,7 @@ class MuonAdamW(torch.optim.AdamW):
         kernel_lr: Learning rate of Muon.
         kernel_decay: Weight decay of Muon.
         momentum: :math:`\beta`.
+        shared: Whether relations share what they learn.
     """
 
     def __init__(
@@ -43,9 +47,13 @@ class MuonAdamW(torch.optim.AdamW):
         kernel_lr: float,
         kernel_decay: float,
         momentum: float = 0.95,
+        shared: bool = False,
     ) -> None:
         kernel_group = {"params": list(kernels), "lr": kernel_lr, "weight_decay": kernel_decay, "momentum": momentum}
-        groups = [{**kernel_group, "orthogonal": True}, *({**group, "orthogonal": False} for group in others)]
+        groups = [
+            {**kernel_group, "shared": shared, "orthogonal": True},
+            *({**group, "orthogonal": False} for group in others),
+        ]
         super().__init__([group for group in groups if group["params"]], lr=lr, fused=True)
         # Muon does not unscale gradients, so AdamW shall not: ``torch.amp.GradScaler`` then does it for both.
         self._step_supports_amp_scaling = False
@@ -71,7 +79,7 @@ class MuonAdamW(torch.optim.AdamW):
         for group in self.param_groups:
             if group["orthogonal"]:
                 learning = [parameter for parameter in group["params"] if parameter.grad is not None]
-                self._step(learning, group["lr"], group["weight_decay"], group["momentum"])
+                self._step(learning, group["lr"], group["weight_decay"], group["momentum"], shared=group["shared"])
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group["orthogonal"]]
         try:
@@ -80,7 +88,7 @@ class MuonAdamW(torch.optim.AdamW):
             self.param_groups = groups
         return loss
 
-    def _step(self, parameters: list[Tensor], lr: float, decay: float, momentum: float) -> None:
+    def _step(self, parameters: list[Tensor], lr: float, decay: float, momentum: float, *, shared: bool) -> None:
         grads = []
         for parameter in parameters:
             assert parameter.grad is not None
@@ -92,11 +100,17 @@ class MuonAdamW(torch.optim.AdamW):
             return
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - momentum)
-        directions = [matrix.flatten(0, -2) for matrix in torch._foreach_lerp(grads, buffers, momentum)]
+        moved = torch._foreach_lerp(grads, buffers, momentum)
+        directions = [(parameter, matrix.flatten(0, -2)) for parameter, matrix in zip(parameters, moved, strict=True)]
+        if shared:
+            several = [(one, kernel) for one, kernel in zip(parameters, moved, strict=True) if kernel.dim() > 2]
+            directions += [(parameter, kernel.sum(0)) for parameter, kernel in several if len(kernel) > 1]
         torch._foreach_mul_(parameters, 1 - lr * decay)
-        for parameter, update in zip(parameters, orthogonal_all(directions), strict=True):
+        updates = orthogonal_all([direction for _, direction in directions])
+        for (parameter, _), update in zip(directions, updates, strict=True):
             scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-            parameter.add_(update.view_as(parameter), alpha=-lr * scale)
+            # Of all relations, or one that is the same for each.
+            parameter.add_(update.view(-1, *parameter.shape[1:]), alpha=-lr * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:

@@ -26,7 +26,9 @@ def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) 
     ]
     assert settings.kernel_lr is not None, "settings: expected those for a number of images"
     rates = {"lr": settings.lr, "kernel_lr": settings.kernel_lr}
-    optimizer = MuonAdamW(kernels, others, kernel_decay=settings.weight_decay, **rates)
+    # On a lattice each relation is a place of its own; elsewhere those of one pair of node types have much in common.
+    shared = not model.vision.finder.single_neighbours
+    optimizer = MuonAdamW(kernels, others, kernel_decay=settings.weight_decay, shared=shared, **rates)
     optimizer.make_states()
     return optimizer
 

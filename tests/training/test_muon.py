@@ -147,6 +147,23 @@ class TestMuon:
         low, high = spectrum(orthogonal(kernel.grad.flatten(0, 1)))
         assert 0.68 < low <= high < 1.21
 
+    def test_what_relations_share_is_a_weight_that_is_added_to_each(self) -> None:
+        torch.manual_seed(0)
+        kernel, matrix, single = (nn.Parameter(torch.randn(shape)) for shape in ((3, 6, 4), (6, 4), (1, 6, 4)))
+        apart, plain, alone = (nn.Parameter(parameter.detach().clone()) for parameter in (kernel, matrix, single))
+        common = nn.Parameter(torch.zeros(6, 4))
+        shared = MuonAdamW([kernel, matrix, single], [], lr=0.1, kernel_lr=0.5, kernel_decay=0.0, shared=True)
+        explicit = make([apart, common, plain, alone], [])
+        for step in range(4):
+            set_gradients([kernel, matrix, single], step)
+            gradients = kernel.grad, kernel.grad.sum(0), matrix.grad, single.grad
+            for parameter, gradient in zip((apart, common, plain, alone), gradients, strict=True):
+                parameter.grad = gradient.clone()
+            shared.step()
+            explicit.step()
+            torch.testing.assert_close(kernel.data, (apart + common).data)
+            torch.testing.assert_close([matrix.data, single.data], [plain.data, alone.data])
+
     def test_descends(self) -> None:
         # To a target, |W − T|²: every direction at the same pace.
         target = torch.randn(2, 6, 4)
