@@ -92,9 +92,9 @@ def parse_arguments() -> argparse.Namespace:
     training.add_argument("--loss", choices=LOSSES, default=DEFAULTS.loss, help="(default: %(default)s)")
     training.add_argument("--optimizer", choices=OPTIMIZERS, default=DEFAULTS.optimizer, help="(default: %(default)s)")
     training.add_argument("--lr", type=float, default=DEFAULTS.lr, help="peak learning rate (default: %(default)s)")
-    training.add_argument("--kernel-lr", type=float, help="of muon, for edge types (default: 0.02, in colour 0.08)")
+    training.add_argument("--kernel-lr", type=float, help="of muon, for edge types (default: 0.02, in colour 0.03)")
     training.add_argument(
-        "--weight-decay", type=float, default=DEFAULTS.weight_decay, help="of matrices (default: %(default)s)"
+        "--weight-decay", type=float, default=DEFAULTS.weight_decay, help="of matrices (default: 0.05, in colour 0.01)"
     )
     training.add_argument(
         "--label-smoothing", type=float, default=DEFAULTS.label_smoothing, help="(default: 0.1 in colour, else 0)"

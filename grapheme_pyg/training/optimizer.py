@@ -18,13 +18,14 @@ def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) 
     kernels = [parameter for parameter in model.dag.parameters() if parameter.requires_grad and parameter.dim() >= 2]
     if settings.optimizer == "adamw":
         kernels = []
+    assert settings.kernel_lr is not None, "settings: expected those for a number of images"
+    assert settings.weight_decay is not None, "settings: expected those for a number of images"
     apart = {id(parameter) for parameter in kernels}
     matrices = [parameter for parameter in learning if parameter.dim() >= 2 and id(parameter) not in apart]
     others = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": [parameter for parameter in learning if parameter.dim() < 2], "weight_decay": 0.0},
     ]
-    assert settings.kernel_lr is not None, "settings: expected those for a number of images"
     rates = {"lr": settings.lr, "kernel_lr": settings.kernel_lr}
     # On a lattice each relation is a place of its own; elsewhere those of one pair of node types have much in common.
     shared = not model.vision.finder.single_neighbours

@@ -20,8 +20,10 @@ NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more, grey and
 # in colour.
 SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (16, 128)}
-# Peak of Muon's learning rate, smoothing of labels and probability of a mirror image, for grey images and in colour.
-KERNEL_LR, SMOOTHING, FLIP = {False: 0.02, True: 0.08}, {False: 0.0, True: 0.1}, {False: 0.0, True: 0.5}
+# Peak of Muon's learning rate, weight decay, smoothing of labels and probability of a mirror image, for grey images and
+# those in colour.
+KERNEL_LR, WEIGHT_DECAY = {False: 0.02, True: 0.03}, {False: 0.05, True: 0.01}
+SMOOTHING, FLIP = {False: 0.0, True: 0.1}, {False: 0.0, True: 0.5}
 # Share of the epochs, the last ones, that are not robust.
 CALM = 0.18
 
@@ -45,8 +47,9 @@ class TrainingSettings:
             each class, those of rare classes several times.
         optimizer: ``"muon"`` for the weights of the DAG, with AdamW for the rest; or ``"adamw"`` for all.
         lr: Peak of AdamW's learning rate in the one-cycle schedule.
-        kernel_lr: Peak of Muon's; None for 0.02, or 0.08 in colour.
-        weight_decay: On weights of two or more dimensions: not on biases, norms, temperature.
+        kernel_lr: Peak of Muon's; None for 0.02, or 0.03 in colour.
+        weight_decay: On weights of two or more dimensions: not on biases, norms, temperature. None for 0.05, or 0.01 in
+            colour.
         label_smoothing: Of the cross-entropy, in [0, 1); None for 0.1 in colour and 0 for grey images.
         averaging: Over which share of the steps so far weights are averaged, in [0, 1]; the average is what is
             validated and what remains. See :class:`grapheme_pyg.training.averaging.MovingAverage`; 0 for none.
@@ -85,7 +88,7 @@ class TrainingSettings:
     optimizer: Optimizer = "muon"
     lr: float = 8e-3
     kernel_lr: float | None = None
-    weight_decay: float = 0.05
+    weight_decay: float | None = None
     label_smoothing: float | None = None
     averaging: float = 0.2
     freeze: tuple[Part, ...] = ()
@@ -111,7 +114,7 @@ class TrainingSettings:
         # Written so that NaN is out of range.
         for name in ("lr",) if self.kernel_lr is None else ("lr", "kernel_lr"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))
-        for name in ("weight_decay", "clip"):
+        for name in ("clip",) if self.weight_decay is None else ("weight_decay", "clip"):
             self._set(name, as_float(name, getattr(self, name), lambda value: value >= 0, "a non-negative number"))
         if self.label_smoothing is not None:
             smoothing = self.label_smoothing
@@ -167,6 +170,7 @@ class TrainingSettings:
             epochs=self.epochs or epochs,
             batch_size=self.batch_size or batch_size,
             kernel_lr=self.kernel_lr or KERNEL_LR[in_colour],
+            weight_decay=WEIGHT_DECAY[in_colour] if self.weight_decay is None else self.weight_decay,
             label_smoothing=smoothing if self.label_smoothing is None else self.label_smoothing,
             flip=FLIP[in_colour] if self.flip is None else self.flip,
         )
