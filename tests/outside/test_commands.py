@@ -188,20 +188,30 @@ def test_classes_are_matched_by_their_names(tmp_path: Path, capsys: pytest.Captu
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"seed": 1}, {"lr": 0.01}, {"epochs": 3}, {"batch_size": 7}, {"kernel_lr": 0.1}, {"flip": 0.0}],
+    [
+        {},
+        {"seed": 1},
+        {"lr": 0.01},
+        {"epochs": 3},
+        {"batch_size": 7},
+        {"kernel_lr": 0.1},
+        {"flip": 0.0},
+        {"weight_decay": 0.0},
+    ],
     ids=str,
 )
 def test_one_setting_changes_no_other(given: dict[str, int]) -> None:
     settings = TrainingSettings(**given)
     suited = {
-        (9_999, False): (40, 64, 0.02, 0),
-        (9_999, True): (40, 64, 0.08, 0.5),
-        (10_000, False): (13, 128, 0.02, 0),
-        (10_000, True): (16, 128, 0.08, 0.5),
+        (9_999, False): (40, 64, 0.02, 0, 0.05, 0.0),
+        (9_999, True): (40, 64, 0.03, 0.5, 0.01, 0.1),
+        (10_000, False): (13, 128, 0.02, 0, 0.05, 0.0),
+        (10_000, True): (16, 128, 0.03, 0.5, 0.01, 0.1),
     }
+    names = ("epochs", "batch_size", "kernel_lr", "flip", "weight_decay", "label_smoothing")
     for (count, in_colour), values in suited.items():
         found = settings.for_images(count, in_colour=in_colour)
-        for name, value in zip(("epochs", "batch_size", "kernel_lr", "flip"), values, strict=True):
+        for name, value in zip(names, values, strict=True):
             assert getattr(found, name) == given.get(name, value)
         assert found.for_images(1, in_colour=False) == found
 
