@@ -3,47 +3,46 @@
     python benchmarks/residual_cnn.py CIFAR10
     python benchmarks/residual_cnn.py CIFAR10 --epochs 2 --test
 
-Four 3×3 convolutions with a residual block (He et al., "Deep Residual Learning for Image Recognition", 2016) after the
-second and the third: 52 million multiplications for an image of 32×32 pixels, where the preset `base` has 42 million.
-SGD with Nesterov's momentum, one cycle and label smoothing; epochs, batches, augmentation and validation images are
-those of `grapheme train`, and so is the mean over an image and its mirror image. With `--test` the part of the folder
-that is called test is run, once, at the end.
+A convolution of 2×2 pixels, then three blocks of a 3×3 convolution, the maximum of 2×2 pixels, and a residual
+convolution (He et al., "Deep Residual Learning for Image Recognition", 2016): 46 million multiplications for an image
+of 32×32 pixels, where the preset `base` has 48 million. SGD with Nesterov's momentum, one cycle and label smoothing;
+epochs, batches, augmentation and validation images are those of `grapheme train`, and so is the mean over an image and
+its mirror image. With `--test` the part of the folder that is called test is run, once, at the end.
 """
 
 import argparse
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grapheme_pyg.augmentation import RandomCutout
 from grapheme_pyg.cli.data import Part, load
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split
 from grapheme_pyg.training.fit import OF_PHOTOGRAPHS
 from grapheme_pyg.training.settings import FLIP, OF_LARGE, PRECISIONS
 
-LR, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 0.2, 0.9, 5e-4, 0.1
+LR, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 0.1, 0.9, 5e-4, 0.1
+STEM, WIDTHS = 24, (40, 152, 152)
 EPOCHS, BATCH_SIZE = OF_LARGE[True]
 
 
-def conv(fan_in: int, fan_out: int, stride: int = 1) -> nn.Sequential:
-    """A 3×3 convolution, batch normalisation and the rectifier."""
-    layers = nn.Conv2d(fan_in, fan_out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()
-    return nn.Sequential(*layers)
+class Block(nn.Module):
+    """A convolution and the maximum of 2×2 pixels, then a residual convolution."""
 
-
-class Residual(nn.Module):
-    """Two convolutions, added to what they are given."""
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
-        self.convs = nn.Sequential(conv(width, width), conv(width, width))
+        self.first, self.second = (nn.Conv2d(width, fan_out, 3, padding=1, bias=False) for width in (fan_in, fan_out))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(fan_out) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, width, H, W]`` → the same."""
-        out: Tensor = x + self.convs(x)
+        """``[N, fan_in, H, W]`` → ``[N, fan_out, H / 2, W / 2]``."""
+        x = self.norms[0](F.max_pool2d(self.first(x), 2)).relu()
+        out: Tensor = x + self.norms[1](self.second(x)).relu()
         return out
 
 
@@ -52,10 +51,9 @@ class ResidualCNN(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            conv(3, 32), conv(32, 64, 2), Residual(64), conv(64, 128, 2), Residual(128), conv(128, 192, 2)
-        )
-        self.classify = nn.Linear(2 * 192, num_classes)
+        blocks = [Block(*ends) for ends in pairwise((STEM, *WIDTHS))]
+        self.features = nn.Sequential(nn.Conv2d(3, STEM, 2), nn.BatchNorm2d(STEM), nn.ReLU(), *blocks)
+        self.classify = nn.Linear(2 * WIDTHS[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """``[N, num_classes]``."""
@@ -82,11 +80,12 @@ def accuracy(cnn: nn.Module, split: Split) -> float:
 def train(cnn: nn.Module, training: Split, epochs: int, precision: str, seed: int) -> None:
     """Trains, and prints a line for each epoch."""
     cnn.train()
-    dataset = ImageDataset(*training, augment=replace(OF_PHOTOGRAPHS, flip=FLIP[True]), seed=seed)
+    augment = replace(OF_PHOTOGRAPHS, flip=FLIP[True]), RandomCutout()
+    dataset = ImageDataset(*training, augment=augment, seed=seed)
     sampler = EpochSampler(dataset, seed)
     optimizer = torch.optim.SGD(cnn.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
     steps = epochs * -(-len(dataset) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, steps, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, steps, pct_start=0.25, cycle_momentum=False)
     for epoch in range(epochs):
         started, total = time.perf_counter(), 0.0
         sampler.set_epoch(epoch)
