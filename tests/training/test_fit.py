@@ -401,7 +401,7 @@ def test_a_plain_loop_has_the_same_losses(few: Split) -> None:
     dataset = ImageGraphDataset(ImageDataset(*few, augment=RandomWarp()), model.vision)
     loader = DataLoader(dataset, batch_size=25, sampler=EpochSampler(dataset))
     matrices, others = ([p for p in model.parameters() if (p.dim() > 1) == wanted] for wanted in (True, False))
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0}]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.lr, total_steps=6, pct_start=0.2, cycle_momentum=False
