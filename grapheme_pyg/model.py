@@ -24,7 +24,7 @@ from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction, require_finite
-from grapheme_pyg.presets import PRESETS, default_widths
+from grapheme_pyg.presets import PRESETS, RESIDUAL, default_widths
 from grapheme_pyg.pretrained import check_settings, load_model, save_model
 from grapheme_pyg.sheets import Sheets, may_be_sheet
 from grapheme_pyg.vision import VisionBrain
@@ -104,7 +104,7 @@ class ImageClassificationModel(nn.Module):
         except ValueError as error:
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
         if residual is None:
-            residual = vision.mode == "grid" and vision.in_channels > 1
+            residual = (vision.mode, vision.in_channels) in RESIDUAL
         if not isinstance(residual, bool):
             raise ValueError(f"residual: expected True, False or None, got {residual!r}")
         if not isinstance(drawings, bool) or (drawings and not vision.relative):

@@ -21,6 +21,8 @@ class Preset:
 WIDTHS = {"grid": (32, 64, 96), "blob": (64, 64, 64), "superpixel": (64, 96, 128), "hybrid": (32, 64, 96)}
 # Colour images have more to tell apart than digits.
 COLOUR_WIDTHS = {"grid": (48, 96, 192), "blob": (64, 64, 64), "superpixel": (64, 128, 192), "hybrid": (64, 128, 192)}
+# Modes and channels in which models keep states from round to round unless they ask for something else.
+RESIDUAL = {("grid", 3)}
 
 
 def default_widths(mode: str, in_channels: int, num_levels: int) -> tuple[int, ...]:

@@ -68,7 +68,8 @@ class BatchLosses(nn.Module):
         if self.settings.loss == "structural":
             losses = structural_losses(similarities, batch.y)
         else:
-            smoothing = (self.settings.label_smoothing or 0.0) if self.model.training else 0.0
+            assert self.settings.label_smoothing is not None, "settings: expected those for a number of images"
+            smoothing = self.settings.label_smoothing if self.model.training else 0.0
             logits = classifier.temperature * similarities
             losses = F.cross_entropy(logits, batch.y, label_smoothing=smoothing, reduction="none")
         if self.model.training and self.class_weights is not None:

@@ -1,5 +1,6 @@
 """How to train, as plain values."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -24,6 +25,16 @@ SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (16, 128)
 # those in colour.
 KERNEL_LR, WEIGHT_DECAY = {False: 0.02, True: 0.03}, {False: 0.05, True: 0.01}
 SMOOTHING, FLIP = {False: 0.0, True: 0.1}, {False: 0.0, True: 0.5}
+# What is chosen to suit the images where it is None.
+SUITED = frozenset({"epochs", "batch_size", "kernel_lr", "weight_decay", "label_smoothing", "flip"})
+# Least values of integers; and rules of other numbers, written so that NaN is out of range.
+WHOLE = (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("num_workers", 0), ("checkpoint_every", 0))
+NUMBERS: tuple[tuple[Callable[[float], bool], str, tuple[str, ...]], ...] = (
+    (lambda value: value > 0, "a positive number", ("lr", "kernel_lr")),
+    (lambda value: value >= 0, "a non-negative number", ("weight_decay", "clip")),
+    (lambda value: 0 <= value < 1, "a number in [0, 1)", ("label_smoothing",)),
+    (lambda value: 0 <= value <= 1, "a number in [0, 1]", ("averaging", "flip")),
+)
 # Share of the epochs, the last ones, that are not robust.
 CALM = 0.18
 
@@ -105,25 +116,14 @@ class TrainingSettings:
     nonfinite: Nonfinite = "stop"
 
     def __post_init__(self) -> None:
-        for name, minimum in (("epochs", 1), ("batch_size", 1)):
-            if getattr(self, name) is not None:
+        for name, minimum in WHOLE:
+            if not (name in SUITED and getattr(self, name) is None):
                 self._set(name, as_int(name, getattr(self, name), minimum))
-        for name, minimum in (("accumulate", 1), ("num_workers", 0), ("checkpoint_every", 0)):
-            self._set(name, as_int(name, getattr(self, name), minimum))
         self._set("seed", as_seed(self.seed))
-        # Written so that NaN is out of range.
-        for name in ("lr",) if self.kernel_lr is None else ("lr", "kernel_lr"):
-            self._set(name, as_float(name, getattr(self, name), lambda value: value > 0, "a positive number"))
-        for name in ("clip",) if self.weight_decay is None else ("weight_decay", "clip"):
-            self._set(name, as_float(name, getattr(self, name), lambda value: value >= 0, "a non-negative number"))
-        if self.label_smoothing is not None:
-            smoothing = self.label_smoothing
-            self._set(
-                "label_smoothing",
-                as_float("label_smoothing", smoothing, lambda value: 0 <= value < 1, "a number in [0, 1)"),
-            )
-        for name in ("averaging",) if self.flip is None else ("averaging", "flip"):
-            self._set(name, as_float(name, getattr(self, name), lambda value: 0 <= value <= 1, "a number in [0, 1]"))
+        for holds, expected, names in NUMBERS:
+            for name in names:
+                if not (name in SUITED and getattr(self, name) is None):
+                    self._set(name, as_float(name, getattr(self, name), holds, expected))
         if not isinstance(self.augment, bool):
             raise ValueError(f"augment: expected True or False, got {self.augment!r}")
         if self.robust is not None and not isinstance(self.robust, bool):
