@@ -175,12 +175,8 @@ int64_t take_apart(Work &w) {
     return parts;
 }
 
-void join(Work &w, int64_t parts, int64_t number, double least) {
-    std::sort(w.order.get(), w.order.get() + parts, [&](int32_t a, int32_t b) {
-        return w.size[a] != w.size[b] ? w.size[a] < w.size[b] : a < b;
-    });
-    // Sizes of parts change as they are joined, their order does not.
-    int64_t left = parts;
+// Joins each part once with what is beside it, if that is asked for; returns how many are left.
+int64_t join_each(Work &w, int64_t parts, int64_t left, int64_t number, double least) {
     for (int64_t i = 0; i < parts; i++) {
         const int32_t small = w.order[i], own = root_of(w, small);
         if (w.size[own] >= least && left <= number) continue;
@@ -205,6 +201,20 @@ void join(Work &w, int64_t parts, int64_t number, double least) {
         w.root[own] = other;
         left--;
     }
+    return left;
+}
+
+void join(Work &w, int64_t parts, int64_t number, double least) {
+    std::sort(w.order.get(), w.order.get() + parts, [&](int32_t a, int32_t b) {
+        return w.size[a] != w.size[b] ? w.size[a] < w.size[b] : a < b;
+    });
+    // Sizes of parts change as they are joined, their order does not. A part whose neighbours have all joined it finds
+    // none, though they have others: what is too many then is joined in another round.
+    int64_t left = parts, before;
+    do {
+        before = left;
+        left = join_each(w, parts, left, number, least);
+    } while (left > number && left < before);
 }
 
 void cut(Work &w, int64_t image) {

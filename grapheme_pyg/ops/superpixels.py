@@ -109,18 +109,21 @@ def _connected(labels: Ints, y: Ints, x: Ints, shape: tuple[int, ...], number: i
     borders = borders[:, borders[0] != borders[1]]
     borders = np.concatenate([borders, borders[::-1]], axis=1)
     size, root = np.bincount(part), np.arange(part.max() + 1)
-    left = len(size)
-    for small in size.argsort(kind="stable"):
-        own = root[small]
-        if size[own] >= least and left <= number:  # as others may have joined it
-            continue
-        beside = np.bincount(borders[1][borders[0] == small], minlength=len(size))
-        beside[root == own] = 0
-        if beside.any():
-            other = root[beside.argmax()]
-            size[other] += size[own]
-            root[root == own] = other
-            left -= 1
+    order, left, before = size.argsort(kind="stable"), len(size), None
+    # A part whose neighbours have all joined it finds none, though they have others: hence another round.
+    while before is None or before > left > number:
+        before = left
+        for small in order:
+            own = root[small]
+            if size[own] >= least and left <= number:  # as others may have joined it
+                continue
+            beside = np.bincount(borders[1][borders[0] == small], minlength=len(size))
+            beside[root == own] = 0
+            if beside.any():
+                other = root[beside.argmax()]
+                size[other] += size[own]
+                root[root == own] = other
+                left -= 1
     root[size[root] < least] = -1
     kept = root >= 0
     root[kept] = _by_first_pixel(root[kept])

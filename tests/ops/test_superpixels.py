@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.color import rgb2lab
@@ -51,7 +51,16 @@ def images(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor, float]:
     return values, active, numbers, draw(st.sampled_from([0.05, 0.25, 2.0]))
 
 
+def joined_in_two_rounds() -> tuple[Tensor, Tensor, Tensor, float]:
+    """Of the first image 7 regions are asked for, 8 are apart, and one round of joining leaves 9."""
+    generator = torch.Generator().manual_seed(202)
+    values = torch.rand(3, 1, 19, 20, generator=generator)
+    active = torch.rand(3, 19, 20, generator=generator) < 0.6
+    return values, active, torch.randint(1, 40, (3,), generator=generator), 0.05
+
+
 @given(images())
+@example(joined_in_two_rounds())
 def test_what_holds_of_all(made: tuple[Tensor, Tensor, Tensor, float]) -> None:
     values, active, numbers, compactness = made
     labels = ops.superpixels(values, active, numbers, compactness)
