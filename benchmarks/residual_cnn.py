@@ -24,11 +24,10 @@ from grapheme_pyg.augmentation import RandomCutout
 from grapheme_pyg.cli.data import Part, load
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split
 from grapheme_pyg.training.fit import OF_PHOTOGRAPHS
-from grapheme_pyg.training.settings import FLIP, OF_LARGE, PRECISIONS
+from grapheme_pyg.training.settings import PRECISIONS, TrainingSettings
 
-LR, MOMENTUM, WEIGHT_DECAY, SMOOTHING = 0.1, 0.9, 5e-4, 0.1
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 STEM, WIDTHS = 24, (40, 152, 152)
-EPOCHS, BATCH_SIZE = OF_LARGE[True]
 
 
 class Block(nn.Module):
@@ -77,23 +76,29 @@ def accuracy(cnn: nn.Module, split: Split) -> float:
     return (torch.cat(logits).argmax(dim=1) == split.labels).float().mean().item()
 
 
-def train(cnn: nn.Module, training: Split, epochs: int, precision: str, seed: int) -> None:
-    """Trains, and prints a line for each epoch."""
+def train(cnn: nn.Module, training: Split, lr: float, settings: TrainingSettings) -> None:
+    """Trains at a peak of the learning rate, and prints a line for each epoch."""
     cnn.train()
-    augment = replace(OF_PHOTOGRAPHS, flip=FLIP[True]), RandomCutout()
-    dataset = ImageDataset(*training, augment=augment, seed=seed)
-    sampler = EpochSampler(dataset, seed)
-    optimizer = torch.optim.SGD(cnn.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
-    steps = epochs * -(-len(dataset) // BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, steps, pct_start=0.25, cycle_momentum=False)
+    settings = settings.for_images(len(training.labels), in_colour=True)
+    epochs, batch_size, smoothing = settings.epochs, settings.batch_size, settings.label_smoothing
+    assert isinstance(epochs, int)
+    assert isinstance(batch_size, int)
+    assert isinstance(smoothing, float)
+    assert isinstance(settings.flip, float)
+    augment = replace(OF_PHOTOGRAPHS, flip=settings.flip), RandomCutout()
+    dataset = ImageDataset(*training, augment=augment, seed=settings.seed)
+    sampler = EpochSampler(dataset, settings.seed)
+    optimizer = torch.optim.SGD(cnn.parameters(), lr, MOMENTUM, weight_decay=WEIGHT_DECAY, nesterov=True)
+    steps = epochs * -(-len(dataset) // batch_size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.25, cycle_momentum=False)
     for epoch in range(epochs):
         started, total = time.perf_counter(), 0.0
         sampler.set_epoch(epoch)
         dataset.set_epoch(epoch)
-        for index in torch.tensor(list(sampler)).split(BATCH_SIZE):
+        for index in torch.tensor(list(sampler)).split(batch_size):
             images, labels = dataset[index]
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-                loss = F.cross_entropy(cnn(images), labels, label_smoothing=SMOOTHING)
+            with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
+                loss = F.cross_entropy(cnn(images), labels, label_smoothing=smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -106,20 +111,23 @@ def train(cnn: nn.Module, training: Split, epochs: int, precision: str, seed: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", metavar="PICTURES", help="images of one size, as of grapheme train")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="by default as grapheme train")
+    parser.add_argument("--lr", type=float, default=0.1, help="peak of the learning rate (%(default)s)")
+    parser.add_argument("--size", type=int, metavar="N", help="to how many pixels the longer side is brought")
     parser.add_argument("--precision", choices=PRECISIONS[:2], default="32-true", help="whichever is faster (32-true)")
     parser.add_argument("--limit", type=int, metavar="N", help="use only N images of each part")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
     parser.add_argument("--test", action="store_true", help="run the test images")
     arguments = parser.parse_args()
-    data = load(arguments.data, None, 3, arguments.limit)
+    data = load(arguments.data, None, 3, arguments.limit, size=arguments.size)
     torch.manual_seed(arguments.seed)
     cnn = ResidualCNN(len(data.classes))
     num_weights = sum(weight.numel() for weight in cnn.parameters())
     training = stacked(data.training)
     print(f"{data.name}: {len(training.labels):,} training images, {num_weights:,} weights", flush=True)
     started = time.perf_counter()
-    train(cnn, training, arguments.epochs, arguments.precision, arguments.seed)
+    settings = TrainingSettings(arguments.epochs, precision=arguments.precision, seed=arguments.seed)
+    train(cnn, training, arguments.lr, settings)
     print(f"trained in {time.perf_counter() - started:.0f} s")
     print(f"validation accuracy {100 * accuracy(cnn, stacked(data.validation)):.2f} %")
     if arguments.test:
