@@ -17,7 +17,7 @@ class RandomCutout:
         side: Of the square, as a share of the longer side of the image; the part beyond the border is not seen.
     """
 
-    side: float = 0.25
+    side: float = 0.375
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
         """Middles of squares, ``[num_images, 2]``: down and to the right, as shares of height and width."""

@@ -20,7 +20,7 @@ OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more, grey and
 # in colour.
-SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (16, 128)}
+SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (30, 128)}
 # Peak of Muon's learning rate, weight decay, smoothing of labels and probability of a mirror image, for grey images and
 # those in colour.
 KERNEL_LR, WEIGHT_DECAY = {False: 0.02, True: 0.03}, {False: 0.05, True: 0.01}
@@ -44,7 +44,7 @@ class TrainingSettings:
     """How to train; plain values, which a checkpoint stores.
 
     Attributes:
-        epochs: Passes over the training images; None for 13, for 16 in colour, or for 40 if there are fewer than 10,000
+        epochs: Passes over the training images; None for 13, for 30 in colour, or for 40 if there are fewer than 10,000
             images.
         batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
             10,000 images.

@@ -250,7 +250,8 @@ def test_threads_sleep_while_they_wait_unless_told_otherwise(
 def test_the_collector_is_left_alone_in_a_process_of_others(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frozen = gc.get_freeze_count()
     run(capsys, "info", model)
-    assert (gc.isenabled(), gc.get_freeze_count()) == (True, frozen)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() <= frozen  # what was frozen may have died
     gc.disable()
     try:
         run(capsys, "info", model, "--json")

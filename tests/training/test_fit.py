@@ -529,11 +529,11 @@ class TestAugmentation:
     def test_a_square_of_each_image_is_hidden(self) -> None:
         images = torch.zeros(2, 3, 8, 4, dtype=torch.uint8)
         # Of 0.25 · 8 = 2 pixels a side: around the middle of an image, and around its upper left corner.
-        hidden = RandomCutout()(images, torch.tensor([[0.5, 0.5], [0.0, 0.0]]))
+        hidden = RandomCutout(side=0.25)(images, torch.tensor([[0.5, 0.5], [0.0, 0.0]]))
         expected = torch.zeros(2, 8, 4, dtype=torch.uint8)
         expected[0, 3:5, 1:3] = expected[1, 0, 0] = 127
         assert torch.equal(hidden, expected[:, None].expand_as(images))
-        assert torch.equal(RandomCutout()(images[:, 0], torch.tensor([[0.5, 0.5], [0.0, 0.0]])), expected)
+        assert torch.equal(RandomCutout(side=0.25)(images[:, 0], torch.tensor([[0.5, 0.5], [0.0, 0.0]])), expected)
 
     def test_colour_and_oblong_images(self) -> None:
         images = torch.randint(256, (5, 3, 10, 20), dtype=torch.uint8)
