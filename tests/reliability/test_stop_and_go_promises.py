@@ -106,6 +106,7 @@ def interrupted(folder: Path, options: tuple[str, ...], told: signal.Signals, ra
         training.wait_for_a_checkpoint()
         time.sleep(random.uniform(0, 1))
         code, messages = training.end(told)
+        assert code in (0, -told, 128 + told), messages[-1000:]
         # The interpreter that ends hears signals no more as training does, so a run must have had more to do.
         if code != 0 and "epoch   2/2" not in messages:
             return code, messages
