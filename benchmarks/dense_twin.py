@@ -1,5 +1,7 @@
 """A model's arithmetic as dense convolutions: what its graph network becomes where every cell is present."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,6 +57,15 @@ class DenseTwin(nn.Module):
                 pooled += [state.mean((2, 3)), state.amax((2, 3))]
         logits: Tensor = self.classifier.logits(torch.cat(pooled, dim=1))
         return logits
+
+
+def channels_last(twin: DenseTwin) -> DenseTwin:
+    """A copy with its kernels in the layout that is often faster."""
+    twin = copy.deepcopy(twin)
+    for weight in twin.parameters():
+        if weight.dim() == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return twin
 
 
 def lattice_maps(vision: VisionBrain, images: Tensor) -> list[Tensor]:

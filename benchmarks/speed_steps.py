@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from dense_twin import DenseTwin, lattice_maps
+from dense_twin import DenseTwin, channels_last, lattice_maps
 from relational_twin import RelationalTwin
 from timing import Way, in_turn, show
 from torch import Tensor, nn
@@ -60,7 +60,8 @@ class Task:
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def logits(self, inputs: Any) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        device = next(self.model.parameters()).device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             logits: Tensor = self.model(inputs)
         return logits.float()
 
@@ -111,11 +112,7 @@ def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) 
         tasks["ours", name] = Task(copy.deepcopy(model), graphs, classes, dtype)
         twin = DenseTwin(copy.deepcopy(model))
         tasks["Conv2d", name] = Task(twin, maps, classes, dtype)
-        twin = copy.deepcopy(twin)
-        for weight in twin.parameters():
-            if weight.dim() == 4:
-                weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-        tasks["Conv2d, channels_last", name] = Task(twin, last, classes, dtype)
+        tasks["Conv2d, channels_last", name] = Task(channels_last(twin), last, classes, dtype)
     tasks["ours, without kernels", "f32"] = WithoutKernels(copy.deepcopy(model), graphs, classes, torch.float32)
     for conv in (RGCNConv, FastRGCNConv):
         twin_model = copy.deepcopy(model)

@@ -81,9 +81,8 @@ def parse_arguments() -> argparse.Namespace:
     model.add_argument("--template-update", choices=TEMPLATE_UPDATES, help="how templates learn (default: gradient)")
 
     training = parser.add_argument_group("training")
-    defaults = [
-        f"(default: {many}; {few} below {SMALL:,} images)" for many, few in zip(OF_LARGE, OF_SMALL, strict=True)
-    ]
+    both = zip(OF_LARGE[False], OF_SMALL[False], strict=True)
+    defaults = [f"(default: {many}; {few} below {SMALL:,} images)" for many, few in both]
     training.add_argument("--epochs", type=int, metavar="N", help=f"passes {defaults[0]}")
     training.add_argument("--batch-size", type=int, metavar="N", help=f"graphs in a batch {defaults[1]}")
     training.add_argument(

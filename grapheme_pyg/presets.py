@@ -57,6 +57,16 @@ PRESETS = {
             "readout": "sinks",
         },
     ),
+    # 9,801 weights
+    "mini": Preset(
+        {"rounds": (3, 2, 1), "extend": False},
+        {
+            "hidden_channels": (11, 16, 17),
+            "embedding_channels": 20,
+            "templates_per_class": 1,
+            "readout": "sinks",
+        },
+    ),
     # 19,889 weights
     "small": Preset(
         {"rounds": (3, 2, 1), "extend": False},

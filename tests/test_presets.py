@@ -8,7 +8,7 @@ from grapheme_pyg.presets import PRESETS, default_widths
 from grapheme_pyg.vision.finder import FINDERS
 from grapheme_pyg.vision.grid import GridFinder
 
-every = pytest.mark.parametrize("preset", ["tiny", "small", "base"])
+every = pytest.mark.parametrize("preset", ["tiny", "mini", "small", "base"])
 
 
 def count(model: ImageClassificationModel) -> int:
@@ -16,10 +16,13 @@ def count(model: ImageClassificationModel) -> int:
 
 
 def test_names() -> None:
-    assert list(PRESETS) == ["tiny", "small", "base"]
+    assert list(PRESETS) == ["tiny", "mini", "small", "base"]
 
 
-@pytest.mark.parametrize(("preset", "weights"), [("tiny", 4_933), ("small", 19_889), ("base", 351_425)])
+WEIGHTS = {"tiny": 4_933, "mini": 9_801, "small": 19_889, "base": 351_425}
+
+
+@pytest.mark.parametrize(("preset", "weights"), WEIGHTS.items())
 def test_weights(preset: str, weights: int) -> None:
     assert count(ImageClassificationModel.from_preset(preset)) == weights
 
@@ -43,7 +46,7 @@ def test_predicts_images_of_any_size(preset: str, size: tuple[int, int]) -> None
     torch.testing.assert_close(prediction.probabilities.sum(dim=1), torch.ones(2))
 
 
-@pytest.mark.parametrize("preset", ["tiny", "small"])
+@pytest.mark.parametrize("preset", ["tiny", "mini", "small"])
 def test_digits_train_every_weight_of_the_small_ones(preset: str) -> None:
     model = ImageClassificationModel.from_preset(preset, norm="layer")
     logits = model(model.vision.batch(torch.rand(20, 28, 28)))
@@ -79,7 +82,9 @@ def test_base_is_the_default() -> None:
 
 @pytest.mark.parametrize("preset", ["huge", "Tiny", ""])
 def test_unknown(preset: str) -> None:
-    with pytest.raises(ValueError, match=rf"preset: expected one of \('tiny', 'small', 'base'\), got '{preset}'"):
+    with pytest.raises(
+        ValueError, match=rf"preset: expected one of \('tiny', 'mini', 'small', 'base'\), got '{preset}'"
+    ):
         ImageClassificationModel.from_preset(preset)
 
 

@@ -21,7 +21,7 @@ def train(
     on_error: Literal["raise", "skip"] = "raise",
     transposed: bool = False,
     drawings: bool = False,
-    preset: Literal["base", "small", "tiny"] = "base",
+    preset: Literal["base", "small", "mini", "tiny"] = "base",
     mode: Literal["grid", "blob", "superpixel", "hybrid"] = "grid",
     colour: bool = False,
     grey: bool = False,

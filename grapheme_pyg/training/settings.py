@@ -18,9 +18,9 @@ ClassWeights = None | Literal["auto"] | dict[str, float]
 PRECISIONS, LOADERS, DEVICES = get_args(Precision), get_args(Loader), get_args(Device)
 OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
-# Small sets take more passes, in smaller steps: epochs and batch size of fewer images, and of as many or more, grey and
-# in colour.
-SMALL, OF_SMALL, OF_LARGE = 10_000, (40, 64), {False: (13, 128), True: (30, 128)}
+# Small sets take smaller steps, and grey ones more passes: epochs and batch size of fewer images, and of as many or
+# more, grey and in colour.
+SMALL, OF_SMALL, OF_LARGE = 10_000, {False: (40, 64), True: (20, 64)}, {False: (13, 128), True: (30, 128)}
 # Peak of Muon's learning rate, weight decay, smoothing of labels and probability of a mirror image, for grey images and
 # those in colour.
 KERNEL_LR, WEIGHT_DECAY = {False: 0.02, True: 0.03}, {False: 0.05, True: 0.01}
@@ -44,8 +44,8 @@ class TrainingSettings:
     """How to train; plain values, which a checkpoint stores.
 
     Attributes:
-        epochs: Passes over the training images; None for 13, for 30 in colour, or for 40 if there are fewer than 10,000
-            images.
+        epochs: Passes over the training images; None for 13, or 30 in colour; if there are fewer than 10,000 images
+            for 40, or 20 in colour.
         batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
             10,000 images.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
@@ -163,7 +163,7 @@ class TrainingSettings:
 
     def for_images(self, count: int, *, in_colour: bool) -> "TrainingSettings":
         """The same settings, with what suits a number of images, grey or in colour, where nothing was given."""
-        epochs, batch_size = OF_SMALL if count < SMALL else OF_LARGE[in_colour]
+        epochs, batch_size = (OF_SMALL if count < SMALL else OF_LARGE)[in_colour]
         smoothing = SMOOTHING[in_colour] if self.loss == "cross_entropy" else 0.0
         return replace(
             self,

@@ -15,7 +15,7 @@ from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, Rela
 
 # Images whose size is known have about so many finest cells in a row or column, as long as cells have at most so many
 # pixels a side.
-FINEST_CELLS, LARGEST_CELL = 32, 32
+FINEST_CELLS, LARGEST_CELL = 24, 32
 # Levels are added until the grid has at most this many cells in a row and in a column.
 TOP_CELLS = 4
 # By the number of channels; states of colour images are kept from round to round, so that more rounds can be trained.
@@ -33,7 +33,7 @@ class GridFinder(Finder):
     Args:
         in_channels: Of the image, 1 or 3.
         patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels. Where
-            ``resize`` of :class:`grapheme_pyg.VisionBrain` gives the size of images, the default is a 32nd of that,
+            ``resize`` of :class:`grapheme_pyg.VisionBrain` gives the size of images, the default is a 24th of that,
             in 2…32.
         threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
             0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.

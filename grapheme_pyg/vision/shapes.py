@@ -170,3 +170,30 @@ def rasters(regions: Regions, values: Floats, chosen: Ints, image_of: Ints, side
     drawn = np.where(here, values.ravel()[place], 0.0)
     squares: Floats = drawn.reshape(len(chosen), side, SAMPLES, side, SAMPLES).mean(axis=(2, 4))
     return squares.reshape(len(chosen), -1)
+
+
+def windows(regions: Regions, pixels: Ints, image_of: Ints, width: Floats, side: int) -> Floats:
+    """Pixels around the middles of regions: for each channel, then whether they are the region's own.
+
+    Beyond the border its pixels are repeated, which are nobody's own.
+
+    Args:
+        regions: Of whose stack.
+        pixels: ``[num_images, C, H, W]`` in 0…255.
+        image_of: ``[num_regions]``, in which image of the stack each is.
+        width: ``[num_regions]``, of its window, in pixels.
+        side: Of the square of places in a window, positive.
+
+    Returns:
+        ``[num_regions, (C + 1) · side²]``, in [0, 1].
+    """
+    at = (np.arange(side) + 0.5) / side - 0.5
+    places = np.floor(regions.centre[:, :, None] + at * width[:, None, None]).astype(np.int64)
+    limits = np.array([regions.width, regions.height])[:, None]
+    inside = (places >= 0) & (places < limits)
+    x, y = places.clip(0, limits - 1).swapaxes(0, 1)
+    rows, columns, image = y[:, :, None], x[:, None, :], image_of[:, None, None]
+    own = regions.labels[image, rows, columns] == np.arange(regions.num_regions)[:, None, None]
+    own &= inside[:, 1, :, None] & inside[:, 0, None, :]
+    drawn = [channel[image, rows, columns] / 255 for channel in pixels.swapaxes(0, 1)]
+    return np.stack([*drawn, own], axis=1).reshape(regions.num_regions, -1)

@@ -17,7 +17,7 @@ from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
 from grapheme_pyg.vision.pixels import to_grey
 from grapheme_pyg.vision.region_graph import OCTANTS, adjacent, merge, octant
-from grapheme_pyg.vision.shapes import Regions, ellipse
+from grapheme_pyg.vision.shapes import Regions, ellipse, windows
 
 DISTANCES = ("near", "far")
 # Size, place, extent, ellipse and slopes.
@@ -34,6 +34,11 @@ LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.05
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 D65 = (0.95047, 1.0, 1.08883)
 SLIC = ("grapheme", "scikit-image")
+# By the number of channels.
+WINDOWS = {1: 0, 3: 5}
+LARGEST_WINDOW = 16
+# In sides of regions of the mean size.
+WINDOW_WIDTH = 2
 
 _filters = threading.Lock()
 
@@ -65,6 +70,9 @@ class SuperpixelFinder(Finder):
         threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
             levels of 0…255; -1 to take all pixels. If None, 32 for grey images and 8 for colour.
         rounds: For each level, how many nodes each region has; at least two levels.
+        window: Finest regions also tell the pixels around their middles, at so many places in a row and column, which
+            are as wide as two regions of the mean size, and which of them are their own; 0 for none of it. If None, 0
+            for grey images and 5 for colour.
         slic: Whose SLIC: the library's own, or ``"scikit-image"``, with which version 1 of the features was made, that
             of models of 0.1. It starts from random centres, and takes much longer.
 
@@ -72,12 +80,13 @@ class SuperpixelFinder(Finder):
         ValueError: An argument is out of its range.
     """
 
-    of_version_1: ClassVar[dict[str, Any]] = {"slic": "scikit-image"}
+    of_version_1: ClassVar[dict[str, Any]] = {"slic": "scikit-image", "window": 0}
     in_channels: int = 1
     num_regions: int = 75
     compactness: float = 0.25
     threshold: int | None = None
     rounds: tuple[int, ...] = (3, 2, 1)
+    window: int | None = None
     slic: str = SLIC[0]
 
     def __post_init__(self) -> None:
@@ -90,18 +99,22 @@ class SuperpixelFinder(Finder):
             object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
         valid = isinstance(self.threshold, int) and is_int(self.threshold, -1) and self.threshold < 255
         check("threshold", self.threshold, valid, "an integer in -1…254, or None")
+        if self.window is None:
+            object.__setattr__(self, "window", WINDOWS[self.in_channels])
+        valid = isinstance(self.window, int) and is_int(self.window, 0) and self.window <= LARGEST_WINDOW
+        check("window", self.window, valid, f"an integer in 0…{LARGEST_WINDOW}, or None")
         check("slic", self.slic, self.slic in SLIC, f"one of {SLIC}")
         check_rounds(self.rounds)
         object.__setattr__(self, "rounds", tuple(self.rounds))
 
-    @property
-    def num_features(self) -> int:
-        """Of each region."""
-        return 2 * self.in_channels + NUM_SHAPE_FEATURES
+    def _num_features(self, level: int) -> int:
+        assert self.window is not None  # chosen when this was made
+        of_window = 0 if level else self.window**2 * (self.in_channels + 1)
+        return 2 * self.in_channels + NUM_SHAPE_FEATURES + of_window
 
     def schema(self) -> Schema:
         """Who touches whom, by direction and distance; and where in its whole a part lies."""
-        types = [EntityType(f"region{i}", i, self.num_features, count) for i, count in enumerate(self.rounds)]
+        types = [EntityType(f"region{i}", i, self._num_features(i), count) for i, count in enumerate(self.rounds)]
         names = ["self", *(f"{name}_of_{distance}" for distance in DISTANCES for name in OCTANTS)]
         lateral = [RelationType(i, name, i) for i in range(len(types)) for name in names]
         part_of = [
@@ -137,13 +150,17 @@ class SuperpixelFinder(Finder):
             level.append(np.full(count, i))
             centre.append(regions.centre)
             colour = self._colour(regions, pixels)
+            # Mean side of squares that would fill the same area.
+            filled = np.bincount(of_image, regions.area, num_images) / np.bincount(of_image, minlength=num_images)
+            side = np.sqrt(filled)[of_image]
             features.append(self._features(regions, colour, gradients))
+            if i == 0 and self.window:
+                around = windows(regions, pixels.numpy(), of_image, WINDOW_WIDTH * side, self.window)
+                features[0] = np.concatenate([features[0], around], axis=1)
 
             source, target = adjacent(labels)
             offset = regions.centre[source] - regions.centre[target]
-            # Mean distance between the middles of squares that would fill the same area.
-            filled = np.bincount(of_image, regions.area, num_images) / np.bincount(of_image, minlength=num_images)
-            spacing = np.sqrt(filled)[of_image[target]]
+            spacing = side[target]
             far = (offset * offset).sum(axis=1) > spacing * spacing
             kind = i * num_lateral + 1 + len(OCTANTS) * far + octant(offset)
             lateral.append((source + first, target + first, kind))
@@ -173,7 +190,12 @@ class SuperpixelFinder(Finder):
             finest_of_pixel=torch.from_numpy(np.where(finest >= 0, number[finest], -1).reshape(num_images, -1)),
             size=(height, width),
         )
-        return hierarchy, torch.from_numpy(np.concatenate(features)[order].astype(np.float32))
+        found = np.zeros((order.size, features[0].shape[1]), np.float32)
+        first = 0
+        for rows in features:
+            found[number[first : first + len(rows)], : rows.shape[1]] = rows
+            first += len(rows)
+        return hierarchy, torch.from_numpy(found)
 
     def _segment(self, pixels: Tensor) -> tuple[Ints, int]:
         """Regions of all images, counted on from image to image, −1 for none, ``[B, H, W]``; and their number."""

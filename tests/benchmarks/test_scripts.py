@@ -8,6 +8,7 @@ import common
 import example_cnn
 import pytest
 import speed_scaling
+import torch
 from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel
@@ -33,6 +34,8 @@ SLOW = [
     ("speed_throughput", "--turns 1", 400, "| single_image_ms | "),
     ("speed_time_to_99", "--seeds 0", 400, " times sooner"),
 ]
+if torch.cuda.is_available():
+    SLOW.append(("speed_gpu", "", 512, "| bf16-mixed | 1024 | "))
 FEWER = {
     "speed_steps": {"BATCH_SIZE": 16, "BATCHES": 2, "CALLS": 1, "PEAK_SIZE": 256, "PEAK_TURNS": 2},
     "speed_scaling": {"SIZES": ((28, 128),), "LARGE": (), "COMPARED": (4, 4)},

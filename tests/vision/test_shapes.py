@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 from skimage.measure import euler_number, moments_hu, regionprops
 
-from grapheme_pyg.vision.shapes import Regions, ellipse, hu_moments, rasters
+from grapheme_pyg.vision.shapes import Regions, ellipse, hu_moments, rasters, windows
 
 # A ring of eight pixels around one, and a bar of three.
 PICTURE = np.array(
@@ -98,3 +98,19 @@ def test_features_do_not_depend_on_the_other_images():
         alone = Regions(single.reshape(labels.shape), numbers.size)
         for name in ("area", "box", "centre", "moments", "euler"):
             assert np.array_equal(getattr(alone, name), getattr(together, name)[numbers]), name
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (2, [[4, 5, 8, 9, 15, 15, 15, 15], [6, 7, 10, 11, 15, 15, 15, 15]]),
+        # Of the second, half is beyond the border, and in nobody's region.
+        (4, [[4, 6, 12, 14, 15, 0, 15, 0], [6, 7, 14, 15, 15, 0, 15, 0]]),
+    ],
+)
+def test_windows_show_pixels_and_which_are_their_own(width: int, expected: list[list[int]]) -> None:
+    # The left and the right half of an image whose levels count from 0 to 15.
+    regions = Regions(np.array([[[0, 0, 1, 1]] * 4]), 2)
+    pixels = 17 * np.arange(16).reshape(1, 1, 4, 4)
+    shown = windows(regions, pixels, np.array([0, 0]), np.full(2, float(width)), 2)
+    np.testing.assert_allclose(15 * shown, expected)
