@@ -36,9 +36,8 @@ def main() -> None:
     names = [name for i, name in enumerate(data.classes) if i != arguments.new]
     model = ImageClassificationModel.from_preset("small", names)
     settings = TrainingSettings(epochs=arguments.epochs, batch_size=64)
-    fit(model, images[training], known[training], settings=settings)
-    model.remember(images[training], known[training])
-    model.calibrate(images[calibration], known[calibration])
+    held_out = images[calibration], known[calibration]
+    fit(model, images[training], known[training], validation=held_out, settings=settings)
 
     unseen = data.test.images[data.test.labels == arguments.new][: arguments.limit]
     seen = data.test.images[data.test.labels != arguments.new][: arguments.limit]

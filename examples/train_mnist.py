@@ -126,11 +126,6 @@ def parse_arguments() -> argparse.Namespace:
         help=f"views of a test image, 1…{len(SHIFTS)}: it, its mirror image if training had those, and shifted ones "
         "(default: the first of each)",
     )
-    run.add_argument(
-        "--remember",
-        action="store_true",
-        help="keep the training images in the model: to refuse, add classes, retrieve",
-    )
     run.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/<dataset>-<date>-<time>)")
     run.add_argument(
         "--resume",
@@ -213,7 +208,6 @@ def main() -> None:
         views=arguments.views,
         resume=arguments.resume,
         tensorboard=arguments.tensorboard,
-        remember=arguments.remember,
     )
 
 

@@ -1,5 +1,6 @@
 """ImageClassificationModel: the three parts, composed; saved and loaded without pickle."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +14,7 @@ from grapheme_pyg.augmentation.warp import views_of
 from grapheme_pyg.calibration import best_log_temperature
 from grapheme_pyg.checks import as_float, as_int, as_path
 from grapheme_pyg.dag import require_tensor
-from grapheme_pyg.errors import GraphError
+from grapheme_pyg.errors import GraphError, TrainingWarning
 from grapheme_pyg.home import Home
 from grapheme_pyg.image_pooling import pool_images
 from grapheme_pyg.labels import canonical, to_labels
@@ -48,7 +49,8 @@ class ImageClassificationModel(nn.Module):
 
     Args:
         vision: Turns images into graphs; its vocabulary keys the weights.
-        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them.
+        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them; an empty list
+            for a model that is only taught (:meth:`add_class`).
         hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse; good ones for
             its mode and channels if None.
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
@@ -168,7 +170,8 @@ class ImageClassificationModel(nn.Module):
         """Makes a model of other classes with this one's weights, to be trained further.
 
         Classes of the same name keep their templates; those of the others, and the temperature, are as of a new model.
-        Remembered images are left out.
+        Remembered images are left out. A model without classes, ``with_classes([])``, keeps what makes keys of images:
+        it is ready to be taught.
 
         Args:
             classes: Names, or their number, as the class takes them.
@@ -179,6 +182,8 @@ class ImageClassificationModel(nn.Module):
         made = type(self)(self.vision, **(self.config | {"classes": classes}))
         made.to(self.classifier.templates.device, self.classifier.templates.dtype).train(self.training)
         made.dag.load_state_dict(self.dag.state_dict())
+        if not made.classes and self.classifier.memory is not None:
+            made.classifier.memory = self.classifier.memory.without_keys()
         made.classifier.project.load_state_dict(self.classifier.project.state_dict())
         # Classes that were added from examples come last, and have no templates.
         pairs = zip(self.classes, self.classifier.templates, strict=False)
@@ -336,7 +341,7 @@ class ImageClassificationModel(nn.Module):
                 or 1 to 18 of a model that was trained on mirror images: the image, its mirror image, and both shifted.
                 If None, which is the default, over the image, and its mirror image of such a model.
             reject: Which share of images of a known kind may be refused, in [0, 1). Images that are less familiar
-                than that get no label. Asks for :meth:`remember` and :meth:`calibrate` before. None refuses nothing.
+                than that get no label. None refuses nothing.
             find_drawings: Whether to classify the drawing on each image, found by
                 :func:`grapheme_pyg.vision.find_drawings`, in its place. If None, a model of ``drawings`` does so with
                 images of more than twice the size of its training images that do not have MNIST's form already.
@@ -355,8 +360,12 @@ class ImageClassificationModel(nn.Module):
         if reject is not None:
             reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
             if memory is None or bool(memory.quantiles.isnan().any()):
-                raise ValueError("reject: expected a calibrated memory; call remember, then calibrate, first")
+                raise ValueError(
+                    "reject: expected a calibrated memory, as fit leaves it; call remember, then calibrate, first"
+                )
         check_many(images)
+        if not self.classes:
+            raise ValueError("classes: expected at least one, got none; teach the model one by add_class first")
         sheets = None
         if find_drawings or (find_drawings is None and self.drawings):
             # Stacked images are of one size.
@@ -400,26 +409,26 @@ class ImageClassificationModel(nn.Module):
         return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
     def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
-        """Remembers training images, for :meth:`nearest`, :meth:`add_class` and to refuse what is unlike them.
+        """Remembers training images, to refuse what is unlike them, for :meth:`nearest` and for :meth:`add_class`.
+
+        :func:`grapheme_pyg.fit` does this at its end, and calibrates the memory. Of more than 1,000 images, the centres
+        of clusters are kept: less than 1 MB for the preset ``base``, which is saved with the model.
 
         Args:
             images: As :meth:`VisionBrain.batch` takes them.
             labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
             batch_size: How many images to look at at once.
 
-        The memory is saved with the model: two bytes for each image and each pooled channel, which for the preset
-        ``base`` and all of MNIST is 42 MB.
-
         Raises:
-            ValueError: Images or labels are not as above, or a class was added, whose examples would be forgotten.
+            ValueError: Images or labels are not as above, or classes were taught, which would be forgotten.
         """
-        if added := self.classifier.added_classes:
-            raise ValueError(f"classes: expected none added from examples, got {added}; call forget first")
+        if taught := self.classifier.taught:
+            raise ValueError(f"classes: expected none that was taught, got {taught}; call forget first")
         pooled, found = self._pool_labelled(images, labels, batch_size)
         self.classifier.memory = Memory.of(pooled, found)
 
     def forget(self) -> None:
-        """Forgets what is remembered of images, and with it the classes that were added from examples."""
+        """Forgets what is remembered of images, and with it all that was taught."""
         self.classifier.forget()
 
     @torch.no_grad()
@@ -444,7 +453,9 @@ class ImageClassificationModel(nn.Module):
 
     @evaluating
     def nearest(self, images: "Images", number: int = 5, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-        """The remembered images that are most similar to images.
+        """Finds the remembered images that are most similar to images.
+
+        Of many training images, those nearest to the centres of clusters stand for the others.
 
         Args:
             images: As :meth:`VisionBrain.batch` takes them.
@@ -453,7 +464,7 @@ class ImageClassificationModel(nn.Module):
 
         Returns:
             Cosines ``[N, number]``, falling, and the positions of those images among the remembered ones (examples of
-            added classes come after them), of the same shape.
+            taught classes come after them, in the order in which they were taught), of the same shape.
 
         Raises:
             ValueError: Nothing is remembered, or less than ``number``; or as :meth:`predict`.
@@ -461,29 +472,58 @@ class ImageClassificationModel(nn.Module):
         memory = self.classifier.memory
         stored = 0 if memory is None else len(memory.keys)
         if memory is None:
-            raise ValueError("memory: expected remembered images, got none; call remember first")
+            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
         (pooled,), *_ = pool_images(self, images, batch_size)
         cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
         return require_finite("cosines", cosines).cpu(), positions.cpu()
 
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
-        """Adds a class from a few examples, without training; asks for :meth:`remember` before.
+        """Teaches a class by examples, from one on, without training: a new class, or more of one that is there.
+
+        What :meth:`predict` refuses is calibrated anew by them.
 
         Args:
-            name: Of the new class.
+            name: Of the class.
             images: Its examples, as :meth:`VisionBrain.batch` takes them.
             batch_size: How many images to look at at once.
 
+        Warns:
+            TrainingWarning: Most of the examples look like another class.
+
         Raises:
-            ValueError: The name is taken, has control characters or is too long, nothing is remembered, or an image is
-                not as above.
+            ValueError: The name has control characters or is too long, the model has no memory, or an image is not as
+                above.
         """
-        self.classifier.check_new_class(name)
-        check_settings(self, [str(name)])
-        self.classifier.add_class(name, self._pool_images(images, batch_size))
+        if self.classifier.memory is None:
+            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
+        if not self.classifier.is_taught(name):
+            check_settings(self, [str(name)])
+        pooled = self.pool_images(images, batch_size)
+        if (like := self.classifier.looks_like(pooled)) not in (None, str(name)):
+            expected = "expected examples unlike those of other classes"
+            warnings.warn(f"{name}: {expected}, got some that look like {like!r}", TrainingWarning, stacklevel=2)
+        self.classifier.add_class(name, pooled)
+
+    def remove_class(self, name: str) -> None:
+        """Forgets what was taught of a class; a class that was trained keeps its templates.
+
+        Raises:
+            ValueError: The class was not taught.
+        """
+        self.classifier.remove_class(name)
+
+    def rename_class(self, name: str, new: str) -> None:
+        """Gives a class another name.
+
+        Raises:
+            ValueError: There is no such class; or the new name is taken, has control characters or is too long.
+        """
+        check_settings(self, [str(new)])
+        self.classifier.rename_class(name, new)
+        self.config["classes"] = self.classes[: self.classifier.templates.shape[0]]
 
     @evaluating
-    def _pool_images(self, images: "Images", batch_size: int) -> Tensor:
+    def pool_images(self, images: "Images", batch_size: int) -> Tensor:
         """Pooled states of images, ``[N, channels]``."""
         (pooled,), *_ = pool_images(self, images, batch_size)
         return pooled

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.home import Home
-from grapheme_pyg.labels import to_names
+from grapheme_pyg.labels import canonical, to_names
 from grapheme_pyg.model_folder import CONFIG, MOST_SETTINGS_BYTES, WEIGHTS, naming, open_model_files, write_model_files
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
@@ -46,7 +46,11 @@ RANGES = {
     "log_temperature": (-20, 20, "a logarithm of a temperature in -20…20"),
     "running_var": (0, math.inf, "no negative variance"),
     "memory.keys": (-1, 1, "keys in [-1, 1]"),
+    "memory.positions": (0, 2**62, "positions from 0 on"),
+    "memory.total": (0, 2**62, "no negative number"),
     "memory.offsets": (-4, 4, "offsets of cosines in [-4, 4]"),
+    "memory.allowances": (0, 1, "allowances of cosines in [0, 1]"),
+    "memory.shots": (-1, 1, "cosines in [-1, 1]"),
     "memory.quantiles": (-1, 1, "cosines in [-1, 1]"),
 }
 
@@ -103,7 +107,11 @@ def _write(model: "ImageClassificationModel", sha256: str, added_classes: Sequen
         "home": None if model.home is None else model.home.config,
         "memory": None
         if memory is None
-        else {"num_keys": len(memory.keys), "added_classes": [*model.classifier.added_classes, *added_classes]},
+        else {
+            "width": memory.keys.shape[1],
+            "num_keys": len(memory.keys),
+            "added_classes": [*model.classifier.taught, *added_classes],
+        },
         # What each row of a weight is for; loading matches by these names.
         "relations": model.dag.get_extra_state(),
     }
@@ -180,7 +188,7 @@ TOP: dict[str, Rule] = {
     "home": (lambda value: value is None or isinstance(value, dict), "an object or null"),
 }
 MODEL: dict[str, Rule] = {
-    "classes": (lambda value: _are_names(value) and len(value) > 0, NAMES[1]),
+    "classes": NAMES,
     "hidden_channels": (lambda value: type(value) is list and all(map(_is_count, value)), f"integers in 1…{LARGEST}"),
     "norm": _one_of(NORMS),
     "residual": (lambda value: isinstance(value, bool), "true or false"),
@@ -193,7 +201,14 @@ MODEL: dict[str, Rule] = {
 }
 # What models of earlier versions do not say.
 OF_EARLIER = {"residual": False, "drawings": False}
-MEMORY: dict[str, Rule] = {"num_keys": COUNT, "added_classes": NAMES}
+MEMORY: dict[str, Rule] = {
+    "width": (lambda value: value is None or _is_count(value), f"{COUNT[1]} or null"),
+    "num_keys": (lambda value: value == 0 or _is_count(value), f"0 or {COUNT[1]}"),
+    "added_classes": NAMES,
+}
+# What memories of earlier versions do not say, or have: keys as wide as pooled states, each of one image.
+OF_EARLIER_MEMORY = {"width": None}
+NOT_IN_EARLIER = ("positions", "total", "allowances", "shots")
 
 
 def _check_fields(prefix: str, came: dict[str, Any], rules: dict[str, Rule]) -> None:
@@ -219,7 +234,7 @@ def _parse(text: bytes, size: int) -> dict[str, Any]:
     _check_fields("", {"home": None} | settings, TOP)
     _check_fields("model.", OF_EARLIER | settings["model"], MODEL)
     if settings["memory"] is not None:
-        _check_fields("memory.", settings["memory"], MEMORY)
+        _check_fields("memory.", OF_EARLIER_MEMORY | settings["memory"], MEMORY)
     vision = {"features": 1} | settings["vision"]
     _check_fields("vision.", vision, dict.fromkeys(vision, OPTION) | {"features": _version(FEATURES)})
     if digest is not None and digest != _digest(settings):
@@ -251,13 +266,18 @@ def _build(cls: type[Model], settings: dict[str, Any]) -> Model:
         if not isinstance(theirs, list) or sorted(map(repr, theirs)) != sorted(map(repr, ours)):
             raise ValueError(f"relations.{pair}: expected {ours} in any order, got {theirs}")
     added = settings["memory"]["added_classes"] if settings["memory"] else []
-    to_names([*settings["model"]["classes"], *added])
+    trained = settings["model"]["classes"]
+    known = set(map(canonical, trained))
+    names = [*trained, *(name for name in added if canonical(name) not in known)]
+    for some in (names, added):
+        if some:
+            to_names(some)
     with torch.device("meta"):
         model = cls(vision, **(OF_EARLIER | settings["model"]))
         if settings["memory"]:
-            num_keys = settings["memory"]["num_keys"]
-            model.classifier.memory = Memory(model.classifier.pooled_channels, num_keys, len(added))
-            model.classifier.classes = [*model.classes, *added]
+            width, num_keys = settings["memory"].get("width"), settings["memory"]["num_keys"]
+            model.classifier.memory = Memory(model.classifier.pooled_channels, width, num_keys, len(added))
+            model.classifier.classes, model.classifier.taught = names, list(added)
     if settings.get("home") is not None:
         model.home = Home.from_config(settings["home"])
     return model
@@ -283,6 +303,9 @@ def _read_tensors(file: BinaryIO, model: "ImageClassificationModel", sha256: str
         raise ValueError(f"header: expected at most {most_header} bytes, got {length}")
     tensors = load(content)
     del content
+    if (memory := model.classifier.memory) is not None and "classifier.memory.positions" not in tensors:
+        empty = Memory(1, 1, len(memory.keys), memory.num_added)
+        tensors |= {f"classifier.memory.{name}": getattr(empty, name) for name in NOT_IN_EARLIER}
     templates = tensors.get("classifier.templates")
     if templates is not None and templates.dtype in DTYPES:
         expected = _tensors(model.to(templates.dtype))

@@ -106,7 +106,6 @@ def train_run(
     views: int | None = None,
     resume: bool = False,
     tensorboard: bool = False,
-    remember: bool = False,
 ) -> None:
     """Trains a model, calibrates and tests it, and keeps all that is worth keeping in a folder.
 
@@ -127,7 +126,6 @@ def train_run(
         views: Over how many views of each test image to average, as of :meth:`ImageClassificationModel.predict`.
         resume: Whether to go on with the run in that folder, of the same model, settings and data.
         tensorboard: Whether to write TensorBoard logs too.
-        remember: Whether the model is to remember the training images.
 
     Raises:
         ValueError: The folder has a run that is not resumed; or as :func:`grapheme_pyg.fit`.
@@ -153,8 +151,6 @@ def train_run(
         if not writes:
             return
         say(f"trained {name} in {seconds:.0f} s")
-        if remember:
-            model.remember(*training)
         model.calibrate(*validation)
         model.save_pretrained(run_dir / MODEL)
         curves = draw_learning_curves(metrics)

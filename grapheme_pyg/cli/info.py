@@ -12,7 +12,7 @@ from grapheme_pyg.ops import describe_kernels
 
 
 def info(model: Path, *, json: bool = False) -> None:
-    """Says what a model is: classes, weights, how it makes graphs, what it remembers.
+    """Says what a model is: classes, weights, how it makes graphs, what it was taught.
 
     Args:
         model: Folder of a model.
@@ -30,7 +30,8 @@ def info(model: Path, *, json: bool = False) -> None:
         "node_types": len(node_types),
         "edge_types": len(edge_types),
         "templates_per_class": network.classifier.templates.shape[1],
-        "remembered_images": 0 if memory is None else len(memory.keys),
+        "taught": {} if memory is None else dict(zip(network.classifier.taught, memory.examples(), strict=True)),
+        "keys_in_memory": 0 if memory is None else len(memory.keys),
         "kernels": describe_kernels(),
         "vision": network.vision.config,
         "model": network.config,

@@ -30,7 +30,6 @@ def train(
     settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - a value that never changes
     run_dir: Path | None = None,
     resume: bool = False,
-    remember: bool = False,
     tensorboard: bool = False,
     test: bool = True,
 ) -> None:
@@ -58,8 +57,6 @@ def train(
         settings: How to train.
         run_dir: Where results go; by default runs/<data>-<date>-<time>.
         resume: Go on with the run of the same options in run_dir, or the newest one of these data.
-        remember: Whether the model is to remember the training images: to refuse what is unlike them, to retrieve, and
-            to add classes.
         tensorboard: Whether to write TensorBoard logs too.
         test: Whether to run the test set, at the end.
     """
@@ -98,5 +95,4 @@ def train(
         test=found.test if test else None,
         resume=resume,
         tensorboard=tensorboard,
-        remember=remember,
     )

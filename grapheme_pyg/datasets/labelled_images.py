@@ -102,6 +102,10 @@ class ImageDataset(LabelledImages):
         super().__init__(images.shape[0], labels, augment, seed)
         self.images = images
 
+    def readable(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Images as they are, without augmentation, and their positions."""
+        return self.images[positions], positions
+
     def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
         positions = to_positions(index, len(self))
         rows = positions.view(-1)
@@ -150,18 +154,27 @@ class ImageSequenceDataset(LabelledImages):
         self._kept: dict[int, Tensor] = {}
         self._room = KEPT
 
-    def __getitem__(self, index: Index) -> tuple[Tensor | list[Tensor], Tensor]:
-        positions = to_positions(index, len(self))
-        rows, images = [], []
-        for row in positions.view(-1).tolist():
+    def readable(self, positions: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Images as they are, without augmentation, and their positions; see the class for those left out."""
+        images, rows = [], []
+        for row in positions.tolist():
             try:
                 images.append(self._take(row))
             except (OSError, ImageError) as error:
-                if positions.dim() == 0 or getattr(self.images, "on_error", "raise") == "raise":
+                if getattr(self.images, "on_error", "raise") == "raise":
                     raise
                 log.warning("left out: %s", error)
                 continue
             rows.append(row)
+        return images, torch.tensor(rows, dtype=torch.int64)
+
+    def __getitem__(self, index: Index) -> tuple[Tensor | list[Tensor], Tensor]:
+        positions = to_positions(index, len(self))
+        if positions.dim() == 0:
+            images, rows = [self._take(int(positions))], [int(positions)]
+        else:
+            images, found = self.readable(positions)
+            rows = found.tolist()
         if self.augment:
             # Those of one size at once.
             sizes: dict[torch.Size, list[int]] = {}

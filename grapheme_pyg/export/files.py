@@ -48,7 +48,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
         What the exported model reads.
 
     Raises:
-        ValueError: The model has classes that were added from examples, or ``max_size`` is not a positive integer.
+        ValueError: ``max_size`` is not a positive integer.
         ModelFileError: What was written is more than :func:`read_format` reads: so many classes of so few weights.
         ImportError: onnxscript is not there.
     """
@@ -186,8 +186,6 @@ def _named(shape: tuple[int | str, ...]) -> dict[int, str]:
 
 
 def _trace(model: ImageClassificationModel, max_size: int) -> tuple[ExportedProgram, InputFormat]:
-    if added := model.classifier.added_classes:
-        raise ValueError(f"classes: expected none added from examples, got {added}; call forget first")
     input_format = InputFormat.of(model, max_size)
     network = PlannedModel(deepcopy(model).to("cpu", torch.float32), input_format)
     names = [name for shape in input_format.inputs.values() for name in shape if isinstance(name, str)]

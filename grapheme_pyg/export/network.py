@@ -17,7 +17,7 @@ class PlannedModel(nn.Module):
     """What :class:`grapheme_pyg.ImageClassificationModel` computes in evaluation mode, of tensors alone.
 
     Args:
-        model: Trained, in float32 on the CPU, without classes that were added from examples; it stays as it is.
+        model: Trained, in float32 on the CPU; it stays as it is.
         input_format: What it shall read.
 
     Shapes:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from grapheme_pyg.checks import as_float, as_int
 from grapheme_pyg.labels import canonical, check_name, to_names
 from grapheme_pyg.nn.graph_checks import check_device
-from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
 from grapheme_pyg.nn.plan import Chosen, pad_channels
 from grapheme_pyg.nn.templates import move_templates
 from grapheme_pyg.ops import mean_max_pool
@@ -41,7 +41,8 @@ class ClassificationBrain(nn.Module):
 
     Args:
         in_channels: Width of the states; one number for each kind of chosen nodes, if there are several.
-        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them.
+        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them; an empty list
+            for a brain that is only taught.
         embedding_channels: Width of the embedding.
         templates_per_class: Templates of each class.
         template_update: ``"gradient"`` or ``"momentum"``.
@@ -55,7 +56,7 @@ class ClassificationBrain(nn.Module):
         - **output**: logits ``[batch_size, num_classes]``
 
     Raises:
-        ValueError: There is no class, a name occurs twice or has control characters; or an argument is out of range.
+        ValueError: A name occurs twice or has control characters; or an argument is out of range.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class ClassificationBrain(nn.Module):
         template_momentum: float = 0.99,
     ) -> None:
         super().__init__()
-        names = to_names(classes)
+        names = [] if isinstance(classes, list) and not classes else to_names(classes)
         widths = in_channels if isinstance(in_channels, Sequence) else [in_channels]
         self.in_channels = [as_int("in_channels", width, 1) for width in widths or [0]]
         embedding_channels = as_int("embedding_channels", embedding_channels, 1)
@@ -89,6 +90,8 @@ class ClassificationBrain(nn.Module):
         templates = torch.zeros(len(names), templates_per_class, embedding_channels)
         self.templates = nn.Parameter(templates, requires_grad=by_gradient)
         self.memory: Memory | None = None
+        # In the order of the memory's classes; some may be names of classes that have templates.
+        self.taught: list[str] = []
         # Starts soft enough for gradients to reach every class; training sharpens it.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
         if by_gradient:
@@ -135,19 +138,34 @@ class ClassificationBrain(nn.Module):
             templates = self.templates.to(torch.promote_types(self.templates.dtype, torch.float32))
             templates = F.normalize(templates, dim=-1)
             directions = F.normalize(embedding.to(templates.dtype), dim=-1)
-            return (directions @ templates.flatten(0, 1).t()).view(-1, *templates.shape[:2])
+            return (directions @ templates.flatten(0, 1).t()).view(directions.shape[0], *templates.shape[:2])
 
     def similarities(self, pooled: Tensor) -> Tensor:
         """Similarity with each class, ``[batch_size, num_classes]``.
 
-        For a class with templates, the cosine with the nearest one. For a class that was added from examples, the best
-        of those plus what the class claims beyond it; see :class:`grapheme_pyg.nn.memory.Memory`.
+        For a class with templates, the cosine with the nearest one. For a class that was taught, the best of those plus
+        what the class claims beyond it; without any templates, the cosine with its nearest key plus its allowance. See
+        :class:`grapheme_pyg.nn.memory.Memory`.
         """
         similarities = self.template_similarities(self.embed(pooled)).amax(dim=-1)
-        if self.memory is None or self.memory.offsets.numel() == 0:
+        if self.memory is None or not self.taught:
             return similarities
+        if self.templates.shape[0] == 0:
+            return (self.memory.similarities(pooled)[:, 1:] + self.memory.allowances).to(similarities.dtype)
         claims = self.memory.claims(pooled).to(similarities.dtype)
-        return torch.cat([similarities, similarities.amax(dim=1, keepdim=True) + claims], dim=1)
+        found = similarities.amax(dim=1, keepdim=True) + claims
+        places = self._places()
+        new = [number for number, place in enumerate(places) if place is None]
+        for number, place in enumerate(places):
+            if place is not None:
+                better = torch.maximum(similarities[:, place], found[:, number])
+                similarities = similarities.index_copy(1, torch.tensor([place], device=better.device), better[:, None])
+        return torch.cat([similarities, found[:, new]], dim=1)
+
+    def _places(self) -> list[int | None]:
+        """For each taught class its number among those with templates, if it is one of them."""
+        known = {canonical(name): number for number, name in enumerate(self.classes[: self.templates.shape[0]])}
+        return [known.get(canonical(name)) for name in self.taught]
 
     def logits(self, pooled: Tensor) -> Tensor:
         """Tempered similarities, ``[batch_size, num_classes]``."""
@@ -170,37 +188,88 @@ class ClassificationBrain(nn.Module):
 
     @torch.no_grad()
     def add_class(self, name: str, pooled: Tensor) -> None:
-        """Adds a class from a few examples, without a gradient step.
+        """Teaches a class by examples, without a gradient step: a new one, or one that is there by more examples.
 
         Args:
-            name: Of the new class.
+            name: Of the class.
             pooled: ``[num_examples, pooled_channels]``, their pooled states.
 
         Raises:
-            ValueError: The name is taken or has control characters, or nothing is remembered yet.
+            ValueError: The name has control characters, or nothing is remembered.
         """
-        memory = self.check_new_class(name)
-        memory.add(pooled)
-        self.classes = [*self.classes, str(name)]
-
-    def check_new_class(self, name: str) -> Memory:
-        """Refuses a name that is taken or cannot be saved; returns the memory that new classes need."""
-        if canonical(str(name)) in map(canonical, self.classes):
-            raise ValueError(f"name: expected one that is not yet a class, got {name!r}")
-        check_name("name", str(name))
+        name = str(name)
+        check_name("name", name)
         if self.memory is None:
-            raise ValueError("memory: expected remembered training images, got none; call remember first")
-        return self.memory
+            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
+        number = self._number(name, self.taught)
+        self.memory.add(pooled, number)
+        if number is None:
+            known = self._number(name, self.classes)
+            self.taught = [*self.taught, name if known is None else self.classes[known]]
+            if known is None:
+                self.classes = [*self.classes, name]
+
+    @torch.no_grad()
+    def remove_class(self, name: str) -> None:
+        """Forgets what was taught of a class: all of it, if it has no templates.
+
+        Raises:
+            ValueError: It was not taught.
+        """
+        number = self._number(name, self.taught)
+        if number is None or self.memory is None:
+            raise ValueError(f"name: expected a class that was taught, one of {self.taught}, got {name!r}")
+        self.memory.remove(number)
+        place = self._number(name, self.classes)
+        if place is not None and place >= self.templates.shape[0]:
+            self.classes = self.classes[:place] + self.classes[place + 1 :]
+        self.taught = self.taught[:number] + self.taught[number + 1 :]
+
+    def rename_class(self, name: str, new: str) -> None:
+        """Gives a class another name.
+
+        Raises:
+            ValueError: There is no class of that name, or one of the new name, or that has control characters.
+        """
+        place = self._number(name, self.classes)
+        if place is None:
+            raise ValueError(f"name: expected one of {self.classes}, got {name!r}")
+        new = str(new)
+        check_name("new", new)
+        if self._number(new, self.classes) not in (None, place):
+            raise ValueError(f"new: expected a name that no class has yet, got {new!r}")
+        number = self._number(name, self.taught)
+        self.classes = [*self.classes[:place], new, *self.classes[place + 1 :]]
+        if number is not None:
+            self.taught = [*self.taught[:number], new, *self.taught[number + 1 :]]
+
+    @torch.no_grad()
+    def looks_like(self, pooled: Tensor) -> str | None:
+        """The class that most of some images are taken for, if these are as familiar as images of known kinds are."""
+        if self.memory is None or not self.classes or bool(self.memory.quantiles.isnan().any()):
+            return None
+        familiar = self.memory.familiarity(pooled) >= self.memory.threshold(UNFAMILIAR)
+        votes = torch.bincount(self.similarities(pooled)[familiar].argmax(dim=1), minlength=len(self.classes))
+        return self.classes[int(votes.argmax())] if 2 * int(votes.max()) > len(pooled) else None
+
+    def is_taught(self, name: str) -> bool:
+        """Whether examples of a class were taught."""
+        return self._number(name, self.taught) is not None
+
+    @staticmethod
+    def _number(name: str, names: Sequence[str]) -> int | None:
+        wanted = canonical(str(name))
+        return next((number for number, one in enumerate(names) if canonical(one) == wanted), None)
 
     @property
     def added_classes(self) -> list[str]:
-        """Names of the classes that were added from examples."""
+        """Names of the classes that were taught and have no templates."""
         return self.classes[self.templates.shape[0] :]
 
     def forget(self) -> None:
-        """Forgets the memory, and with it the classes that were added from examples."""
+        """Forgets the memory, and with it what was taught."""
         self.classes = self.classes[: self.templates.shape[0]]
-        self.memory = None
+        self.memory, self.taught = None, []
 
     def forward(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
         """Logits; see the class for arguments and shapes."""

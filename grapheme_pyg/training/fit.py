@@ -23,6 +23,7 @@ from grapheme_pyg.training.losses import BatchLosses, weights_of_classes
 from grapheme_pyg.training.lost_classes import warn_of_lost_classes
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
+from grapheme_pyg.training.remembering import remember
 from grapheme_pyg.training.run_lock import alone_in
 from grapheme_pyg.training.settings import TrainingSettings
 from grapheme_pyg.training.state import check_state, state_of, take_up
@@ -52,7 +53,10 @@ def fit(
     on_epoch_end: OnEpochEnd | None = None,
     verbose: bool = True,
 ) -> list[EpochMetrics]:
-    """Trains a model, in place. It forgets images that it remembers, as what it knows of them no longer holds.
+    """Trains a model, in place, and leaves it with a memory of training images, which says what is unfamiliar.
+
+    The memory is calibrated by the validation images, if there are any, so that ``model.predict(images, reject=0.02)``
+    refuses what is unlike anything known, and classes can be taught. What the model remembered before is forgotten.
 
     Processes that ``torchrun`` has started train it together, by PyTorch's ``DistributedDataParallel``: each calls this
     with the same arguments, takes its share of every mini-batch, and ends with the same weights. Batch statistics are
@@ -90,7 +94,7 @@ def fit(
 
     Raises:
         ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run that is not resumed, or the
-            model has classes that were added from examples.
+            model has classes that were taught.
         CheckpointError: No checkpoint of the run can be read, it is of another run, or one cannot be written.
         TrainingError: The loss, its gradient or a weight is not finite, or a process that loads has ended; the last
             checkpoint is from before. Or another process trains in ``run_dir``.
@@ -178,6 +182,7 @@ def fit(
             if (stored := processes.from_first(None if found is None else found[1])) is not None:
                 take_up(loop, stored)
         loop.run()
+    remember(model, training, held_out)
     if processes.writes:
         images_of_class, hits = loop.recognised
         warn_of_lost_classes(images_of_class, hits, model.classifier.templates, model.classes, stacklevel=2)
@@ -214,8 +219,8 @@ def _check_arguments(
         raise ValueError(f"settings: expected TrainingSettings, got {settings!r}")
     if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
         raise ValueError(f"validation: expected images and labels, got {type(validation).__name__}")
-    if added := model.classifier.added_classes:
-        raise ValueError(f"model: expected no classes added from examples, got {added}; call forget first")
+    if taught := model.classifier.taught:
+        raise ValueError(f"model: expected no classes that were taught, got {taught}; call forget first")
     if settings.loss == "structural" and len(model.classes) < 2:
         raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
     if "classifier" in settings.freeze and not bool(model.classifier.templates.any()):

@@ -92,8 +92,14 @@ def test_names_of_classes() -> None:
     assert ClassificationBrain(1, ["cat", "dog"]).num_classes == 2
 
 
-@pytest.mark.parametrize("classes", [0, [], ["cat", "cat"], 3.0, "abc"])
-def test_refuses_no_class_and_equal_names(classes: object) -> None:
+def test_no_classes_yet() -> None:
+    brain = ClassificationBrain(2, [])
+    assert brain.classes == []
+    assert brain.similarities(torch.rand(3, 4)).shape == (3, 0)
+
+
+@pytest.mark.parametrize("classes", [0, ["cat", "cat"], 3.0, "abc"])
+def test_refuses_bad_numbers_and_equal_names(classes: object) -> None:
     with pytest.raises(ValueError, match="classes: expected a positive integer or distinct names"):
         ClassificationBrain(1, classes)
 

@@ -85,7 +85,7 @@ class TestNearest:
     def test_brute_force(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pooled, labels = gaussians(per_class=20)
         it, queries = Memory.of(pooled, labels), gaussians(per_class=5)[0]
-        monkeypatch.setattr(memory, "ROWS_AT_ONCE", 7)
+        monkeypatch.setattr(memory, "COSINES_AT_ONCE", 560)
         cosines, places = it.nearest(queries, 3)
         for query, values, found in zip(it.keys_of(queries), cosines, places, strict=True):
             all_of_them = sorted((-float(query @ key.float()), place) for place, key in enumerate(it.keys))
@@ -97,12 +97,12 @@ class TestNearest:
         it, queries = Memory.of(pooled, labels), gaussians(per_class=5)[0]
         it.add(queries[:3])
         nearest, claims = it.nearest(queries, 2), it.claims(queries)
-        monkeypatch.setattr(memory, "ROWS_AT_ONCE", 3)
+        monkeypatch.setattr(memory, "COSINES_AT_ONCE", 249)
         torch.testing.assert_close(it.nearest(queries, 2), nearest)
         torch.testing.assert_close(it.claims(queries), claims)
 
     def test_remembered_examples_are_familiar(self) -> None:
-        pooled, labels = gaussians()
+        pooled, labels = gaussians(per_class=200)
         it = Memory.of(pooled, labels)
         assert it.keys.dtype == torch.float16
         # float16 has three digits.
@@ -163,21 +163,11 @@ class TestAddedClasses:
         pooled, labels = gaussians(per_class=25)
         it = Memory.of(pooled, labels)
         it.add(pooled[::30] + 0.5)
-        new = it.keys_of(pooled[::30] + 0.5)
-        keys = it.keys[:100].float()
+        keys, new = it.keys[:100].float(), it.keys[100:].float()
         gains = sorted(float((new @ key).max()) - nearest for key, nearest in zip(keys, leave_one_out(it), strict=True))
         # Of a hundred values, 0.995 lies at place 98.505.
         expected = -(gains[98] + 0.505 * (gains[99] - gains[98]))
         assert it.offsets.item() == pytest.approx(expected, abs=1e-5)
-
-    def test_some_of_many_are_enough(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        pooled, labels = gaussians(per_class=200)
-        new = gaussians()[0][:5]
-        all_of_them, some = Memory.of(pooled, labels), Memory.of(pooled, labels)
-        all_of_them.add(new)
-        monkeypatch.setattr(memory, "MEASURED", 400)
-        some.add(new)
-        assert some.offsets.item() == pytest.approx(all_of_them.offsets.item(), abs=0.1)
 
     def test_classes_are_added_one_after_another(self) -> None:
         pooled, labels = gaussians(per_class=50)
@@ -222,6 +212,99 @@ class TestAddedClasses:
         torch.testing.assert_close(similarities[:, 4], similarities[:, :4].amax(dim=1) + claims[:, 0])
         assert torch.equal(similarities.argmax(dim=1) == 4, claims[:, 0] > 0)
         assert (similarities.argmax(dim=1) == 4).any()
+
+
+    def test_more_examples_of_a_class(self) -> None:
+        pooled, labels = gaussians(per_class=30)
+        it, at_once = Memory.of(pooled, labels), Memory.of(pooled, labels)
+        for rows, number in ((10 - pooled[:2], None), (10 - pooled[40:41], None), (10 - pooled[2:4], 0)):
+            it.add(rows, number)
+        at_once.add(10 - pooled[:4])
+        assert it.examples() == [4, 1]
+        assert it.positions[-5:].tolist() == [120, 121, 122, 123, 124]
+        torch.testing.assert_close(it.offsets[0], at_once.offsets[0])
+        torch.testing.assert_close(it.allowances[0], at_once.allowances[0])
+        assert torch.equal(it.claims(pooled)[:, 0], at_once.claims(pooled)[:, 0])
+
+    def test_a_removed_class_leaves_nothing(self) -> None:
+        pooled, labels = gaussians(per_class=30)
+        it, without = Memory.of(pooled, labels), Memory.of(pooled, labels)
+        for memory_, numbers in ((it, (0, 1, 2)), (without, (0, 2))):
+            for number in numbers:
+                memory_.add(10 - pooled[30 * number : 30 * number + 2])
+        it.remove(1)
+        it.check()
+        queries = gaussians(per_class=5)[0]
+        assert it.examples() == [2, 2]
+        assert torch.equal(it.claims(queries), without.claims(queries))
+        assert torch.equal(it.familiarity(queries), without.familiarity(queries))
+
+    def test_many_keys_are_compared_as_they_are_stored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pooled, labels = gaussians(per_class=30)
+        it, queries = Memory.of(pooled, labels), gaussians(per_class=5)[0]
+        it.add(10 - pooled[:3])
+        expected = it.similarities(queries)
+        monkeypatch.setattr(memory, "MANY_KEYS", 10)
+        torch.testing.assert_close(it.similarities(queries), expected, rtol=0, atol=2e-3)
+
+
+class TestFewKeysOfManyImages:
+    def test_clusters(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Two classes of two directions each: a key for each direction is all that there is to say.
+        monkeypatch.setattr(memory, "NUM_KEYS", 4)
+        directions = 10 * torch.eye(4)[torch.arange(40) % 4]
+        it = Memory.of(directions + 0.01 * torch.randn(40, 4), torch.arange(40) % 2)
+        assert it.keys.shape == (4, 4)
+        assert sorted((it.positions % 4).tolist()) == [0, 1, 2, 3]
+        assert it.familiarity(directions).min() > 0.99
+        assert int(it.total) == 40
+
+    def test_of_each_class_its_share(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(memory, "NUM_KEYS", 30)
+        pooled, labels = gaussians(per_class=100, classes=3)
+        rare = torch.cat([torch.arange(200), torch.arange(200, 204)])
+        it = Memory.of(pooled[rare], labels[rare])
+        assert torch.bincount(labels[it.positions]).tolist() == [10, 10, 4]
+        known, other = it.familiarity(pooled[:200]), it.familiarity(10 - pooled[:200])
+        assert known.median() > other.quantile(0.95)
+
+    def test_narrow_keys(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pooled, labels = gaussians()
+        wide = Memory.of(pooled, labels)
+        monkeypatch.setattr(memory, "WIDTH", 4)
+        narrow = Memory.of(pooled, labels)
+        assert narrow.keys.shape[1] == 4
+        # The widest directions say most of it.
+        queries = gaussians(per_class=50)[0]
+        both = torch.stack([wide.familiarity(queries), narrow.familiarity(queries)])
+        assert torch.corrcoef(both)[0, 1] > 0.6
+
+
+class TestFamiliarityOfFewExamples:
+    def test_by_hand(self) -> None:
+        # One direction for each class, and examples around it: any other of the class is as similar as the angle says.
+        it = Memory(2, num_keys=1)
+        it.keys[0, 0] = 1
+        it.shots[:] = torch.tensor([0.3, 0.4, 0.5, 0.55, 0.6])
+        it.quantiles[:] = 0.7
+        it.add(torch.tensor([[0.0, 1.0]]))
+        # One example: 0.7 is what is known, 0.3 what is expected.
+        assert it.allowances.item() == pytest.approx(0.4)
+        # Two, of cosine 0.8: what is expected is 0.7 − 0.4 for two, less (0.8 − 0.3) · 1 / 6, as one is left over.
+        it.add(torch.tensor([[0.6, 0.8]]), 0)
+        assert it.allowances.item() == pytest.approx(0.3 - 0.5 / 6, abs=1e-3)
+
+    @pytest.mark.parametrize("examples", [1, 5, 20])
+    def test_about_as_many_of_a_taught_class_are_refused(self, examples: int) -> None:
+        pooled, labels = gaussians(per_class=200, classes=8)
+        known = labels < 7
+        it = Memory.of(pooled[known], labels[known])
+        it.calibrate(pooled[known])
+        new = pooled[~known]
+        before = (it.familiarity(new) < it.threshold(0.05)).double().mean()
+        it.add(new[:examples])
+        refused = (it.familiarity(new[examples:]) < it.threshold(0.05)).double().mean()
+        assert refused <= min(float(before), 0.35)
 
 
 class TestQuantiles:
