@@ -523,7 +523,7 @@ class ImageClassificationModel(nn.Module):
         self.config["classes"] = self.classes[: self.classifier.templates.shape[0]]
 
     @evaluating
-    def pool_images(self, images: "Images", batch_size: int) -> Tensor:
+    def pool_images(self, images: "Images", batch_size: int = 256) -> Tensor:
         """Pooled states of images, ``[N, channels]``."""
         (pooled,), *_ = pool_images(self, images, batch_size)
         return pooled

@@ -91,6 +91,7 @@ class Memory(nn.Module):
         self.register_buffer("allowances", torch.zeros(num_added, dtype=torch.float32))
         self.register_buffer("shots", torch.zeros(2, len(SHOTS), dtype=torch.float32))
         self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan, dtype=torch.float32))
+        self.eval()  # as finished models are
 
     # Half precision, which a model may be put into, would blur what is compared; double would quadruple the keys.
     # All of `to`, `half`, `double` and `cuda` go through this method.
@@ -141,7 +142,8 @@ class Memory(nn.Module):
         # The least variance keeps keys finite where each class has one example.
         spread = variances.clamp_min(0) + SHRINKAGE * variances.mean() + 1e-12
         whitening = axes / spread.sqrt()
-        if whitening.shape[1] > WIDTH:
+        # Fewer images say nothing of most directions, of which any choice would be arbitrary.
+        if len(states) > whitening.shape[1] > WIDTH:
             round_ = (states - center) @ whitening
             whitening = whitening @ torch.linalg.eigh(round_.t() @ round_)[1][:, -WIDTH:]
         memory = cls(*whitening.shape).to(pooled.device)
@@ -323,7 +325,7 @@ def _shots(keys: Tensor, labels: Tensor) -> Tensor:
             draws = min(DRAWS, len(own) // (count + 1))
             if draws > 0:  # of too few, nothing is known
                 taught, others = own[: draws * count], own[draws * count :][:SOME]
-                cosines.append((others @ taught.t()).view(-1, draws, count).amax(dim=2).flatten())
+                cosines.append((others @ taught.t()).view(-1, draws, count).amax(dim=2).clamp(-1, 1).flatten())
         if cosines:
             measured = torch.cat(cosines)
             at = measured.new_tensor([UNFAMILIAR, 0.5])

@@ -17,6 +17,8 @@ from grapheme_pyg.nn.messages import messages
 from grapheme_pyg.testing import plain_operators
 
 CLASSES = ["a", "b", "c"]
+# Images that a class is taught by are of other classes, too.
+pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
 
 
 @pytest.fixture

@@ -178,8 +178,8 @@ class TestWhatIsNoPicture:
         with pytest.raises(ValueError, match="distinct names"):
             ImageClassificationModel.from_preset("tiny", [composed, decomposed])
         model.remember(torch.rand(2, 28, 28), [decomposed, "x"])
-        with pytest.raises(ValueError, match="expected one that is not yet a class"):
-            model.add_class(decomposed, torch.rand(2, 28, 28))
+        model.add_class(decomposed, torch.rand(2, 28, 28))
+        assert model.classes == [composed, "x"]
 
 
 class TestBrokenFiles:

@@ -192,7 +192,7 @@ def test_measures_of_arrays() -> None:
         (lambda model: model.save_pretrained(None), "folder: expected a path, got None"),
         (lambda model: model.from_pretrained(1), "folder: expected a path, got 1"),
         (lambda model: fit(model, IMAGES, LABELS, run_dir=3), "run_dir: expected a path, got 3"),
-        (lambda model: model.nearest(IMAGES), "memory: expected remembered images, got none"),
+        (lambda model: model.nearest(IMAGES), "memory: expected one, as fit leaves it, got none"),
     ],
 )
 def test_other_kinds_get_our_errors(call: Callable[[ImageClassificationModel], Any], message: str) -> None:

@@ -33,7 +33,7 @@ VARIANTS = (
     (*TRAINING_ALONE, "--settings.checkpoint_every", "3", "--settings.accumulate", "2", "--settings.num_workers", "2"),
 )
 # With all that a run does after training; little of it is training.
-EVERYTHING = ("--remember", "--settings.checkpoint_every", "1", "--limit", "200", "--settings.epochs", "1")
+EVERYTHING = ("--settings.checkpoint_every", "1", "--limit", "200", "--settings.epochs", "1")
 TIMES = ("graphs_per_second", "seconds")
 # Runs that may be over when they are killed or told to stop, one after the other.
 ATTEMPTS = 10

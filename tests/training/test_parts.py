@@ -113,7 +113,9 @@ class TestFreeze:
         train(model, few)
         before = tensors(model.classifier)
         train(model, few, freeze=("classifier",))
-        assert_same(tensors(model.classifier), before)
+        after = tensors(model.classifier)
+        learned = [name for name in before if not name.startswith("memory.")]
+        assert_same({name: after[name] for name in learned}, {name: before[name] for name in learned})
 
     def test_templates_by_momentum_move_beside_a_frozen_dag(self, few: Split) -> None:
         model = make(template_update="momentum")
@@ -353,19 +355,30 @@ class TestOptimizers:
 
 
 class TestMemory:
-    def test_training_forgets(self, few: Split) -> None:
+    def test_training_remembers_anew(self, few: Split) -> None:
         model = make()
-        model.remember(*few)
+        model.remember(few.images[:5], few.labels[:5])
         train(model, few)
-        assert model.classifier.memory is None
-        assert model.predict(few.images[:2]).familiarity is None
+        known = model.classifier.memory
+        # A fifth is for calibration.
+        assert known.positions.tolist() == [place for place in range(len(few.labels)) if place % 5 < 4]
+        assert int(known.total) == len(few.labels)
+        assert known.quantiles.isfinite().all()
+        assert model.predict(few.images, reject=0.5).labels.count(None) > 0
+
+    def test_validation_calibrates(self, few: Split) -> None:
+        model, half = make(), len(few.labels) // 2
+        train(model, Split(few.images[:half], few.labels[:half]), validation=Split(few.images[half:], few.labels[half:]))
+        assert model.classifier.memory.positions.tolist() == list(range(half))
+        refused = model.predict(few.images[half:], reject=0.25).labels.count(None)
+        assert refused == pytest.approx((len(few.labels) - half) / 4, abs=1)
 
     def test_added_classes_are_not_forgotten(self, few: Split) -> None:
         model = make()
         model.remember(*few)
         model.add_class("new", few.images[:2])
         with pytest.raises(
-            ValueError, match=r"model: expected no classes added from examples, got \['new'\]; call forget first"
+            ValueError, match=r"model: expected no classes that were taught, got \['new'\]; call forget first"
         ):
             train(model, few)
         assert model.classes[-1] == "new"

@@ -142,7 +142,7 @@ class TestFolders:
         folder = new_run_dir("cats")
         model, *images = training()
         settings = TrainingSettings(epochs=1, device="cpu", seed=3)
-        train_run(model, images, images, name="cats", settings=settings, run_dir=folder, test=images, remember=True)
+        train_run(model, images, images, name="cats", settings=settings, run_dir=folder, test=images)
         result = json.loads((folder / "test.json").read_text())
         assert result["num_weights"] == sum(weight.numel() for weight in model.parameters())
         assert (result["dataset"], result["seed"]) == ("cats", 3)
