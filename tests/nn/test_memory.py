@@ -213,7 +213,6 @@ class TestAddedClasses:
         assert torch.equal(similarities.argmax(dim=1) == 4, claims[:, 0] > 0)
         assert (similarities.argmax(dim=1) == 4).any()
 
-
     def test_more_examples_of_a_class(self) -> None:
         pooled, labels = gaussians(per_class=30)
         it, at_once = Memory.of(pooled, labels), Memory.of(pooled, labels)

@@ -204,7 +204,7 @@ def test_one_setting_changes_no_other(given: dict[str, int]) -> None:
     settings = TrainingSettings(**given)
     suited = {
         (9_999, False): (40, 64, 0.02, 0, 0.05, 0.0),
-        (9_999, True): (20, 64, 0.03, 0.5, 0.01, 0.1),
+        (9_999, True): (12, 64, 0.03, 0.5, 0.01, 0.1),
         (10_000, False): (13, 128, 0.02, 0, 0.05, 0.0),
         (10_000, True): (30, 128, 0.03, 0.5, 0.01, 0.1),
     }

@@ -368,7 +368,8 @@ class TestMemory:
 
     def test_validation_calibrates(self, few: Split) -> None:
         model, half = make(), len(few.labels) // 2
-        train(model, Split(few.images[:half], few.labels[:half]), validation=Split(few.images[half:], few.labels[half:]))
+        first, second = (Split(few.images[part], few.labels[part]) for part in (slice(half), slice(half, None)))
+        train(model, first, validation=second)
         assert model.classifier.memory.positions.tolist() == list(range(half))
         refused = model.predict(few.images[half:], reject=0.25).labels.count(None)
         assert refused == pytest.approx((len(few.labels) - half) / 4, abs=1)
