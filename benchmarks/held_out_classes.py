@@ -63,11 +63,9 @@ def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> di
     model = ImageClassificationModel.from_preset(arguments.preset, names)
     settings = TrainingSettings(epochs=arguments.epochs, seed=arguments.seed)
     training = images[known], without(labels[known], held_out)
-    fit(model, *training, settings=settings, verbose=False)
-
     familiar = validation[1] != held_out
-    model.remember(*training)
-    model.calibrate(validation[0][familiar], without(validation[1][familiar], held_out))
+    known_validation = validation[0][familiar], without(validation[1][familiar], held_out)
+    fit(model, *training, validation=known_validation, settings=settings, verbose=False)
 
     test, truth = data.test.images[: arguments.limit], data.test.labels[: arguments.limit]
     old, new = pool(model, test[truth != held_out]), pool(model, test[truth == held_out])

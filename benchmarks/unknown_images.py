@@ -1,10 +1,11 @@
 """Does the model refuse what is no digit? Area under the ROC curve of familiarity, and what `predict` refuses.
 
-    python examples/train_mnist.py --remember --run-dir runs/mnist
-    python benchmarks/unknown_images.py --model runs/mnist/model --pictures FOLDER_OR_ZIP
+    python examples/train_mnist.py --run-dir runs/mnist
+    python benchmarks/unknown_images.py --model runs/mnist/model --pictures FOLDER_OR_ZIP FOLDER_OR_ZIP
 
 Known images are MNIST's test digits. Unknown ones: noise; the halves of two different digits pasted together, left and
-right or top and bottom; grey versions of pictures, for which CIFAR-10's training images were taken.
+right or top and bottom; grey versions of pictures, for which CIFAR-10's training images and Omniglot's background set
+were taken.
 """
 
 import argparse
@@ -68,9 +69,14 @@ def grey_pictures(path: Path, number: int) -> list[Image.Image]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="that remembers its training images")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="trained by fit, with its memory")
     parser.add_argument(
-        "--pictures", type=Path, metavar="PATH", help="folder or zip file of pictures that are no digits"
+        "--pictures",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help="folders or zip files of pictures that are no digits",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=NUMBER, metavar="N", help="images of each kind (default: 2,000)")
@@ -86,8 +92,8 @@ def main() -> None:
         "halves, left and right": halves(*test, number, generator, vertical=True),
         "halves, top and bottom": halves(*test, number, generator, vertical=False),
     }
-    if arguments.pictures:
-        unknown["grey pictures"] = grey_pictures(arguments.pictures, number)
+    for path in arguments.pictures:
+        unknown[f"pictures of {path.name}"] = grey_pictures(path, number)
 
     known = model.predict(test.images, reject=REJECT)
     assert known.familiarity is not None

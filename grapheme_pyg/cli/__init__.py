@@ -15,6 +15,8 @@ COMMANDS = {
     "train": "train a model, on MNIST and its family or on a folder of pictures",
     "evaluate": "measure a model on images that it has not seen",
     "predict": "say what pictures show",
+    "teach": "teach a model classes from a few examples",
+    "forget": "make a model forget what it was taught",
     "draw": "draw the graph of a picture, or what a model has learned",
     "explain": "show which pixels and edges decided",
     "export": "write a model for use without this library",

@@ -54,8 +54,8 @@ def predict(
             answered one by one.
         views: Over how many views of each picture to average, 1 to 9: it, its mirror image if training had those, and
             shifted ones; by default the first of each.
-        reject: Which share of pictures of a known kind may be refused, in [0, 1), if the model remembers its training
-            images; what is unlike them has no label then.
+        reject: Which share of pictures of a known kind may be refused, in [0, 1); what is unlike them has no label
+            then.
 
     Returns:
         1 if a file could not be read or is a blank sheet, which is said on standard error; else 0.

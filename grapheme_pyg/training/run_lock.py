@@ -1,9 +1,10 @@
-"""alone_in: one process at a time trains in a folder, by a lock that ends with the process."""
+"""alone_in: one process at a time changes a folder, by a lock that ends with the process."""
 
 import os
 import platform
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,22 +20,25 @@ else:
 LOCK = ".lock"
 # Windows lets nobody read bytes that are locked: one is locked that lies behind the holder's name.
 LOCKED_BYTE, MOST_NAME = 2**30, 200
+# Seconds between two looks at a lock that another holds.
+WAIT = 0.05
 # By folder: the descriptor whose lock this process holds, and the thread that took it.
 _held: dict[Path, tuple[int, int]] = {}
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keeps every other process and thread from training in a folder; may be used again within itself.
+def alone_in(folder: Path, *, patience: float = 0) -> Iterator[None]:
+    """Keeps every other process and thread from changing a folder; may be used again within itself.
 
     The lock is on the file ``.lock``, which stays, as removing it could let two in. However the process ends, the
     system takes the lock away; processes that it has forked, such as those that load data, do not hold it.
 
     Args:
         folder: The folder; made if missing.
+        patience: Seconds to wait for another process or thread that has it.
 
     Raises:
-        TrainingError: Another process or thread trains there.
+        TrainingError: Another process or thread has it.
         OSError: The folder or the file cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,8 +47,16 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
         return
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    until = time.monotonic() + patience
     try:
-        _take(descriptor, folder)
+        while True:
+            try:
+                _take(descriptor, folder)
+                break
+            except TrainingError:
+                if time.monotonic() >= until:
+                    raise
+            time.sleep(WAIT)
     except BaseException:
         os.close(descriptor)
         raise
@@ -67,7 +79,7 @@ def _take(descriptor: int, folder: Path) -> None:
         os.lseek(descriptor, 0, os.SEEK_SET)
         holder = os.read(descriptor, MOST_NAME).decode(errors="replace").strip()
         raise TrainingError(
-            f"run_dir: expected a folder in which nothing else trains, got {folder}, in which process {holder} does"
+            f"folder: expected one that nothing else changes, got {folder}, which process {holder} does"
         ) from error
     except OSError as error:
         warnings.warn(f"run_dir: {folder} cannot be locked ({error}): start no second run in it", TrainingWarning, 3)

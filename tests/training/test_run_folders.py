@@ -20,7 +20,7 @@ from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training import run_lock
 from grapheme_pyg.training.run_lock import alone_in
 
-REFUSED = "run_dir: expected a folder in which nothing else trains, got {}, in which process "
+REFUSED = "folder: expected one that nothing else changes, got {}, which process "
 FORK = multiprocessing.get_context("fork")
 
 

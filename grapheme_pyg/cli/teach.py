@@ -1,0 +1,73 @@
+"""``grapheme teach``: classes from a few examples."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from grapheme_pyg.cli.data import read_drawings
+from grapheme_pyg.datasets.folder_layout import find_pictures
+from grapheme_pyg.errors import ImageError
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import say
+from grapheme_pyg.training.run_lock import alone_in
+
+# Seconds to wait for another process that changes the same model.
+PATIENCE = 60
+
+
+def teach(
+    model: Path, *files: Path, name: str | None = None, out: Path | None = None, empty: bool = False, find: bool = True
+) -> int:
+    """Teaches a model classes from a few examples each, without training.
+
+    Args:
+        model: Folder of a model.
+        files: Pictures of one class, with --name, or folders of them; without it one folder with a folder of pictures
+            for each class.
+        name: Of the class: a new one, or one of the model's, which gets more examples.
+        out: Folder for the model that was taught; by default it replaces the one that was given.
+        empty: Whether to begin without the model's own classes.
+        find: Whether drawings are looked for on larger pictures, if the model is of drawings.
+
+    Returns:
+        1 if a picture could not be read or shows nothing, which is said on standard error; else 0.
+    """
+    target = model if out is None else out
+    classes = _classes(files, name)
+    failed = 0
+    with alone_in(target, patience=PATIENCE):
+        network = ImageClassificationModel.from_pretrained(model)
+        if empty:
+            network = network.with_classes([])
+        taught: dict[str, int] = {}
+        for label, pictures in classes.items():
+            examples: list[Tensor] = []
+            for picture in pictures:
+                try:
+                    examples += [image for image, _ in read_drawings(network, picture, as_mnist=False, find=find)]
+                except (ImageError, OSError) as error:
+                    failed += 1
+                    say(f"grapheme teach: {error}", error=True)
+            if examples:
+                network.add_class(label, examples)
+                taught[label] = len(examples)
+        if not taught:
+            raise ValueError("files: expected at least one picture that shows something, got none")
+        network.save_pretrained(target)
+    for label, count in taught.items():
+        say(f"{label}: {count} example{'s' if count > 1 else ''}")
+    say(f"{len(network.classes)} classes in {target}")
+    return int(failed > 0)
+
+
+def _classes(files: tuple[Path, ...], name: str | None) -> dict[str, list[Path]]:
+    """The pictures of each class."""
+    if name is not None:
+        return {name: [picture for file in files for picture in (find_pictures(file) if file.is_dir() else [file])]}
+    if len(files) != 1 or not files[0].is_dir():
+        raise ValueError(f"files: expected one folder with a folder for each class, or --name, got {files}")
+    folders = sorted(folder for folder in files[0].iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    found = {folder.name: find_pictures(folder) for folder in folders}
+    if not any(found.values()):
+        raise ValueError(f"files: expected a folder of pictures for each class in {files[0]}, got none")
+    return found

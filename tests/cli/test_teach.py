@@ -1,0 +1,112 @@
+"""Classes taught and forgotten by the console command."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from console import run
+from PIL import Image
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg.datasets import Split
+
+# Trained a little, the model takes new digits for others.
+pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+
+
+@pytest.fixture(scope="module")
+def trained(small_digits: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the digits from 0 to 7."""
+    torch.manual_seed(0)
+    model = ImageClassificationModel.from_preset("tiny", 8)
+    known = small_digits.labels < 8
+    settings = TrainingSettings(epochs=3, batch_size=32, device="cpu")
+    fit(model, small_digits.images[known], small_digits.labels[known], settings=settings, verbose=False)
+    folder = tmp_path_factory.mktemp("trained")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "model")
+
+
+@pytest.fixture(scope="module")
+def pictures(small_digits: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for each of the other two, of pencil on paper."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for digit in (8, 9):
+        (folder / f"d{digit}").mkdir()
+        for i, image in enumerate(small_digits.images[small_digits.labels == digit][:6]):
+            Image.fromarray((255 - image).numpy()).save(folder / f"d{digit}" / f"{i}.png")
+    return folder
+
+
+def test_taught_shown_and_forgotten(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = sorted((pictures / "d8").glob("*.png"))
+    code, out, _ = run(capsys, "teach", model, *files[:3], "--name", "acht ∞")
+    assert code == 0
+    assert out == f"acht ∞: 3 examples\n9 classes in {model}\n"
+    code, out, _ = run(capsys, "teach", model, files[3], "--name", "acht ∞")
+    assert out == f"acht ∞: 1 example\n9 classes in {model}\n"
+    _, out, _ = run(capsys, "predict", model, *files[:4], "--json")
+    assert [answer["label"] for answer in json.loads(out)] == ["acht ∞"] * 4
+    _, out, _ = run(capsys, "info", model, "--json")
+    assert json.loads(out)["taught"] == {"acht ∞": 4}
+    code, out, _ = run(capsys, "forget", model, "acht ∞")
+    assert (code, out) == (0, f"8 classes in {model}\n")
+    code, _, err = run(capsys, "forget", model, "acht ∞")
+    assert code == 1
+    assert "name: expected a class that was taught, one of [], got 'acht ∞'" in err
+
+
+def test_a_folder_for_each_class(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "d9" / "broken.png").write_bytes(b"\x89PNG but no more")
+    before = {file.name: file.read_bytes() for file in model.iterdir()}
+    code, out, err = run(capsys, "teach", model, folder, "--empty", "--out", tmp_path / "mine")
+    assert code == 1
+    assert "broken.png" in err
+    assert out == f"d8: 6 examples\nd9: 6 examples\n2 classes in {tmp_path / 'mine'}\n"
+    assert {file.name: file.read_bytes() for file in model.iterdir()} == before
+    taught = ImageClassificationModel.from_pretrained(tmp_path / "mine")
+    assert taught.classes == ["d8", "d9"]
+    answers = [taught.predict([Image.open(file) for file in sorted((pictures / d).glob("*"))]) for d in ("d8", "d9")]
+    assert [answer.labels for answer in answers] == [["d8"] * 6, ["d9"] * 6]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "files: expected one folder with a folder for each class, or --name"),
+        (("--name", "a\tb"), "expected distinct names without control characters"),
+    ],
+)
+def test_what_cannot_be_taught(
+    model: Path, pictures: Path, options: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (model / "config.json").read_bytes()
+    code, _, err = run(capsys, "teach", model, *sorted((pictures / "d8").glob("*.png")), *options)
+    assert code == 1
+    assert expected in err
+    assert (model / "config.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_eat_each_others_classes(model: Path, pictures: Path) -> None:
+    command = [sys.executable, "-m", "grapheme_pyg", "teach", str(model)]
+    running = [
+        subprocess.Popen([*command, str(pictures / folder), "--name", f"{folder} {i}"])
+        for i in range(2)
+        for folder in ("d8", "d9")
+    ]
+    assert [process.wait(120) for process in running] == [0] * 4
+    found = ImageClassificationModel.from_pretrained(model)
+    assert set(found.classes[8:]) == {"d8 0", "d9 0", "d8 1", "d9 1"}
