@@ -374,8 +374,13 @@ class ImageClassificationModel(nn.Module):
                 sheets = Sheets(images, self.vision, always=bool(find_drawings))
         pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, chosen)
         # As many at once as were computed together: there may be many templates.
-        parts = [[self.classifier.similarities(rows) for rows in view.split(int(batch_size))] for view in pooled]
-        similarities = torch.stack([torch.cat(part) for part in parts]).float()
+        parts = [view.split(int(batch_size)) for view in pooled]
+        remembered = [[None if memory is None else memory.similarities(rows) for rows in view] for view in parts]
+        found = [
+            torch.cat([self.classifier.similarities(*both) for both in zip(view, known, strict=True)])
+            for view, known in zip(parts, remembered, strict=True)
+        ]
+        similarities = torch.stack(found).float()
         require_finite("similarities", similarities)
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         reasons: list[str | None] = [None] * len(measured) if sheets is None else sheets.reasons
@@ -388,7 +393,10 @@ class ImageClassificationModel(nn.Module):
         confidences, classes = probabilities.max(dim=-1)
         names = self.classifier.classes
         labels = [names[i] if why is None else None for i, why in zip(classes.tolist(), reasons, strict=True)]
-        familiarity = None if memory is None else require_finite("familiarity", memory.familiarity(pooled[0]))
+        familiarity = None
+        if memory is not None:
+            familiar = [memory.familiarity(*both) for both in zip(parts[0], remembered[0], strict=True)]
+            familiarity = require_finite("familiarity", torch.cat(familiar))
         if reject is not None and memory is not None and familiarity is not None:
             known = (familiarity >= memory.threshold(reject)).tolist()
             labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]

@@ -140,19 +140,24 @@ class ClassificationBrain(nn.Module):
             directions = F.normalize(embedding.to(templates.dtype), dim=-1)
             return (directions @ templates.flatten(0, 1).t()).view(directions.shape[0], *templates.shape[:2])
 
-    def similarities(self, pooled: Tensor) -> Tensor:
+    def similarities(self, pooled: Tensor, remembered: Tensor | None = None) -> Tensor:
         """Similarity with each class, ``[batch_size, num_classes]``.
 
         For a class with templates, the cosine with the nearest one. For a class that was taught, the best of those plus
         what the class claims beyond it; without any templates, the cosine with its nearest key plus its allowance. See
         :class:`grapheme_pyg.nn.memory.Memory`.
+
+        Args:
+            pooled: ``[batch_size, pooled_channels]``.
+            remembered: What :meth:`grapheme_pyg.nn.memory.Memory.similarities` says of them, if it is known already.
         """
         similarities = self.template_similarities(self.embed(pooled)).amax(dim=-1)
         if self.memory is None or not self.taught:
             return similarities
+        remembered = self.memory.similarities(pooled) if remembered is None else remembered
         if self.templates.shape[0] == 0:
-            return (self.memory.similarities(pooled)[:, 1:] + self.memory.allowances).to(similarities.dtype)
-        claims = self.memory.claims(pooled).to(similarities.dtype)
+            return (remembered[:, 1:] + self.memory.allowances).to(similarities.dtype)
+        claims = self.memory.claims(pooled, remembered).to(similarities.dtype)
         found = similarities.amax(dim=1, keepdim=True) + claims
         places = self._places()
         new = [number for number, place in enumerate(places) if place is None]
@@ -248,8 +253,10 @@ class ClassificationBrain(nn.Module):
         """The class that most of some images are taken for, if these are as familiar as images of known kinds are."""
         if self.memory is None or not self.classes or bool(self.memory.quantiles.isnan().any()):
             return None
-        familiar = self.memory.familiarity(pooled) >= self.memory.threshold(UNFAMILIAR)
-        votes = torch.bincount(self.similarities(pooled)[familiar].argmax(dim=1), minlength=len(self.classes))
+        remembered = self.memory.similarities(pooled)
+        familiar = self.memory.familiarity(pooled, remembered) >= self.memory.threshold(UNFAMILIAR)
+        found = self.similarities(pooled, remembered)[familiar].argmax(dim=1)
+        votes = torch.bincount(found, minlength=len(self.classes))
         return self.classes[int(votes.argmax())] if 2 * int(votes.max()) > len(pooled) else None
 
     def is_taught(self, name: str) -> bool:

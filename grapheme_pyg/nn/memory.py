@@ -219,10 +219,15 @@ class Memory(nn.Module):
             found.append(best.scatter_reduce_(1, owners, cosines, "amax").clamp_(-1, 1))
         return torch.cat(found)
 
-    def familiarity(self, pooled: Tensor) -> Tensor:
-        """Cosine with the nearest key of any class, plus its allowance if it was taught, ``[num_images]``."""
-        allowances = F.pad(self.allowances, (1, 0))
-        return (self.similarities(pooled) + allowances).amax(dim=1).clamp(-1, 1)
+    def familiarity(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
+        """Cosine with the nearest key of any class, plus its allowance if it was taught, ``[num_images]``.
+
+        Args:
+            pooled: ``[num_images, channels]``.
+            found: Their :meth:`similarities`, if they are known already.
+        """
+        found = self.similarities(pooled) if found is None else found
+        return (found + F.pad(self.allowances, (1, 0))).amax(dim=1).clamp(-1, 1)
 
     @torch.no_grad()
     def calibrate(self, pooled: Tensor) -> None:
@@ -285,9 +290,14 @@ class Memory(nn.Module):
         return self.shots[row, sum(shots >= number for number in SHOTS) - 1]
 
     @torch.no_grad()
-    def claims(self, pooled: Tensor) -> Tensor:
-        """How much each taught class claims images: positive where it does, ``[num_images, num_added]``."""
-        found = self.similarities(pooled)
+    def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
+        """How much each taught class claims images: positive where it does, ``[num_images, num_added]``.
+
+        Args:
+            pooled: ``[num_images, channels]``.
+            found: Their :meth:`similarities`, if they are known already.
+        """
+        found = self.similarities(pooled) if found is None else found
         return found[:, 1:] + self.offsets - found[:, :1]
 
 
