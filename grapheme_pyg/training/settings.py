@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Literal, get_args
 
 from grapheme_pyg.checks import as_float, as_int, as_seed
@@ -21,6 +22,8 @@ NONFINITE, SAMPLINGS = get_args(Nonfinite), get_args(Sampling)
 # Small sets take smaller steps, and grey ones more passes: epochs and batch size of fewer images, and of as many or
 # more, grey and in colour.
 SMALL, OF_SMALL, OF_LARGE = 10_000, {False: (40, 64), True: (12, 64)}, {False: (13, 128), True: (30, 128)}
+# Very small sets take more passes, up to so many, for as many steps at least.
+LEAST_STEPS, MOST_EPOCHS = 150, 100
 # Peak of Muon's learning rate, weight decay, smoothing of labels and probability of a mirror image, for grey images and
 # those in colour.
 KERNEL_LR, WEIGHT_DECAY = {False: 0.02, True: 0.03}, {False: 0.05, True: 0.01}
@@ -45,7 +48,7 @@ class TrainingSettings:
 
     Attributes:
         epochs: Passes over the training images; None for 13, or 30 in colour; if there are fewer than 10,000 images
-            for 40, or 12 in colour.
+            for 40, or 12 in colour, or as many more, up to 100, as 150 steps take.
         batch_size: Images in a mini-batch, of all processes together; None for 128, or 64 if there are fewer than
             10,000 images.
         accumulate: Mini-batches whose gradients are added up for one optimiser step.
@@ -164,6 +167,7 @@ class TrainingSettings:
     def for_images(self, count: int, *, in_colour: bool) -> "TrainingSettings":
         """The same settings, with what suits a number of images, grey or in colour, where nothing was given."""
         epochs, batch_size = (OF_SMALL if count < SMALL else OF_LARGE)[in_colour]
+        epochs = max(epochs, min(MOST_EPOCHS, ceil(LEAST_STEPS / ceil(count / batch_size))))
         smoothing = SMOOTHING[in_colour] if self.loss == "cross_entropy" else 0.0
         return replace(
             self,

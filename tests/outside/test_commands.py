@@ -203,6 +203,9 @@ def test_classes_are_matched_by_their_names(tmp_path: Path, capsys: pytest.Captu
 def test_one_setting_changes_no_other(given: dict[str, int]) -> None:
     settings = TrainingSettings(**given)
     suited = {
+        (100, False): (75, 64, 0.02, 0, 0.05, 0.0),
+        (200, True): (38, 64, 0.03, 0.5, 0.01, 0.1),
+        (10, True): (100, 64, 0.03, 0.5, 0.01, 0.1),
         (9_999, False): (40, 64, 0.02, 0, 0.05, 0.0),
         (9_999, True): (12, 64, 0.03, 0.5, 0.01, 0.1),
         (10_000, False): (13, 128, 0.02, 0, 0.05, 0.0),
