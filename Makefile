@@ -9,7 +9,7 @@ ARGS ?=
 # Threads that wait sleep, so that a busy neighbour costs little; PyTorch's spin otherwise.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: mnist test slow-test lint docs picture results bench reliability lock clean
+.PHONY: weights mnist test slow-test lint docs picture results bench reliability lock clean
 
 mnist: $(VENV)/.installed
 	$(BIN)/python examples/train_mnist.py $(ARGS)
@@ -36,6 +36,14 @@ docs: $(VENV)/.installed-dev
 
 picture: $(VENV)/.installed
 	$(BIN)/python docs/picture.py
+
+# The models that come with the package
+weights: $(VENV)/.installed
+	for preset in tiny small base; do \
+		precision=$$([ $$preset = base ] && echo 32-true || echo bf16-mixed) && \
+		$(BIN)/python examples/train_mnist.py --preset $$preset --precision $$precision --run-dir runs/weights/$$preset && \
+		cp runs/weights/$$preset/model/* grapheme_pyg/weights/mnist-$$preset/ || exit 1; \
+	done
 
 # README's table; what has run already is not run again
 results: $(VENV)/.installed

@@ -19,7 +19,7 @@ from held_out_classes import auroc
 from PIL import Image
 from torch import Tensor
 
-from grapheme_pyg import ImageClassificationModel, VisionBrain
+from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.datasets import load_mnist
 
 NUMBER = 2000
@@ -52,7 +52,7 @@ def halves(images: Tensor, labels: Tensor, number: int, generator: torch.Generat
 
 
 def grey_pictures(path: Path, number: int) -> list[Image.Image]:
-    """Pictures from a folder or a zip file, evenly chosen, in grey and in their own size."""
+    """Pictures from a folder or a zip file, evenly chosen, in grey."""
     suffixes = (".jpg", ".jpeg", ".png")
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
@@ -82,8 +82,6 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=NUMBER, metavar="N", help="images of each kind (default: 2,000)")
     arguments = parser.parse_args()
     model = ImageClassificationModel.from_pretrained(arguments.model)
-    # Pictures are looked at in their own size.
-    model.vision = VisionBrain(**model.vision.config | {"resize": None})
     test = load_mnist().test
     generator = torch.Generator().manual_seed(arguments.seed)
     number = arguments.limit

@@ -4,14 +4,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from grapheme_pyg.augmentation import RandomWarp
     from grapheme_pyg.explanation import explain
     from grapheme_pyg.model import ImageClassificationModel
     from grapheme_pyg.nn import ClassificationBrain, DagNN
     from grapheme_pyg.prediction import Prediction
+    from grapheme_pyg.presets import list_presets
     from grapheme_pyg.training.fit import fit
     from grapheme_pyg.training.settings import TrainingSettings
-    from grapheme_pyg.vision import ImageGraph, VisionBrain
+    from grapheme_pyg.vision import VisionBrain
+    from grapheme_pyg.weights import list_pretrained
 
 __version__ = "0.1.0"
 
@@ -19,13 +20,13 @@ __all__ = [
     "ClassificationBrain",
     "DagNN",
     "ImageClassificationModel",
-    "ImageGraph",
     "Prediction",
-    "RandomWarp",
     "TrainingSettings",
     "VisionBrain",
     "explain",
     "fit",
+    "list_presets",
+    "list_pretrained",
 ]
 
 # Where each name comes from. They are imported when they are asked for: PyTorch and PyG take three seconds, and those
@@ -34,13 +35,13 @@ _MODULES = {
     "ClassificationBrain": "nn",
     "DagNN": "nn",
     "ImageClassificationModel": "model",
-    "ImageGraph": "vision",
     "Prediction": "prediction",
-    "RandomWarp": "augmentation",
     "TrainingSettings": "training",
     "VisionBrain": "vision",
     "explain": "explanation",
     "fit": "training",
+    "list_presets": "presets",
+    "list_pretrained": "weights",
 }
 
 

@@ -30,6 +30,7 @@ from grapheme_pyg.pretrained import check_settings, load_model, save_model
 from grapheme_pyg.sheets import Sheets, may_be_sheet
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
+from grapheme_pyg.weights import find_pretrained
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -560,7 +561,10 @@ class ImageClassificationModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """Loads what :meth:`save_pretrained` wrote, in evaluation mode, on the CPU.
+        """Loads what :meth:`save_pretrained` wrote, or what comes with the package, in evaluation mode, on the CPU.
+
+        Args:
+            folder: Of a model; or one of :func:`grapheme_pyg.list_pretrained`, unless a folder of that name is there.
 
         Files from strangers do no harm: nothing in them is run, and nothing much larger than they are is made of them.
 
@@ -569,7 +573,7 @@ class ImageClassificationModel(nn.Module):
             ModelFileError: A file is damaged, of another format or of a newer version, or the two do not fit together;
                 the message names the file and the field.
         """
-        return load_model(cls, as_path("folder", folder))
+        return load_model(cls, find_pretrained(as_path("folder", folder)))
 
 
 def _require_data(batch: object) -> Data:

@@ -80,3 +80,8 @@ PRESETS = {
     # 351,425 weights
     "base": Preset(),
 }
+
+
+def list_presets() -> list[str]:
+    """Returns the names of the sizes of models, small to large, that ``from_preset`` takes."""
+    return list(PRESETS)

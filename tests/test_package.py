@@ -30,8 +30,8 @@ sys.addaudithook(refuse)
 import grapheme_pyg
 alone = sorted({name.partition(".")[0] for name in sys.modules} - set(sys.stdlib_module_names))
 import grapheme_pyg.datasets
-from grapheme_pyg import ClassificationBrain, DagNN, ImageClassificationModel, ImageGraph
-from grapheme_pyg import Prediction, RandomWarp, VisionBrain
+from grapheme_pyg import ClassificationBrain, DagNN, ImageClassificationModel
+from grapheme_pyg import Prediction, VisionBrain, list_presets, list_pretrained
 usual = sorted({name.partition(".")[0] for name in sys.modules})
 from importlib import import_module
 from pkgutil import walk_packages

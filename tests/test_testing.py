@@ -6,8 +6,9 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.nn import RGCNConv, global_add_pool
 
-from grapheme_pyg import ImageClassificationModel, ImageGraph, VisionBrain
+from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.testing import check_batching, check_graph, check_order_invariance
+from grapheme_pyg.vision import ImageGraph
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def draw(
     """Draws the graph of a picture, edges as wide as they are strong; without a picture, the weights of the model.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         image: The picture.
         out: The file to write: a picture; or .graphml or .dot, for other programs that draw graphs. By default
             drawing.png, unless the picture is in the current folder.

@@ -26,7 +26,7 @@ def evaluate(
     """Measures a model on images that it has not seen.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         data: The name of a data set, as of ``grapheme train``, or a folder of IDX files, whose test images are taken;
             or a folder with a folder of pictures for each class, all of which are taken unless it has a part called
             test. Classes are matched by their names.

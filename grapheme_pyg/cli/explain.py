@@ -30,7 +30,7 @@ def explain(
     """Shows which pixels and edges of a picture decided.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         image: The picture.
         out: The picture to write; by default explanation.png, unless the picture is in the current folder.
         method: By one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).

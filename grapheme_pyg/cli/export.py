@@ -12,7 +12,7 @@ def export(model: Path, out: Path, *, format: Literal["onnx", "program"] = "onnx
     """Writes a model for use without this library; docs/export.md tells what it reads.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         out: The file to write.
         format: ``onnx``, or ``program`` for ``torch.export.load``.
     """

@@ -15,7 +15,7 @@ def info(model: Path, *, json: bool = False) -> None:
     """Says what a model is: classes, weights, how it makes graphs, what it was taught.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         json: Whether to print an object with all settings.
     """
     network = ImageClassificationModel.from_pretrained(model)

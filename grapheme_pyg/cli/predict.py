@@ -40,7 +40,7 @@ def predict(
     """Says what pictures show.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, AVIF or HEIC files; folders, of which all pictures are
             taken, those in folders within too; or patterns such as *.png.
         json: Whether to print a list of objects with file, label, confidence and the runner-up, and the box of a

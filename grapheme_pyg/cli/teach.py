@@ -10,6 +10,7 @@ from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.training.run_lock import alone_in
+from grapheme_pyg.weights import find_pretrained
 
 # Seconds to wait for another process that changes the same model.
 PATIENCE = 60
@@ -21,7 +22,7 @@ def teach(
     """Teaches a model classes from a few examples each, without training.
 
     Args:
-        model: Folder of a model.
+        model: Folder of a model, or the name of one that comes with the package.
         files: Pictures of one class, with --name, or folders of them; without it one folder with a folder of pictures
             for each class.
         name: Of the class: a new one, or one of the model's, which gets more examples.
@@ -33,6 +34,8 @@ def teach(
         1 if a picture could not be read or shows nothing, which is said on standard error; else 0.
     """
     target = model if out is None else out
+    if not target.exists() and find_pretrained(target) != target:
+        raise ValueError(f"out: expected a folder for what is taught, as {target} comes with the package, got none")
     classes = _classes(files, name)
     failed = 0
     with alone_in(target, patience=PATIENCE):

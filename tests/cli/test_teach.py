@@ -82,6 +82,19 @@ def test_a_folder_for_each_class(
     assert [answer.labels for answer in answers] == [["d8"] * 6, ["d9"] * 6]
 
 
+def test_what_comes_with_the_package_stays_as_it_is(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = sorted((pictures / "d8").glob("*.png"))
+    code, _, err = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl")
+    assert code == 1
+    assert "out: expected a folder for what is taught, as mnist-tiny comes with the package, got none" in err
+    code, out, _ = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl", "--out", "mine")
+    assert (code, out) == (0, "curl: 6 examples\n11 classes in mine\n")
+    assert not Path("mnist-tiny").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

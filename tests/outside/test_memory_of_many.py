@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.cli import main
 from grapheme_pyg.vision.image_batches import in_batches
 

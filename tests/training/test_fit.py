@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch_geometric.loader import DataLoader
 
-from grapheme_pyg import ImageClassificationModel, RandomWarp, TrainingSettings, VisionBrain, fit
-from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomDropping
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomDropping, RandomWarp
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
 from grapheme_pyg.errors import CheckpointError, TrainingWarning
 from grapheme_pyg.training.losses import weights_of_classes

@@ -1,0 +1,30 @@
+"""Trained models that come with the package, by name: each a folder with a model and its card."""
+
+import logging
+from pathlib import Path
+
+from grapheme_pyg.model_folder import CONFIG
+
+log = logging.getLogger(__name__)
+FOLDER = Path(__file__).parent
+
+
+def list_pretrained() -> list[str]:
+    """Returns the names of the models that come with the package.
+
+    :meth:`grapheme_pyg.ImageClassificationModel.from_pretrained` and the commands take a name where they take a folder.
+    Each has a card, ``README.md`` in ``grapheme_pyg/weights/<name>``: data and licences, the command that makes it,
+    figures and limits.
+    """
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{CONFIG}"))
+
+
+def find_pretrained(folder: Path) -> Path:
+    """Returns the folder of a model, given that or a name; a folder of such a name wins, which is logged."""
+    name = str(folder)
+    if name not in list_pretrained():
+        return folder
+    if folder.exists():
+        log.warning("%s: the folder of that name is taken, not the model that comes with the package", name)
+        return folder
+    return FOLDER / name

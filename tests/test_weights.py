@@ -1,0 +1,57 @@
+"""Models that come with the package."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from grapheme_pyg import ImageClassificationModel, list_presets, list_pretrained
+from grapheme_pyg.datasets import Split
+from grapheme_pyg.weights import FOLDER
+
+MOST_BYTES = 6_000_000
+# Least share of the sample that is right: what the card says of the test set, less three deviations of such a sample.
+DIGITS = {"mnist-base": 0.99, "mnist-small": 0.985, "mnist-tiny": 0.98}
+
+
+def test_names() -> None:
+    assert list_pretrained() == sorted(path.name for path in FOLDER.iterdir() if (path / "config.json").exists())
+    assert set(DIGITS) <= set(list_pretrained())
+    assert list_presets() == ["tiny", "mini", "small", "base"]
+
+
+def test_they_are_small_and_have_cards() -> None:
+    sizes = [file.stat().st_size for name in list_pretrained() for file in (FOLDER / name).iterdir()]
+    assert sum(sizes) <= MOST_BYTES
+    for name in list_pretrained():
+        card = (FOLDER / name / "README.md").read_text()
+        for part in ("Data", "Licence of the weights", "Made by", "Accuracy", "Limits"):
+            assert f"**{part}:**" in card, (name, part)
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_digits(name: str, digits: tuple[Split, Split]) -> None:
+    model = ImageClassificationModel.from_pretrained(name)
+    images, labels = (tensor[:1000] for tensor in digits[1])
+    prediction = model.predict(images, reject=0.02)
+    assert (prediction.probabilities.argmax(dim=1) == labels).float().mean() >= DIGITS[name]
+    assert prediction.labels.count(None) <= 0.06 * len(labels)
+    # Paper and pencil, and what is no digit.
+    assert model.predict(255 - images[:50]).labels == model.predict(images[:50]).labels
+    halves = images[:100].clone()
+    halves[:, 14:] = images[100:200, :14].flip(1)
+    assert model.predict(halves, reject=0.02).labels.count(None) > 50
+
+
+def test_a_folder_of_that_name_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FOLDER / "mnist-tiny", tmp_path / "mnist-base")
+    with caplog.at_level(logging.WARNING):
+        model = ImageClassificationModel.from_pretrained("mnist-base")
+    assert sum(weight.numel() for weight in model.parameters()) == 4_933
+    assert "mnist-base: the folder of that name is taken" in caplog.text
+    with pytest.raises(FileNotFoundError):
+        ImageClassificationModel.from_pretrained("mnist-huge")
