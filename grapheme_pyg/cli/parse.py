@@ -28,8 +28,8 @@ class Parser(ArgumentParser):
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     """The call that a command line asks for.
 
-    Types, defaults and help are those of the function. What has no default comes by position, ``*args`` as many as
-    there are. All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
+    Types, defaults and help are those of the function. What may come by position does, ``*args`` as many as there are.
+    All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
     dataclass as ``--name.field value``. Dashes in names are as good as underscores; what follows ``--``
     comes by position, even if it begins with a dash. ``--config file.yaml`` reads what is given by name,
     ``--print_config`` shows it.
@@ -49,10 +49,14 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     parser.add_argument("--config", action="config", help="a YAML file with what is given by name")
     many = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
     flags = [p for p in signature.parameters.values() if p.annotation is bool and p.default is not p.empty]
-    skipped: set[str | int] = {*many, *(flag.name for flag in flags)}
+    by_place = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    places = [p for p in by_place if p.default is not p.empty]
+    skipped: set[str | int] = {*many, *(p.name for p in [*flags, *places])}
     parser.add_function_arguments(function, as_positional=True, skip=skipped, fail_untyped=True)
     for flag in flags:
         parser.add_argument(f"--{flag.name}", action=ActionYesNo, default=flag.default, help=texts[flag.name])
+    for place in places:
+        parser.add_argument(place.name, nargs="?", type=place.annotation, default=place.default, help=texts[place.name])
     for each in many:
         parser.add_argument(each, nargs="+", type=signature.parameters[each].annotation, help=texts[each])
     encoded = [argument.translate(ENCODED) for argument in arguments]
@@ -62,7 +66,7 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     ]
     found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
     given = {name: _decode(value) for name, value in found.items()}
-    positional = [given[p.name] for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    positional = [given[p.name] for p in by_place]
     rest = [value for each in many for value in given[each]]
     named = {p.name: given[p.name] for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
     return partial(function, *positional, *rest, **named)
