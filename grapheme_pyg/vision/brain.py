@@ -19,7 +19,7 @@ from grapheme_pyg.vision.ground import relative_to_ground
 from grapheme_pyg.vision.hierarchy import NO_RELATIONS
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph, together
-from grapheme_pyg.vision.lattice import Lattice, restrict
+from grapheme_pyg.vision.lattice import Lattice, Part, restrict, restrict_parts
 from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixels
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
@@ -226,9 +226,44 @@ class VisionBrain(BaseTransform):
         if len(stacks) == 1:
             return self._build(stacks[0], y)
         places = torch.tensor(positions)
-        sizes = [len(stack) for stack in stacks]
-        classes = [None] * len(stacks) if y is None else y[places].split(sizes)
-        return together([self._build(*part) for part in zip(stacks, classes, strict=True)], places.argsort())
+        return self._build_sizes(stacks, list(places.split([len(stack) for stack in stacks])), y)
+
+    def _build_sizes(self, stacks: list[Tensor], places: list[Tensor], y: Tensor | None) -> Batch:
+        """The graphs of images of several sizes, each stack with the places of its images in the batch.
+
+        Those of similar sizes are cut from one lattice, which saves the time that every single batch takes.
+        """
+        ready = [self.prepared(stack) for stack in stacks]
+        similar: dict[tuple[int, int], list[tuple[int, Part]]] = {}
+        batches, positions = [], []
+        for i, pixels in enumerate(ready):
+            height, width = pixels.shape[-2:]
+            larger = 1 << (height - 1).bit_length(), 1 << (width - 1).bit_length()
+            fits = not (self.contours or self.detections or self.edge_attr or self.seg)
+            fits = fits and larger[0] * larger[1] <= LATTICE_PIXELS
+            if fits and (part := self._lattices.part((height, width), larger)) is not None:
+                similar.setdefault(larger, []).append((i, part))
+            else:
+                batches.append(self._build(stacks[i], None if y is None else y[places[i]]))
+                positions.append(places[i])
+        for larger, some in similar.items():
+            at = torch.cat([places[i] for i, _ in some])
+            sizes = torch.tensor([stacks[i].shape[-2:] for i, _ in some])
+            counts = torch.tensor([len(places[i]) for i, _ in some])
+            order = at.argsort()
+            lattice = self._lattice(*larger)
+            assert lattice is not None, "lattice: expected one, as it has parts"
+            restricted = restrict_parts(
+                lattice,
+                [part for _, part in some],
+                [self.finder.measure(ready[i]) for i, _ in some],
+                order.argsort(),
+                sizes.repeat_interleave(counts, dim=0)[order],
+                None if y is None else y[at[order]],
+            )
+            batches.append(restricted)
+            positions.append(at[order])
+        return batches[0] if len(batches) == 1 else together(batches, torch.cat(positions).argsort())
 
     def _build(self, pixels: Tensor, y: Tensor | None = None) -> Batch:
         height, width = pixels.shape[-2:]

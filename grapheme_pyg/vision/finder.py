@@ -68,6 +68,22 @@ class Finder(Protocol):
         """
         return None
 
+    def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
+        """Finds the lattice of one image size in that of another, if it is part of it; by default None.
+
+        The graphs of images of several sizes are then cut from one lattice, all at once.
+
+        Args:
+            size: Height and width.
+            larger: The same of images that are as high and wide, or more.
+
+        Returns:
+            Of each entity of the lattice of the size its number in the larger lattice, ascending, int64
+            ``[num_entities]``, and its centre in pixels, float64 ``[num_entities, 2]``. Relations between entities are
+            the same in both.
+        """
+        return None
+
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Says which entities of the lattice images have, and measures them; asked only if there is a lattice.
 

@@ -117,6 +117,14 @@ class GridFinder(Finder):
             size=(height, width),
         )
 
+    def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
+        """The cells of an image in the upper left corner of a larger one."""
+        _, _, centre, grids = self._cells(*size)
+        wider = self._grids(*larger)
+        numbers = by_level(torch.arange(sum(rows * columns for rows, columns in wider))[None], wider)
+        own = [grid[0, :rows, :columns].flatten() for grid, (rows, columns) in zip(numbers, grids, strict=False)]
+        return torch.cat(own), centre
+
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
         """The cells that images have, and their features; for an image without any, one of the top level.
 

@@ -1,5 +1,6 @@
 """The graph of all cells of an image size, and the subgraphs that images induce in it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +70,84 @@ def make_lattice(hierarchy: Hierarchy, vocabulary: Vocabulary, *, edge_attr: boo
         edge_attr=offsets(centre[dag.entity], dag.edge_index, hierarchy.size) if edge_attr else None,
         cell_of_pixel=hierarchy.finest_of_pixel[0] if seg else None,
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the lattice of one image size is in a larger one.
+
+    Shapes:
+        - **entity**: ``[num_entities + 1]`` int64, of the larger lattice; the last stands for an image without any
+        - **pos**: ``[num_entities + 1, 2]`` float32
+        - **alone**: a node of the larger lattice, whose type and level are those of an image without any entity
+    """
+
+    entity: Tensor
+    pos: Tensor
+    alone: int
+
+
+def make_part(lattice: Lattice, entity: Tensor, centre: Tensor, size: tuple[int, int]) -> Part:
+    """Finds in a lattice what images of another size need to know.
+
+    Args:
+        lattice: Of larger images.
+        entity: ``[num_entities]`` int64, its entities that images of the size have, too, ascending.
+        centre: ``[num_entities, 2]`` float64, in pixels.
+        size: Height and width of these images.
+    """
+    height, width = size
+    centre = torch.cat([centre, torch.tensor([[width / 2, height / 2]], dtype=torch.float64)])
+    return Part(
+        entity=torch.cat([entity, lattice.entity[-1:]]),
+        pos=(centre / torch.tensor([width, height])).float(),
+        # The first node of the highest entity: nodes come by level.
+        alone=int((lattice.entity == entity[-1]).nonzero()[0]),
+    )
+
+
+def restrict_parts(
+    lattice: Lattice,
+    parts: Sequence[Part],
+    measured: Sequence[tuple[Tensor, Tensor]],
+    places: Tensor,
+    image_size: Tensor,
+    y: Tensor | None,
+) -> Batch:
+    """The subgraphs that images of several sizes induce in one lattice, as :func:`restrict` finds them for one size.
+
+    Args:
+        lattice: Without ``edge_attr`` and ``cell_of_pixel``, which depend on the size.
+        parts: What it has of the lattice of each size.
+        measured: For each size, what :func:`restrict` takes of its images.
+        places: ``[B]`` int64, the place of each image in the batch, one size after the other.
+        image_size: ``[B, 2]`` int64, heights and widths, in the order of the batch.
+        y: ``[B]`` int64 classes, likewise.
+    """
+    num_graphs, num_entities = len(places), int(lattice.entity[-1]) + 1
+    present = torch.zeros(num_graphs, num_entities, dtype=torch.bool)
+    features = torch.empty(num_graphs, num_entities, measured[0][1].shape[2])
+    pos = torch.empty(num_graphs, num_entities, 2)
+    alone = torch.empty(num_graphs, dtype=torch.int64)
+    own = places.split([len(has) for has, _ in measured])
+    for part, (has, values), images in zip(parts, measured, own, strict=True):
+        at = images[:, None], part.entity
+        present[at], features[at], pos[at] = has, values, part.pos
+        alone[images] = part.alone
+    induced = induce(lattice.entity, lattice.edge_index, present)
+    is_alone = induced.node == lattice.entity.numel() - 1
+    node = torch.where(is_alone, alone[induced.graph], induced.node)
+    fields = {
+        "x": features.flatten(0, 1).index_select(0, induced.row),
+        "edge_index": induced.edge_index,
+        "edge_type": lattice.edge_type.index_select(0, induced.edge),
+        **({} if y is None else {"y": y}),
+        "pos": pos.flatten(0, 1).index_select(0, induced.row),
+        "node_type": lattice.node_type.index_select(0, node),
+        "level": lattice.level.index_select(0, node),
+        "image_size": image_size,
+    }
+    return as_batch(fields, induced.graph, induced.num_nodes, induced.num_edges)
 
 
 def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | None = None) -> Batch:
