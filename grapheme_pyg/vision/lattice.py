@@ -126,8 +126,8 @@ def restrict_parts(
     """
     num_graphs, num_entities = len(places), int(lattice.entity[-1]) + 1
     present = torch.zeros(num_graphs, num_entities, dtype=torch.bool)
-    features = torch.empty(num_graphs, num_entities, measured[0][1].shape[2])
-    pos = torch.empty(num_graphs, num_entities, 2)
+    features = torch.empty(num_graphs, num_entities, measured[0][1].shape[2], dtype=torch.float32)
+    pos = torch.empty(num_graphs, num_entities, 2, dtype=torch.float32)
     alone = torch.empty(num_graphs, dtype=torch.int64)
     own = places.split([len(has) for has, _ in measured])
     for part, (has, values), images in zip(parts, measured, own, strict=True):
