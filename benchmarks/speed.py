@@ -14,7 +14,7 @@ import speed_scaling
 import speed_steps
 import speed_throughput
 import speed_time_to_99
-from common import RESULTS
+from common import RESULTS, this_code
 from matplotlib.figure import Figure
 from PIL import Image
 from timing import machine
@@ -108,7 +108,8 @@ def main() -> None:
     if arguments.again:
         write(json.loads(arguments.out.read_text()))
         return
-    figures: dict[str, Any] = {"machine": machine()}
+    figures: dict[str, Any] = {"machine": machine(), "commit": this_code()["commit"]}
+    figures["processor"] = figures["machine"]["cpu"]
     options: list[dict[str, Any]] = [
         {"turns": 3 if quick else 40},
         {"turns": 1 if quick else 7, "large": not quick},

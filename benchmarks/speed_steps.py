@@ -9,6 +9,9 @@ beforehand, graphs for ours and for PyG's layers, maps of all cells for the dens
 
 import argparse
 import copy
+import os
+import subprocess
+import sys
 import time
 import warnings
 from itertools import cycle
@@ -36,6 +39,7 @@ PEAK_SIZE, PEAK_TURNS = 2048, 20
 RATIOS = (
     "step_vs_conv2d_f32",
     "step_vs_conv2d_bf16",
+    "step_vs_conv2d_avx2",
     "inference_vs_conv2d_f32",
     "inference_vs_conv2d_bf16",
     "step_vs_rgcn_f32",
@@ -48,6 +52,13 @@ RATIOS = (
     "useful_share_of_mm_peak",
 )
 PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16}
+# What limits us, PyTorch, oneDNN and MKL to AVX2.
+AVX2 = {
+    "GRAPHEME_CPU": "avx2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
 
 
 class Task:
@@ -101,18 +112,27 @@ def graphs_of(vision: VisionBrain, images: Tensor, labels: Tensor) -> list[Batch
     return [vision.batch(*part) for part in parts]
 
 
+def dense_tasks(
+    model: ImageClassificationModel, maps: list[list[Tensor]], labels: list[Tensor], dtype: torch.dtype
+) -> dict[str, Task]:
+    """Dense convolutions in both memory layouts."""
+    last = [[level.contiguous(memory_format=torch.channels_last) for level in part] for part in maps]
+    twin = DenseTwin(copy.deepcopy(model))
+    return {
+        "Conv2d": Task(twin, maps, labels, dtype),
+        "Conv2d, channels_last": Task(channels_last(twin), last, labels, dtype),
+    }
+
+
 def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[tuple[str, str], Task]:
     """What is compared, by name and precision."""
     graphs = graphs_of(model.vision, images, labels)
     maps = [lattice_maps(model.vision, part) for part in images.split(BATCH_SIZE)]
-    last = [[level.contiguous(memory_format=torch.channels_last) for level in part] for part in maps]
     classes = list(labels.split(BATCH_SIZE))
     tasks: dict[tuple[str, str], Task] = {}
     for name, dtype in PRECISIONS.items():
         tasks["ours", name] = Task(copy.deepcopy(model), graphs, classes, dtype)
-        twin = DenseTwin(copy.deepcopy(model))
-        tasks["Conv2d", name] = Task(twin, maps, classes, dtype)
-        tasks["Conv2d, channels_last", name] = Task(channels_last(twin), last, classes, dtype)
+        tasks |= {(kind, name): task for kind, task in dense_tasks(model, maps, classes, dtype).items()}
     tasks["ours, without kernels", "f32"] = WithoutKernels(copy.deepcopy(model), graphs, classes, torch.float32)
     for conv in (RGCNConv, FastRGCNConv):
         twin_model = copy.deepcopy(model)
@@ -174,6 +194,7 @@ def measure(turns: int) -> dict[str, Any]:
         "inference_ms": {name: 1e3 * seconds for name, seconds in inference.items()},
         "step_vs_conv2d_f32": _against_dense(steps, "f32"),
         "step_vs_conv2d_bf16": _against_dense(steps, "bf16"),
+        "step_vs_conv2d_avx2": with_avx2(turns),
         "inference_vs_conv2d_f32": _against_dense(inference, "f32"),
         "inference_vs_conv2d_bf16": _against_dense(inference, "bf16"),
         "step_vs_rgcn_f32": steps["ours f32"] / steps["RGCNConv f32"],
@@ -188,6 +209,28 @@ def measure(turns: int) -> dict[str, Any]:
         **measure_compiled(model, images, labels),
         "other_graphs": measure_other_graphs(turns),
     }
+
+
+def with_avx2(turns: int) -> float:
+    """A step in single precision against dense convolutions, all limited to AVX2, in a process of its own."""
+    sizes = [str(number) for number in (turns, BATCH_SIZE, BATCHES, CALLS)]
+    command = [sys.executable, __file__, "--against-dense", *sizes]
+    environment = os.environ | AVX2
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)  # noqa: S603
+    return float(done.stdout)
+
+
+def against_dense(turns: int, batch_size: int, batches: int, calls: int) -> float:
+    """In the process of its own."""
+    torch.manual_seed(0)
+    data = load_mnist().train
+    images, labels = (values[: batches * batch_size].split(batch_size) for values in data)
+    model = ImageClassificationModel.from_preset("base")
+    graphs = [model.vision.batch(*part) for part in zip(images, labels, strict=True)]
+    tasks = dense_tasks(model, [lattice_maps(model.vision, part) for part in images], list(labels), torch.float32)
+    ways: dict[str, Way] = {f"{name} f32": task for name, task in tasks.items()}
+    ways["ours f32"] = Task(copy.deepcopy(model), graphs, list(labels), torch.float32)
+    return _against_dense(in_turn(ways, turns=turns, calls=calls), "f32")
 
 
 def measure_compiled(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[str, float]:
@@ -264,7 +307,14 @@ def report(figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=40, metavar="N", help="how often each is timed (40)")
-    report(measure(parser.parse_args().turns))
+    parser.add_argument(
+        "--against-dense", nargs=4, type=int, metavar="N", help="print one ratio: turns, batch size, batches, calls"
+    )
+    arguments = parser.parse_args()
+    if arguments.against_dense:
+        print(against_dense(*arguments.against_dense))
+    else:
+        report(measure(arguments.turns))
 
 
 if __name__ == "__main__":

@@ -4,18 +4,26 @@ Graphs are made of the same images by scikit-image's SLIC (alone, and as our sup
 Training is the library's own `fit` with its default model: augmentation, building, forward, backward, clipping,
 optimiser and averaging.
 
+A large image is one of noise, in which every cell is active. Images of many sizes are digits of other heights and
+widths, in a data set with the same number in one size. A busy neighbour is what two threads on one core are for each
+other.
+
     python benchmarks/speed_throughput.py
 """
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from skimage.segmentation import slic
-from timing import Way, in_turn, show
+from timing import Way, in_turn, memory_of, show
 from torch import Tensor
 from torch_geometric.transforms import ToSLIC
 
@@ -26,12 +34,21 @@ from grapheme_pyg.training.settings import Precision
 
 BATCH_SIZE, FEW, FEWER = 512, 16, 6000
 SEGMENTS = 75
+# Of the large image; of images of many sizes, how many there are, and the range of their sides.
+LARGE, MIXED, SIDES = 2048, 1536, (20, 36)
+# Steps with a busy neighbour, and images in a step.
+STEPS, BUSY_BATCH = 20, 128
 FIGURES = (
     "train_images_per_s",
     "train_images_per_s_with_defaults",
     "augment_share_of_training",
     "build_share_of_training",
     "time_of_pyg_loader_vs_images",
+    "mixed_sizes_ratio",
+    "busy_neighbour_ratio",
+    "superpixel_images_per_s",
+    "full_2048_seconds",
+    "full_2048_peak_vs_graph",
     "single_image_ms",
 )
 
@@ -118,11 +135,75 @@ def single_image(images: Tensor) -> float:
     return 1e3 * statistics.median(seconds)
 
 
+def large_image(turns: int) -> dict[str, float]:
+    """Seconds in which a large graph is made, and its peak of memory as a multiple of what the graph takes."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(256, (LARGE, LARGE), generator=generator, dtype=torch.uint8)
+    # Relative to its ground, noise is no drawing.
+    vision = VisionBrain(relative=False)
+    fields = vision(image).to_dict().values()
+    size = sum(field.nbytes for field in fields if isinstance(field, Tensor))
+    del fields
+    peak = memory_of(lambda: vision(image))
+    seconds = in_turn({"graph": lambda: vision(image)}, turns=turns, warm_up=0)["graph"]
+    return {"full_2048_seconds": seconds, "full_2048_peak_vs_graph": peak / size}
+
+
+def mixed_sizes(data: Split, turns: int) -> float:
+    """Time of training on digits of many sizes, over that on the same number in one size."""
+    images, labels = data.images[:MIXED], data.labels[:MIXED]
+    generator = torch.Generator().manual_seed(0)
+    least, most = SIDES
+    sizes = torch.randint(least, most + 1, (len(images), 2), generator=generator).tolist()
+    resized = [
+        F.interpolate(image[None, None].float(), size=size, mode="bilinear", antialias=True)[0, 0].round().byte()
+        for image, size in zip(images, sizes, strict=True)
+    ]
+    seconds: dict[str, list[float]] = {"one": [], "many": []}
+    for _ in range(turns):
+        for name, some in (("one", images), ("many", resized)):
+            torch.manual_seed(0)
+            model = ImageClassificationModel.from_preset("base")
+            settings = TrainingSettings(epochs=2, batch_size=BUSY_BATCH)
+            seconds[name].append(fit(model, some, labels, settings=settings, verbose=False)[-1]["seconds"])
+    return statistics.median(seconds["many"]) / statistics.median(seconds["one"])
+
+
+def busy_neighbour(turns: int) -> float:
+    """Time of steps by two threads on one core, over that on two cores; in processes of their own."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"}
+    for _ in range(turns):
+        for cores, times in seconds.items():
+            command = [sys.executable, __file__, "--cores", str(cores), str(STEPS), str(BUSY_BATCH)]
+            done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)  # noqa: S603
+            times.append(float(done.stdout))
+    return statistics.median(seconds[1]) / statistics.median(seconds[2])
+
+
+def print_seconds_on(cores: int, steps: int, batch_size: int) -> None:
+    """In such a process."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    torch.manual_seed(0)
+    images, labels = (values[:batch_size] for values in load_mnist().train)
+    model = ImageClassificationModel.from_preset("base")
+    batch = model.vision.batch(images, labels)
+
+    def step() -> None:
+        F.cross_entropy(model(batch), labels).backward()
+
+    print(in_turn({"step": step}, turns=steps)["step"])
+
+
 def measure(turns: int) -> dict[str, Any]:
     """All figures; see the keys."""
     data = load_mnist().train
     rates = building(data.images, max(3, 3 * turns))
     return {
+        "superpixel_images_per_s": rates["superpixel"],
+        "mixed_sizes_ratio": mixed_sizes(data, turns),
+        "busy_neighbour_ratio": busy_neighbour(turns),
+        **large_image(turns),
         "build_images_per_s": rates,
         "grid_build_images_per_s": rates["grid, edge_attr and seg too"],
         "single_image_ms": single_image(data.images),
@@ -141,7 +222,14 @@ def report(figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=3, metavar="N", help="how often each is trained (3)")
-    report(measure(parser.parse_args().turns))
+    parser.add_argument(
+        "--cores", nargs=3, type=int, metavar="N", help="print the seconds of a step on so many cores: steps, images"
+    )
+    arguments = parser.parse_args()
+    if arguments.cores:
+        print_seconds_on(*arguments.cores)
+    else:
+        report(measure(arguments.turns))
 
 
 if __name__ == "__main__":

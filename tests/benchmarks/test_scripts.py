@@ -39,6 +39,7 @@ if torch.cuda.is_available():
 FEWER = {
     "speed_steps": {"BATCH_SIZE": 16, "BATCHES": 2, "CALLS": 1, "PEAK_SIZE": 256, "PEAK_TURNS": 2},
     "speed_scaling": {"SIZES": ((28, 128),), "LARGE": (), "COMPARED": (4, 4)},
+    "speed_throughput": {"LARGE": 300, "MIXED": 64, "STEPS": 2, "BUSY_BATCH": 16},
     "speed_time_to_99": {"MOST_EPOCHS": 1, "TRIED": 256},
 }
 
