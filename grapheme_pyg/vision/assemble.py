@@ -54,7 +54,9 @@ def assemble(
     }
     if seg:
         fields["seg"] = _nodes_of_pixels(hierarchy, dag.first_node, num_nodes)
-    num_edges = torch.bincount(batch[dag.edge_index[1]], minlength=num_graphs)
+    # Edges come by target, and so by graph.
+    ends = torch.searchsorted(dag.edge_index[1], num_nodes.cumsum(0))
+    num_edges = ends.diff(prepend=ends.new_zeros(1))
     return as_batch({"x": features[dag.entity]} | fields, batch, num_nodes, num_edges)
 
 

@@ -295,6 +295,9 @@ class VisionBrain(BaseTransform):
         lattice = self._lattice(*pixels.shape[-2:]) if plain and pixels[0, 0].numel() <= LATTICE_PIXELS else None
         if lattice is not None:
             return restrict(lattice, *self.finder.measure(pixels), y)
+        if plain and (found := self.finder.find_unrolled(pixels, self._vocabulary)) is not None:
+            hierarchy, features, dag = found
+            return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
         hierarchy, features = self.finder.find(pixels)
         schema = self._vocabulary.schema
         if self.contours:

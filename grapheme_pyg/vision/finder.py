@@ -12,6 +12,7 @@ from torch import Tensor
 
 from grapheme_pyg.vision.checks import check
 from grapheme_pyg.vision.hierarchy import Hierarchy, Schema
+from grapheme_pyg.vision.unroll import Dag, Vocabulary
 
 # The arguments that VisionBrain has in every mode, other than ``in_channels``.
 SETTINGS = ("mode", "edge_attr", "seg", "resize", "relative", "white", "contours", "detections")
@@ -51,6 +52,13 @@ class Finder(Protocol):
             The entities, and their features, float32 ``[num_entities, num_features]``. Those of an image are the same,
             bit for bit, alone and in a batch.
         """
+
+    def find_unrolled(self, pixels: Tensor, vocabulary: Vocabulary) -> tuple[Hierarchy, Tensor, Dag] | None:
+        """What :meth:`find` finds, without relations, and what :func:`grapheme_pyg.vision.unroll.unroll` makes of it.
+
+        None, which is the default, if there is no faster way than these.
+        """
+        return None
 
     @classmethod
     def options_for(cls, size: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Cells of pixels and coarser cells above them: the finder of ``mode="grid"``. Knows pixels and no PyG."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.ops.grids import COARSE_FEATURES, cell_features, measure_cells
+from grapheme_pyg.vision.cell_edges import unroll_cells
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, join, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.finder import Finder
-from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.hierarchy import NO_RELATIONS, EntityType, Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.unroll import Dag, Vocabulary
 
 # Images whose size is known have about so many finest cells in a row or column, as long as cells have at most so many
 # pixels a side.
@@ -134,13 +136,25 @@ class GridFinder(Finder):
         Returns:
             The cells, and float32 ``[num_cells, num_features]``.
         """
-        height, width = pixels.shape[-2:]
-        level, kind, centre, grids = self._cells(height, width)
         present, features = self.measure(pixels)
+        hierarchy, grids = self._present(present, *pixels.shape[-2:])
+        number = torch.where(present, present.flatten().cumsum(0).view_as(present) - 1, -1)
+        lateral, part_of = self._relations(by_level(number[:, :-1], grids))
+        return replace(hierarchy, lateral=lateral, part_of=part_of), features[present]
+
+    def find_unrolled(self, pixels: Tensor, vocabulary: Vocabulary) -> tuple[Hierarchy, Tensor, Dag]:
+        """The same, unrolled from the places of the cells."""
+        present, features = self.measure(pixels)
+        hierarchy, grids = self._present(present, *pixels.shape[-2:])
+        dag = unroll_cells(by_level(present[:, :-1], grids), present[:, -1], vocabulary)
+        return hierarchy, features[present], dag
+
+    def _present(self, present: Tensor, height: int, width: int) -> tuple[Hierarchy, list[tuple[int, int]]]:
+        """The cells that images have, without relations; rows and columns of the levels."""
+        level, kind, centre, grids = self._cells(height, width)
         image, cell = present.nonzero(as_tuple=True)
         number = torch.where(present, present.flatten().cumsum(0).view_as(present) - 1, -1)
         numbers = by_level(number[:, :-1], grids)
-        lateral, part_of = self._relations(numbers)
         middle = torch.tensor([[width / 2, height / 2]], dtype=torch.float64)
         hierarchy = Hierarchy(
             num_images=len(present),
@@ -148,13 +162,13 @@ class GridFinder(Finder):
             level=torch.cat([level, level[-1:]])[cell],
             type=torch.cat([kind, kind[-1:]])[cell],
             centre=torch.cat([centre, middle])[cell],
-            lateral=lateral,
-            part_of=part_of,
+            lateral=NO_RELATIONS,
+            part_of=NO_RELATIONS,
             finest_of_pixel=self._of_pixels(numbers[0], height, width),
             size=(height, width),
             alone=cell == level.numel(),
         )
-        return hierarchy, features[present]
+        return hierarchy, grids
 
     def _cells(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, list[tuple[int, int]]]:
         """Level, type and centre of each cell that an image of this size can have; rows and columns of the levels."""

@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -6,8 +8,9 @@ from hypothesis import strategies as st
 
 from grapheme_pyg.ops import compiled
 from grapheme_pyg.testing import plain_operators
-from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.vision import VisionBrain, cell_edges
 from grapheme_pyg.vision.grid import GridFinder
+from grapheme_pyg.vision.unroll import Dag, Vocabulary, unroll
 
 # Thresholds are tried with images of few levels.
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.ImageWarning")
@@ -285,3 +288,23 @@ def test_kernels_measure_as_pytorch_does_bit_for_bit(options: dict, channels: in
             expected = finder.measure(images)
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("rounds", [(1, 1), (2, 3, 2), (3, 1, 1, 2)], ids=str)
+@pytest.mark.parametrize("extend", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (5, 6), (40, 33)], ids=str)
+def test_cells_are_unrolled_from_their_places(rounds, extend, size, monkeypatch):
+    finder = GridFinder(rounds=rounds, extend=extend)
+    vocabulary = Vocabulary(finder.schema())
+    density = torch.tensor([0.0, 0.02, 0.2, 1.0]).view(-1, 1, 1, 1)
+    pixels = torch.randint(256, (4, 1, *size), generator=torch.Generator().manual_seed(0))
+    shown = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(1)) < density
+    hierarchy, features = finder.find((pixels * shown).byte())
+    expected = unroll(hierarchy, vocabulary)
+    for cells in (1, 50, 2**17):
+        monkeypatch.setattr(cell_edges, "CELLS", cells)
+        found, measured, dag = finder.find_unrolled((pixels * shown).byte(), vocabulary)
+        assert torch.equal(measured, features)
+        assert torch.equal(found.image, hierarchy.image)
+        for field in fields(Dag):
+            assert torch.equal(getattr(dag, field.name), getattr(expected, field.name)), field.name
