@@ -17,7 +17,7 @@ from grapheme_pyg.nn.graph_checks import check_device
 from grapheme_pyg.nn.norm import GroupedBatchNormReLU, Statistics
 from grapheme_pyg.nn.plan import Generation, Neighbours, Plan
 from grapheme_pyg.nn.planning import make_plan
-from grapheme_pyg.nn.typed_conv import one_relation, own_conv, typed_conv
+from grapheme_pyg.nn.typed_conv import in_autocast, one_relation, own_conv, typed_conv
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
 
@@ -158,6 +158,8 @@ class DagNN(MessagePassing):
         """
         seen: dict[str, list[Statistics]] = {name: [] for name in self.norm}
         like = x if isinstance(x, Tensor) else x[0]
+        # Once, not for each generation.
+        x = in_autocast(x) if isinstance(x, Tensor) else x
         states: list[Tensor] = []
         for number, generation in enumerate(generations):
             name = self.vocabulary.node_types[generation.node_type]

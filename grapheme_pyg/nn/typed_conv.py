@@ -32,25 +32,25 @@ def typed_conv(
     Returns:
         ``[num_targets, out_channels]``.
     """
-    x, segments = _in_autocast(x), neighbours.segments
+    x, segments = in_autocast(x), neighbours.segments
     if segments is None:
         out = ops.typed_conv(x, neighbours.rows, weight, neighbours.readers)
         if edge_attr is None or edge_weight is None:
             return out
         assert neighbours.edges is not None, "expected a plan whose edges are numbered"
-        return out + ops.typed_conv(_in_autocast(edge_attr), neighbours.edges, edge_weight, None)
+        return out + ops.typed_conv(in_autocast(edge_attr), neighbours.edges, edge_weight, None)
     # Reduce, then multiply: each segment is read as if its mean were its one neighbour.
     means = ops.segment_mean(x, segments.sources, segments.first, segments.of_edge)
     if edge_attr is not None and edge_weight is not None:
         assert neighbours.edges is not None, "expected a plan whose edges are numbered"
-        more = ops.segment_mean(_in_autocast(edge_attr), neighbours.edges, segments.first, segments.of_edge)
+        more = ops.segment_mean(in_autocast(edge_attr), neighbours.edges, segments.first, segments.of_edge)
         means, weight = torch.cat([means, more], dim=1), torch.cat([weight, edge_weight], dim=1)
     return ops.typed_conv(means, neighbours.rows, weight, neighbours.readers)
 
 
 def own_conv(x: Tensor, weight: Tensor, nodes: Tensor) -> Tensor:
     """Features of nodes ``[num_nodes, 1]``, by their numbers plus one, times ``[in_channels, out_channels]``."""
-    return ops.typed_conv(_in_autocast(x)[:, : weight.shape[0]], nodes, weight[None], None)
+    return ops.typed_conv(x[:, : weight.shape[0]], nodes, weight[None], None)
 
 
 def one_relation(x: Tensor, neighbours: Neighbours, relation: int) -> Tensor:
@@ -75,7 +75,7 @@ def _numbers(count: int) -> Tensor:
     return torch.arange(1, count + 1, dtype=torch.int32)
 
 
-def _in_autocast(x: Tensor) -> Tensor:
+def in_autocast(x: Tensor) -> Tensor:
     """Rows in the precision of autocast, if it is on."""
     device = x.device.type
     return x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
