@@ -86,11 +86,10 @@ class RandomWarp:
         """
         height, width = images.shape[-2:]
         pixels = images.view(images.shape[0], -1, height, width).float()
-        y = ((2 * torch.arange(height, dtype=torch.float32) + 1) / height - 1)[:, None]
-        x = (2 * torch.arange(width, dtype=torch.float32) + 1) / width - 1
+        y, x = centres(height)[:, None], centres(width)
         # Angles are kept on images that are not square. Sums, not a matrix product, whose rounding would
         # depend on the size of the batch.
-        (a, b, c), (d, e, f) = maps[..., :3].permute(1, 2, 0)[..., None, None]
+        a, b, c, d, e, f = maps[..., :3].reshape(-1, 6, 1, 1).unbind(1)
         if not (self.degrees or self.scale or self.shear or self.bend or self.wide):
             c, f = ((shift * size / 2).round() * (2 / size) for shift, size in ((c, width), (f, height)))
         ratio = height / width
@@ -101,6 +100,12 @@ class RandomWarp:
             grid += bent.permute(0, 2, 3, 1)
         warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return warped.round_().to(torch.uint8).view_as(images)
+
+
+@lru_cache
+def centres(size: int) -> Tensor:
+    """Those of so many pixels in a line, in −1…1."""
+    return (2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1
 
 
 @lru_cache

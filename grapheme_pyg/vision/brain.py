@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # The graphs of images of at most so many pixels are cut from the lattice of all cells; those of larger ones are put
 # together cell by cell, which takes memory only for cells that are there.
 LATTICE_PIXELS = 2**16
+# Images of several sizes may share a lattice of so many times their pixels.
+SPARE = 4
 # Pixels a side that images are brought to: settings may come from a file, and small images would become huge.
 LARGEST_RESIZE = 4096
 
@@ -236,12 +238,11 @@ class VisionBrain(BaseTransform):
         ready = [self.prepared(stack) for stack in stacks]
         similar: dict[tuple[int, int], list[tuple[int, Part]]] = {}
         batches, positions = [], []
-        for i, pixels in enumerate(ready):
+        shares = not (self.contours or self.detections or self.edge_attr or self.seg)
+        for i, (pixels, larger) in enumerate(zip(ready, _sizes_of_lattices(ready), strict=True)):
             height, width = pixels.shape[-2:]
-            larger = 1 << (height - 1).bit_length(), 1 << (width - 1).bit_length()
-            fits = not (self.contours or self.detections or self.edge_attr or self.seg)
-            fits = fits and larger[0] * larger[1] <= LATTICE_PIXELS
-            if fits and (part := self._lattices.part((height, width), larger)) is not None:
+            part = self._lattices.part((height, width), larger) if shares and larger is not None else None
+            if larger is not None and part is not None:
                 similar.setdefault(larger, []).append((i, part))
             else:
                 batches.append(self._build(stacks[i], None if y is None else y[places[i]]))
@@ -323,3 +324,22 @@ class VisionBrain(BaseTransform):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _sizes_of_lattices(stacks: list[Tensor]) -> list[tuple[int, int] | None]:
+    """For images of several sizes, the size of the lattice from which their graphs are cut, None for large ones.
+
+    It is one for all, if that has at most ``SPARE`` times as many pixels as they have; else sides are powers of two.
+    """
+    height, width = (_rounded_up(max(stack.shape[dim] for stack in stacks)) for dim in (-2, -1))
+    pixels, images = sum(stack[:, 0].numel() for stack in stacks), sum(len(stack) for stack in stacks)
+    if height * width <= LATTICE_PIXELS and images * height * width <= SPARE * pixels:
+        return [(height, width)] * len(stacks)
+    sides = [[1 << (side - 1).bit_length() for side in stack.shape[-2:]] for stack in stacks]
+    return [(down, across) if down * across <= LATTICE_PIXELS else None for down, across in sides]
+
+
+def _rounded_up(side: int) -> int:
+    """To one of four numbers between a power of two and the next, so that few lattices serve all sizes."""
+    step = 1 << max(0, side.bit_length() - 3)
+    return -(-side // step) * step

@@ -281,8 +281,14 @@ def test_images_of_similar_sizes_share_a_lattice(monkeypatch, rounds, extend):
     alone = VisionBrain(rounds=rounds, extend=extend, resize=None)
     monkeypatch.setattr(lattice_cache, "CACHED_ENTITIES", 100)
     assert_same_batch(alone.batch(images), batch)
-    # Sides up to 1, 2, 4, … 64.
+    # Of sides that are powers of two, as the largest is many times as large as most.
     assert len(alone._lattices) <= 7 * 7 < len(sizes)
+    few = [image for image in images if max(image.shape) < 4]
+    assert_batch_is_made_of_singles(brain, few)
+    near = [image for image in images if min(image.shape[1:]) > 16]
+    again = VisionBrain(rounds=rounds, extend=extend, resize=None)
+    assert_same_batch(again.batch(near), Batch.from_data_list([brain(image) for image in near]))
+    assert len(again._lattices) == 1 < len(near)
 
 
 @pytest.mark.parametrize("limit", [0, 10_000])
