@@ -70,7 +70,6 @@ def summary(figures: dict[str, Any]) -> str:
         ["images trained on in a second, from pixels", f"{figures['train_images_per_s']:,.0f}"],
         ["from an image to its prediction", f"{figures['single_image_ms']:.1f} ms"],
         ["training until 99 %", f"{figures['seconds_to_99_ours']:.0f} s"],
-        ["the same, against a small CNN", f"{figures['time_to_99_vs_small_cnn']:.2f}"],
         ["the CNN of PyTorch's MNIST example", f"{figures['seconds_to_99_pytorch_example']:.0f} s"],
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
