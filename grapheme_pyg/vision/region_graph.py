@@ -19,7 +19,7 @@ def adjacent(labels: Ints) -> tuple[Ints, Ints]:
     for one, other in ((labels[:, 1:], labels[:, :-1]), (labels[:, :, 1:], labels[:, :, :-1])):
         differ = (one != other) & (one >= 0) & (other >= 0)
         keys += [one[differ] * total + other[differ], other[differ] * total + one[differ]]
-    # Sorted and compared, which takes a tenth of the time of np.unique's hashes.
+    # Sorted and compared, which takes a quarter of the time of np.unique's hashes.
     found = np.sort(np.concatenate(keys))
     target, source = np.divmod(found[np.flatnonzero(np.diff(found, prepend=-1))], total)
     return source, target
