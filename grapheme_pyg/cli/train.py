@@ -37,8 +37,8 @@ def train(
 
     Args:
         data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another set of its family, ``mnist5k``,
-            ``cifar10`` or one that an installed package offers; or a folder of IDX files, or a folder with one of
-            pictures for each class, or with such folders called train, val or valid, and test.
+            ``cifar10``, ``omniglot`` or one that an installed package offers; or a folder of IDX files, or a folder
+            with one of pictures for each class, or with such folders called train, val or valid, and test.
         data_dir: Folder with the files of a data set; by default $GRAPHEME_DATA, else they are downloaded once.
         val: Folder of pictures for validation; by default the last tenth of each class.
         limit: Use only so many images for training, for validation and for the test, of each class its share.

@@ -13,6 +13,7 @@ from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDat
 from grapheme_pyg.datasets.mnist import load_idx_data, load_mnist
 from grapheme_pyg.datasets.mnist5k import load_mnist5k
 from grapheme_pyg.datasets.mnist_style import mnist_style
+from grapheme_pyg.datasets.omniglot import Omniglot, load_omniglot, read_omniglot
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler, EpochSampler
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "ImageFolder",
     "ImageGraphDataset",
     "ImageSequenceDataset",
+    "Omniglot",
     "Split",
     "dataset_names",
     "load_cifar10",
@@ -35,8 +37,10 @@ __all__ = [
     "load_image_folder",
     "load_mnist",
     "load_mnist5k",
+    "load_omniglot",
     "mnist_style",
     "read_idx",
     "read_image",
+    "read_omniglot",
     "register_dataset",
 ]

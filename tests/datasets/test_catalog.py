@@ -29,7 +29,7 @@ def loaders(monkeypatch):
 
 
 def test_built_in_sets_are_registered():
-    assert set(dataset_names()) >= {*SPECS, "mnist5k", "cifar10"}
+    assert set(dataset_names()) >= {*SPECS, "mnist5k", "cifar10", "omniglot"}
     assert load_dataset("mnist5k").name == "mnist5k"
 
 
