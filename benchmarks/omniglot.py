@@ -1,0 +1,268 @@
+"""Omniglot's two published tasks, for an encoder that learns nothing in them; and the training of the encoder.
+
+    python benchmarks/omniglot.py images_background.zip --train DIR
+    python benchmarks/omniglot.py images_evaluation.zip --model DIR --runs all_runs
+
+FOLDER is a folder or a zip file of drawings `<alphabet>/character<nn>/<drawing>_<person>.png`. The tasks must not be
+compared with each other:
+
+- Within an alphabet (B. Lake et al., "Human-level concept learning through probabilistic program induction", 2015): of
+  20 characters of one alphabet, one drawing each by one person to learn from, and 20 drawings by another person to
+  classify; the error. `--runs` takes the published runs, `run01/class_labels.txt` and so on; otherwise such tasks are
+  made of the folder.
+- Between alphabets (O. Vinyals et al., "Matching Networks for One Shot Learning", 2016): characters and their rotations
+  by 90° are classes; 1,000 episodes of 5 or 20 of them, with 1 or 5 examples of each and 15 drawings of each to
+  classify, as in J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017; the accuracy.
+
+A drawing is of the class with the nearest mean of examples, by the cosine of embeddings, which are means over views of
+a drawing. `--train` trains the encoder on all alphabets but some, on which it is then measured.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation.warp import views_of
+from grapheme_pyg.datasets import Omniglot, Split, read_image, read_omniglot
+from grapheme_pyg.image_pooling import pool_images
+from grapheme_pyg.vision.pixels import resized
+
+# Of the background set, for choosing what is chosen here.
+HELD_OUT = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin", "N_Ko")
+WAYS, SHOTS, QUERIES, ROTATIONS, WITHIN = (5, 20), (1, 5), 15, 4, 20
+LABELS = "class_labels.txt"
+# Of the encoder and its training.
+SIZE, EMBEDDING, EPOCHS = 28, 64, 10
+# Templates of thousands of classes turn too slowly at their usual length, and similarities start too soft for them.
+TEMPLATE_LENGTH, TEMPERATURE = 0.05, 20.0
+
+
+class Task(NamedTuple):
+    """Numbers of drawings: examples ``[num_classes, shots]``, and queries with the class of each, both ``[N]``."""
+
+    examples: Tensor
+    queries: Tensor
+    classes: Tensor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", type=Path, metavar="DIR", help="measure the encoder in this folder")
+    what.add_argument("--train", type=Path, metavar="DIR", help="train an encoder, save it there, and measure it")
+    parser.add_argument(
+        "--alphabets",
+        nargs="*",
+        metavar="NAME",
+        help=f"those to measure on, all by default; with --train, those to hold out, by default {' '.join(HELD_OUT)}",
+    )
+    parser.add_argument("--runs", type=Path, metavar="DIR", help="the published runs of the task within an alphabet")
+    parser.add_argument("--tasks", type=int, default=400, help="tasks within an alphabet that are made without --runs")
+    parser.add_argument("--episodes", type=int, default=1000, help="of each kind between alphabets")
+    parser.add_argument("--views", type=int, default=9, help="views of each drawing, 1 to 9, shifted by a pixel")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    data = read_omniglot(arguments.folder)
+    chosen = arguments.alphabets
+    if arguments.train is None:
+        model = ImageClassificationModel.from_pretrained(arguments.model)
+        data = data if chosen is None else part(data, chosen)
+    else:
+        chosen = HELD_OUT if chosen is None else chosen
+        model = train(part(data, [name for name in data.alphabets if name not in chosen]), arguments)
+        model.save_pretrained(arguments.train)
+        if not chosen:
+            return
+        data = part(data, chosen)
+    started = time.perf_counter()
+    for line in measure(model, data, arguments):
+        print(line, flush=True)
+    print(f"{time.perf_counter() - started:.0f} s")
+
+
+def part(data: Omniglot, alphabets: Sequence[str]) -> Omniglot:
+    """The drawings of some alphabets, with classes of their own numbers.
+
+    Raises:
+        ValueError: There is no such alphabet, or none is asked for.
+    """
+    if unknown := [name for name in alphabets if name not in data.alphabets]:
+        raise ValueError(f"alphabets: expected some of {', '.join(data.alphabets)}, got {unknown[0]!r}")
+    names = tuple(sorted(set(alphabets)))
+    if not names:
+        raise ValueError("alphabets: expected at least one, got none")
+    kept = torch.isin(data.alphabet, torch.tensor([data.alphabets.index(name) for name in names]))
+    old, labels = data.train.labels[kept].unique(return_inverse=True)
+    images = data.train.images[kept]
+    return Omniglot(
+        data.name,
+        Split(images, labels),
+        Split(images[:0], labels[:0]),
+        tuple(data.classes[i] for i in old.tolist()),
+        alphabets=names,
+        alphabet=data.alphabet[kept].unique(return_inverse=True)[1],
+        person=data.person[kept],
+    )
+
+
+def turned(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Drawings and their rotations by 90°, which are classes of their own."""
+    count = int(labels.max()) + 1
+    return (
+        torch.cat([images.rot90(turn, (1, 2)) for turn in range(ROTATIONS)]),
+        torch.cat([labels + turn * count for turn in range(ROTATIONS)]),
+    )
+
+
+def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationModel:
+    """Trains an encoder to tell apart all characters of some alphabets, and their rotations by 90°."""
+    torch.manual_seed(arguments.seed)
+    images, labels = turned(shrunk(data.train.images, SIZE), data.train.labels)
+    model = ImageClassificationModel(
+        VisionBrain(resize=SIZE), int(labels.max()) + 1, embedding_channels=EMBEDDING, templates_per_class=1
+    )
+    with torch.no_grad():
+        model.classifier.templates.mul_(TEMPLATE_LENGTH)
+        model.classifier.log_temperature.fill_(TEMPERATURE).log_()
+    settings = TrainingSettings(
+        epochs=arguments.epochs, robust=False, precision="bf16-mixed", seed=arguments.seed, batch_size=128
+    )
+    fit(model, images, labels, settings=settings)
+    # The templates are of no use for other characters.
+    encoder = model.with_classes(["symbol"]).eval()
+    encoder.home = model.home
+    return encoder
+
+
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """Images ``[N, H, W]`` as a brain with that ``resize`` sees them, in parts, as all together take much memory."""
+    return torch.cat([resized(some[:, None], size)[:, 0] for some in images.split(1000)])
+
+
+def measure(model: ImageClassificationModel, data: Omniglot, arguments: argparse.Namespace) -> list[str]:
+    """Lines of figures of both tasks; each drawing is embedded once."""
+    generator = torch.Generator().manual_seed(arguments.seed)
+    images, labels = turned(data.train.images, data.train.labels)
+    embeddings = embed(model, images, arguments.views)
+    if arguments.runs is None:
+        tasks, drawn = within_alphabets(data, arguments.tasks, generator), embeddings
+        made = f"{len(tasks)} tasks made of {len(data.alphabets)} alphabets"
+    else:
+        drawings, tasks = published_runs(arguments.runs)
+        drawn, made = embed(model, drawings, arguments.views), f"{len(tasks)} published runs"
+    error = 1 - accuracy(drawn, tasks)
+    lines = [f"within an alphabet, {made}: error {100 * error:.2f} %"]
+    for way in WAYS:
+        for shots in SHOTS:
+            episodes = between_alphabets(labels, way, shots, arguments.episodes, generator)
+            right = accuracy(embeddings, episodes)
+            lines.append(f"between alphabets, {way}-way, examples {shots}: accuracy {100 * right:.2f} %")
+    return lines
+
+
+@torch.no_grad()
+def embed(model: ImageClassificationModel, images: Tensor, views: int) -> Tensor:
+    """Directions of drawings, ``[N, embedding_channels]``: means over views, shifted by pixels of what is seen."""
+    small = shrunk(images, model.vision.longer_side or max(images.shape[1:]))
+    pooled = pool_images(model, small, 256, views_of(mirrored=False)[:views]).views
+    seen = [F.normalize(model.classifier.embed(rows).float(), dim=1) for rows in pooled]
+    return F.normalize(torch.stack(seen).sum(dim=0), dim=1)
+
+
+def within_alphabets(data: Omniglot, number: int, generator: Generator) -> list[Task]:
+    """One-shot tasks of 20 characters of one alphabet and two people, as many of each alphabet that is large enough.
+
+    Raises:
+        ValueError: No alphabet has 20 characters.
+    """
+    labels = data.train.labels
+    members = [labels[data.alphabet == i].unique() for i in range(len(data.alphabets))]
+    large = [some for some in members if len(some) >= WITHIN]
+    if not large:
+        raise ValueError(f"folder: expected an alphabet of at least {WITHIN} characters, got {max(map(len, members))}")
+    drawing = {pair: i for i, pair in enumerate(zip(labels.tolist(), data.person.tolist(), strict=True))}
+    tasks = []
+    for turn in range(number):
+        some = large[turn % len(large)]
+        characters = some[torch.randperm(len(some), generator=generator)[:WITHIN]].tolist()
+        # Not everybody need have drawn every character.
+        people = [i for i in data.person.unique().tolist() if all((label, i) in drawing for label in characters)]
+        if len(people) < 2:
+            raise ValueError(f"folder: expected two people who drew {WITHIN} characters each, got {len(people)}")
+        teacher, pupil = (people[i] for i in torch.randperm(len(people), generator=generator)[:2].tolist())
+        examples, queries = ([drawing[label, person] for label in characters] for person in (teacher, pupil))
+        tasks.append(Task(torch.tensor(examples)[:, None], torch.tensor(queries), torch.arange(WITHIN)))
+    return tasks
+
+
+def published_runs(folder: Path) -> tuple[Tensor, list[Task]]:
+    """Drawings of the published runs, uint8 ``[N, H, W]``, and the runs.
+
+    Each line of a run's `class_labels.txt` names a drawing in `test` and the one in `training` that is of its class.
+
+    Raises:
+        ValueError: There are no runs in the folder, or a line does not name two drawings.
+    """
+    images: list[Tensor] = []
+    tasks = []
+    for path in sorted(folder.rglob(LABELS)):
+        pairs = [line.split() for line in path.read_text().splitlines() if line.strip()]
+        if not pairs or any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"{path}: expected lines of two names of drawings, got another")
+        queries, answers = zip(*pairs, strict=True)
+        examples = sorted(set(answers))
+        first = len(images)
+        # Names begin with the run's.
+        places = [path.parent / PurePosixPath(*PurePosixPath(name).parts[-2:]) for name in (*examples, *queries)]
+        images += [read_image(place, 1)[0] for place in places]
+        numbers = torch.arange(first, len(images))
+        tasks.append(
+            Task(
+                numbers[: len(examples), None],
+                numbers[len(examples) :],
+                torch.tensor([examples.index(answer) for answer in answers]),
+            )
+        )
+    if not tasks:
+        raise ValueError(f"runs: expected a folder of runs with {LABELS}, got {folder}")
+    return torch.stack(images), tasks
+
+
+def between_alphabets(labels: Tensor, way: int, shots: int, number: int, generator: Generator) -> list[Task]:
+    """Episodes of classes of any alphabets; ``labels`` are those of all drawings, rotated ones included."""
+    members = [(labels == label).nonzero().flatten() for label in range(int(labels.max()) + 1)]
+    members = [some for some in members if len(some) >= shots + QUERIES]
+    if len(members) < way:
+        expected = f"{way} classes of at least {shots + QUERIES} drawings"
+        raise ValueError(f"folder: expected {expected}, got {len(members)}")
+    classes = torch.arange(way).repeat_interleave(QUERIES)
+    tasks = []
+    for _ in range(number):
+        some = [members[i] for i in torch.randperm(len(members), generator=generator)[:way].tolist()]
+        drawn = [rows[torch.randperm(len(rows), generator=generator)[: shots + QUERIES]] for rows in some]
+        numbers = torch.stack(drawn)
+        tasks.append(Task(numbers[:, :shots], numbers[:, shots:].flatten(), classes))
+    return tasks
+
+
+def accuracy(embeddings: Tensor, tasks: Sequence[Task]) -> float:
+    """Mean share of queries that are nearest to the mean of their class's examples."""
+    shares = []
+    for examples, queries, classes in tasks:
+        means = F.normalize(embeddings[examples].mean(dim=1), dim=1)
+        nearest = (embeddings[queries] @ means.t()).argmax(dim=1)
+        shares.append((nearest == classes).double().mean())
+    return float(torch.stack(shares).mean())
+
+
+if __name__ == "__main__":
+    main()
