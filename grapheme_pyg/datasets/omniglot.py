@@ -108,10 +108,8 @@ def read_omniglot(path: str | Path) -> Omniglot:
     found: dict[tuple[str, str, str], tuple[int, Tensor]] = {}
     with refusing_unreadable(path):
         for name, content in _files_in_folder(path) if path.is_dir() else _files_in_archive(path):
-            match = _NAME.fullmatch(name)
-            assert match is not None, "files: expected those of the layout alone"
-            alphabet, character, file, person = match.groups()
-            label = f"{path}: {name}"
+            alphabet, character, file, person = name.groups()
+            label = f"{path}: {name.string}"
             if (key := (alphabet, character, file)) in found:
                 raise DatasetError(f"{label}: expected one drawing {alphabet}/{character}/{file}, got two")
             found[key] = int(person), _read(content, label)
@@ -144,17 +142,17 @@ def _verify(path: Path) -> None:
     check_archive(path, SHA256)
 
 
-def _files_in_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _files_in_folder(folder: Path) -> Iterator[tuple[re.Match[str], bytes]]:
     """Names and contents of the drawings below a folder, whose own name may be that of an alphabet."""
     for path in find_pictures(folder):
         name = (folder.absolute().name / path.relative_to(folder)).as_posix()
-        if _NAME.fullmatch(name):
+        if match := _NAME.fullmatch(name):
             check_regular(path, DatasetError)
             with path.open("rb") as file:
-                yield name, file.read(MAX_FILE + 1)
+                yield match, file.read(MAX_FILE + 1)
 
 
-def _files_in_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+def _files_in_archive(path: Path) -> Iterator[tuple[re.Match[str], bytes]]:
     """Names and contents of the drawings in a zip file."""
     check_regular(path, DatasetError)
     if (size := path.stat().st_size) > MAX_ARCHIVE:
@@ -162,14 +160,14 @@ def _files_in_archive(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
-                if not _NAME.fullmatch(member.filename):
+                if (match := _NAME.fullmatch(member.filename)) is None:
                     continue
                 # Those alone are unpacked a piece at a time.
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     expected = "a member that is stored or deflated"
                     raise DatasetError(f"{path}: {member.filename}: expected {expected}, got {member.compress_type}")
                 with archive.open(member) as file:
-                    yield member.filename, file.read(MAX_FILE + 1)
+                    yield match, file.read(MAX_FILE + 1)
     except (DatasetError, FileNotFoundError, MemoryError):
         raise
     # For broken archives zipfile raises BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error and others,
