@@ -33,8 +33,8 @@ MOST_EPOCHS = 14
 SMALL_BATCH, SMALL_LR, BETAS, RISE = 256, 0.01, (0.7, 0.9), 0.25
 # Images on which its precisions are compared.
 TRIED = 5120
-# Ours: how many of the training images, from which contrast on there are cells, and rounds of its levels.
-IMAGES, THRESHOLD, ROUNDS = 50_000, 128, (1, 2, 1)
+# Ours: how many of the training images.
+IMAGES = 50_000
 
 Run = dict[str, float]
 
@@ -93,7 +93,7 @@ def train_ours(training: Split, seed: int) -> Callable[[Split], float]:
     torch.manual_seed(seed)
     half = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
     precision: Precision = "bf16-mixed" if half else "32-true"
-    model = ImageClassificationModel(VisionBrain(relative=False, threshold=THRESHOLD, rounds=ROUNDS), readout="sinks")
+    model = ImageClassificationModel(VisionBrain(relative=False))
     settings = TrainingSettings(
         epochs=1, batch_size=256, augment=False, label_smoothing=0.1, precision=precision, seed=seed
     )
