@@ -184,7 +184,7 @@ class ImageClassificationModel(nn.Module):
         made.to(self.classifier.templates.device, self.classifier.templates.dtype).train(self.training)
         made.dag.load_state_dict(self.dag.state_dict())
         if not made.classes and self.classifier.memory is not None:
-            made.classifier.memory = self.classifier.memory.without_keys()
+            made.classifier.memory, made.home = self.classifier.memory.without_keys(), self.home
         made.classifier.project.load_state_dict(self.classifier.project.state_dict())
         # Classes that were added from examples come last, and have no templates.
         pairs = zip(self.classes, self.classifier.templates, strict=False)
@@ -367,12 +367,7 @@ class ImageClassificationModel(nn.Module):
         check_many(images)
         if not self.classes:
             raise ValueError("classes: expected at least one, got none; teach the model one by add_class first")
-        sheets = None
-        if find_drawings or (find_drawings is None and self.drawings):
-            # Stacked images are of one size.
-            shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
-            if find_drawings or len(shape) < 2 or may_be_sheet(shape, self.vision):
-                sheets = Sheets(images, self.vision, always=bool(find_drawings))
+        sheets = self._sheets(images, find_drawings)
         pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, chosen)
         # As many at once as were computed together: there may be many templates.
         parts = [view.split(int(batch_size)) for view in pooled]
@@ -410,6 +405,16 @@ class ImageClassificationModel(nn.Module):
             [None] * len(labels) if sheets is None else sheets.boxes,
             reasons,
         )
+
+    def _sheets(self, images: "Images", find_drawings: bool | None) -> Sheets | None:
+        """Images as sheets of paper, if drawings are to be looked for on them; None if they are taken as they are."""
+        if not (find_drawings or (find_drawings is None and self.drawings)):
+            return None
+        # Stacked images are of one size.
+        shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
+        if find_drawings or len(shape) < 2 or may_be_sheet(shape, self.vision):
+            return Sheets(images, self.vision, always=bool(find_drawings))
+        return None
 
     @evaluating
     def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
@@ -493,7 +498,8 @@ class ImageClassificationModel(nn.Module):
 
         Args:
             name: Of the class.
-            images: Its examples, as :meth:`VisionBrain.batch` takes them.
+            images: Its examples, as :meth:`VisionBrain.batch` takes them. A model of ``drawings`` looks for them on
+                sheets, as in :meth:`predict`.
             batch_size: How many images to look at at once.
 
         Warns:
@@ -507,7 +513,12 @@ class ImageClassificationModel(nn.Module):
             raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
         if not self.classifier.is_taught(name):
             check_settings(self, [str(name)])
-        pooled = self.pool_images(images, batch_size)
+        check_many(images)
+        sheets = self._sheets(images, None)
+        pooled = self.pool_images(images if sheets is None else sheets, batch_size)
+        reasons = [] if sheets is None else sheets.reasons
+        if wrong := [i for i, why in enumerate(reasons) if why is not None]:
+            raise ValueError(f"images: expected a drawing on each, got {reasons[wrong[0]]} at position {wrong[0]}")
         if (like := self.classifier.looks_like(pooled)) not in (None, str(name)):
             expected = "expected examples unlike those of other classes"
             warnings.warn(f"{name}: {expected}, got some that look like {like!r}", TrainingWarning, stacklevel=2)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from grapheme_pyg import ImageClassificationModel, list_presets, list_pretrained
 from grapheme_pyg.datasets import Split
@@ -55,3 +56,16 @@ def test_a_folder_of_that_name_wins(
     assert "mnist-base: the folder of that name is taken" in caplog.text
     with pytest.raises(FileNotFoundError):
         ImageClassificationModel.from_pretrained("mnist-huge")
+
+
+def test_drawings_on_sheets_are_taught_as_they_are_predicted() -> None:
+    model = ImageClassificationModel.from_pretrained("mnist-tiny").with_classes([])
+    assert model.drawings
+    sheet = Image.new("L", (400, 300), 230)
+    ImageDraw.Draw(sheet).line([(60, 40), (60, 120), (110, 120)], fill=40, width=8)
+    model.add_class("corner", [sheet])
+    assert (
+        model.predict([sheet.rotate(4, fillcolor=230), sheet.resize((200, 150))], reject=0.01).labels == ["corner"] * 2
+    )
+    with pytest.raises(ValueError, match="images: expected a drawing on each, got blank at position 1"):
+        model.add_class("corner", [sheet, Image.new("L", (400, 300), 230)])
