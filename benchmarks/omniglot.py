@@ -39,7 +39,7 @@ HELD_OUT = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin", "N_Ko")
 WAYS, SHOTS, QUERIES, ROTATIONS, WITHIN = (5, 20), (1, 5), 15, 4, 20
 LABELS = "class_labels.txt"
 # Of the encoder and its training.
-SIZE, EMBEDDING, EPOCHS = 28, 64, 10
+SIZE, EMBEDDING, DROPOUT, EPOCHS = 28, 128, 0.1, 12
 # Templates of thousands of classes turn too slowly at their usual length, and similarities start too soft for them.
 TEMPLATE_LENGTH, TEMPERATURE = 0.05, 20.0
 
@@ -128,7 +128,11 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
     torch.manual_seed(arguments.seed)
     images, labels = turned(shrunk(data.train.images, SIZE), data.train.labels)
     model = ImageClassificationModel(
-        VisionBrain(resize=SIZE), int(labels.max()) + 1, embedding_channels=EMBEDDING, templates_per_class=1
+        VisionBrain(resize=SIZE),
+        int(labels.max()) + 1,
+        embedding_channels=EMBEDDING,
+        templates_per_class=1,
+        dropout=DROPOUT,
     )
     with torch.no_grad():
         model.classifier.templates.mul_(TEMPLATE_LENGTH)
