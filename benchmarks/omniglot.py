@@ -142,9 +142,7 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
     )
     fit(model, images, labels, settings=settings)
     # The templates are of no use for other characters.
-    encoder = model.with_classes(["symbol"]).eval()
-    encoder.home = model.home
-    return encoder
+    return model.with_classes([]).eval()
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
