@@ -45,6 +45,21 @@ def test_digits(name: str, digits: tuple[Split, Split]) -> None:
     assert model.predict(halves, reject=0.02).labels.count(None) > 50
 
 
+# A 9 may look like a 7.
+@pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+def test_symbols_from_few_examples(digits: tuple[Split, Split]) -> None:
+    # Digits, of which the encoder has seen none, from five examples each.
+    model = ImageClassificationModel.from_pretrained("symbols")
+    assert model.classes == []
+    images, labels = digits[0]
+    for digit in range(10):
+        model.add_class(str(digit), images[labels == digit][:5])
+    others, truth = (tensor[-500:] for tensor in digits[0])
+    found = model.predict(others)
+    right = sum(label == str(int(digit)) for label, digit in zip(found.labels, truth, strict=True))
+    assert right >= 0.85 * len(truth)
+
+
 def test_a_folder_of_that_name_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,10 +79,12 @@ def test_broken_models_and_ports(tmp_path: Path) -> None:
 def test_occupied_ports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        assert main(["demo", str(tmp_path), "--port", str(port), "--no_open_browser"]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(rf"grapheme demo: port: expected a free one, got {port} \(.+\)\n", err)
+        # Without a model it is that of the package.
+        for model in ([], [str(tmp_path)]):
+            assert main(["demo", *model, "--port", str(port), "--no_open_browser"]) == 1
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert re.fullmatch(rf"grapheme demo: port: expected a free one, got {port} \(.+\)\n", err)
     # Once it is free again, what is wrong is the folder.
     assert main(["demo", str(tmp_path), "--port", str(port)]) == 1
     assert "config.json" in capsys.readouterr().err
