@@ -14,8 +14,9 @@ compared with each other:
   by 90° are classes; 1,000 episodes of 5 or 20 of them, with 1 or 5 examples of each and 15 drawings of each to
   classify, as in J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017; the accuracy.
 
-A drawing is of the class with the nearest mean of examples, by the cosine of embeddings, which are means over views of
-a drawing. `--train` trains the encoder on all alphabets but some, on which it is then measured.
+A drawing is of the class with the nearest mean of examples, by the cosine of pooled states and embeddings, side by
+side, which are means over views of a drawing. `--train` trains the encoder on all alphabets but some, on which it is
+then measured.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain
 from grapheme_pyg.augmentation.warp import views_of
 from grapheme_pyg.datasets import Omniglot, Split, read_image, read_omniglot
 from grapheme_pyg.image_pooling import pool_images
+from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.vision.pixels import resized
 
 # Of the background set, for choosing what is chosen here.
@@ -142,7 +144,17 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
     )
     fit(model, images, labels, settings=settings)
     # The templates are of no use for other characters.
-    return model.with_classes([]).eval()
+    encoder = model.with_classes([]).eval()
+    whiten(encoder, images[: len(data.train.labels)], data.train.labels)
+    return encoder
+
+
+@torch.no_grad()
+def whiten(encoder: ImageClassificationModel, images: Tensor, labels: Tensor) -> None:
+    """Makes classes as wide in all directions of the embedding, as the library's memory does with pooled states."""
+    embeddings = encoder.embed_images(images)
+    project = encoder.classifier.project.weight
+    project.copy_(Memory.of(embeddings, labels).whitening.t() @ project)
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
@@ -173,10 +185,13 @@ def measure(model: ImageClassificationModel, data: Omniglot, arguments: argparse
 
 @torch.no_grad()
 def embed(model: ImageClassificationModel, images: Tensor, views: int) -> Tensor:
-    """Directions of drawings, ``[N, embedding_channels]``: means over views, shifted by pixels of what is seen."""
+    """Directions of drawings, ``[N, channels]``: of pooled states and embeddings, side by side, means over views."""
     small = shrunk(images, model.vision.longer_side or max(images.shape[1:]))
     pooled = pool_images(model, small, 256, views_of(mirrored=False)[:views]).views
-    seen = [F.normalize(model.classifier.embed(rows).float(), dim=1) for rows in pooled]
+    seen = [
+        torch.cat([F.normalize(part.float(), dim=1) for part in (rows, model.classifier.embed(rows))], dim=1)
+        for rows in pooled
+    ]
     return F.normalize(torch.stack(seen).sum(dim=0), dim=1)
 
 
