@@ -139,9 +139,7 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
     with torch.no_grad():
         model.classifier.templates.mul_(TEMPLATE_LENGTH)
         model.classifier.log_temperature.fill_(TEMPERATURE).log_()
-    settings = TrainingSettings(
-        epochs=arguments.epochs, robust=False, precision="bf16-mixed", seed=arguments.seed, batch_size=128
-    )
+    settings = TrainingSettings(epochs=arguments.epochs, precision="bf16-mixed", seed=arguments.seed, batch_size=128)
     fit(model, images, labels, settings=settings)
     # The templates are of no use for other characters.
     encoder = model.with_classes([]).eval()

@@ -46,6 +46,7 @@ RANGES = {
     "log_temperature": (-20, 20, "a logarithm of a temperature in -20…20"),
     "running_var": (0, math.inf, "no negative variance"),
     "memory.keys": (-1, 1, "keys in [-1, 1]"),
+    "memory.means": (-1, 1, "means of keys in [-1, 1]"),
     "memory.positions": (0, 2**62, "positions from 0 on"),
     "memory.total": (0, 2**62, "no negative number"),
     "memory.offsets": (-4, 4, "offsets of cosines in [-4, 4]"),
@@ -208,7 +209,7 @@ MEMORY: dict[str, Rule] = {
 }
 # What memories of earlier versions do not say, or have: keys as wide as pooled states, each of one image.
 OF_EARLIER_MEMORY = {"width": None}
-NOT_IN_EARLIER = ("positions", "total", "allowances", "shots")
+NOT_IN_EARLIER = ("positions", "total", "allowances", "means", "shots")
 
 
 def _check_fields(prefix: str, came: dict[str, Any], rules: dict[str, Rule]) -> None:
@@ -303,9 +304,9 @@ def _read_tensors(file: BinaryIO, model: "ImageClassificationModel", sha256: str
         raise ValueError(f"header: expected at most {most_header} bytes, got {length}")
     tensors = load(content)
     del content
-    if (memory := model.classifier.memory) is not None and "classifier.memory.positions" not in tensors:
-        empty = Memory(1, 1, len(memory.keys), memory.num_added)
-        tensors |= {f"classifier.memory.{name}": getattr(empty, name) for name in NOT_IN_EARLIER}
+    if (memory := model.classifier.memory) is not None:
+        empty = Memory(1, memory.keys.shape[1], len(memory.keys), memory.num_added)
+        tensors = {f"classifier.memory.{name}": getattr(empty, name) for name in NOT_IN_EARLIER} | tensors
     templates = tensors.get("classifier.templates")
     if templates is not None and templates.dtype in DTYPES:
         expected = _tensors(model.to(templates.dtype))

@@ -144,7 +144,7 @@ class ClassificationBrain(nn.Module):
         """Similarity with each class, ``[batch_size, num_classes]``.
 
         For a class with templates, the cosine with the nearest one. For a class that was taught, the best of those plus
-        what the class claims beyond it; without any templates, the cosine with its nearest key plus its allowance. See
+        what the class claims beyond it; without any templates, how much images are like it. See
         :class:`grapheme_pyg.nn.memory.Memory`.
 
         Args:
@@ -156,7 +156,7 @@ class ClassificationBrain(nn.Module):
             return similarities
         remembered = self.memory.similarities(pooled) if remembered is None else remembered
         if self.templates.shape[0] == 0:
-            return (remembered[:, 1:] + self.memory.allowances).to(similarities.dtype)
+            return self.memory.likeness(pooled, remembered).to(similarities.dtype)
         claims = self.memory.claims(pooled, remembered).to(similarities.dtype)
         found = similarities.amax(dim=1, keepdim=True) + claims
         places = self._places()

@@ -60,6 +60,7 @@ class Memory(nn.Module):
         - **positions**: ``[num_keys]`` int64: which of the remembered images is nearest to it
         - **total**: ``[]`` int64, how many images there were
         - **offsets**, **allowances**: ``[num_added]``
+        - **means**: ``[num_added, width]`` float16, of length 1, the mean direction of each taught class's keys
         - **shots**: ``[2, 5]``, least familiarity but for a share, and its median, of images whose class is known from
           1, 2, 5, 10 and 20 others
         - **quantiles**: ``[1001]``, of the familiarity of images that are known to be of a known kind; NaN until
@@ -74,6 +75,7 @@ class Memory(nn.Module):
     total: Tensor
     offsets: Tensor
     allowances: Tensor
+    means: Tensor
     shots: Tensor
     quantiles: Tensor
 
@@ -89,6 +91,7 @@ class Memory(nn.Module):
         self.register_buffer("total", torch.tensor(num_keys))
         self.register_buffer("offsets", torch.zeros(num_added, dtype=torch.float32))
         self.register_buffer("allowances", torch.zeros(num_added, dtype=torch.float32))
+        self.register_buffer("means", torch.zeros(num_added, width, dtype=torch.float16))
         self.register_buffer("shots", torch.zeros(2, len(SHOTS), dtype=torch.float32))
         self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan, dtype=torch.float32))
         self.eval()  # as finished models are
@@ -253,6 +256,7 @@ class Memory(nn.Module):
         if number == self.num_added:
             self.offsets = torch.cat([self.offsets, self.offsets.new_zeros(1)])
             self.allowances = torch.cat([self.allowances, self.allowances.new_zeros(1)])
+            self.means = torch.cat([self.means, self.means.new_zeros(1, self.means.shape[1])])
         self._measure(number)
 
     @torch.no_grad()
@@ -262,11 +266,12 @@ class Memory(nn.Module):
         self.keys, self.positions, added = self.keys[kept], self.positions[kept], self.added[kept]
         self.added = added - (added > number).long()
         others = torch.arange(self.num_added, device=added.device) != number
-        self.offsets, self.allowances = self.offsets[others], self.allowances[others]
+        self.offsets, self.allowances, self.means = self.offsets[others], self.allowances[others], self.means[others]
 
     def _measure(self, number: int) -> None:
-        """Sets the offset and the allowance of a taught class by its examples."""
+        """Sets mean, offset and allowance of a taught class by its examples."""
         old, new = self.keys[self.added < 0].float(), self.keys[self.added == number].float()
+        self.means[number] = F.normalize(new.mean(dim=0), dim=0).half()
         if len(old):
             # Each compared with all others: the nearest to it is itself.
             others = (old @ old.t()).fill_diagonal_(-1)
@@ -288,6 +293,17 @@ class Memory(nn.Module):
     def _expected(self, row: int, shots: int) -> Tensor:
         """How familiar images are whose class is known from so many others; of the next smaller number measured."""
         return self.shots[row, sum(shots >= number for number in SHOTS) - 1]
+
+    @torch.no_grad()
+    def likeness(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
+        """How much images are like each taught class, if there are no others, ``[num_images, num_added]``.
+
+        The mean of the cosines with its nearest key and with the mean of its keys (J. Snell et al., "Prototypical
+        Networks for Few-shot Learning", 2017), plus its allowance; arguments as of :meth:`claims`.
+        """
+        found = self.similarities(pooled) if found is None else found
+        with_means = self.keys_of(pooled) @ self.means.float().t()
+        return (found[:, 1:] + with_means) / 2 + self.allowances
 
     @torch.no_grad()
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:

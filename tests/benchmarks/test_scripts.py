@@ -21,6 +21,7 @@ EVERYDAY = [
     ("example_cnn", "--epochs 1 --run-dir RUN", 60, "epoch   1/1  train loss "),
     ("unknown_images", "--model MODEL --limit 20", 40, "halves, both ways: AUROC "),
     ("sizes", "--model MODEL", 10, "| 112 | "),
+    ("taught_digits", "--draws 1", 400, "20 examples: accuracy "),
 ]
 SLOW = [
     ("speed_kernels", "--turns 1", 32, "| subgraphs of a lattice | "),

@@ -225,6 +225,15 @@ class TestAddedClasses:
         torch.testing.assert_close(it.allowances[0], at_once.allowances[0])
         assert torch.equal(it.claims(pooled)[:, 0], at_once.claims(pooled)[:, 0])
 
+    def test_likeness_by_hand(self) -> None:
+        it = Memory(2)
+        it.add(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
+        it.add(torch.tensor([[-1.0, 0.0]]))
+        it.allowances[:] = torch.tensor([0.0, 0.1])
+        # Of (0.6, 0.8): the nearest key of the first class has 0.8, its mean 1.4 / √2.
+        expected = torch.tensor([[(0.8 + 1.4 / math.sqrt(2)) / 2, -0.6 + 0.1]])
+        torch.testing.assert_close(it.likeness(torch.tensor([[0.6, 0.8]])), expected, rtol=0, atol=2e-3)
+
     def test_a_removed_class_leaves_nothing(self) -> None:
         pooled, labels = gaussians(per_class=30)
         it, without = Memory.of(pooled, labels), Memory.of(pooled, labels)
