@@ -68,7 +68,7 @@ def test_a_missing_name_is_noticed():
     pages = [page.read_text() for page in PAGES]
     assert missing([page.replace("autofunction:: grapheme_pyg.list_presets", "") for page in pages]) == [
         "grapheme_pyg.list_presets",
-        "grapheme_pyg.augmentation.RandomWarp",
+        "grapheme_pyg.presets.list_presets",
     ]
     without = [page.replace(":exclude-members: Preset", ":exclude-members: Preset, default_widths") for page in pages]
     assert missing(without) == ["grapheme_pyg.presets.default_widths"]

@@ -47,6 +47,7 @@ FEWER = {
 
 # Digits of little contrast are dark, as they are meant to be.
 @pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.ImageWarning")
+@pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")  # of a few steps
 @pytest.mark.parametrize(
     ("name", "options", "number", "printed"),
     [*EVERYDAY, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],

@@ -51,9 +51,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     images = images_of_sizes(vision.get("in_channels", 1))
     model = model_of(images[:3], vision=vision)
     model.remember(images[:3], torch.tensor([0, 1, 2]))
-    model.calibrate(images[:3], torch.tensor([0, 1, 2]))
     model.add_class("three", images[4:6])
     model.add_class(model.classes[1], images[3:4])
+    model.calibrate(images[:3], torch.tensor([0, 1, 2]))
     folder = tmp_path_factory.mktemp(request.param)
     onnx, program = folder / "model.onnx", folder / "model.pt2"
     input_format = export_onnx(model, onnx, max_size=64)
