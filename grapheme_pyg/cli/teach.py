@@ -59,7 +59,7 @@ def teach(
         network.save_pretrained(target)
     for label, count in taught.items():
         say(f"{label}: {count} example{'s' if count > 1 else ''}")
-    say(f"{len(network.classes)} classes in {target}")
+    say(f"{len(network.classes)} class{'' if len(network.classes) == 1 else 'es'} in {target}")
     return int(failed > 0)
 
 
