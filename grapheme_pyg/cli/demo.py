@@ -5,12 +5,19 @@ from pathlib import Path
 from grapheme_pyg.demo import launch
 
 
-def demo(model: Path = Path("mnist-base"), *, port: int | None = None, open_browser: bool = True) -> None:
+def demo(
+    model: Path = Path("mnist-base"),
+    *,
+    port: int | None = None,
+    open_browser: bool = True,
+    teach_dir: Path = Path("runs/taught"),
+) -> None:
     """Opens a page to draw on, on this machine alone.
 
     Args:
         model: Folder of a model, or the name of one that comes with the package; by default mnist-base.
         port: Of the page; a free one by default.
         open_browser: Whether to open it in a browser.
+        teach_dir: Folder below which models that are taught on the page are saved.
     """
-    launch(model, port=port, open_browser=open_browser)
+    launch(model, port=port, open_browser=open_browser, teach_dir=teach_dir)

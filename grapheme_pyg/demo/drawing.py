@@ -31,10 +31,11 @@ def read_drawing(sent: dict[str, EditorDataBlobs], payload: EditorData | None) -
         return None
     if len(drawing.layers) > MAX_LAYERS:
         raise gr.Error(f"expected at most {MAX_LAYERS} layers, got {len(drawing.layers)}", print_exception=False)
-    return {"background": _image(drawing.background), "layers": [_image(layer) for layer in drawing.layers]}
+    return {"background": decoded(drawing.background), "layers": [decoded(layer) for layer in drawing.layers]}
 
 
-def _image(file: FileData | bytes | None) -> Image.Image | None:
+def decoded(file: FileData | bytes | None) -> Image.Image | None:
+    """A layer of a drawing, or a drawing; errors as :func:`read_drawing`."""
     if file is None:
         return None
     try:

@@ -16,9 +16,13 @@ from grapheme_pyg.model import ImageClassificationModel
 HOST = "127.0.0.1"
 # By which Gradio is told where to keep files.
 FOLDER = "GRADIO_TEMP_DIR"
+# Each may have a model of its own; beyond so many the one that was used the longest ago is forgotten.
+MOST_SESSIONS = 100
 
 
-def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -> None:
+def launch(
+    model: Path, *, port: int | None = None, open_browser: bool = True, teach_dir: Path = Path("runs/taught")
+) -> None:
     """Opens a page to draw on, and serves it until interrupted (Ctrl-C).
 
     The page is reachable from this machine alone, and neither it nor the server asks anything of the network. Requests
@@ -29,6 +33,7 @@ def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -
             :meth:`grapheme_pyg.ImageClassificationModel.save_pretrained` writes it.
         port: Of the page, 1 to 65535; a free one from 7860 on if None.
         open_browser: Whether to open the page in the default browser.
+        teach_dir: Folder below which the page saves and opens models that were taught on it.
 
     Raises:
         FileNotFoundError: A file of the model is missing.
@@ -41,7 +46,7 @@ def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -
         _check_free(port)
     network = ImageClassificationModel.from_pretrained(model)
     with _deleted_at_the_end():
-        page = make_page(network)
+        page = make_page(network, teach_dir)
         _, address, _ = page.launch(
             server_name=HOST,
             server_port=port,
@@ -53,6 +58,7 @@ def launch(model: Path, *, port: int | None = None, open_browser: bool = True) -
             prevent_thread_lock=True,
             theme=make_theme(),
             css=CSS,
+            state_session_capacity=MOST_SESSIONS,
             app_kwargs={"lifespan": guarding},
         )
         print(f"Draw at {address} (Ctrl-C stops)", flush=True)

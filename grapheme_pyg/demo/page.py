@@ -1,6 +1,7 @@
-"""The page: a canvas, and what the model makes of what is drawn on it."""
+"""The page: a canvas, and what the model makes of what is drawn on it; and a part to teach classes in."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -8,6 +9,8 @@ from gradio.themes import Default
 
 from grapheme_pyg.demo.drawing import read_drawing, to_image
 from grapheme_pyg.demo.reading import draw_graph, draw_levels, draw_reasons, draw_templates, read
+from grapheme_pyg.demo.teach_page import CSS as TEACH_CSS
+from grapheme_pyg.demo.teach_page import make_teaching
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import printable
 
@@ -17,7 +20,7 @@ HELP = "Draw one digit with the mouse, large, in the square. Every stroke is rea
 CANVAS, BRUSH = 360, 28
 # Seconds after which drawings are deleted.
 KEPT_FOR = 60
-CSS = ".gradio-container {max-width: 1320px !important; margin: auto}"
+CSS = ".gradio-container {max-width: 1320px !important; margin: auto}" + TEACH_CSS
 # The sketchpad starts without a tool, and takes no stroke until one is chosen: whenever there is none, the brush is.
 BRUSH_READY = """() => setInterval(() => {
     const find = name => document.querySelector(`#drawing button[aria-label="${name}"]`);
@@ -31,12 +34,29 @@ def make_theme() -> Default:
     return Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
 
 
-def make_page(model: ImageClassificationModel) -> gr.Blocks:
+def make_page(model: ImageClassificationModel, teach_dir: Path) -> gr.Blocks:
     """The page, not yet served.
 
     Args:
         model: In evaluation mode, trained on digits of MNIST's form.
+        teach_dir: The folder below which taught models are saved.
     """
+    page: gr.Blocks = gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(KEPT_FOR, KEPT_FOR)
+    )
+    with page, gr.Tabs():
+        # Models that were only taught have no templates, which the first part shows.
+        if len(model.classifier.templates):
+            with gr.Tab("Read"):
+                make_reading(model)
+        with gr.Tab("Teach"):
+            make_teaching(model, teach_dir)
+        page.load(js=BRUSH_READY)
+    return page
+
+
+def make_reading(model: ImageClassificationModel) -> None:
+    """Makes the part of the page that reads digits, where Gradio's components are being made."""
 
     def answer(value: dict[str, Any] | None) -> tuple[Any, ...]:
         drawing = to_image(value)
@@ -52,36 +72,30 @@ def make_page(model: ImageClassificationModel) -> gr.Blocks:
         )
         return shares, *figures
 
-    page: gr.Blocks = gr.Blocks(
-        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(KEPT_FOR, KEPT_FOR)
-    )
-    with page:
-        gr.Markdown(f"# {TITLE}\n{HELP}")
-        with gr.Row():
-            with gr.Column(min_width=CANVAS + 20):
-                pad = gr.Sketchpad(
-                    type="pil",
-                    image_mode="RGBA",
-                    canvas_size=(CANVAS, CANVAS),
-                    fixed_canvas=True,
-                    height=CANVAS + 90,
-                    brush=gr.Brush(BRUSH, colors=["#000000"], default_color="#000000", color_mode="fixed"),
-                    layers=False,
-                    transforms=(),
-                    buttons=[],
-                    label="Your drawing",
-                    elem_id="drawing",
-                )
-                # Gradio's own takes any number of layers, of any size. A subclass would write a file beside this one.
-                pad.preprocess = partial(read_drawing, pad.blob_storage)  # type: ignore[method-assign, assignment]
-                label = gr.Label(num_top_classes=3, label="What it is", elem_id="answer")
-            with gr.Column(min_width=320):
-                graph = gr.Plot(show_label=False, format="png", elem_id="graph")
-                reasons = gr.Plot(show_label=False, format="png", elem_id="reasons")
-            with gr.Column(min_width=320):
-                templates = gr.Plot(show_label=False, format="png", elem_id="templates")
-        levels = gr.Plot(show_label=False, format="png", elem_id="levels")
-        outputs: list[gr.components.Component] = [label, graph, reasons, templates, levels]
-        pad.change(answer, pad, outputs, trigger_mode="always_last", show_progress="hidden")
-        page.load(js=BRUSH_READY)
-    return page
+    gr.Markdown(f"# {TITLE}\n{HELP}")
+    with gr.Row():
+        with gr.Column(min_width=CANVAS + 20):
+            pad = gr.Sketchpad(
+                type="pil",
+                image_mode="RGBA",
+                canvas_size=(CANVAS, CANVAS),
+                fixed_canvas=True,
+                height=CANVAS + 90,
+                brush=gr.Brush(BRUSH, colors=["#000000"], default_color="#000000", color_mode="fixed"),
+                layers=False,
+                transforms=(),
+                buttons=[],
+                label="Your drawing",
+                elem_id="drawing",
+            )
+            # Gradio's own takes any number of layers, of any size. A subclass would write a file beside this one.
+            pad.preprocess = partial(read_drawing, pad.blob_storage)  # type: ignore[method-assign, assignment]
+            label = gr.Label(num_top_classes=3, label="What it is", elem_id="answer")
+        with gr.Column(min_width=320):
+            graph = gr.Plot(show_label=False, format="png", elem_id="graph")
+            reasons = gr.Plot(show_label=False, format="png", elem_id="reasons")
+        with gr.Column(min_width=320):
+            templates = gr.Plot(show_label=False, format="png", elem_id="templates")
+    levels = gr.Plot(show_label=False, format="png", elem_id="levels")
+    outputs: list[gr.components.Component] = [label, graph, reasons, templates, levels]
+    pad.change(answer, pad, outputs, trigger_mode="always_last", show_progress="hidden")

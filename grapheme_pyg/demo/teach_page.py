@@ -1,0 +1,226 @@
+"""The part of the page where classes are taught."""
+
+import base64
+from collections.abc import Callable
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from grapheme_pyg.demo.pad import make_pad, read_pad
+from grapheme_pyg.demo.teaching import LONGEST_NAME, Answer, Lesson, folder_below, saved_below, to_digit
+from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.names import printable
+
+HELP = """# Teach your own classes
+Draw one thing, large, with the mouse or a finger. Name it and press Teach; about three drawings of each class do.
+Then draw without teaching: every stroke is recognised, or refused if it is unlike everything that was taught.
+Reloading the page starts anew."""
+NO_CLASSES = "No classes yet."
+# Live regions must be there before their text is. Screen readers say it as soon as they are done with the rest.
+SAYING = "element.setAttribute('role', 'status')"
+CLASSES_SCRIPT = """
+element.addEventListener('submit', event => {
+  event.preventDefault();
+  const form = event.target;
+  trigger('class_renamed', {name: form.dataset.name, new: form.elements.new.value});
+});
+element.addEventListener('click', event => {
+  const button = event.target.closest('[data-delete]');
+  if (button) trigger('class_deleted', {name: button.dataset.delete});
+});
+"""
+CSS = """
+.pad {position: relative; width: min(100%, 360px); aspect-ratio: 1; overflow: hidden; border-radius: 8px;
+  border: 2px solid var(--border-color-accent, #888)}
+.pad canvas {width: 100%; height: 100%; background: white; touch-action: none; cursor: crosshair; display: block}
+.pad canvas:focus-visible {outline: 3px solid #2563eb; outline-offset: -3px}
+.pad .pen {position: absolute; width: 22px; height: 22px; margin: -11px; border-radius: 50%; pointer-events: none;
+  border: 3px solid #2563eb; box-shadow: 0 0 0 2px white}
+.pad .pen.down {background: #2563eb}
+#pad-keys {font-size: var(--text-sm); color: var(--body-text-color-subdued)}
+#teaching .html-container button, #teaching .html-container input {min-height: 44px; padding: 4px 14px;
+  border-radius: 8px; border: 1px solid var(--input-border-color, #888); color: var(--body-text-color);
+  background: var(--button-secondary-background-fill); font-size: 16px}
+#teaching .html-container input {background: var(--input-background-fill); width: 11em; min-width: 0; flex: 0 1 auto}
+#teaching .html-container :is(button, input):focus-visible {outline: 3px solid #2563eb; outline-offset: 1px}
+#teaching .wrong {color: #b91c1c} .dark #teaching .wrong {color: #fca5a5}
+#teaching .warned {color: #92400e} .dark #teaching .warned {color: #fcd34d}
+#teaching .drawings {display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0; padding: 0; list-style: none}
+#teaching .drawings li {margin: 0; font-size: var(--text-sm); text-align: center; max-width: 96px;
+  overflow-wrap: anywhere}
+#teaching .drawings img {width: 56px; height: 56px; margin: 0 auto; border-radius: 4px;
+  border: 1px solid var(--border-color-primary)}
+#teaching .taught {padding: 0; margin: 0; list-style: none}
+#teaching .taught > li {margin: 0 0 16px; padding: 8px 0; border-top: 1px solid var(--border-color-primary)}
+#teaching .taught h3 {margin: 0; overflow-wrap: anywhere}
+#teaching .taught form {display: flex; flex-wrap: wrap; gap: 8px; align-items: center}
+#teaching .label {font-size: 1.6em; font-weight: 600; overflow-wrap: anywhere}
+"""
+
+
+def make_teaching(model: ImageClassificationModel, base: Path) -> None:
+    """Makes the part of the page that teaches, where Gradio's components are being made.
+
+    Each session has a lesson of its own.
+
+    Args:
+        model: Makes the keys of drawings. Its classes are left out.
+        base: The folder that models are saved below.
+    """
+    try:
+        Lesson.of(model)
+    except ValueError as error:
+        gr.Markdown(f"This model cannot be taught. {escape(printable(str(error)))}")
+        return
+
+    def attempt(said: gr.HTML, lesson: Lesson | None, action: Callable[[Lesson], dict[Any, Any]]) -> dict[Any, Any]:
+        """What an action changes on the page; what is wrong is said there, and nothing else changes."""
+        lesson = Lesson.of(model) if lesson is None else lesson
+        try:
+            return {state: lesson, **action(lesson)}
+        except gr.Error as error:
+            return {said: saying(error.message, "wrong")}
+        except (ValueError, OSError) as error:
+            return {said: saying(str(error), "wrong")}
+
+    def teach(lesson: Lesson | None, drawing: str, name: str) -> dict[Any, Any]:
+        def action(lesson: Lesson) -> dict[Any, Any]:
+            warned = lesson.teach(name, to_digit(read_pad(drawing)))
+            said = f"Taught. {warned}" if warned else f"Taught {name.strip()}."
+            shown = {classes: show_classes(lesson), taught: saying(said, "warned" if warned else "")}
+            return {**shown, pad: "", answer: ""}
+
+        return attempt(taught, lesson, action)
+
+    def recognise(lesson: Lesson | None, drawing: str) -> dict[Any, Any]:
+        def action(lesson: Lesson) -> dict[Any, Any]:
+            if not drawing or not lesson.drawings:
+                return {answer: ""}
+            return {answer: show_answer(lesson.recognise(to_digit(read_pad(drawing)))), taught: ""}
+
+        return attempt(answer, lesson, action)
+
+    def delete(lesson: Lesson | None, event: gr.EventData) -> dict[Any, Any]:
+        def action(lesson: Lesson) -> dict[Any, Any]:
+            lesson.remove(str(event.name))
+            return {classes: show_classes(lesson), changed: saying(f"Deleted {event.name}."), answer: ""}
+
+        return attempt(changed, lesson, action)
+
+    def rename(lesson: Lesson | None, event: gr.EventData) -> dict[Any, Any]:
+        def action(lesson: Lesson) -> dict[Any, Any]:
+            lesson.rename(str(event.name), str(event.new))
+            said = f"Renamed {event.name} to {str(event.new).strip()}."
+            return {classes: show_classes(lesson), changed: saying(said), answer: ""}
+
+        return attempt(changed, lesson, action)
+
+    def save(lesson: Lesson | None, name: str | None) -> dict[Any, Any]:
+        def action(lesson: Lesson) -> dict[Any, Any]:
+            lesson.save(where := folder_below(base, name or ""))
+            return {filed: saying(f"Saved in {where}."), folder: gr.Dropdown(choices=saved_below(base), value=name)}
+
+        return attempt(filed, lesson, action)
+
+    def open_(lesson: Lesson | None, name: str | None) -> dict[Any, Any]:
+        def action(_: Lesson) -> dict[Any, Any]:
+            opened = Lesson.open(where := folder_below(base, name or ""))
+            shown = {classes: show_classes(opened), filed: saying(f"Opened {where}."), taught: "", changed: ""}
+            return {state: opened, **shown, pad: "", answer: ""}
+
+        return attempt(filed, lesson, action)
+
+    state = gr.State(None)
+    with gr.Column(elem_id="teaching"):
+        gr.Markdown(HELP)
+        with gr.Row():
+            with gr.Column(min_width=280):
+                pad = make_pad("pad")
+                name = gr.Textbox(label="Name of the class", max_length=LONGEST_NAME, max_lines=1, elem_id="class-name")
+                button = gr.Button("Teach", variant="primary", elem_id="teach")
+                taught = gr.HTML("", js_on_load=SAYING, elem_id="taught")
+            with gr.Column(min_width=280):
+                gr.Markdown("## Answer")
+                answer = gr.HTML("", js_on_load=SAYING, elem_id="recognised")
+                gr.Markdown("## Classes")
+                changed = gr.HTML("", js_on_load=SAYING, elem_id="changed")
+                classes = gr.HTML(f"<p>{NO_CLASSES}</p>", js_on_load=CLASSES_SCRIPT, elem_id="classes")
+                gr.Markdown("## Save and open")
+                folder = gr.Dropdown(
+                    saved_below(base), value=None, allow_custom_value=True, label="Name of the model", elem_id="folder"
+                )
+                with gr.Row():
+                    saver = gr.Button("Save", elem_id="save", min_width=120)
+                    opener = gr.Button("Open", elem_id="open", min_width=120)
+                filed = gr.HTML("", js_on_load=SAYING, elem_id="filed")
+    outputs: list[gr.components.Component] = [state, pad, taught, answer, changed, classes, folder, filed]
+    # One after another, also of several sessions: warnings are caught for the whole process.
+    options: dict[str, Any] = {
+        "outputs": outputs,
+        "show_progress": "hidden",
+        "concurrency_limit": 1,
+        "concurrency_id": "teaching",
+        "api_visibility": "private",
+    }
+    pad.drawn(recognise, [state, pad], trigger_mode="always_last", **options)
+    gr.on([button.click, name.submit], teach, [state, pad, name], **options)
+    classes.class_deleted(delete, state, **options)
+    classes.class_renamed(rename, state, **options)
+    saver.click(save, [state, folder], **options)
+    opener.click(open_, [state, folder], **options)
+
+
+def saying(text: str, kind: str = "") -> str:
+    """A message on the page, as HTML."""
+    return f'<p class="{kind}" dir="auto">{shown(text)}</p>'
+
+
+def shown(text: str) -> str:
+    """A text from outside for HTML, in which nothing of it is markup."""
+    return escape(printable(text))
+
+
+def picture(drawing: Tensor, description: str) -> str:
+    """A drawing, dark on white, as HTML."""
+    ImageOps.invert(Image.fromarray(drawing.numpy())).save(file := BytesIO(), "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{shown(description)}" width="56" height="56">'
+
+
+def show_answer(answer: Answer) -> str:
+    """What is said of a drawing, as HTML."""
+    if answer.label is None:
+        said = '<p class="label">Not recognised</p>'
+        why = f"Nothing that was taught is like it enough; {answer.likeliest} comes nearest. It has"
+    else:
+        said = f'<p class="label" dir="auto">{shown(answer.label)}</p>'
+        why = f"{answer.confidence:.0%} sure among the classes. It has"
+    why += f" a familiarity of {answer.familiarity:.2f}; from {answer.threshold:.2f} on, drawings are recognised."
+    nearest = "".join(
+        f'<li>{picture(drawing, f"Example of {name}")}<span dir="auto">{shown(name)}</span> {cosine:.2f}</li>'
+        for name, drawing, cosine in answer.nearest
+    )
+    return f'{said}<p>{shown(why)}</p><p>Nearest examples, by cosine:</p><ul class="drawings">{nearest}</ul>'
+
+
+def show_classes(lesson: Lesson) -> str:
+    """The classes and their examples, as HTML, each with what changes it."""
+    entries = []
+    for name, drawings in lesson.examples().items():
+        raw, text = escape(name), shown(name)
+        pictures = "".join(
+            f"<li>{picture(drawing, f'Example {number} of {name}')}</li>" for number, drawing in enumerate(drawings, 1)
+        )
+        count = "1 drawing" if len(drawings) == 1 else f"{len(drawings)} drawings"
+        entries.append(
+            f'<li><h3 dir="auto">{text}</h3><span>{count}</span><ul class="drawings">{pictures}</ul>'
+            f'<form data-name="{raw}"><input name="new" value="{raw}" maxlength="{LONGEST_NAME}" dir="auto"'
+            f' aria-label="New name of {text}"><button aria-label="Rename {text}">Rename</button>'
+            f'<button type="button" data-delete="{raw}" aria-label="Delete {text}">Delete</button></form></li>'
+        )
+    return f'<ul class="taught">{"".join(entries)}</ul>' if entries else f"<p>{NO_CLASSES}</p>"
