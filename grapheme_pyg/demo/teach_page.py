@@ -17,9 +17,8 @@ from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import printable
 
 HELP = """# Teach your own classes
-Draw one thing, large, with the mouse or a finger. Name it and press Teach; about three drawings of each class do.
-Then draw without teaching: every stroke is recognised, or refused if it is unlike everything that was taught.
-Reloading the page starts anew."""
+Draw something, large, name it, and press Teach: about three drawings of each class. Draw again without teaching, and it
+is recognised, or refused if it is unlike all of them. Reloading the page starts anew."""
 NO_CLASSES = "No classes yet."
 # Live regions must be there before their text is. Screen readers say it as soon as they are done with the rest.
 SAYING = "element.setAttribute('role', 'status')"
@@ -42,16 +41,20 @@ CSS = """
 .pad .pen {position: absolute; width: 22px; height: 22px; margin: -11px; border-radius: 50%; pointer-events: none;
   border: 3px solid #2563eb; box-shadow: 0 0 0 2px white}
 .pad .pen.down {background: #2563eb}
-#pad-keys {font-size: var(--text-sm); color: var(--body-text-color-subdued)}
+#pad-keys {font-size: var(--text-sm)}
+/* Whoever draws with a finger needs the room for the answer; screen readers are still told. */
+@media (pointer: coarse) {#pad-keys {position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden}}
+#teaching .html-container {padding: 0}
+#teaching .block:has(> [role=status]:empty) {margin-bottom: calc(-1 * var(--layout-gap))}
 #teaching .html-container button, #teaching .html-container input {min-height: 44px; padding: 4px 14px;
   border-radius: 8px; border: 1px solid var(--input-border-color, #888); color: var(--body-text-color);
-  background: var(--button-secondary-background-fill); font-size: 16px}
-#teaching .html-container input {background: var(--input-background-fill); width: 11em; min-width: 0; flex: 0 1 auto}
+  background: var(--button-secondary-background-fill); font-size: 16px; margin: 0}
+#teaching .html-container input {background: var(--input-background-fill); flex: 1 1 5em; min-width: 0; max-width: 14em}
 #teaching .html-container :is(button, input):focus-visible {outline: 3px solid #2563eb; outline-offset: 1px}
 #teaching .wrong {color: #b91c1c} .dark #teaching .wrong {color: #fca5a5}
 #teaching .warned {color: #92400e} .dark #teaching .warned {color: #fcd34d}
-#teaching .drawings {display: flex; flex-wrap: wrap; gap: 8px; margin: 6px 0; padding: 0; list-style: none}
-#teaching .drawings li {margin: 0; font-size: var(--text-sm); text-align: center; max-width: 96px;
+#teaching .drawings {display: flex; flex-wrap: wrap; gap: 6px; margin: 6px 0; padding: 0; list-style: none}
+#teaching .drawings li {margin: 0; font-size: var(--text-sm); text-align: center; width: 56px;
   overflow-wrap: anywhere}
 #teaching .drawings img {width: 56px; height: 56px; margin: 0 auto; border-radius: 4px;
   border: 1px solid var(--border-color-primary)}
@@ -196,10 +199,11 @@ def show_answer(answer: Answer) -> str:
     """What is said of a drawing, as HTML."""
     if answer.label is None:
         said = '<p class="label">Not recognised</p>'
-        why = f"Nothing that was taught is like it enough; {answer.likeliest} comes nearest. It has"
+        why = f"Nothing that was taught is like it enough; {answer.likeliest} comes nearest. The drawing has"
     else:
         said = f'<p class="label" dir="auto">{shown(answer.label)}</p>'
-        why = f"{answer.confidence:.0%} sure among the classes. It has"
+        sure = "more than 99%" if answer.confidence > 0.99 else f"{answer.confidence:.0%}"
+        why = f"It is {sure} sure, among the classes that were taught. The drawing has"
     why += f" a familiarity of {answer.familiarity:.2f}; from {answer.threshold:.2f} on, drawings are recognised."
     nearest = "".join(
         f'<li>{picture(drawing, f"Example of {name}")}<span dir="auto">{shown(name)}</span> {cosine:.2f}</li>'

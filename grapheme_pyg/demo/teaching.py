@@ -15,7 +15,7 @@ from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
-from grapheme_pyg.labels import canonical
+from grapheme_pyg.labels import canonical, check_name
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
@@ -138,7 +138,12 @@ class Lesson:
         Raises:
             ValueError: There is none of that name, or the new one is taken or no name.
         """
-        self.model.rename_class(name, _checked(new))
+        new = _checked(new)
+        if canonical(new) == canonical(name):
+            return
+        if canonical(new) in map(canonical, self.model.classes):
+            raise ValueError(f"new: expected a name that no class has yet, got {new!r}")
+        self.model.rename_class(name, new)
 
     def recognise(self, digit: Tensor) -> Answer:
         """Classifies a drawing, or refuses it.
@@ -260,8 +265,9 @@ def saved_below(base: Path) -> list[str]:
 
 
 def _checked(name: str) -> str:
-    """The name of a class; what else is wrong with it the model finds."""
+    """The name of a class, or why it is none."""
     name = name.strip()
+    check_name("name", name)
     if not 0 < len(name) <= LONGEST_NAME:
         raise ValueError(f"name: expected 1 to {LONGEST_NAME} characters, got {len(name)}")
     return name
