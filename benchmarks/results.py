@@ -71,8 +71,8 @@ QUOTED = (
 README, ACCURACY, RUNS = ROOT / "README.md", ROOT / "benchmarks/results/accuracy.json", ROOT / "runs/results"
 START, END = "<!-- results -->", "<!-- /results -->"
 REMARK = (
-    "Mean ± sample standard deviation over seeds. Quoted figures were not run here, and their input, superpixels, has less "
-    "detail than a grid of cells. The last twelfth of the training images is held out for validation; each run uses the "
+    "Mean ± sample standard deviation over seeds. Quoted figures were not run here, and superpixels, their input, have "
+    "less detail than cells. The last twelfth of the training images is held out for validation; each run uses the "
     "test set once, on its final weights."
 )
 TAIL = 20  # lines of a failed run's stderr
