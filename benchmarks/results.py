@@ -52,45 +52,33 @@ class Quoted:
 
 
 OURS = "examples/train_mnist.py"
-BASE = f"{OURS} --preset base"
 MEASURED = (
-    Measured("linear", "logistic regression on pixels", "benchmarks/linear_model.py", seeds=()),
     Measured("example-cnn", "the CNN of PyTorch's MNIST example", "benchmarks/example_cnn.py"),
-    Measured("augmented-cnn", "the same CNN, our augmentation", "benchmarks/example_cnn.py --augment", seeds=(0,)),
-    Measured("tiny", "ours, tiny", f"{OURS} --preset tiny"),
-    Measured("small", "ours, small", f"{OURS} --preset small"),
-    Measured("base", "ours, base", BASE),
-    Measured("momentum", "ours, base, templates by momentum", f"{BASE} --template-update momentum", seeds=(0,)),
-    Measured("structural", "ours, base, structural loss", f"{BASE} --loss structural", seeds=(0,)),
     Measured(
-        "mnist5k",
-        "ours, base, on `mnist5k`: 4,000 of MNIST's training digits, tested on 1,000 others of them",
-        f"{BASE} --dataset mnist5k",
-        dataset="mnist5k",
+        "robust-cnn",
+        "the same CNN, trained on the same images as ours",
+        "benchmarks/example_cnn.py --robust",
+        seeds=(0,),
     ),
+    Measured("tiny", "ours, `tiny`", f"{OURS} --preset tiny"),
+    Measured("small", "ours, `small`", f"{OURS} --preset small"),
+    Measured("base", "ours, `base`", f"{OURS} --preset base"),
 )
-ORIGINAL = "[GRAPHEME](https://github.com/Eliran79/grapheme-nn), commit 56c6154"
 BOARD = (
     "[leaderboard](https://github.com/graphdeeplearning/benchmarking-gnns/blob/master-may2022/docs/07_leaderboards.md)"
 )
-DROPOUT = "[Luo et al., ICLR 2025](https://openreview.net/forum?id=PwxYoMvmvy)"
 OPERATORS = "[Potter et al., submitted to ICLR 2021](https://openreview.net/forum?id=Y45i-hDynr)"
 QUOTED = (
-    Quoted("GRAPHEME, the original in Rust", "78.85", ORIGINAL, "0.7 k"),
-    Quoted("GRAPHEME, the goal that it set itself", "90", ORIGINAL),
-    Quoted("GatedGCN on superpixels, third on the leaderboard", "97.34", f"benchmarking-gnns, {BOARD}", "104,217"),
-    Quoted("PNA on superpixels, first on the leaderboard", "97.94", f"benchmarking-gnns, {BOARD}", "119,812"),
-    Quoted("GatedGCN with dropout, on superpixels", "98.68", DROPOUT),
-    Quoted("pseudo-differential operators: the best on 75 superpixels that we know of", "99.20", OPERATORS),
+    Quoted("PNA on superpixels, first of benchmarking-gnns", "97.94", BOARD, "119,812"),
+    Quoted("pseudo-differential operators, the best on 75 superpixels that we know of", "99.20", OPERATORS),
 )
 
 README, ACCURACY, RUNS = ROOT / "README.md", ROOT / "benchmarks/results/accuracy.json", ROOT / "runs/results"
 START, END = "<!-- results -->", "<!-- /results -->"
 REMARK = (
-    "Mean ± sample standard deviation over seeds, and mean minutes of training; what is quoted was not run here. A "
-    "grid of cells keeps the image's full detail, superpixels do not. Ours, and the others that were run here, never "
-    "trained on the last twelfth of the training images, which is for validation; each run used the test set once, "
-    "on its final weights."
+    "Mean ± sample standard deviation over seeds. Quoted figures were not run here, and superpixels, their input, have "
+    "less detail than cells. The last twelfth of the training images is held out for validation; each run uses the "
+    "test set once, on its final weights."
 )
 TAIL = 20  # lines of a failed run's stderr
 
@@ -183,18 +171,12 @@ def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY)
     path.write_text(json.dumps(kept, indent=2, allow_nan=False) + "\n")
 
 
-def cores(machine: Mapping[str, Any]) -> str:
-    """How many cores PyTorch used, in words."""
-    return "1 core" if machine["threads"] == 1 else f"{machine['threads']} cores"
-
-
 def table(measured: Mapping[str, Sequence[Run]]) -> str:
     """The table and what has to be known to read it, worst system first."""
     rows = [
-        (float(row.accuracy), [row.system, row.weights, "", f"{row.accuracy} %", "", f"quoted: {row.source}"])
+        (float(row.accuracy), [row.system, row.weights, "", f"{row.accuracy} %", f"quoted: {row.source}"])
         for row in QUOTED
     ]
-    machines = {str(run["machine"]): run["machine"] for runs in measured.values() for run in runs}.values()
     for row in MEASURED:
         if row.name not in measured:
             continue
@@ -202,18 +184,12 @@ def table(measured: Mapping[str, Sequence[Run]]) -> str:
         accuracies = [run["test_accuracy"] for run in runs]
         shown = f"**{spread(accuracies)}**" if OURS in row.command else spread(accuracies)
         seeds = ", ".join(str(run["seed"]) for run in runs if run["seed"] is not None)
-        minutes = f"{statistics.mean(run['seconds'] for run in runs) / 60:.1f}"
-        cells = [row.system, f"{runs[0]['num_weights']:,}", seeds, shown, minutes, f"`python {runs[0]['command']}`"]
+        cells = [row.system, f"{runs[0]['num_weights']:,}", seeds, shown, f"`python {runs[0]['command']}`"]
         rows.append((100 * statistics.mean(accuracies), cells))
-    used = "/".join(sorted({cores(machine) for machine in machines})) or "none"
-    header = ["", "weights", "seeds", "test accuracy", f"minutes ({used})", "command or source"]
+    header = ["MNIST", "weights", "seeds", "test accuracy", "command or source"]
     lines = [header, ["---"] * len(header), *(cells for _, cells in sorted(rows, key=lambda row: row[0]))]
-    places = "; ".join(
-        f"{cores(machine)} of {machine['cpu']} with Python {machine['python']}, PyTorch {machine['torch']} "
-        f"and PyG {machine['torch_geometric']}"
-        for machine in machines
-    )
-    remark = f"{REMARK} Measured on {places or 'nothing yet'}. (`make results`)"
+    commits = ", ".join(sorted({run["commit"][:7] for runs in measured.values() for run in runs})) or "none yet"
+    remark = f"{REMARK} Measured at commit {commits}. (`make results`)"
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", textwrap.fill(remark, 120)])
 
 
