@@ -6,7 +6,7 @@
 Each system and seed is a process of its own, with a folder in `runs/results`. Finished ones are not run again, so what
 was interrupted goes on with the run that it was at; to have one anew, delete its folder. What was measured is kept in
 `benchmarks/results/accuracy.json`, from which the table is written; a row's entry is replaced once all its runs are
-done. Results of other code than the one that is there are refused. Minutes are for an idle machine.
+done. Results of other code than the one that is there are refused.
 """
 
 import argparse
@@ -91,7 +91,6 @@ class Run(TypedDict):
     dataset: str
     num_weights: int
     test_accuracy: float
-    seconds: float
     commit: str
     machine: dict[str, Any]
 
@@ -143,7 +142,7 @@ def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
     if found != expected:
         raise ValueError(f"{folder}: expected a run of {expected}, got one of {found}; delete it to run it anew")
     check_code(folder, how)
-    missing = {"num_weights", "test_accuracy", "seconds"} - set(result)
+    missing = {"num_weights", "test_accuracy"} - set(result)
     if missing:
         raise ValueError(f"{folder / 'test.json'}: expected also {', '.join(sorted(missing))}, got {sorted(result)}")
     return Run(
@@ -152,7 +151,6 @@ def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
         dataset=row.dataset,
         num_weights=result["num_weights"],
         test_accuracy=result["test_accuracy"],
-        seconds=result["seconds"],
         commit=how["commit"],
         machine=how["machine"],
     )

@@ -24,7 +24,7 @@ if arguments.fail:
     sys.exit(3)
 with pathlib.Path(__file__).with_suffix(".log").open("a") as log:
     log.write(f"{arguments.seed} {sorted(path.name for path in arguments.run_dir.iterdir())}\\n")
-result = {"dataset": "mnist", "test_accuracy": 0.5, "num_weights": 7, "seed": arguments.seed, "seconds": 30.0}
+result = {"dataset": "mnist", "test_accuracy": 0.5, "num_weights": 7, "seed": arguments.seed}
 (arguments.run_dir / "test.json").write_text(json.dumps(result))
 """
 
@@ -32,7 +32,7 @@ result = {"dataset": "mnist", "test_accuracy": 0.5, "num_weights": 7, "seed": ar
 def run_of(test_accuracy: float, seed: int | None = 0, **changes: object) -> Run:
     facts = {"command": "a.py", "seed": seed, "dataset": "mnist", "num_weights": 1234, "machine": MACHINE}
     facts["commit"] = "0123456f"
-    return facts | {"test_accuracy": test_accuracy, "seconds": 90.0} | changes
+    return facts | {"test_accuracy": test_accuracy} | changes
 
 
 @pytest.fixture
@@ -108,7 +108,6 @@ def test_finished_runs_are_not_made_again(script: Path, tmp_path: Path) -> None:
         "dataset": "mnist",
         "num_weights": 7,
         "test_accuracy": 0.5,
-        "seconds": 30.0,
         "commit": results.this_code()["commit"],
         "machine": results.this_machine(),
     }
@@ -149,7 +148,7 @@ def test_incomplete_results_are_refused(script: Path, tmp_path: Path) -> None:
     measure(row, 0, tmp_path)
     path = tmp_path / "a-seed0" / "test.json"
     path.write_text(json.dumps({"dataset": "mnist", "seed": 0, "test_accuracy": 0.5}))
-    with pytest.raises(ValueError, match=r"test.json: expected also num_weights, seconds, got"):
+    with pytest.raises(ValueError, match=r"test.json: expected also num_weights, got"):
         measure(row, 0, tmp_path)
 
 
