@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from systems import needs_posix
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.errors import ImageError, TrainingError, TrainingWarning
@@ -21,7 +22,6 @@ from grapheme_pyg.training import run_lock
 from grapheme_pyg.training.run_lock import alone_in
 
 REFUSED = "folder: expected one that nothing else changes, got {}, which process "
-FORK = multiprocessing.get_context("fork")
 
 
 def hold(folder: Path, told: Connection) -> None:
@@ -32,11 +32,13 @@ def hold(folder: Path, told: Connection) -> None:
         time.sleep(600)
 
 
+@needs_posix
 class TestLock:
     @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
     def test_it_goes_with_the_process_and_not_with_those_that_load(self, tmp_path: Path) -> None:
-        ours, theirs = FORK.Pipe()
-        holder = FORK.Process(target=hold, args=(tmp_path, theirs))
+        fork = multiprocessing.get_context("fork")
+        ours, theirs = fork.Pipe()
+        holder = fork.Process(target=hold, args=(tmp_path, theirs))
         holder.start()
         loading = ours.recv()
         try:
@@ -167,6 +169,7 @@ class TestLoadingProcesses:
         settings = TrainingSettings(epochs=1, batch_size=1, num_workers=2, device="cpu", checkpoint_every=1)
         fit(model, dataset, labels, settings=settings, run_dir=run_dir, verbose=False)
 
+    @needs_posix
     def test_one_that_is_killed_is_one_line(self, tmp_path: Path) -> None:
         parent = os.getpid()
 
