@@ -162,6 +162,27 @@ def refusals(folder: Path) -> list[str]:
     return found
 
 
+class Elsewhere(list):
+    """Images that a process which loads does not get, however it was started."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__(images)
+        self.parent = os.getpid()
+
+    def __getitem__(self, place):
+        return super().__getitem__(place) if os.getpid() == self.parent else self.load()
+
+
+class Killing(Elsewhere):
+    def load(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Broken(Elsewhere):
+    def load(self) -> torch.Tensor:
+        return torch.zeros(3)
+
+
 class TestLoadingProcesses:
     @staticmethod
     def fit(dataset: object, run_dir: Path) -> None:
@@ -171,14 +192,6 @@ class TestLoadingProcesses:
 
     @needs_posix
     def test_one_that_is_killed_is_one_line(self, tmp_path: Path) -> None:
-        parent = os.getpid()
-
-        class Killing(list):
-            def __getitem__(self, place):
-                if os.getpid() != parent:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return super().__getitem__(place)
-
         expected = r"^num_workers: expected processes that load until training ends, but DataLoader worker .*[^.]$"
         with pytest.raises(TrainingError, match=expected) as caught:
             self.fit(Killing(training()[1]), tmp_path)
@@ -187,12 +200,6 @@ class TestLoadingProcesses:
         assert multiprocessing.active_children() == []  # Python would wait for them at its end
 
     def test_what_one_finds_is_one_line(self, tmp_path: Path) -> None:
-        parent = os.getpid()
-
-        class Broken(list):
-            def __getitem__(self, place):
-                return super().__getitem__(place) if os.getpid() == parent else torch.zeros(3)
-
         with pytest.raises(ImageError, match=r"^images\[0\]: expected shape \[H, W\] or .*, got \(3,\)$") as caught:
             self.fit(Broken(training()[1]), tmp_path)
         assert "\n" not in str(caught.value)
