@@ -43,11 +43,14 @@ def test_extras_include_extras_that_exist() -> None:
     ("package", "module", "message"),
     [
         ("visualization", "networkx", "networkx is needed to draw: pip install matplotlib networkx"),
+        ("cli.draw", "matplotlib", "matplotlib is needed to draw: pip install matplotlib networkx"),
+        ("cli.explain", "matplotlib", "matplotlib is needed to draw: pip install matplotlib networkx"),
         ("demo", "gradio", "gradio is needed for the demo: pip install matplotlib networkx gradio"),
     ],
 )
 def test_packages_that_need_an_extra(package: str, module: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, f"grapheme_pyg.{package}", raising=False)
+    for name in (package, "visualization"):
+        monkeypatch.delitem(sys.modules, f"grapheme_pyg.{name}", raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=f"^{message}$"):
         import_module(f"grapheme_pyg.{package}")
