@@ -110,7 +110,7 @@ def attribute(
         try:
             algorithm = CaptumExplainer("IntegratedGradients", n_steps=STEPS)
         except ModuleNotFoundError as error:
-            raise missing(error.name, 'for method="integrated"', "explain") from error
+            raise missing("captum", 'for method="integrated"', "explain") from error
         of_class: int | None = target
         mode = {"mode": "regression", "task_level": "graph", "return_type": "raw"}
     else:
