@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from grapheme_pyg.atomic import replace_file
+from grapheme_pyg.extras import missing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.report import write_report
@@ -204,7 +205,10 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _tensorboard_log(run_dir: Path) -> Log:
     """Returns a function that writes the metrics of an epoch for TensorBoard."""
-    from torch.utils.tensorboard import SummaryWriter
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise missing(error.name, "to write TensorBoard logs", "tensorboard") from error
 
     writer = SummaryWriter(run_dir / "tensorboard")
 

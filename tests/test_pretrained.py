@@ -12,6 +12,7 @@ import pytest
 import torch
 from model_mutations import join, signed, split
 from safetensors.torch import load_file
+from systems import needs_posix
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain, model_folder, pretrained
 from grapheme_pyg.errors import ModelFileError
@@ -357,6 +358,7 @@ class TestWeights:
 
 class TestKindsOfFiles:
     @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    @needs_posix
     def test_no_regular_files(self, folder: Path, name: str) -> None:
         content = (folder / name).read_bytes()
         for make in (
@@ -380,6 +382,7 @@ class TestKindsOfFiles:
         with pytest.raises(FileNotFoundError, match=name):
             load(folder)
 
+    @needs_posix
     def test_a_file_in_place_of_the_folder(self, folder: Path) -> None:
         with pytest.raises(ModelFileError, match="Not a directory"):
             load(folder / "config.json")
@@ -478,6 +481,7 @@ class TestSavingOverAModel:
         monkeypatch.setattr(model_folder, "_open_weights", opening)
         assert torch.equal(load(folder).classifier.templates, other.classifier.templates)
 
+    @needs_posix
     def test_temporary_files_follow_no_links(self, folder: Path, tiny: ImageClassificationModel) -> None:
         outside = folder / "outside"
         outside.write_bytes(b"mine")

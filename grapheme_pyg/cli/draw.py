@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-from matplotlib.figure import Figure
-
 from grapheme_pyg.cli.data import check_apart, default_out, read_drawing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
@@ -50,6 +48,8 @@ def draw(
     if out.suffix in GRAPH_FILES:
         save_graph(graph, out, network)
     else:
+        from matplotlib.figure import Figure  # below the package, whose error tells what to install
+
         figure = draw_dag(graph, pixels, model=network, layout=layout, color=color).figure
         assert isinstance(figure, Figure)
         figure.savefig(out, dpi=DPI)

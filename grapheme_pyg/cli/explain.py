@@ -4,8 +4,6 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from matplotlib.figure import Figure
-
 from grapheme_pyg.cli.data import check_apart, default_out, read_drawing
 from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
@@ -40,6 +38,8 @@ def explain(
         find: Whether the drawing is looked for on a larger picture, if the model is of drawings.
         json: Whether to print an object with the attribution of each pixel and edge too.
     """
+    from matplotlib.figure import Figure  # below the package, whose error tells what to install
+
     network = ImageClassificationModel.from_pretrained(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
     out = default_out("explanation.png", image) if out is None else out

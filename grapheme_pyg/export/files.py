@@ -21,6 +21,7 @@ from grapheme_pyg.datasets.local_files import check_regular
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.export.input_format import InputFormat
 from grapheme_pyg.export.network import PlannedModel
+from grapheme_pyg.extras import missing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import printable
 
@@ -55,7 +56,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'{error.name} is needed to write ONNX: pip install "grapheme-pyg[onnx]"') from error
+        raise missing(error.name, "to write ONNX", "onnx") from error
     program, input_format = _trace(model, max_size)
     with warnings.catch_warnings(), _without_torchvision():
         # PyTorch's own, about its own trees; and that inputs share the lengths that we say they share.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg import ops
+from grapheme_pyg.extras import missing
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
 from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
 from grapheme_pyg.vision.finder import Finder
@@ -236,7 +237,7 @@ class SuperpixelFinder(Finder):
         try:
             from skimage.segmentation import slic  # heavy, and optional
         except ImportError as error:
-            raise ImportError("slic='scikit-image' needs it: pip install 'grapheme-pyg[superpixel]'") from error
+            raise missing("skimage", "for slic='scikit-image'", "superpixel") from error
         colour = self.in_channels == 3
         images = pixels.movedim(1, -1).numpy() if colour else pixels[:, 0].numpy()
         labels = np.full(active.shape, -1)
