@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.storage import GlobalStorage
 from torch_geometric.utils import scatter, select
 
-from grapheme_pyg.dag import check_shapes
+from grapheme_pyg.dag import check_edges
 from grapheme_pyg.errors import GraphError
 
 NODE_FIELDS = frozenset({"x", "pos", "node_type", "level", "batch"})
@@ -70,7 +70,7 @@ class _ImageGraphStorage(GlobalStorage):
             super().coalesce(reduce)
             return self
         self.check_order()
-        check_shapes(self.edge_index, self.edge_type, {}, 0)
+        check_edges(self.edge_index, self.edge_type)
         order, is_first = self._by_source_target_type()
         group, first = is_first.cumsum(0) - 1, order[is_first]
         merged = {}
