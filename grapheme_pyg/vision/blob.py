@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.checks import check, is_int
+from grapheme_pyg.vision.checks import check, is_int, set_int
 from grapheme_pyg.vision.components import Components, find_components, stand_ins, touching, wholes
 from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema, to_relations
-from grapheme_pyg.vision.neighbours import SIDES, nearest, side, within_spacing
+from grapheme_pyg.vision.neighbours import SIDES, nearest, rank_in_run, side, within_spacing
 from grapheme_pyg.vision.pixels import to_grey
 from grapheme_pyg.vision.shapes import Regions, ellipse, hu_moments, rasters, signed_root
 
@@ -55,9 +55,9 @@ class BlobFinder(Finder):
         rising = rising and all(low < high for low, high in pairwise(self.thresholds))
         check("thresholds", self.thresholds, rising, "rising integers in 0…254")
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
-        check("raster", self.raster, is_int(self.raster, 1) and self.raster <= 8, "an integer in 1…8")
+        set_int(self, "raster", 1, 8)
         for name in ("min_area", "max_blobs", "blob_rounds"):
-            check(name, getattr(self, name), is_int(getattr(self, name), 1), "a positive integer")
+            set_int(self, name, 1)
 
     @property
     def num_levels(self) -> int:
@@ -127,8 +127,7 @@ class BlobFinder(Finder):
         group = (image * self.num_levels + components.threshold) * 2 + components.light
         order = np.lexsort((components.first, -components.area, group))
         rank = np.empty_like(order)
-        ordered = group[order]
-        rank[order] = np.arange(order.size) - ordered.searchsorted(ordered)
+        rank[order] = rank_in_run(group[order])
         kept: Bools = (rank < self.max_blobs) & ((components.area >= self.min_area) | (rank == 0))
         return kept
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from grapheme_pyg.checks import as_int
+
 # Default contrast thresholds in levels of 0…255, by the number of channels; colour pictures have softer edges than ink.
 THRESHOLDS = {1: 32, 3: 8}
 
@@ -31,7 +33,16 @@ def plain(value: Any) -> Any:
     return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
-def check_rounds(rounds: object) -> None:
-    """Refuses rounds that are not at least two positive integers."""
+def set_int(finder: object, name: str, minimum: int, maximum: int | None = None, *, default: int | None = None) -> None:
+    """Validates an integer option of a frozen finder, and sets a default if it is None."""
+    value = getattr(finder, name)
+    value = default if value is None and default is not None else value
+    object.__setattr__(finder, name, as_int(name, value, minimum, maximum))
+
+
+def set_rounds(finder: Any) -> None:
+    """Validates the option ``rounds`` of a frozen finder and makes it a tuple."""
+    rounds = finder.rounds
     valid = isinstance(rounds, Sequence) and len(rounds) >= 2 and all(is_int(count, 1) for count in rounds)
     check("rounds", rounds, valid, "at least two positive integers")
+    object.__setattr__(finder, "rounds", tuple(rounds))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from grapheme_pyg.vision.arrays import Bools, Ints
+from grapheme_pyg.vision.region_graph import beside
 
 # Eight neighbours within an image, none in other images of the stack.
 CONNECTED = np.zeros((3, 3, 3), dtype=bool)
@@ -118,8 +119,7 @@ def touching(components: Components, shape: tuple[int, int, int]) -> Ints:
     total = components.area.size
     keys = []
     for labels in components.labels:
-        volume = labels.reshape(shape)
-        for one, other in ((volume[:, 1:], volume[:, :-1]), (volume[:, :, 1:], volume[:, :, :-1])):
+        for one, other in beside(labels.reshape(shape)):
             differ = one != other
             a, b = one[differ], other[differ]
             is_light = components.light[a]

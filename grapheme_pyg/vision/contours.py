@@ -7,6 +7,7 @@ from torch import Tensor
 
 from grapheme_pyg.vision.hierarchy import Hierarchy, RelationType, Schema, join, to_relations
 from grapheme_pyg.vision.pixels import to_grey
+from grapheme_pyg.vision.region_graph import beside
 
 NAME = "same_contour"
 
@@ -41,11 +42,10 @@ def add_contours(hierarchy: Hierarchy, pixels: Tensor, schema: Schema) -> Hierar
     entity = np.where(on_contour, hierarchy.finest_of_pixel.numpy().reshape(grey.shape), -1)
 
     kind, level = hierarchy.type.numpy(), hierarchy.level.numpy()
-    beside = ((entity[:, 1:], entity[:, :-1]), (entity[:, :, 1:], entity[:, :, :-1]))
     across = ((entity[:, 1:, 1:], entity[:, :-1, :-1]), (entity[:, 1:, :-1], entity[:, :-1, 1:]))
     total = max(1, level.size)
     keys = []
-    for one, other in (*beside, *across):
+    for one, other in (*beside(entity), *across):
         both = (one >= 0) & (other >= 0) & (one != other)
         a, b = one[both], other[both]
         alike = (kind[a] == kind[b]) & (level[a] == 0)

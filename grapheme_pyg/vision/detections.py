@@ -17,7 +17,7 @@ from grapheme_pyg.vision.hierarchy import (
     join,
     to_relations,
 )
-from grapheme_pyg.vision.neighbours import nearest, within_spacing
+from grapheme_pyg.vision.neighbours import nearest, rank_in_run, within_spacing
 from grapheme_pyg.vision.pixels import gradients, to_grey
 
 KINDS = ("edge", "corner")
@@ -121,8 +121,7 @@ def _detect(grey: Ints) -> tuple[Ints, Ints, Ints, Ints, Floats]:
         peak = mask & _is_maximum(np.where(mask, strength, 0.0))
         image, y, x = peak.nonzero()
         order = np.lexsort((x, y, -strength[image, y, x], image))
-        ranked = image[order]
-        order = order[np.arange(order.size) - ranked.searchsorted(ranked) < MOST]
+        order = order[rank_in_run(image[order]) < MOST]
         found.append((np.full(order.size, number), image[order], y[order], x[order]))
     kind, image, y, x = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((kind, x, y, image))

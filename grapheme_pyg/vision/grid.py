@@ -10,7 +10,7 @@ from torch import Tensor
 from grapheme_pyg.ops.grids import COARSE_FEATURES, cell_features, measure_cells
 from grapheme_pyg.vision.cell_edges import unroll_cells
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, number_present, within
-from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
+from grapheme_pyg.vision.checks import THRESHOLDS, check, set_int, set_rounds
 from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import (
     NO_RELATIONS,
@@ -69,12 +69,9 @@ class GridFinder(Finder):
     extend: bool = True
 
     def __post_init__(self) -> None:
-        check("patch_size", self.patch_size, is_int(self.patch_size, 1), "a positive integer")
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
-        valid = isinstance(self.threshold, int) and is_int(self.threshold, 0) and self.threshold < 255
-        check("threshold", self.threshold, valid, "an integer in 0…254, or None")
-        check("margin", self.margin, is_int(self.margin, 0), "a non-negative integer")
+        set_int(self, "patch_size", 1)
+        set_int(self, "threshold", 0, 254, default=THRESHOLDS[self.in_channels])
+        set_int(self, "margin", 0)
         several = "at least 1 for cells of one pixel, which has no contrast"
         check("margin", self.margin, self._window > 1, several)
         narrow = self._window <= WIDEST_WINDOW * self.patch_size
@@ -83,8 +80,7 @@ class GridFinder(Finder):
         check("patch_size", self.patch_size, few, f"at most {MOST_FEATURES} values in a cell with its margin")
         if self.rounds == ():
             object.__setattr__(self, "rounds", ROUNDS[self.in_channels])
-        check_rounds(self.rounds)
-        object.__setattr__(self, "rounds", tuple(self.rounds))
+        set_rounds(self)
         check("extend", self.extend, isinstance(self.extend, bool), "True or False")
 
     def schema(self) -> Schema:

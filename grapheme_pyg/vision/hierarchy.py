@@ -142,9 +142,6 @@ def in_image_order(hierarchy: Hierarchy, features: Sequence[Tensor]) -> tuple[Hi
         The sorted hierarchy, and the features in its order; narrower ones are padded with zeros.
     """
     order, number = image_order(hierarchy.image, hierarchy.level)
-    sorted_features = features[0].new_zeros(len(order), max(part.shape[1] for part in features))
-    for part, places in zip(features, number.split([len(part) for part in features]), strict=True):
-        sorted_features[places, : part.shape[1]] = part
     lateral, part_of = (
         Relations(number[relations.source], number[relations.target], relations.type)
         for relations in (hierarchy.lateral, hierarchy.part_of)
@@ -160,6 +157,9 @@ def in_image_order(hierarchy: Hierarchy, features: Sequence[Tensor]) -> tuple[Hi
         finest_of_pixel=renumber(hierarchy.finest_of_pixel, number),
         alone=None if hierarchy.alone is None else hierarchy.alone[order],
     )
+    sorted_features = features[0].new_zeros(len(order), max(part.shape[1] for part in features))
+    for part, places in zip(features, number.split([len(part) for part in features]), strict=True):
+        sorted_features[places, : part.shape[1]] = part
     return result, sorted_features
 
 

@@ -84,7 +84,7 @@ class _ImageGraphStorage(GlobalStorage):
         if slices is not None:
             counts = slices["edge_index"].diff()
             graph = torch.arange(counts.numel()).repeat_interleave(counts)[first.cpu()]
-            now = F.pad(torch.bincount(graph, minlength=counts.numel()).cumsum(0), (1, 0))
+            now = _pointers(torch.bincount(graph, minlength=counts.numel()))
             self._slice_dict = slices | {key: now for key in merged if key in slices}
         for key, value in merged.items():
             super().__setitem__(key, value)
@@ -209,8 +209,7 @@ def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_ed
         num_edges: ``[num_graphs]`` int64.
     """
     num_graphs = num_nodes.numel()
-    ptr = torch.cat([num_nodes.new_zeros(1), num_nodes.cumsum(0)])
-    edge_ptr = torch.cat([num_edges.new_zeros(1), num_edges.cumsum(0)])
+    ptr, edge_ptr = _pointers(num_nodes), _pointers(num_edges)
     out = Batch(_base_cls=ImageGraph, **fields)
     out.batch, out.ptr = batch, ptr
     out._num_graphs = num_graphs
@@ -226,6 +225,11 @@ def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_ed
         out._slice_dict[key] = slices
         out._inc_dict[key] = ptr[:-1] if key == "edge_index" else nothing
     return out
+
+
+def _pointers(counts: Tensor) -> Tensor:
+    """Returns where consecutive runs of these lengths start, and where the last one ends."""
+    return F.pad(counts.cumsum(0), (1, 0))
 
 
 def to_graphs(batch: Batch) -> list[ImageGraph]:
@@ -258,7 +262,7 @@ def together(parts: Sequence[Batch], order: Tensor) -> Batch:
     fields["edge_index"] += (num_nodes.cumsum(0) - num_nodes - before).repeat_interleave(num_edges)
     out = as_batch(fields, torch.arange(len(order)).repeat_interleave(num_nodes), num_nodes, num_edges)
     # Numbers of pixels can differ.
-    out._slice_dict = {key: torch.cat([order.new_zeros(1), number.cumsum(0)]) for key, number in counts.items()}
+    out._slice_dict = {key: _pointers(number) for key, number in counts.items()}
     return out
 
 

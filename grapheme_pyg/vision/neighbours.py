@@ -34,9 +34,13 @@ def nearest(group: Ints, point: Floats, number: int = NEAREST) -> tuple[Ints, In
     distance = np.sqrt((offset * offset).sum(axis=1))
     order = np.lexsort((source, distance, target))
     source, target, distance = source[order], target[order], distance[order]
-    rank = np.arange(target.size) - (target.searchsorted(target))
-    kept = rank < number
+    kept = rank_in_run(target) < number
     return source[kept], target[kept], distance[kept]
+
+
+def rank_in_run(values: Ints) -> Ints:
+    """Returns the rank of each element of an ascending array among the elements of equal value."""
+    return np.arange(values.size) - values.searchsorted(values)
 
 
 def within_spacing(group: Ints, target: Ints, distance: Floats) -> Bools:

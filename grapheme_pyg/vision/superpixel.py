@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg import ops
+from grapheme_pyg.checks import as_float
 from grapheme_pyg.ops.superpixels import number_by_first
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
+from grapheme_pyg.vision.checks import THRESHOLDS, check, set_int, set_rounds
 from grapheme_pyg.vision.finder import Finder
 from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, RelationType, Schema, in_image_order, to_relations
 from grapheme_pyg.vision.pixels import gradients, to_grey
@@ -91,22 +92,12 @@ class SuperpixelFinder(Finder):
     slic: str = SLIC[0]
 
     def __post_init__(self) -> None:
-        few = is_int(self.num_regions, 1) and self.num_regions <= MOST_REGIONS
-        check("num_regions", self.num_regions, few, f"an integer in 1…{MOST_REGIONS}")
-        positive = isinstance(self.compactness, int | float) and not isinstance(self.compactness, bool)
-        positive = positive and self.compactness > 0
-        check("compactness", self.compactness, positive, "a positive number")
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
-        valid = isinstance(self.threshold, int) and is_int(self.threshold, -1) and self.threshold < 255
-        check("threshold", self.threshold, valid, "an integer in -1…254, or None")
-        if self.window is None:
-            object.__setattr__(self, "window", WINDOWS[self.in_channels])
-        valid = isinstance(self.window, int) and is_int(self.window, 0) and self.window <= LARGEST_WINDOW
-        check("window", self.window, valid, f"an integer in 0…{LARGEST_WINDOW}, or None")
+        set_int(self, "num_regions", 1, MOST_REGIONS)
+        as_float("compactness", self.compactness, lambda value: value > 0, "a positive number")
+        set_int(self, "threshold", -1, 254, default=THRESHOLDS[self.in_channels])
+        set_int(self, "window", 0, LARGEST_WINDOW, default=WINDOWS[self.in_channels])
         check("slic", self.slic, self.slic in SLIC, f"one of {SLIC}")
-        check_rounds(self.rounds)
-        object.__setattr__(self, "rounds", tuple(self.rounds))
+        set_rounds(self)
 
     def _num_features(self, level: int) -> int:
         assert self.window is not None  # chosen when this was made
