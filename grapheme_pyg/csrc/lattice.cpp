@@ -1,4 +1,4 @@
-// The subgraphs of a lattice that images induce.
+// Finds the subgraphs of a lattice that images induce.
 #include "kernels.h"
 
 #include <cstdlib>
@@ -7,7 +7,7 @@ namespace grapheme {
 
 namespace {
 
-// The number of each lattice node among the kept ones of an image, or -1; how many are kept.
+// Numbers the lattice nodes that an image keeps, -1 for others; returns how many are kept.
 int64_t number_nodes(const Lattice &l, int64_t image, int32_t *__restrict number) {
     const bool *present = l.present + image * l.entities;
     int32_t count = 0;
@@ -33,7 +33,7 @@ void fill_nodes(const Lattice &l, int64_t image, const int32_t *number) {
         }
 }
 
-// Which edges are kept cannot be foreseen: written without asking, advanced where it is.
+// Branches would be mispredicted, so every edge is written, and the position advances only if it is kept.
 void fill_edges(const Lattice &l, int64_t image, const int32_t *__restrict number, int32_t *__restrict list) {
     int64_t count = 0;
     for (int64_t i = 0; i < l.edges; i++) {

@@ -1,4 +1,4 @@
-// All contact with PyTorch: checks arguments, allocates, and shares the work among PyTorch's threads.
+// The interface to PyTorch: checks arguments, allocates tensors, and divides the work among PyTorch's threads.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -79,7 +79,7 @@ void expect_memory(bool enough, const char *op) { STD_TORCH_CHECK(enough, op, ":
 
 // ---- Tensors
 
-// In which values of this type are added up.
+// The type in which values of this type are summed.
 ScalarType wide_type(ScalarType type) { return type == ScalarType::Double ? type : ScalarType::Float; }
 
 Tensor as_type(const Tensor &tensor, ScalarType type) {
@@ -96,7 +96,7 @@ Tensor make_zeros(const Shape &shape, ScalarType type) {
     return tensor;
 }
 
-// Rows may lie apart, as in a matrix of more columns.
+// Rows need not be adjacent, as in a part of a wider matrix.
 Tensor with_whole_rows(const Tensor &x) { return x.size(1) <= 1 || x.stride(1) == 1 ? x : dense(x); }
 
 template <class T>
@@ -111,7 +111,7 @@ T *mutable_data(const Tensor &tensor) {
 
 // ---- Threads
 
-// Calls function(begin, end) for parts of [0, count). Less work than some ten microseconds is not worth a thread.
+// Calls function(begin, end) for parts of [0, count). Less work than about ten microseconds is not worth a thread.
 template <class Function>
 void share(int64_t count, int64_t work_of_each, const Function &function) {
     constexpr int64_t WORTH_A_THREAD = 1 << 16;
@@ -124,7 +124,7 @@ void share(int64_t count, int64_t work_of_each, void (*kernel)(const Arguments &
     share(count, work_of_each, [&](int64_t begin, int64_t end) { kernel(arguments, begin, end); });
 }
 
-// The same for kernels that say whether there was enough memory.
+// The same for kernels that return whether there was enough memory.
 template <class Arguments>
 bool share(int64_t count, int64_t work_of_each, bool (*kernel)(const Arguments &, int64_t, int64_t),
            const Arguments &arguments) {
@@ -135,7 +135,7 @@ bool share(int64_t count, int64_t work_of_each, bool (*kernel)(const Arguments &
     return enough;
 }
 
-// A value that is not in [0, size), or null. The others are copied, if there is room for them.
+// Returns a value that is not in [0, size), or null, and copies all values if `copies` is not null.
 const int64_t *find_outside(const Tensor &tensor, int64_t size, int32_t *copies) {
     const int64_t *values = data<int64_t>(tensor);
     std::atomic<const int64_t *> outside{nullptr};
@@ -155,7 +155,7 @@ void expect_indices(const Argument &a, int64_t size, int32_t *copies = nullptr) 
     STD_TORCH_CHECK(!outside, a.op, ": expected ", a.name, " in [0, ", size, "), got ", *outside);
 }
 
-// Fewer bytes to go through again and again.
+// Returns indices as 32-bit integers, which are faster to read repeatedly.
 Tensor small_indices(const Argument &a, int64_t size) {
     const Tensor copies = make(shape_of(a.tensor), ScalarType::Int);
     expect_indices(a, size, mutable_data<int32_t>(copies));
@@ -198,7 +198,7 @@ Tensor sorted_readers(const char *op, const Table &table) {
     return order;
 }
 
-// Rows, and the kernels for them: of the type if there are any, else widened.
+// Returns rows and the kernels for their type; rows are widened if there are none.
 std::tuple<Tensor, const Products *> choose_products(const Tensor &x, int64_t depth) {
     const ScalarType type = x.scalar_type();
     if (type == ScalarType::Double) return {with_whole_rows(x), &kernels().float64};
@@ -210,7 +210,7 @@ std::tuple<Tensor, const Products *> choose_products(const Tensor &x, int64_t de
 Tensor packed_weights(const Products &products, const Tensor &weight, ScalarType type) {
     const int64_t relations = weight.size(0), depth = weight.size(1), columns = weight.size(2);
     const int64_t tiles = ceil_div(columns, products.tile_columns);
-    // Behind the weights there is a row of zeros.
+    // A row of zeros follows the weights.
     const Tensor packed = make({tiles * relations * depth * products.tile_columns + depth}, type);
     const Weights w = {weight.const_data_ptr(), {weight.stride(0), weight.stride(1), weight.stride(2)},
                        relations, depth, columns, packed.mutable_data_ptr()};
@@ -244,7 +244,7 @@ Tensor typed_conv(const Tensor &x, const Tensor &rows, const Tensor &weight, con
     return as_type(out, x.scalar_type());
 }
 
-// Over sections, in their order.
+// Sums over sections, in their order.
 template <class T>
 void add_sections(const Tensor &parts, const Tensor &out) {
     const int64_t size = out.numel(), count = parts.size(0);
@@ -300,7 +300,7 @@ const RowKernels &row_kernels(ScalarType type) {
                                           : all.rows_float32;
 }
 
-// What the operators of normalisation have in common.
+// The common part of the operators of normalisation.
 struct NormCall {
     const char *op;
     const Tensor x;
@@ -326,7 +326,7 @@ struct NormCall {
         return dense(x);
     }
 
-    // One value of each channel, as the kernels take them.
+    // One value for each channel, in the type that the kernels use.
     void *channels(const char *name, const Tensor &tensor) {
         expect_shape({op, name, tensor}, {norm.channels});
         expect_floating({op, name, tensor});
@@ -400,7 +400,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_relu_backward(const Tensor &grad, const 
 
 // ---- Pooling
 
-// Checks what both operators take; afterwards the kernels may trust it. Null for all rows.
+// Checks the arguments of both operators, which the kernels trust; returns null for all rows.
 MaybeTensor checked_pooling(const char *op, const Tensor &x, const MaybeTensor &rows, const Tensor &first) {
     expect_shape({op, "x", x}, {ANY, ANY});
     expect_floating({op, "x", x});
@@ -519,7 +519,7 @@ Tensor relative_to_ground(const Tensor &pixels, int64_t frame, int64_t brightest
     const Tensor dense_pixels = dense(pixels), out = make(shape_of(pixels), ScalarType::Byte);
     const Ground g = {height, width, frame, brightest, static_cast<float>(least_contrast),
                       static_cast<float>(32 * cut), data<uint8_t>(dense_pixels), mutable_data<uint8_t>(out)};
-    // Each pixel takes part in some fifty operations.
+    // About fifty operations for each pixel.
     expect_memory(share(pixels.size(0), 50 * height * width, relate_to_ground, g), op);
     return out;
 }
@@ -539,12 +539,12 @@ Tensor superpixels(const Tensor &values, const Tensor &active, const Tensor &num
     const Tensor out = make(shape_of(active), ScalarType::Long);
     const Superpixels s = {values.size(1), height, width, compactness, data<float>(dense_values),
                            data<bool>(dense_active), data<int64_t>(numbers), mutable_data<int64_t>(out)};
-    // In ten iterations each pixel is compared with some sixteen centres.
+    // Each pixel is compared with about sixteen centres in each of ten iterations.
     expect_memory(share(images, 500 * height * width, cut_into_superpixels, s), op);
     return out;
 }
 
-// Where the things of each image start, and their number.
+// Returns where the items of each image start, and their total number.
 Tensor starts_of(const Tensor &counts) {
     const Tensor first = make({counts.numel() + 1}, ScalarType::Long);
     int64_t *start = mutable_data<int64_t>(first);
@@ -604,7 +604,7 @@ Induced induce(const Tensor &entity, const Tensor &edge_index, const Tensor &pre
 
 constexpr int64_t EDGES_OF_CHUNK = 1 << 14, MOST_CHUNKS = 64, TARGETS_OF_RUN = 512;
 
-// Edge types from a table [4, edge_types].
+// Converts a table [4, edge_types] of edge types.
 std::vector<PlanKind> checked_kinds(const char *op, const Tensor &kinds, int64_t num_types) {
     const int64_t edge_types = kinds.size(1), *values = data<int64_t>(kinds);
     for (int64_t i = 0; i < 4 * edge_types; i++)
@@ -622,7 +622,7 @@ std::vector<PlanKind> checked_kinds(const char *op, const Tensor &kinds, int64_t
     return found;
 }
 
-// Readers of the blocks that have them, and what the blocks are.
+// Returns the description of blocks, and the reverse tables of those that have one.
 std::tuple<Tensor, Tensor> described(const std::vector<PlanBlock> &blocks, const Tensor &readers) {
     int64_t kept = 0;
     const Tensor table = make({static_cast<int64_t>(blocks.size()), 7}, ScalarType::Long);
