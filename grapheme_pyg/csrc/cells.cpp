@@ -1,7 +1,6 @@
 // Finds the cells of a grid that have contrast, and measures all cells.
 #include "kernels.h"
-
-#include <cstdlib>
+#include "memory.h"
 
 namespace grapheme {
 
@@ -129,10 +128,10 @@ void measure_whole(const Grid &g, const Cells &coarsest, int64_t cells, float *o
 }  // namespace
 
 bool measure_images(const Grid &g, int64_t begin, int64_t end) {
-    Sums *memory = static_cast<Sums *>(malloc(g.cells * g.channels * sizeof(Sums) + 1));
+    const Array<Sums> memory(g.cells * g.channels);
     if (!memory) return false;
     for (int64_t image = begin; image < end; image++) {
-        Cells cells = {g.present + image * g.cells, g.out + image * g.cells * g.features, memory};
+        Cells cells = {g.present + image * g.cells, g.out + image * g.cells * g.features, memory.get()};
         const bool any = measure_finest(g, g.pixels + image * g.channels * g.height * g.width, cells);
         int64_t count = g.sizes[0] * g.sizes[1];
         for (int64_t level = 1; level < g.levels; level++) {
@@ -144,7 +143,6 @@ bool measure_images(const Grid &g, int64_t begin, int64_t end) {
         cells.present[count] = !any;
         measure_whole(g, cells, count, cells.features + count * g.features);
     }
-    free(memory);
     return true;
 }
 

@@ -1,8 +1,8 @@
 // Normalises grey images relative to their ground, in the same steps as ops/ground.py.
-#include "kernels.h"
-
 #include <algorithm>
-#include <cstdlib>
+
+#include "kernels.h"
+#include "memory.h"
 
 namespace grapheme {
 
@@ -110,12 +110,12 @@ void relate(const Ground &g, const Levels &l, const uint8_t *pixels, uint8_t *__
 
 bool relate_to_ground(const Ground &g, int64_t begin, int64_t end) {
     const int64_t size = g.height * g.width, pitch = g.width + 2;
-    int16_t *memory = static_cast<int16_t *>(malloc((3 * size + (g.height + 3) * pitch) * sizeof(int16_t)));
-    if (!memory) return false;
+    const Array<int16_t> array(3 * size + (g.height + 3) * pitch);
+    if (!array) return false;
+    int16_t *memory = array.get();
     Levels l = {g.height, g.width, memory + 3 * size, memory, memory + size, memory + 2 * size, nullptr};
     l.row = l.padded + (g.height + 2) * pitch;
     for (int64_t image = begin; image < end; image++) relate(g, l, g.pixels + image * size, g.out + image * size);
-    free(memory);
     return true;
 }
 

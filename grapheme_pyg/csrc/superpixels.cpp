@@ -1,10 +1,9 @@
 // Segments images into compact regions of similar pixels, in the same steps as ops/superpixels.py.
-#include "kernels.h"
-
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 #include <utility>
+
+#include "kernels.h"
+#include "memory.h"
 
 namespace grapheme {
 
@@ -12,15 +11,6 @@ namespace {
 
 const int ITERATIONS = 10;
 const double LEAST = 0.25;
-
-template <class T>
-struct Free {
-    void operator()(T *memory) const { free(memory); }
-};
-template <class T>
-struct Array : std::unique_ptr<T[], Free<T>> {
-    explicit Array(int64_t length) : std::unique_ptr<T[], Free<T>>(static_cast<T *>(malloc(length * sizeof(T) + 1))) {}
-};
 
 struct Work {
     const Superpixels &s;
