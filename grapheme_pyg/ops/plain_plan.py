@@ -22,13 +22,11 @@ def plan(
     edges: bool,
 ) -> tuple[Tensor, ...]:
     """Implements :func:`grapheme_pyg.ops.plan_sweep`."""
-    wrong_node = _first(_wrong_nodes(node_type, level, graph, num_node_types, num_graphs))
+    wrong_node, wrong_edge = _first(_wrong_nodes(node_type, level, graph, num_node_types, num_graphs)), -1
     if wrong_node < 0:
         wrong_edge = _first(_wrong_edges(edge_index, edge_type, node_type, level, graph, kinds))
-        if wrong_edge < 0:
-            return _tables(edge_index, edge_type, node_type, level, kinds, expected, num_node_types, edges)
-    else:
-        wrong_edge = -1
+    if wrong_node < 0 and wrong_edge < 0:
+        return _tables(edge_index, edge_type, node_type, level, kinds, expected, num_node_types, edges)
     wrong, nothing, narrow = node_type.new_tensor([wrong_node, wrong_edge]), node_type[:0], node_type[:0].int()
     grids = nothing.view(0, 3), nothing.view(0, 7)
     wide, thin = [nothing.clone() for _ in range(4)], [narrow.clone() for _ in range(5)]
@@ -112,7 +110,7 @@ def _tables(
 
 
 class _Nodes(NamedTuple):
-    """Nodes by generation; level, type, number of nodes, place and start are of generations."""
+    """Nodes sorted by generation, and the level, type, number of nodes, place and start of generations."""
 
     order: Tensor
     generation: Tensor
@@ -153,7 +151,7 @@ class _Blocks(NamedTuple):
 
 
 class _Edges(NamedTuple):
-    """Of each edge its block, its slot among those of all blocks, and the row of its source."""
+    """The block of each edge, its slot among those of all blocks, and the row of its source."""
 
     block: Tensor
     slot: Tensor

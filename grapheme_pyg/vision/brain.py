@@ -114,17 +114,16 @@ class VisionBrain(BaseTransform):
         in_channels, resize, white = plain(in_channels), plain(resize), plain(white)
         options = {name: plain(value) for name, value in options.items()}
         check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
-        size = None if resize == "training" else resize
-        valid = size is None or (isinstance(size, int) and is_int(size, 1) and size <= LARGEST_RESIZE)
+        size = resize if is_int(resize, 1) else None
+        valid = resize in (None, "training") or (size is not None and size <= LARGEST_RESIZE)
         check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
-        self.finder = make_finder(mode, in_channels, options, size if isinstance(size, int) else None)
+        self.finder = make_finder(mode, in_channels, options, size)
         if edge_attr is None:
             edge_attr = not self.finder.single_neighbours
         if relative is None:
             relative = in_channels == 1
         switches = {"edge_attr": edge_attr, "seg": seg, "contours": contours, "detections": detections}
-        switches["relative"] = relative
-        for name, value in switches.items():
+        for name, value in (switches | {"relative": relative}).items():
             check(name, value, isinstance(value, bool), "True or False")
         check("relative", relative, not relative or in_channels == 1, "False for images in colour")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")

@@ -1,7 +1,7 @@
 """Checks of the settings of finders and brains."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def check(name: str, value: object, valid: bool, expected: str) -> None:
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
 
 
-def is_int(value: object, minimum: int) -> bool:
+def is_int(value: object, minimum: int) -> TypeGuard[int]:
     """Returns whether a value is an int, but not a bool, of at least the minimum."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 

@@ -92,7 +92,7 @@ class _ImageGraphStorage(GlobalStorage):
         return self
 
     def is_coalesced(self) -> bool:
-        """Whether :meth:`coalesce` would change nothing."""
+        """Returns whether :meth:`coalesce` would change nothing."""
         if "edge_index" not in self or "edge_type" not in self:
             return bool(super().is_coalesced())
         order, is_first = self._by_source_target_type()
