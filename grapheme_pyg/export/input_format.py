@@ -11,11 +11,11 @@ import torch
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.model import EDGE_DIM, ImageClassificationModel, read_features
+from grapheme_pyg.model_settings import COUNT, MODEL, OPTION, Rule
 from grapheme_pyg.names import shortened
 from grapheme_pyg.nn.readout import READOUTS
 from grapheme_pyg.nn.readout import Readout as ModelReadout
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
-from grapheme_pyg.pretrained import COUNT, MODEL, OPTION, Rule
 from grapheme_pyg.vision import VisionBrain
 
 FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 2
