@@ -1,4 +1,4 @@
-"""Pictures of graphs, predictions and training, with networkx and matplotlib. Nothing else imports this."""
+"""Pictures of graphs, predictions and training, with networkx and matplotlib."""
 
 from grapheme_pyg.extras import missing
 

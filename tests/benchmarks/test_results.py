@@ -7,9 +7,11 @@ import common
 import pytest
 import results
 import torch
+from common import replace_between
 from example_cnn import ExampleCNN, classify, to_input
-from results import END, START, Measured, Quoted, Run, measure, replace_table, spread, table
+from results import Measured, Quoted, Run, measure, spread, table
 
+START, END = "<!-- results -->", "<!-- /results -->"
 MACHINE = {"cpu": "A", "cores": 4, "threads": 2, "python": "3", "torch": "2", "torch_geometric": "1"}
 # Stands for a training script: it leaves a mark each time it runs.
 SCRIPT = """
@@ -80,22 +82,24 @@ def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_only_what_is_between_the_markers_is_replaced() -> None:
     before, after = "# A | b |\n\n", "\n\n| c |\n"
-    new = replace_table(f"{before}{START}\nold\n{END}{after}", "new")
+    new = replace_between(f"{before}{START}\nold\n{END}{after}", "results", "new")
     assert new == f"{before}{START}\nnew\n{END}{after}"
-    assert replace_table(new, "new") == new
+    assert replace_between(new, "results", "new") == new
 
 
 @pytest.mark.parametrize("text", ["", START, END, f"{END}{START}", f"{START}{END}{START}", f"{START}{END}{END}"])
 def test_other_markers_are_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"README.md: expected <!-- results -->.*, got"):
-        replace_table(text, "new")
+    with pytest.raises(ValueError, match=r"page: expected <!-- results -->.*, got"):
+        replace_between(text, "results", "new")
 
 
 def test_readme_has_the_table_of_accuracy_json() -> None:
     readme = results.README.read_text()
-    replace_table(readme, "")
+    replace_between(readme, "results", "")
     if results.ACCURACY.exists():
-        assert replace_table(readme, table(results.read_accuracy())) == readme, "run `make results ARGS=--table-only`"
+        assert replace_between(readme, "results", table(results.read_accuracy())) == readme, (
+            "run `make results ARGS=--table-only`"
+        )
 
 
 def test_finished_runs_are_not_made_again(script: Path, tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def test_incomplete_results_are_refused(script: Path, tmp_path: Path) -> None:
     measure(row, 0, tmp_path)
     path = tmp_path / "a-seed0" / "test.json"
     path.write_text(json.dumps({"dataset": "mnist", "seed": 0, "test_accuracy": 0.5}))
-    with pytest.raises(ValueError, match=r"test.json: expected also num_weights, got"):
+    with pytest.raises(ValueError, match=r"test.json: expected num_weights, too, got"):
         measure(row, 0, tmp_path)
 
 
@@ -160,9 +164,9 @@ def test_results_of_other_code_are_refused(script: Path, tmp_path: Path, monkeyp
     (tmp_path / "grapheme_pyg").mkdir()
     (tmp_path / "grapheme_pyg/changed.py").touch()
     monkeypatch.setattr(common, "ROOT", tmp_path)
-    with pytest.raises(ValueError, match=r"a-seed0: expected a result of the code that is here, .*; delete it"):
+    with pytest.raises(ValueError, match=r"a-seed0: expected a result of the present code, .*; delete it"):
         measure(row, 0, tmp_path)
-    with pytest.raises(ValueError, match=r"a\.json: expected a result of the code that is here, .*; delete it"):
+    with pytest.raises(ValueError, match=r"a\.json: expected a result of the present code, .*; delete it"):
         common.kept(path, lambda: {"accuracy": 0.7})
 
 

@@ -89,7 +89,7 @@ def test_what_comes_with_the_package_stays_as_it_is(
     files = sorted((pictures / "d8").glob("*.png"))
     code, _, err = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl")
     assert code == 1
-    assert "out: expected a folder for what is taught, as mnist-tiny comes with the package, got none" in err
+    assert "out: expected a folder for the taught model, as mnist-tiny comes with the package, got none" in err
     code, out, _ = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl", "--out", "mine")
     assert (code, out) == (0, "curl: 6 examples\n11 classes in mine\n")
     assert not Path("mnist-tiny").exists()

@@ -152,7 +152,7 @@ def test_links_to_folders_are_not_followed(folder):
 def test_what_is_named_like_a_picture_must_be_a_file(folder, caplog, kind):
     path = folder / "cat/3.png"
     os.mkfifo(path) if kind == "pipe" else path.symlink_to(path if kind == "loop" else folder / "none.png")
-    with pytest.raises(DatasetError, match=r"cat/3\.png: expected a file, got a link"):
+    with pytest.raises(DatasetError, match=r"cat/3\.png: expected a file, got a dangling link"):
         load_image_folder(folder)
     assert len(load_image_folder(folder, on_error="skip")) == 5
     assert "3.png" in caplog.text

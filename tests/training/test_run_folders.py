@@ -21,7 +21,7 @@ from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training import run_lock
 from grapheme_pyg.training.run_lock import alone_in
 
-REFUSED = "folder: expected one that nothing else changes, got {}, which process "
+REFUSED = "folder: expected one that nothing else is changing, got {}, which process "
 
 
 def hold(folder: Path, told: Connection) -> None:
@@ -42,7 +42,7 @@ class TestLock:
         holder.start()
         loading = ours.recv()
         try:
-            expected = REFUSED.format(tmp_path) + f"{holder.pid} on .* does$"
+            expected = REFUSED.format(tmp_path) + f"{holder.pid} on .* is changing$"
             with pytest.raises(TrainingError, match=expected) as caught:
                 fit(*training(), run_dir=tmp_path, resume=True, verbose=False)
             assert "\n" not in str(caught.value)
@@ -128,7 +128,7 @@ class TestFolders:
         assert found == first
         self.run(found, resume=True)
         assert new_run_dir("cats[1]", resume=True) == first
-        with pytest.raises(ValueError, match=r"resume: expected a run of dogs in .*, or a run_dir, got none"):
+        with pytest.raises(ValueError, match=r"resume: expected a run of dogs in .*, or a run_dir, got neither"):
             new_run_dir("dogs", resume=True)
 
     def test_a_run_beside_a_live_one_is_refused(self) -> None:

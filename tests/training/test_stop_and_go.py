@@ -189,7 +189,7 @@ class TestOnDisk:
         for metadata in (None, {"epoch": "1"}, {"state": "[]"}):
             content = save({"model.weight": torch.zeros(2)}, metadata)
             path.write_bytes(content + hashlib.sha256(content).digest())
-            with pytest.raises(CheckpointError, match=r"expected a checkpoint of .*, got one of \(None, None\)"):
+            with pytest.raises(CheckpointError, match=r"expected a checkpoint of .*, got \(None, None\)"):
                 read_checkpoint(path)
 
     @pytest.mark.parametrize(
