@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -28,9 +29,18 @@ element.addEventListener('submit', event => {
   const form = event.target;
   trigger('class_renamed', {name: form.dataset.name, new: form.elements.new.value});
 });
+let deleting = false;
 element.addEventListener('click', event => {
   const button = event.target.closest('[data-delete]');
-  if (button) trigger('class_deleted', {name: button.dataset.delete});
+  if (!button) return;
+  deleting = true;
+  trigger('class_deleted', {name: button.dataset.delete});
+});
+// The button that had the focus may be gone.
+watch('value', () => {
+  const left = [...element.querySelectorAll('[data-delete]')].at(-1) ?? document.querySelector('#pad canvas');
+  if (deleting && document.activeElement === document.body) left.focus();
+  deleting = false;
 });
 """
 CSS = """
@@ -94,7 +104,9 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
     def teach(lesson: Lesson | None, drawing: str, name: str) -> dict[Any, Any]:
         def action(lesson: Lesson) -> dict[Any, Any]:
             warned = lesson.teach(name, to_digit(read_pad(drawing)))
-            said = f"Taught. {warned}" if warned else f"Taught {name.strip()}."
+            # The count makes each message another one, as screen readers are told of changes alone.
+            own = lesson.memory.examples()[int(lesson.memory.added[-1])]
+            said = f"Taught {name.strip()}: {counted(own)}." + (f" {warned}" if warned else "")
             shown = {classes: show_classes(lesson), taught: saying(said, "warned" if warned else "")}
             return {**shown, pad: "", answer: ""}
 
@@ -104,7 +116,11 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
         def action(lesson: Lesson) -> dict[Any, Any]:
             if not drawing or not lesson.drawings:
                 return {answer: ""}
-            return {answer: show_answer(lesson.recognise(to_digit(read_pad(drawing)))), taught: ""}
+            digit = to_digit(read_pad(drawing))
+            # A stroke that was drawn right before Teach was pressed may come after it.
+            if torch.equal(digit, lesson.drawings[-1]):
+                return {}
+            return {answer: show_answer(lesson.recognise(digit)), taught: ""}
 
         return attempt(answer, lesson, action)
 
@@ -188,6 +204,11 @@ def shown(text: str) -> str:
     return escape(printable(text))
 
 
+def counted(drawings: int) -> str:
+    """How many drawings there are, in words."""
+    return "1 drawing" if drawings == 1 else f"{drawings} drawings"
+
+
 def picture(drawing: Tensor, description: str) -> str:
     """A drawing, dark on white, as HTML."""
     ImageOps.invert(Image.fromarray(drawing.numpy())).save(file := BytesIO(), "PNG")
@@ -220,9 +241,8 @@ def show_classes(lesson: Lesson) -> str:
         pictures = "".join(
             f"<li>{picture(drawing, f'Example {number} of {name}')}</li>" for number, drawing in enumerate(drawings, 1)
         )
-        count = "1 drawing" if len(drawings) == 1 else f"{len(drawings)} drawings"
         entries.append(
-            f'<li><h3 dir="auto">{text}</h3><span>{count}</span><ul class="drawings">{pictures}</ul>'
+            f'<li><h3 dir="auto">{text}</h3><span>{counted(len(drawings))}</span><ul class="drawings">{pictures}</ul>'
             f'<form data-name="{raw}"><input name="new" value="{raw}" maxlength="{LONGEST_NAME}" dir="auto"'
             f' aria-label="New name of {text}"><button aria-label="Rename {text}">Rename</button>'
             f'<button type="button" data-delete="{raw}" aria-label="Delete {text}">Delete</button></form></li>'
