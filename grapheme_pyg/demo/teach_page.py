@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -56,11 +55,14 @@ CSS = """
 @media (pointer: coarse) {#pad-keys {position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden}}
 #teaching .html-container {padding: 0}
 #teaching .block:has(> [role=status]:empty) {margin-bottom: calc(-1 * var(--layout-gap))}
-#teaching .html-container button, #teaching .html-container input {min-height: 44px; padding: 4px 14px;
+#teaching :is(button, input) {min-height: 44px}
+#teaching .html-container :is(button, input) {padding: 4px 14px;
   border-radius: 8px; border: 1px solid var(--input-border-color, #888); color: var(--body-text-color);
   background: var(--button-secondary-background-fill); font-size: 16px; margin: 0}
 #teaching .html-container input {background: var(--input-background-fill); flex: 1 1 5em; min-width: 0; max-width: 14em}
-#teaching .html-container :is(button, input):focus-visible {outline: 3px solid #2563eb; outline-offset: 1px}
+/* Gradio takes the outline from fields. */
+#teaching :is(button, input):focus-visible {outline: 3px solid #2563eb !important; outline-offset: 1px}
+#teaching .clear {margin-top: 6px !important}
 #teaching .wrong {color: #b91c1c} .dark #teaching .wrong {color: #fca5a5}
 #teaching .warned {color: #92400e} .dark #teaching .warned {color: #fcd34d}
 #teaching .drawings {display: flex; flex-wrap: wrap; gap: 6px; margin: 6px 0; padding: 0; list-style: none}
@@ -116,11 +118,7 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
         def action(lesson: Lesson) -> dict[Any, Any]:
             if not drawing or not lesson.drawings:
                 return {answer: ""}
-            digit = to_digit(read_pad(drawing))
-            # A stroke that was drawn right before Teach was pressed may come after it.
-            if torch.equal(digit, lesson.drawings[-1]):
-                return {}
-            return {answer: show_answer(lesson.recognise(digit)), taught: ""}
+            return {answer: show_answer(lesson.recognise(to_digit(read_pad(drawing)))), taught: ""}
 
         return attempt(answer, lesson, action)
 
