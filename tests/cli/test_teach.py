@@ -112,6 +112,19 @@ def test_what_cannot_be_taught(
     assert (model / "config.json").read_bytes() == before
 
 
+def test_names_of_any_language(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["心", "ñandú", "שלום", "شجرة", "🦋", "👩‍👩‍👧"]
+    files = sorted((pictures / "d8").glob("*.png"))
+    for name, file in zip(names, files, strict=True):
+        code, out, _ = run(capsys, "teach", model, file, "--name", name)
+        assert (code, out.splitlines()[0]) == (0, f"{name}: 1 example")
+    _, out, _ = run(capsys, "predict", model, *files, "--json")
+    assert [answer["label"] for answer in json.loads(out)] == names
+    for name in names:
+        assert run(capsys, "forget", model, name)[0] == 0
+    assert ImageClassificationModel.from_pretrained(model).classes == [str(digit) for digit in range(8)]
+
+
 @pytest.mark.slow
 def test_two_processes_do_not_eat_each_others_classes(model: Path, pictures: Path) -> None:
     command = [sys.executable, "-m", "grapheme_pyg", "teach", str(model)]
