@@ -20,8 +20,10 @@ QUANTILES = 1001
 SHOTS = (1, 2, 5, 10, 20)
 # In so many draws, each with so many others of the class; and cosines that a quantile is taken of, at most.
 DRAWS, SOME, MOST_MEASURED = 20, 500, 2**20
-# A taught class is believed about itself as far as it has more examples than so many.
+# Taught classes are believed as far as they have more examples than so many: each about itself, all about all.
 DOUBT = 5
+# Two examples are the same if their cosine differs from 1 by rounding alone: stored keys have three digits.
+SAME = 1 - 1e-3
 # Cosines computed at once; beyond so many keys they are multiplied as they are stored, which is faster.
 COSINES_AT_ONCE, MANY_KEYS = 2**24, 10_000
 
@@ -44,7 +46,9 @@ class Memory(nn.Module):
     more similar than the nearest key of training images. The offset is such that it would claim a small share of
     these: few examples lie further from their class than many, and would claim too little without it. For the same
     reason an allowance is added to its cosines where they say how familiar an image is: as much as classes of training
-    would need if so few of their images were known, and, the more examples there are, what these say of each other.
+    would need if so few of their images were known, and what the examples say of each other, the more of it the more
+    they are. What all taught classes say together counts for each of them: drawings of another kind than those of
+    training are less alike.
 
     Its tensors keep their precision whatever that of the model.
 
@@ -153,7 +157,7 @@ class Memory(nn.Module):
         memory.center = center.float()
         memory.whitening = whitening.float().contiguous()  # as it is loaded, to the last bit
         keys = memory.keys_of(pooled)
-        memory.shots = _shots(keys, labels)
+        memory.measure(pooled, labels)
         classes = counts.nonzero().flatten().tolist()
         share = max(1, NUM_KEYS // len(classes))
         if len(keys) <= NUM_KEYS:
@@ -233,12 +237,23 @@ class Memory(nn.Module):
         return (found + F.pad(self.allowances, (1, 0))).amax(dim=1).clamp(-1, 1)
 
     @torch.no_grad()
+    def measure(self, pooled: Tensor, labels: Tensor) -> None:
+        """Learns how familiar images are whose class is known from few others.
+
+        Args:
+            pooled: ``[num_examples, channels]``, many of each class, if not of all classes.
+            labels: ``[num_examples]`` int64, from 0 on.
+        """
+        self.shots = _shots(self.keys_of(pooled), labels)
+
+    @torch.no_grad()
     def calibrate(self, pooled: Tensor) -> None:
         """Learns how familiar known images are, from some that were not remembered: ``[num_images, channels]``."""
         at = torch.linspace(0, 1, QUANTILES, dtype=torch.float32, device=pooled.device)
-        self.quantiles = torch.quantile(self.familiarity(pooled), at)
-        for number in range(self.num_added):
-            self._allow(number)
+        # Allowances are relative to what is known, of which some may be images of taught classes.
+        for _ in range(2):
+            self._allow()
+            self.quantiles = torch.quantile(self.familiarity(pooled), at)
 
     def threshold(self, reject: float) -> Tensor:
         """The familiarity that a share ``reject`` of known images does not reach."""
@@ -267,9 +282,10 @@ class Memory(nn.Module):
         self.added = added - (added > number).long()
         others = torch.arange(self.num_added, device=added.device) != number
         self.offsets, self.allowances, self.means = self.offsets[others], self.allowances[others], self.means[others]
+        self._allow()
 
     def _measure(self, number: int) -> None:
-        """Sets mean, offset and allowance of a taught class by its examples."""
+        """Sets mean and offset of a taught class by its examples, and the allowances of all."""
         old, new = self.keys[self.added < 0].float(), self.keys[self.added == number].float()
         self.means[number] = F.normalize(new.mean(dim=0), dim=0).half()
         if len(old):
@@ -277,22 +293,44 @@ class Memory(nn.Module):
             others = (old @ old.t()).fill_diagonal_(-1)
             gains = (old @ new.t()).amax(dim=1) - others.amax(dim=1)
             self.offsets[number] = -torch.quantile(gains, 1 - CLAIMED)
-        self._allow(number)
+        self._allow()
 
-    def _allow(self, number: int) -> None:
-        """Sets how much less familiar images of a taught class may be."""
-        own = self.keys[self.added == number].float()
+    def _allow(self) -> None:
+        """Sets how much less familiar images of each taught class may be."""
+        counts = torch.tensor(self.examples(), dtype=torch.int64, device=self.added.device)
+        first = int((self.added < 0).sum()) + counts.cumsum(0) - counts
+        order = self.added.argsort(stable=True)
+        distinct = torch.ones_like(counts)
+        own = torch.zeros_like(self.allowances)
+        gaps = [own[:0]]
+        # Classes of as many examples at once.
+        for count in counts.unique().tolist():
+            some = (counts == count).nonzero().flatten()
+            keys = self.keys[order[first[some, None] + torch.arange(count, device=order.device)]].float()
+            cosines = keys @ keys.transpose(1, 2)
+            # The same example twice would say that all examples of the class are alike.
+            same = (cosines > SAME).tril(-1).any(dim=2)
+            distinct[some] = count - same.sum(dim=1)
+            cosines.diagonal(dim1=1, dim2=2).fill_(-1)
+            nearest = cosines.masked_fill(same[:, None], -1).amax(dim=2)
+            alone = distinct[some, None] == 1
+            missing = (self._expected(1, distinct[some] - 1)[:, None] - nearest).masked_fill(same | alone, torch.nan)
+            own[some] = missing.nanmedian(dim=1).values.nan_to_num(0)
+            gaps.append(missing[~missing.isnan()])
+        told = distinct - 1
+        shared = torch.cat(gaps).nanmedian().nan_to_num(0) * told.sum() / (told.sum() + DOUBT)
         known = self.shots[0, -1] if bool(self.quantiles.isnan().any()) else self.threshold(UNFAMILIAR)
-        allowance = known - self._expected(0, len(own))
-        if len(own) > 1:
-            found = (own @ own.t()).fill_diagonal_(-1).amax(dim=1).median()
-            missing = self._expected(1, len(own) - 1) - found
-            allowance = allowance + missing * (len(own) - 1) / (len(own) - 1 + DOUBT)
-        self.allowances[number] = allowance.clamp(0, 1)
+        further = (told * own + DOUBT * shared) / (told + DOUBT)
+        self.allowances = (known - self._expected(0, distinct) + further).clamp(0, 1)
 
-    def _expected(self, row: int, shots: int) -> Tensor:
-        """How familiar images are whose class is known from so many others; of the next smaller number measured."""
-        return self.shots[row, sum(shots >= number for number in SHOTS) - 1]
+    def _expected(self, row: int, shots: Tensor) -> Tensor:
+        """How familiar images are whose class is known from so many others; as of 20 beyond."""
+        at = shots.new_tensor(SHOTS, dtype=torch.float32).log()
+        wanted = shots.clamp(SHOTS[0], SHOTS[-1]).log()
+        after = torch.searchsorted(at, wanted).clamp_min(1)
+        # Between those measured, cosines grow about as the logarithm does.
+        share = (wanted - at[after - 1]) / (at[after] - at[after - 1])
+        return torch.lerp(self.shots[row, after - 1], self.shots[row, after], share)
 
     @torch.no_grad()
     def likeness(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:

@@ -5,12 +5,14 @@ from torch import Tensor
 
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.memory import SHOTS, Memory
 
 # Images that are remembered, and of which others are said to be familiar: more would say nothing else.
 MOST = 10_000
 # Without images for validation, each so many-th training image is for calibration.
 HELD_OUT = 5
+# Images of a class that are enough to measure how alike they are.
+MANY = 2 * SHOTS[-1]
 AT_ONCE = 256
 
 
@@ -37,6 +39,9 @@ def remember(
     if len(labels) == 0:  # not one of the files can still be read
         return
     memory = Memory.of(pooled, labels, found, len(training))
+    # Of many classes, few images each say nothing of how alike images of a class are: some classes say it for all.
+    if len(training) > len(positions) and len(labels) < MANY * len(labels.unique()):
+        memory.measure(*_pool(model, training, _whole(training.labels))[:2])
     if validation is not None:
         known = _pool(model, validation, _evenly(len(validation), MOST))[0]
     else:
@@ -49,6 +54,19 @@ def remember(
 def _evenly(count: int, most: int) -> Tensor:
     """Positions from the first of a set to its last, ``[min(count, most)]`` int64."""
     return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).long()
+
+
+def _whole(labels: Tensor) -> Tensor:
+    """Positions of the images of some classes, ``[at most MOST]`` int64: of each chosen one all, up to a few dozen."""
+    order = labels.argsort(stable=True)
+    sizes = torch.bincount(labels)
+    sizes = sizes[sizes > 0]
+    rank = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    kept = order[rank < MANY]
+    number = sizes.clamp(max=MANY)
+    chosen = torch.zeros(len(sizes), dtype=torch.bool)
+    chosen[_evenly(len(sizes), max(1, MOST // MANY))] = True
+    return kept[chosen.repeat_interleave(number)].sort().values
 
 
 def _pool(
