@@ -39,7 +39,7 @@ def remember(
     if len(labels) == 0:  # not one of the files can still be read
         return
     memory = Memory.of(pooled, labels, found, len(training))
-    # Of many classes, few images each say nothing of how alike images of a class are: some classes say it for all.
+    # A few images of each of many classes say little of how alike those of one class are: some classes say it for all.
     if len(training) > len(positions) and len(labels) < MANY * len(labels.unique()):
         memory.measure(*_pool(model, training, _whole(training.labels))[:2])
     if validation is not None:

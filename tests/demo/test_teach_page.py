@@ -128,9 +128,7 @@ def test_by_the_keyboard_alone(page: Page) -> None:
         for _ in range(60):
             if focused(selector):
                 # What has the focus can be seen to have it.
-                assert page.run(
-                    "return getComputedStyle(document.activeElement).outlineStyle !== 'none'"
-                ), selector
+                assert page.run("return getComputedStyle(document.activeElement).outlineStyle !== 'none'"), selector
                 return
             page.keys(Keys.TAB)
         raise AssertionError(f"{selector}: expected to come to it by Tab")
