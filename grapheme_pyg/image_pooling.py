@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg.augmentation.warp import shifted
+from grapheme_pyg.augmentation.warp import RandomWarp, shifted
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.home import measure
 from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
+from grapheme_pyg.vision.pixels import resized, to_pixels
 
 if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Largest number of nodes that are computed together, unless a single graph has more.
 NODES_AT_ONCE = 2**20
 AS_IT_IS = (0, 0, False)
+# How grey examples of a class are warped, and how often.
+VARIED, COPIES = RandomWarp(degrees=20, scale=0.3, shear=20, bend=0.025), 12
 
 
 class PooledImages(NamedTuple):
@@ -86,6 +89,33 @@ def pool_images(
     if len(positions) >= SEVERAL:  # a few images may well be blank
         warn_if_blank(all_measured[:, -1], stacklevel=5)
     return PooledImages([torch.cat(found) for found in pooled], positions, all_measured)
+
+
+def pool_examples(model: "ImageClassificationModel", images: "Images", batch_size: int) -> Tensor:
+    """Pools the states of examples of a class and, if they are grey, of warped copies of each.
+
+    Args:
+        model: The model that computes the states.
+        images: As in :meth:`grapheme_pyg.VisionBrain.batch`.
+        batch_size: Number of images to compute at once.
+
+    Returns:
+        ``[N, 1 + num_copies, channels]``, the same for the same example whatever the others are.
+
+    Raises:
+        ValueError: There are no images, or one is invalid.
+    """
+    vision = model.vision
+    shown: list[Tensor] = []
+    for i in range(len(images)):
+        pixels = to_pixels(images[i], vision.in_channels, name=f"images[{i}]", white=vision.white)[None]
+        shown += pixels
+        if vision.in_channels == 1:
+            small = pixels if vision.longer_side is None else resized(pixels, vision.longer_side)
+            maps = VARIED.draw(COPIES, torch.Generator().manual_seed(0))
+            shown += VARIED(small.expand(COPIES, -1, -1, -1), maps)
+    (pooled,), *_ = pool_images(model, shown, batch_size)
+    return pooled.view(len(images), -1, pooled.shape[1])
 
 
 def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool) -> Tensor | list[Tensor]:

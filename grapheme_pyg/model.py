@@ -16,7 +16,7 @@ from grapheme_pyg.checks import as_float, as_int, as_path
 from grapheme_pyg.dag import require_tensor
 from grapheme_pyg.errors import GraphError, TrainingWarning
 from grapheme_pyg.home import Home
-from grapheme_pyg.image_pooling import pool_images
+from grapheme_pyg.image_pooling import pool_examples, pool_images
 from grapheme_pyg.labels import canonical, to_labels
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.evaluating import evaluating, evaluation_view
@@ -498,7 +498,8 @@ class ImageClassificationModel(nn.Module):
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
         """Teaches a new or a known class from one or more examples, without training.
 
-        The examples also count in what :meth:`predict` refuses.
+        The examples also count in what :meth:`predict` refuses. Twelve warped copies of each grey example count in the
+        mean of the class, by which a model of taught classes alone decides.
 
         Args:
             name: Name of the class.
@@ -516,12 +517,13 @@ class ImageClassificationModel(nn.Module):
         if not self.classifier.is_taught(name):
             check_settings(self, [str(name)])
         check_many(images)
-        sheets = self._sheets(images, None)
-        pooled = self.pool_images(images if sheets is None else sheets, batch_size)
-        reasons = [] if sheets is None else sheets.reasons
-        if wrong := [i for i, why in enumerate(reasons) if why is not None]:
-            raise ValueError(f"images: expected a drawing on each, got {reasons[wrong[0]]} at position {wrong[0]}")
-        if (like := self.classifier.looks_like(pooled)) not in (None, str(name)):
+        if (sheets := self._sheets(images, None)) is not None:
+            images = list(sheets)
+            if wrong := [i for i, why in enumerate(sheets.reasons) if why is not None]:
+                found = sheets.reasons[wrong[0]]
+                raise ValueError(f"images: expected a drawing on each, got {found} at position {wrong[0]}")
+        pooled = pool_examples(evaluation_view(self), images, batch_size)
+        if (like := self.classifier.looks_like(pooled[:, 0])) not in (None, str(name)):
             expected = "expected examples unlike those of other classes"
             warnings.warn(f"{name}: {expected}, got some that look like {like!r}", TrainingWarning, stacklevel=2)
         self.classifier.add_class(name, pooled)

@@ -9,10 +9,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from grapheme_pyg import ImageClassificationModel, Prediction
+from grapheme_pyg import ImageClassificationModel, Prediction, VisionBrain
 from grapheme_pyg.augmentation.warp import SHIFTS, shifted
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
+from grapheme_pyg.image_pooling import COPIES, pool_examples
+from grapheme_pyg.nn.evaluating import evaluation_view
 
 # Trained a little, the model takes new digits for others.
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
@@ -427,6 +429,23 @@ class TestAddClass:
     def test_without_memory(self, untouched: ImageClassificationModel, eights: Tensor) -> None:
         with pytest.raises(ValueError, match="memory: expected one, as fit leaves it, got none"):
             untouched.add_class("eight", eights[:2])
+
+
+class TestPoolExamples:
+    def test_examples_and_their_copies(self, untouched: ImageClassificationModel, eights: Tensor) -> None:
+        model = evaluation_view(untouched)
+        with torch.no_grad():
+            came, alone = pool_examples(model, eights[:3], 7), pool_examples(model, eights[2:3], 256)
+        assert came.shape == (3, 1 + COPIES, model.classifier.pooled_channels)
+        torch.testing.assert_close(came[:, 0], untouched.pool_images(eights[:3]), rtol=0, atol=1e-5)
+        # Copies differ from the example, and do not depend on what else is taught.
+        assert not any(torch.allclose(came[0, 0], copied, atol=1e-3) for copied in came[0, 1:])
+        torch.testing.assert_close(alone[0], came[2], rtol=0, atol=1e-5)
+
+    def test_colours_have_no_copies(self) -> None:
+        model = ImageClassificationModel(VisionBrain(in_channels=3), 2).eval()
+        with torch.no_grad():
+            assert pool_examples(model, torch.rand(2, 3, 16, 16), 256).shape[1] == 1
 
 
 class TestCalibrate:

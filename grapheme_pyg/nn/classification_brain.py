@@ -196,7 +196,8 @@ class ClassificationBrain(nn.Module):
 
         Args:
             name: Name of the class.
-            pooled: ``[num_examples, pooled_channels]``, pooled states of the examples.
+            pooled: Pooled states of the examples, ``[num_examples, pooled_channels]``, or of each example and copies
+                of it, ``[num_examples, num_copies, pooled_channels]``.
 
         Raises:
             ValueError: The name has control characters, or there is no memory.

@@ -64,7 +64,7 @@ class Memory(nn.Module):
         - **positions**: ``[num_keys]`` int64, the remembered image that is nearest to each key
         - **total**: ``[]`` int64, the number of remembered images
         - **offsets**, **allowances**: ``[num_added]``
-        - **means**: ``[num_added, width]`` float16, of length 1, the mean direction of each taught class's keys
+        - **means**: ``[num_added, width]`` float16, the mean of each taught class over its examples and their copies
         - **shots**: ``[2, 5]``, the 5 % quantile and the median of the familiarity of images whose class is known from
           1, 2, 5, 10 and 20 others
         - **quantiles**: ``[1001]``, of the familiarity of images of known kinds; NaN before calibration
@@ -264,17 +264,25 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def add(self, pooled: Tensor, number: int | None = None) -> None:
-        """Remembers examples ``[num_examples, channels]`` of the taught class of this number, or of a new class."""
+        """Remembers examples of the taught class of this number, or of a new class.
+
+        Args:
+            pooled: ``[num_examples, channels]``; or ``[num_examples, num_copies, channels]`` for each example and its
+                warped copies, which count in the mean of the class.
+            number: Number of the class; None for a new class.
+        """
         number = self.num_added if number is None else number
-        new = self.keys_of(pooled).half()
-        self.keys = torch.cat([self.keys, new])
-        self.added = torch.cat([self.added, self.added.new_full((len(new),), number)])
-        self.positions = torch.cat([self.positions, self.total + torch.arange(len(new), device=new.device)])
-        self.total += len(new)
         if number == self.num_added:
             self.offsets = torch.cat([self.offsets, self.offsets.new_zeros(1)])
             self.allowances = torch.cat([self.allowances, self.allowances.new_zeros(1)])
             self.means = torch.cat([self.means, self.means.new_zeros(1, self.means.shape[1])])
+        copies = self.keys_of(pooled if pooled.dim() == 3 else pooled[:, None])
+        new, before = copies[:, 0].half(), int((self.added == number).sum())
+        self.means[number] = (before * self.means[number] + copies.mean(dim=1).sum(dim=0)) / (before + len(new))
+        self.keys = torch.cat([self.keys, new])
+        self.added = torch.cat([self.added, self.added.new_full((len(new),), number)])
+        self.positions = torch.cat([self.positions, self.total + torch.arange(len(new), device=new.device)])
+        self.total += len(new)
         self._measure(number)
 
     @torch.no_grad()
@@ -288,9 +296,8 @@ class Memory(nn.Module):
         self._allow()
 
     def _measure(self, number: int) -> None:
-        """Sets the mean and offset of a taught class from its examples, and the allowances of all."""
+        """Sets the offset of a taught class from its examples, and the allowances of all."""
         old, new = self.keys[self.added < 0].float(), self.keys[self.added == number].float()
-        self.means[number] = F.normalize(new.mean(dim=0), dim=0).half()
         if len(old):
             # Without the diagonal, each would be nearest to itself.
             others = (old @ old.t()).fill_diagonal_(-1)
@@ -329,7 +336,7 @@ class Memory(nn.Module):
     def _expected(self, row: int, shots: Tensor) -> Tensor:
         """Returns the familiarity of images whose class has so many examples, for more than 20 as for 20."""
         at = shots.new_tensor(SHOTS, dtype=torch.float32).log()
-        wanted = shots.clamp(SHOTS[0], SHOTS[-1]).log()
+        wanted = shots.clamp(SHOTS[0], SHOTS[-1]).to(at.dtype).log()
         after = torch.searchsorted(at, wanted).clamp_min(1)
         # Between the measured numbers, cosines grow about as the logarithm.
         share = (wanted - at[after - 1]) / (at[after] - at[after - 1])
@@ -339,12 +346,12 @@ class Memory(nn.Module):
     def likeness(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
         """Compares images with taught classes if there are no others, ``[num_images, num_added]``.
 
-        It is the mean of the cosines with the class's nearest key and with the mean of its keys (J. Snell et al.,
-        "Prototypical Networks for Few-shot Learning", 2017), plus its allowance. Arguments are those of :meth:`claims`.
+        It is the mean of the cosine with the class's nearest key, plus its allowance, and the cosine with its mean
+        (J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017). Arguments are those of :meth:`claims`.
         """
         found = self.similarities(pooled) if found is None else found
-        with_means = self.keys_of(pooled) @ self.means.float().t()
-        return (found[:, 1:] + with_means) / 2 + self.allowances
+        with_means = self.keys_of(pooled) @ F.normalize(self.means.float(), dim=1).t()
+        return (found[:, 1:] + self.allowances + with_means) / 2
 
     @torch.no_grad()
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:

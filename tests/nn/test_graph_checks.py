@@ -143,7 +143,9 @@ def test_what_is_missing_is_made():
         (1, [[1]]),
     ]
     assert plan.num_graphs == 1
-    with pytest.raises(GraphError, match="num_nodes: expected the number of nodes, got None and no field that determines"):
+    with pytest.raises(
+        GraphError, match="num_nodes: expected the number of nodes, got None and no field that determines"
+    ):
         chain().plan(edge_index, edge_type)
 
 

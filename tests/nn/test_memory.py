@@ -231,8 +231,17 @@ class TestAddedClasses:
         it.add(torch.tensor([[-1.0, 0.0]]))
         it.allowances[:] = torch.tensor([0.0, 0.1])
         # Of (0.6, 0.8): the nearest key of the first class has 0.8, its mean 1.4 / √2.
-        expected = torch.tensor([[(0.8 + 1.4 / math.sqrt(2)) / 2, -0.6 + 0.1]])
+        expected = torch.tensor([[(0.8 + 1.4 / math.sqrt(2)) / 2, (-0.6 + 0.1 - 0.6) / 2]])
         torch.testing.assert_close(it.likeness(torch.tensor([[0.6, 0.8]])), expected, rtol=0, atol=2e-3)
+
+    def test_copies_of_examples_count_in_the_mean_alone(self) -> None:
+        it = Memory(2)
+        it.add(torch.tensor([[[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]]]))
+        it.add(torch.tensor([[3.0, 4.0]]), 0)
+        assert it.examples() == [2]
+        torch.testing.assert_close(it.keys.float(), torch.tensor([[1, 0], [0.6, 0.8]]), rtol=0, atol=1e-3)
+        # ((1/3, 2/3) + (0.6, 0.8)) / 2
+        torch.testing.assert_close(it.means.float(), torch.tensor([[7 / 15, 11 / 15]]), rtol=0, atol=1e-3)
 
     def test_a_removed_class_leaves_nothing(self) -> None:
         pooled, labels = gaussians(per_class=30)
