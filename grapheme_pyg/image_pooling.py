@@ -11,6 +11,7 @@ from grapheme_pyg.augmentation.warp import shifted
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.home import measure
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
 
@@ -45,6 +46,7 @@ def pool_images(
     *,
     count: int | None = None,
     skip: bool = False,
+    verbose: bool = False,
 ) -> PooledImages:
     """Pools the states of images.
 
@@ -55,6 +57,7 @@ def pool_images(
         views: Shifts down and to the right, in pixels, and whether images are mirrored.
         count: The number of images that there have to be, if it is known.
         skip: Whether to leave out images that cannot be read.
+        verbose: Whether to show a progress bar, in a terminal.
 
     Raises:
         ValueError: There are no images, or one is not as above.
@@ -67,21 +70,23 @@ def pool_images(
     pooled: list[list[Tensor]] = [[] for _ in views]
     positions: list[int] = []
     measured: list[Tensor] = []
-    for some, pixels in in_batches(
-        images,
-        model.vision.in_channels,
-        batch_size,
-        count=count,
-        size=model.vision.longer_side,
-        white=model.vision.white,
-        skip=skip,
-    ):
-        positions += some
-        for view, found in zip(views, pooled, strict=True):
-            graphs = model.vision.batch(_viewed(pixels, *view))
-            if view == AS_IT_IS:
-                measured.append(measure(pixels, graphs, model.vision))
-            found += [model.pool(part.to(device)) for part in _parts(graphs)]
+    with progress_bar(len(images), "images", verbose=verbose) as bar:
+        for some, pixels in in_batches(
+            images,
+            model.vision.in_channels,
+            batch_size,
+            count=count,
+            size=model.vision.longer_side,
+            white=model.vision.white,
+            skip=skip,
+        ):
+            positions += some
+            for view, found in zip(views, pooled, strict=True):
+                graphs = model.vision.batch(_viewed(pixels, *view))
+                if view == AS_IT_IS:
+                    measured.append(measure(pixels, graphs, model.vision))
+                found += [model.pool(part.to(device)) for part in _parts(graphs)]
+            bar.update(len(some))
     pages = torch.cat(measured)
     if len(positions) >= SEVERAL:  # one blank page is a blank page
         warn_if_blank(pages[:, -1], stacklevel=5)

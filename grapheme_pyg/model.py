@@ -328,6 +328,7 @@ class ImageClassificationModel(nn.Module):
         views: int | None = None,
         reject: float | None = None,
         find_drawings: bool | None = None,
+        verbose: bool = True,
     ) -> Prediction:
         """Classifies images, in evaluation mode, whatever mode the model is in.
 
@@ -346,6 +347,7 @@ class ImageClassificationModel(nn.Module):
             find_drawings: Whether to classify the drawing on each image, found by
                 :func:`grapheme_pyg.vision.find_drawings`, in its place. If None, a model of ``drawings`` does so with
                 images of more than twice the size of its training images that do not have MNIST's form already.
+            verbose: Whether to show a progress bar, in a terminal.
 
         Returns:
             Labels, confidences and more, in the order of the images.
@@ -368,7 +370,8 @@ class ImageClassificationModel(nn.Module):
         if not self.classes:
             raise ValueError("classes: expected at least one, got none; teach the model one by add_class first")
         sheets = self._sheets(images, find_drawings)
-        pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, chosen)
+        shown = images if sheets is None else sheets
+        pooled, _, measured = pool_images(self, shown, batch_size, chosen, verbose=verbose)
         # As many at once as were computed together: there may be many templates.
         parts = [view.split(int(batch_size)) for view in pooled]
         remembered = [[None if memory is None else memory.similarities(rows) for rows in view] for view in parts]
@@ -417,12 +420,12 @@ class ImageClassificationModel(nn.Module):
         return None
 
     @evaluating
-    def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
-        """Embeddings of images, ``[N, embedding_channels]`` on the CPU; ``images`` and errors as :meth:`predict`."""
-        (pooled,), *_ = pool_images(self, images, batch_size)
+    def embed_images(self, images: "Images", batch_size: int = 256, *, verbose: bool = True) -> Tensor:
+        """Embeddings of images, ``[N, embedding_channels]`` on the CPU; arguments and errors as of :meth:`predict`."""
+        (pooled,), *_ = pool_images(self, images, batch_size, verbose=verbose)
         return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
-    def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
+    def remember(self, images: "Images", labels: Any, batch_size: int = 256, *, verbose: bool = True) -> None:
         """Remembers training images, to refuse what is unlike them, for :meth:`nearest` and for :meth:`add_class`.
 
         :func:`grapheme_pyg.fit` does this at its end, and calibrates the memory. Of more than 1,000 images, the centres
@@ -432,13 +435,14 @@ class ImageClassificationModel(nn.Module):
             images: As :meth:`VisionBrain.batch` takes them.
             labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
             batch_size: How many images to look at at once.
+            verbose: Whether to show a progress bar, in a terminal.
 
         Raises:
             ValueError: Images or labels are not as above, or classes were taught, which would be forgotten.
         """
         if taught := self.classifier.taught:
             raise ValueError(f"classes: expected none that was taught, got {taught}; call forget first")
-        pooled, found = self._pool_labelled(images, labels, batch_size)
+        pooled, found = self._pool_labelled(images, labels, batch_size, verbose=verbose)
         self.classifier.memory = Memory.of(pooled, found)
 
     def forget(self) -> None:
@@ -446,7 +450,7 @@ class ImageClassificationModel(nn.Module):
         self.classifier.forget()
 
     @torch.no_grad()
-    def calibrate(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
+    def calibrate(self, images: "Images", labels: Any, batch_size: int = 256, *, verbose: bool = True) -> None:
         """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
 
         Labels that are predicted from one view stay the same.
@@ -455,11 +459,12 @@ class ImageClassificationModel(nn.Module):
             images: As :meth:`VisionBrain.batch` takes them.
             labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
             batch_size: How many images to look at at once.
+            verbose: Whether to show a progress bar, in a terminal.
 
         Raises:
             ValueError: Images or labels are not as above.
         """
-        pooled, found = self._pool_labelled(images, labels, batch_size)
+        pooled, found = self._pool_labelled(images, labels, batch_size, verbose=verbose)
         similarities = evaluation_view(self.classifier).similarities(pooled)
         self.classifier.log_temperature.fill_(best_log_temperature(similarities, found))
         if self.classifier.memory is not None:
@@ -549,14 +554,14 @@ class ImageClassificationModel(nn.Module):
         return pooled
 
     @evaluating
-    def _pool_labelled(self, images: "Images", labels: Any, batch_size: int) -> tuple[Tensor, Tensor]:
+    def _pool_labelled(self, images: "Images", labels: Any, batch_size: int, *, verbose: bool) -> tuple[Tensor, Tensor]:
         """Pooled states of images and their classes, without those that are to be left out if they cannot be read."""
         found = to_labels(labels, classes=self.classifier.classes)
         check_many(images, count=len(found))
         if len(images) != len(found):
             raise ValueError(f"labels: expected {len(images)}, one for each image, got {len(found)}")
         skip = getattr(images, "on_error", "raise") == "skip"
-        (pooled,), positions, _ = pool_images(self, images, batch_size, count=len(found), skip=skip)
+        (pooled,), positions, _ = pool_images(self, images, batch_size, count=len(found), skip=skip, verbose=verbose)
         return pooled, found[positions].to(pooled.device)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -85,7 +85,7 @@ def fit(
         log: Called after each epoch with its metrics and number, such as ``wandb.log`` or ``mlflow.log_metrics``.
         on_epoch_end: Called after each epoch with the model, as it would be if training ended there, and the metrics of
             all epochs; training ends if it returns True.
-        verbose: Whether to show a progress bar and a line for each epoch.
+        verbose: Whether to show a progress bar, in a terminal, and a line for each epoch.
 
     Returns:
         For each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
@@ -182,7 +182,7 @@ def fit(
             if (stored := processes.from_first(None if found is None else found[1])) is not None:
                 take_up(loop, stored)
         loop.run()
-    remember(model, training, held_out)
+    remember(model, training, held_out, verbose=show)
     if processes.writes:
         images_of_class, hits = loop.recognised
         warn_of_lost_classes(images_of_class, hits, model.classifier.templates, model.classes, stacklevel=2)

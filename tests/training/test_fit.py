@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from console import terminal
 from torch import Tensor
 from torch_geometric.loader import DataLoader
 
@@ -425,8 +426,9 @@ def test_a_run_is_not_overwritten(few: Split, tmp_path: Path) -> None:
 
 
 def test_what_a_person_sees(few: Split, capfd: pytest.CaptureFixture[str]) -> None:
-    fit(make(), *few, validation=few, settings=TrainingSettings(epochs=2, batch_size=50, device="cpu"))
-    out, err = capfd.readouterr()
+    with terminal() as written:
+        fit(make(), *few, validation=few, settings=TrainingSettings(epochs=2, batch_size=50, device="cpu"))
+        out, err = capfd.readouterr().out, written()
     line = r"epoch   {}/2  train loss \d\.\d{{4}}  val accuracy \d+\.\d\d %  lr \S+  [\d,]+ graphs/s  \d+\.\d s\n"
     assert re.fullmatch(line.format(1) + line.format(2), out)
     assert re.search(r"epoch 1/2: .*loss=\d\.\d{4}", err)
