@@ -36,11 +36,11 @@ __all__ = ["GraphemeClassifier"]
 
 
 class GraphemeClassifier(ClassifierMixin, BaseEstimator):
-    """Trains and applies an :class:`grapheme_pyg.ImageClassificationModel` as a scikit-learn classifier.
+    """A classifier for scikit-learn, which trains and applies a :class:`grapheme_pyg.ImageClassificationModel`.
 
-    It takes images of one size as an array of numbers: images, or their pixels in rows. The least and the greatest
-    number of the training images become black and white; uint8 is taken as it is, 0 to 255. Other images may be of any
-    sizes, in a list. :meth:`predict` answers for blank images too, with the first class.
+    Images of one size are an array of numbers, as images or with their pixels in rows. The least number in the training
+    images becomes black and the greatest one white; uint8 is taken as it is, from 0 to 255. Images of several sizes are
+    a list. A blank image is predicted to be of the first class, with the same probability of all classes.
 
     The constructor stores its arguments; :meth:`fit` checks them.
 
@@ -127,17 +127,35 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> "np.ndarray[Any, Any]":  # noqa: N803
-        """Labels ``[n]``, the most probable ones; ``X`` as of :meth:`fit`, arrays of as many pixels an image."""
-        labels: np.ndarray[Any, Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        """Predicts the most probable labels.
+
+        Args:
+            X: As of :meth:`fit`; in an array, of the size of the training images.
+
+        Returns:
+            ``[n]``.
+
+        Raises:
+            NotFittedError: The classifier is not trained.
+            ValueError: The images are not as above.
+        """
+        best = self.predict_proba(X).argmax(axis=1)
+        labels: np.ndarray[Any, Any] = self.classes_[best]
         return labels
 
     def predict_proba(self, X: Any) -> "np.ndarray[Any, Any]":  # noqa: N803
-        """Probabilities ``[n, num_classes]`` float32, in the order of ``classes_``; ``X`` as of :meth:`predict`."""
+        """Predicts the probability of each class, ``[n, num_classes]`` float32, in the order of ``classes_``.
+
+        ``X`` and errors are those of :meth:`predict`.
+        """
         check_is_fitted(self, "model_")
         return self.model_.predict(self._images(X), verbose=self.verbose).probabilities.numpy()
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Accuracy in [0, 1]; ``X`` as of :meth:`predict`, ``y`` any labels, weighed by ``sample_weight``, ``[n]``."""
+        """Measures the accuracy, in [0, 1], with weights of images ``[n]`` if they are given.
+
+        ``X`` and errors are those of :meth:`predict`; ``y`` are n labels.
+        """
         truth, predicted = _as_labels(y), self.predict(X)
         check_consistent_length(truth, predicted)
         hits = [label == other for label, other in zip(truth, predicted, strict=True)]
