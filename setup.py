@@ -5,11 +5,20 @@ import warnings
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 FOLDER = Path("grapheme_pyg/csrc")
 # Products are fused where the code says so: elsewhere, results must not depend on what a compiler chose.
 FLAGS = "-std=c++20 -O3 -g0 -fvisibility=hidden -ffp-contract=off -fno-math-errno -fno-trapping-math"
+
+
+class OneWheel(bdist_wheel):
+    """One wheel serves all versions of Python, as the kernels are a library and no module of it."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        """Only the platform counts."""
+        return "py3", "none", super().get_tag()[2]
 
 
 class BuildKernels(build_ext):
@@ -34,8 +43,8 @@ class BuildKernels(build_ext):
 
 def kernels() -> list[Extension]:
     """The library with the kernels, where it can be built."""
-    if sys.platform != "linux":
-        warnings.warn("The slow path is installed: the kernels are compiled on Linux alone.", stacklevel=1)
+    if sys.platform == "win32":
+        warnings.warn("The slow path is installed: the kernels need GCC or Clang, which Windows lacks.", stacklevel=1)
         return []
     try:
         from torch.utils.cpp_extension import include_paths, library_paths
@@ -59,4 +68,4 @@ def kernels() -> list[Extension]:
     ]
 
 
-setup(ext_modules=kernels(), cmdclass={"build_ext": BuildKernels})
+setup(ext_modules=kernels(), cmdclass={"bdist_wheel": OneWheel, "build_ext": BuildKernels})

@@ -1,4 +1,4 @@
-"""Helpers that several benchmarks use: MNIST's images, a mean with its deviation, results that are kept."""
+"""Helpers of several benchmarks: MNIST's images, means with deviations, stored results, and parts of pages."""
 
 import hashlib
 import json
@@ -13,24 +13,24 @@ from grapheme_pyg.datasets import Split, load_idx_data
 VALIDATION = 5000
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results"
-# Whose code results depend on.
+# Folders and suffixes of the code on which results depend.
 CODE, SUFFIXES = ("grapheme_pyg", "examples", "benchmarks"), (".py", ".cpp", ".h", ".inc")
 
 
 def split_mnist() -> tuple[Split, Split]:
-    """MNIST's training images without the last 5,000, and these."""
+    """Returns MNIST's training images without the last 5,000, and those 5,000."""
     images, labels = load_idx_data("mnist").train
     return Split(images[:-VALIDATION], labels[:-VALIDATION]), Split(images[-VALIDATION:], labels[-VALIDATION:])
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and, of several values, standard deviation, in per cent."""
+    """Formats the mean and, of several values, the standard deviation in per cent."""
     mean = f"{100 * statistics.mean(values):.2f}"
     return f"{mean} ± {100 * statistics.stdev(values):.2f} %" if len(values) > 1 else f"{mean} %"
 
 
 def this_code() -> dict[str, str]:
-    """The commit, and a checksum of the code as it lies there, whether committed or not."""
+    """Returns the commit, and a checksum of the code in the working tree."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES):
         digest.update(f"{path.relative_to(ROOT)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -39,23 +39,23 @@ def this_code() -> dict[str, str]:
 
 
 def check_code(path: Path, came: Mapping[str, Any]) -> None:
-    """Refuses a result of other code, which says nothing about this one, and is not to be averaged with its results.
+    """Refuses a result of other code, which must not be mixed with results of this code.
 
     Raises:
-        ValueError: It is one.
+        ValueError: The result is of other code.
     """
     expected = this_code()
     if came.get("code") != expected["code"]:
         found = f"that of commit {came.get('commit')}, {str(came.get('code'))[:12]}"
         wanted = f"that of commit {expected['commit']}, {expected['code'][:12]}"
-        raise ValueError(f"{path}: expected a result of the code that is here, {wanted}, got {found}; delete it")
+        raise ValueError(f"{path}: expected a result of the present code, {wanted}, got {found}; delete it")
 
 
 def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The result in a file, which is measured now unless it is there.
+    """Returns the result in a file, which is measured first if there is no such file.
 
     Raises:
-        ValueError: What is there is of other code.
+        ValueError: The file holds a result of other code.
     """
     if not path.exists():
         result = this_code() | {"result": measure()}
@@ -66,3 +66,16 @@ def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     result = found["result"]
     assert isinstance(result, dict)
     return result
+
+
+def replace_between(text: str, name: str, new: str) -> str:
+    """Replaces what is between the markers ``<!-- name -->`` and ``<!-- /name -->`` of a page.
+
+    Raises:
+        ValueError: The page does not have these markers, once each and in this order.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"page: expected {start} and then {end}, once each, got other markers")
+    before, rest = text.split(start)
+    return f"{before}{start}\n{new}\n{end}{rest.split(end)[1]}"

@@ -1,4 +1,4 @@
-"""A model's arithmetic as dense convolutions: what its graph network becomes where every cell is present."""
+"""A model's arithmetic as dense convolutions, which equal its graph network where every cell is present."""
 
 import copy
 
@@ -12,12 +12,12 @@ from grapheme_pyg import ImageClassificationModel, VisionBrain
 class DenseTwin(nn.Module):
     """The layers of a grid model with three levels, as ``Conv2d`` and ``BatchNorm2d`` over all cells of a lattice.
 
-    Each lateral round is a 3×3 convolution, each step to a coarser level one of stride 2, each input weight one of
-    1×1; level by level the maps are pooled by mean and maximum. The classifier is the model's own class. On images
-    whose cells are all present, with the same weights, it gives the same logits.
+    Each lateral round is a 3×3 convolution, each step to a coarser level one with stride 2, and each input weight one
+    of 1×1. The maps of each level are pooled by mean and maximum, and the classifier is the model's. With the same
+    weights and images whose cells are all present, the logits are the same.
 
     Args:
-        model: Whose layers and weights to copy. Made for ``norm="batch"`` and images with three levels.
+        model: The model to copy, with ``norm="batch"`` and three levels.
     """
 
     def __init__(self, model: ImageClassificationModel) -> None:
@@ -36,14 +36,14 @@ class DenseTwin(nn.Module):
                 kernel = dag.weight[f"{types[number - 1]}__{name}"]
                 stride = 1 + (self.levels[number] > self.levels[number - 1])
                 conv = nn.Conv2d(kernel.shape[1], width, 3, stride=stride, padding=1, bias=False)
-                # The relations of a pair are its kernel's places, row by row.
+                # The relations of a pair are the places of its kernel, row by row.
                 conv.weight.data.copy_(kernel.view(3, 3, *kernel.shape[1:]).permute(3, 2, 0, 1))
                 self.convs[str(number)] = conv
             self.norms.append(nn.BatchNorm2d(width))
         self.classifier = model.classifier
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Logits ``[N, num_classes]`` from the features of each level, ``[N, num_features, rows, columns]``."""
+        """Computes logits ``[N, num_classes]`` from each level's features, ``[N, num_features, rows, columns]``."""
         pooled: list[Tensor] = []
         state = maps[0]
         for number, norm in enumerate(self.norms):
@@ -60,7 +60,7 @@ class DenseTwin(nn.Module):
 
 
 def channels_last(twin: DenseTwin) -> DenseTwin:
-    """A copy with its kernels in the layout that is often faster."""
+    """Returns a copy with its kernels in the channels-last layout, which is often faster."""
     twin = copy.deepcopy(twin)
     for weight in twin.parameters():
         if weight.dim() == 4:
@@ -69,10 +69,10 @@ def channels_last(twin: DenseTwin) -> DenseTwin:
 
 
 def lattice_maps(vision: VisionBrain, images: Tensor) -> list[Tensor]:
-    """Features of all cells of each level, present in a graph or not, ``[N, num_features, rows, columns]``.
+    """Computes the features of all cells of each level, present or not, ``[N, num_features, rows, columns]``.
 
     Args:
-        vision: In grid mode, with three levels for images of this size.
+        vision: A brain in grid mode, with three levels for images of this size.
         images: uint8 ``[N, H, W]``.
     """
     _, features = vision.finder.measure(vision.prepared(images[:, None]))

@@ -3,10 +3,10 @@
     python benchmarks/example_cnn.py --seed 1
     python benchmarks/example_cnn.py --augment --run-dir runs/augmented-cnn
 
-From https://github.com/pytorch/examples, mnist/main.py: Adadelta at 1.0, times 0.7 after each epoch; batches of 64; 14
-epochs; no augmentation. Order is drawn anew for each epoch, which the original does on accelerators alone. It trains on
-the images that `examples/train_mnist.py` trains on; those held out are for watching, nothing was chosen on them. The
-test set is run once, on the final weights.
+The settings are those of https://github.com/pytorch/examples, mnist/main.py: Adadelta at 1.0, times 0.7 after each
+epoch; batches of 64; 14 epochs; no augmentation. The order is new in each epoch, as in the original on accelerators.
+The training images are those of `examples/train_mnist.py`; nothing was chosen on the held-out images. The test set is
+used once, on the final weights.
 """
 
 import argparse
@@ -21,14 +21,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
+from grapheme_pyg.cli.data import VALIDATION_SHARE
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split, load_mnist
 from grapheme_pyg.training.fit import WIDE
 
 BATCH_SIZE, LR, LR_DECAY = 64, 1.0, 0.7
-# Of MNIST's training pixels, as the original has them.
+# Mean and standard deviation of MNIST's training pixels, as in the original.
 MEAN, STD = 0.1307, 0.3081
-# Share of the training images that is held out, as in examples/train_mnist.py.
-VALIDATION_SHARE = 1 / 12
 WEIGHTS, TEST = "model.safetensors", "test.json"
 
 
@@ -42,7 +41,7 @@ class ExampleCNN(nn.Module):
         self.fc1, self.fc2 = nn.Linear(9216, 128), nn.Linear(128, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logarithms of probabilities ``[N, 10]`` from :func:`to_input`'s ``[N, 1, 28, 28]``."""
+        """Computes logarithms of probabilities, ``[N, 10]``, from the result of :func:`to_input`."""
         x = F.relu(self.conv2(F.relu(self.conv1(x))))
         x = self.dropout1(F.max_pool2d(x, 2)).flatten(1)
         x = self.dropout2(F.relu(self.fc1(x)))
@@ -50,14 +49,14 @@ class ExampleCNN(nn.Module):
 
 
 def to_input(images: Tensor) -> Tensor:
-    """uint8 ``[N, 28, 28]`` as the network wants it: float ``[N, 1, 28, 28]``, normalised."""
+    """Turns uint8 ``[N, 28, 28]`` into the network's input: float ``[N, 1, 28, 28]``, normalised."""
     if images.dtype != torch.uint8 or images.shape[1:] != (28, 28):
         raise ValueError(f"images: expected uint8 [N, 28, 28], got {images.dtype} {list(images.shape)}")
     return ((images.float() / 255 - MEAN) / STD).unsqueeze(1)
 
 
 def load_cnn(folder: str | Path) -> ExampleCNN:
-    """The network of a finished run, in eval mode."""
+    """Loads the network of a finished run, in eval mode."""
     cnn = ExampleCNN()
     cnn.load_state_dict(load_file(Path(folder) / WEIGHTS))
     return cnn.eval()
@@ -65,19 +64,19 @@ def load_cnn(folder: str | Path) -> ExampleCNN:
 
 @torch.no_grad()
 def classify(cnn: nn.Module, images: Tensor, batch_size: int = 500) -> Tensor:
-    """Logits ``[N, 10]`` of uint8 ``[N, 28, 28]``, in batches; the network must be in eval mode."""
+    """Computes logits ``[N, 10]`` of uint8 ``[N, 28, 28]`` in batches, by a network in eval mode."""
     if cnn.training:
         raise ValueError("cnn: expected a network in eval mode, got one in training mode")
     return torch.cat([cnn(to_input(batch)) for batch in images.split(batch_size)])
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of the rows whose largest logit is the label's."""
+    """Returns the share of rows whose largest logit is that of the label."""
     return (logits.argmax(dim=1) == labels).float().mean().item()
 
 
 def load_splits(limit: int | None) -> tuple[str, Split, Split, Split]:
-    """Name, training, validation and test images: those of ``examples/train_mnist.py --limit …``."""
+    """Returns the name, and the training, validation and test images of ``examples/train_mnist.py``, limited."""
     if limit is not None and limit < 2:
         raise ValueError(f"--limit: expected at least 2, got {limit}")
     data = load_mnist()
@@ -87,9 +86,9 @@ def load_splits(limit: int | None) -> tuple[str, Split, Split, Split]:
     return data.name, training, validation, Split(data.test.images[:limit], data.test.labels[:limit])
 
 
-def make_run_dir(chosen: str | None, name: str) -> Path:
-    """The folder of a new run."""
-    folder = Path(chosen or f"runs/{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+def make_run_dir(chosen: str | None) -> Path:
+    """Makes the folder of a new run."""
+    folder = Path(chosen or f"runs/example-cnn-{time.strftime('%Y%m%d-%H%M%S')}")
     if (folder / TEST).exists():
         raise ValueError(f"--run-dir: expected a folder without a run, got {folder}; choose another")
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +96,7 @@ def make_run_dir(chosen: str | None, name: str) -> Path:
 
 
 def save_run(folder: Path, model: nn.Module, test_accuracy: float, **facts: str | int | float | None) -> None:
-    """Writes the weights, then the result, so that where there is a result there are weights."""
+    """Writes the weights and then the result, so that a result never lacks its weights."""
     save_file(model.state_dict(), folder / WEIGHTS)
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     result = {"test_accuracy": test_accuracy, "num_weights": num_weights} | facts
@@ -137,22 +136,22 @@ def train(cnn: ExampleCNN, training: Split, validation: Split, *, epochs: int, a
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order, dropout and augmentation (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order, dropout and augmentation (0)")
     parser.add_argument("--epochs", type=int, default=14, metavar="N", help="(default: 14)")
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--augment", action="store_const", const="moved", default="none", help="train on images that are moved as ours"
+        "--augment", action="store_const", const="moved", default="none", help="warp training images, as we do"
     )
     group.add_argument(
-        "--robust", action="store_const", const="robust", dest="augment", help="on images that are also spoilt as ours"
+        "--robust", action="store_const", const="robust", dest="augment", help="also degrade them, as we do"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N training and N test images")
-    parser.add_argument("--run-dir", metavar="DIR", help="where results go (default: runs/example-cnn-<date>-<time>)")
+    parser.add_argument("--run-dir", metavar="DIR", help="folder for results (default: runs/example-cnn-<date>-<time>)")
     arguments = parser.parse_args()
     if arguments.epochs < 1:
         parser.error(f"--epochs: expected at least 1, got {arguments.epochs}")
     name, training, validation, test = load_splits(arguments.limit)
-    run_dir = make_run_dir(arguments.run_dir, "example-cnn")
+    run_dir = make_run_dir(arguments.run_dir)
     torch.manual_seed(arguments.seed)
     cnn = ExampleCNN()
     print(f"{name}: {len(training.images):,} training images; results go to {run_dir}", flush=True)

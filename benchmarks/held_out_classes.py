@@ -1,11 +1,12 @@
-"""What the memory can do: refuse a class that was never seen, and learn it from a few examples.
+"""Tests of the memory: it refuses a class that was never seen, and learns it from a few examples.
 
     python benchmarks/held_out_classes.py
     python benchmarks/held_out_classes.py --classes 3 9 --epochs 1 --limit 10000
 
-For each class of MNIST, a model is trained without it. Then, on the test set: how well familiarity tells the unknown
-class from the known ones (area under the ROC curve); and, after `add_class` with 5, 10 and 50 training images and no
-gradient step, the accuracy on the new class and what the old ones lose. Finished classes are kept and not done again.
+For each class of MNIST, a model is trained without it. On the test set, the area under the ROC curve measures how well
+familiarity distinguishes the unknown class from the known ones. After `add_class` with 5, 10 and 50 training images,
+without a gradient step, the accuracy on the new class and the loss on the old ones are measured. Finished classes are
+not repeated.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.datasets import ImageData, load_mnist
 
 SHOTS = (5, 10, 50)
-# Few examples differ a lot: means over several draws.
+# Number of draws of examples that are averaged, since few examples differ a lot.
 DRAWS = 3
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, metavar="N", help="use only the first N training and N test images")
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/held_out_classes"), help="what is finished is kept here"
+        "--runs", type=Path, default=Path("runs/held_out_classes"), help="folder for results of finished classes"
     )
     arguments = parser.parse_args()
     limited = f"-limit{arguments.limit}" if arguments.limit else ""
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains without a class, then meets it."""
+    """Trains without a class, and then measures with it."""
     started = time.perf_counter()
     (images, labels), validation = split_mnist()
     images, labels = images[: arguments.limit], labels[: arguments.limit]
@@ -77,7 +78,7 @@ def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> di
         "class": held_out,
         "old_accuracy": before,
         "auroc": auroc(memory.familiarity(old), memory.familiarity(new)),
-        # The usual score, for comparison: the largest probability (Hendrycks and Gimpel, 2017).
+        # For comparison, the usual score: the largest probability (Hendrycks and Gimpel, 2017).
         "auroc_of_confidence": auroc(confidence(model, old), confidence(model, new)),
     }
     examples = images[~known]
@@ -97,35 +98,35 @@ def measure(data: ImageData, held_out: int, arguments: argparse.Namespace) -> di
 
 @torch.no_grad()
 def pool(model: ImageClassificationModel, images: Tensor) -> Tensor:
-    """Pooled states of images, which stay the same when classes are added: computed once."""
+    """Computes pooled states of images, which do not change when classes are added."""
     return torch.cat([model.pool(model.vision.batch(part)) for part in images.split(500)])
 
 
 @torch.no_grad()
 def accuracy(model: ImageClassificationModel, pooled: Tensor, labels: Tensor) -> float:
-    """Share of images whose most similar class is the true one."""
+    """Returns the share of images whose most similar class is the true one."""
     return (model.classifier.similarities(pooled).argmax(dim=1) == labels).double().mean().item()
 
 
 @torch.no_grad()
 def confidence(model: ImageClassificationModel, pooled: Tensor) -> Tensor:
-    """Probability of the likeliest class of images."""
+    """Returns the probability of each image's most probable class."""
     return model.classifier.logits(pooled).softmax(dim=1).amax(dim=1)
 
 
 def without(labels: Tensor, held_out: int) -> Tensor:
-    """Labels of the classes that are left, counted anew."""
+    """Renumbers labels after a class is left out."""
     return labels - (labels > held_out).long()
 
 
 def auroc(known: Tensor, unknown: Tensor) -> float:
-    """Probability that a known image is more familiar than an unknown one; ties count half."""
+    """Returns the probability that a known image is more familiar than an unknown one; ties count half."""
     found = mannwhitneyu(known.numpy(), unknown.numpy(), method="asymptotic")
     return float(found.statistic) / (len(known) * len(unknown))
 
 
 def line(row: dict[str, Any]) -> str:
-    """One row of the table, in percent."""
+    """Formats a row of the table, in per cent."""
     shots = "  ".join(
         f"{n} examples: new {100 * row[f'new_accuracy_{n}']:.1f} %, old {-100 * row[f'old_loss_{n}']:+.2f}"
         for n in SHOTS

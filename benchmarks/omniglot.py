@@ -1,22 +1,23 @@
-"""Omniglot's two published tasks, for an encoder that learns nothing in them; and the training of the encoder.
+"""Omniglot's two published tasks for an encoder, without training on them; and the training of the encoder.
 
     python benchmarks/omniglot.py images_background.zip --train DIR
     python benchmarks/omniglot.py images_evaluation.zip --model DIR --runs all_runs
 
-FOLDER is a folder or a zip file of drawings `<alphabet>/character<nn>/<drawing>_<person>.png`. The tasks must not be
-compared with each other:
+FOLDER is a folder or a zip file of drawings `<alphabet>/character<nn>/<drawing>_<person>.png`. Results of the two tasks
+are not comparable with each other:
 
-- Within an alphabet (B. Lake et al., "Human-level concept learning through probabilistic program induction", 2015): of
-  20 characters of one alphabet, one drawing each by one person to learn from, and 20 drawings by another person to
-  classify; the error. `--runs` takes the published runs, `run01/class_labels.txt` and so on; otherwise such tasks are
-  made of the folder.
+- Within an alphabet (B. Lake et al., "Human-level concept learning through probabilistic program induction", 2015): for
+  20 characters of one alphabet, one drawing each by one person is the example, and 20 drawings by another person are
+  classified; the error is reported. `--runs` takes the published runs, `run01/class_labels.txt` and so on; without it,
+  such tasks are drawn from the folder.
 - Between alphabets (O. Vinyals et al., "Matching Networks for One Shot Learning", 2016): characters and their rotations
-  by 90° are classes; 1,000 episodes of 5 or 20 of them, with 1 or 5 examples of each and 15 drawings of each to
-  classify, as in J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017; the accuracy.
+  by 90° are classes; in each of 1,000 episodes, 15 drawings of each of 5 or 20 classes are classified from 1 or 5
+  examples of each, as in J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017; the accuracy is
+  reported.
 
-A drawing is of the class with the nearest mean of examples, by the cosine of pooled states and embeddings, side by
-side, which are means over views of a drawing. `--train` trains the encoder on all alphabets but some, on which it is
-then measured.
+A drawing is classified by the nearest mean of examples, by the cosine of vectors that join pooled states and
+embeddings, and are means over views of the drawing. `--train` trains the encoder on all alphabets except some, on which
+it is then measured.
 """
 
 import argparse
@@ -36,18 +37,18 @@ from grapheme_pyg.image_pooling import pool_images
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.vision.pixels import resized
 
-# Of the background set, for choosing what is chosen here.
+# Alphabets of the background set on which settings were chosen.
 HELD_OUT = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin", "N_Ko")
 WAYS, SHOTS, QUERIES, ROTATIONS, WITHIN = (5, 20), (1, 5), 15, 4, 20
 LABELS = "class_labels.txt"
-# Of the encoder and its training.
+# Settings of the encoder and its training.
 SIZE, EMBEDDING, DROPOUT, EPOCHS = 28, 128, 0.1, 12
-# Templates of thousands of classes turn too slowly at their usual length, and similarities start too soft for them.
+# With thousands of classes, templates of the usual length turn too slowly, and the usual temperature is too low.
 TEMPLATE_LENGTH, TEMPERATURE = 0.05, 20.0
 
 
 class Task(NamedTuple):
-    """Numbers of drawings: examples ``[num_classes, shots]``, and queries with the class of each, both ``[N]``."""
+    """Indices of drawings: examples ``[num_classes, shots]``, and queries and their classes, both ``[N]``."""
 
     examples: Tensor
     queries: Tensor
@@ -64,11 +65,11 @@ def main() -> None:
         "--alphabets",
         nargs="*",
         metavar="NAME",
-        help=f"those to measure on, all by default; with --train, those to hold out, by default {' '.join(HELD_OUT)}",
+        help=f"alphabets to measure on (all), or, with --train, to hold out ({' '.join(HELD_OUT)})",
     )
     parser.add_argument("--runs", type=Path, metavar="DIR", help="the published runs of the task within an alphabet")
-    parser.add_argument("--tasks", type=int, default=400, help="tasks within an alphabet that are made without --runs")
-    parser.add_argument("--episodes", type=int, default=1000, help="of each kind between alphabets")
+    parser.add_argument("--tasks", type=int, default=400, help="tasks within an alphabet, without --runs")
+    parser.add_argument("--episodes", type=int, default=1000, help="episodes of each kind between alphabets")
     parser.add_argument("--views", type=int, default=9, help="views of each drawing, 1 to 9, shifted by a pixel")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
@@ -92,10 +93,10 @@ def main() -> None:
 
 
 def part(data: Omniglot, alphabets: Sequence[str]) -> Omniglot:
-    """The drawings of some alphabets, with classes of their own numbers.
+    """Returns the drawings of some alphabets, with renumbered classes.
 
     Raises:
-        ValueError: There is no such alphabet, or none is asked for.
+        ValueError: An alphabet does not exist, or none is given.
     """
     if unknown := [name for name in alphabets if name not in data.alphabets]:
         raise ValueError(f"alphabets: expected some of {', '.join(data.alphabets)}, got {unknown[0]!r}")
@@ -117,7 +118,7 @@ def part(data: Omniglot, alphabets: Sequence[str]) -> Omniglot:
 
 
 def turned(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Drawings and their rotations by 90°, which are classes of their own."""
+    """Adds rotations by 90° to drawings, as separate classes."""
     count = int(labels.max()) + 1
     return (
         torch.cat([images.rot90(turn, (1, 2)) for turn in range(ROTATIONS)]),
@@ -126,7 +127,7 @@ def turned(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationModel:
-    """Trains an encoder to tell apart all characters of some alphabets, and their rotations by 90°."""
+    """Trains an encoder to distinguish all characters and their rotations by 90°."""
     torch.manual_seed(arguments.seed)
     images, labels = turned(shrunk(data.train.images, SIZE), data.train.labels)
     model = ImageClassificationModel(
@@ -141,7 +142,7 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
         model.classifier.log_temperature.fill_(TEMPERATURE).log_()
     settings = TrainingSettings(epochs=arguments.epochs, precision="bf16-mixed", seed=arguments.seed, batch_size=128)
     fit(model, images, labels, settings=settings)
-    # The templates are of no use for other characters.
+    # Templates are useless for other characters.
     encoder = model.with_classes([]).eval()
     whiten(encoder, images[: len(data.train.labels)], data.train.labels)
     return encoder
@@ -149,19 +150,19 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
 
 @torch.no_grad()
 def whiten(encoder: ImageClassificationModel, images: Tensor, labels: Tensor) -> None:
-    """Makes classes as wide in all directions of the embedding, as the library's memory does with pooled states."""
+    """Whitens embeddings within classes, as the library's memory does with pooled states."""
     embeddings = encoder.embed_images(images)
     project = encoder.classifier.project.weight
     project.copy_(Memory.of(embeddings, labels).whitening.t() @ project)
 
 
 def shrunk(images: Tensor, size: int) -> Tensor:
-    """Images ``[N, H, W]`` as a brain with that ``resize`` sees them, in parts, as all together take much memory."""
+    """Scales images ``[N, H, W]`` as a brain with this ``resize`` does, in parts, which take less memory."""
     return torch.cat([resized(some[:, None], size)[:, 0] for some in images.split(1000)])
 
 
 def measure(model: ImageClassificationModel, data: Omniglot, arguments: argparse.Namespace) -> list[str]:
-    """Lines of figures of both tasks; each drawing is embedded once."""
+    """Measures both tasks, and returns lines to print; each drawing is embedded once."""
     generator = torch.Generator().manual_seed(arguments.seed)
     images, labels = turned(data.train.images, data.train.labels)
     embeddings = embed(model, images, arguments.views)
@@ -183,7 +184,7 @@ def measure(model: ImageClassificationModel, data: Omniglot, arguments: argparse
 
 @torch.no_grad()
 def embed(model: ImageClassificationModel, images: Tensor, views: int) -> Tensor:
-    """Directions of drawings, ``[N, channels]``: of pooled states and embeddings, side by side, means over views."""
+    """Returns unit vectors of drawings, ``[N, channels]``, of pooled states and embeddings; means over views."""
     small = shrunk(images, model.vision.longer_side or max(images.shape[1:]))
     pooled = pool_images(model, small, 256, views_of(mirrored=False)[:views]).views
     seen = [
@@ -194,10 +195,10 @@ def embed(model: ImageClassificationModel, images: Tensor, views: int) -> Tensor
 
 
 def within_alphabets(data: Omniglot, number: int, generator: Generator) -> list[Task]:
-    """One-shot tasks of 20 characters of one alphabet and two people, as many of each alphabet that is large enough.
+    """Draws one-shot tasks of 20 characters of one alphabet and two people, from each large alphabet in turn.
 
     Raises:
-        ValueError: No alphabet has 20 characters.
+        ValueError: No alphabet has 20 characters, or no two people drew them all.
     """
     labels = data.train.labels
     members = [labels[data.alphabet == i].unique() for i in range(len(data.alphabets))]
@@ -209,7 +210,7 @@ def within_alphabets(data: Omniglot, number: int, generator: Generator) -> list[
     for turn in range(number):
         some = large[turn % len(large)]
         characters = some[torch.randperm(len(some), generator=generator)[:WITHIN]].tolist()
-        # Not everybody need have drawn every character.
+        # Some people may not have drawn every character.
         people = [i for i in data.person.unique().tolist() if all((label, i) in drawing for label in characters)]
         if len(people) < 2:
             raise ValueError(f"folder: expected two people who drew {WITHIN} characters each, got {len(people)}")
@@ -220,9 +221,9 @@ def within_alphabets(data: Omniglot, number: int, generator: Generator) -> list[
 
 
 def published_runs(folder: Path) -> tuple[Tensor, list[Task]]:
-    """Drawings of the published runs, uint8 ``[N, H, W]``, and the runs.
+    """Reads the drawings of the published runs, uint8 ``[N, H, W]``, and the tasks.
 
-    Each line of a run's `class_labels.txt` names a drawing in `test` and the one in `training` that is of its class.
+    Each line of a run's `class_labels.txt` names a drawing in `test` and the one of its class in `training`.
 
     Raises:
         ValueError: There are no runs in the folder, or a line does not name two drawings.
@@ -236,7 +237,7 @@ def published_runs(folder: Path) -> tuple[Tensor, list[Task]]:
         queries, answers = zip(*pairs, strict=True)
         examples = sorted(set(answers))
         first = len(images)
-        # Names begin with the run's.
+        # Names begin with the name of the run.
         places = [path.parent / PurePosixPath(*PurePosixPath(name).parts[-2:]) for name in (*examples, *queries)]
         images += [read_image(place, 1)[0] for place in places]
         numbers = torch.arange(first, len(images))
@@ -253,7 +254,7 @@ def published_runs(folder: Path) -> tuple[Tensor, list[Task]]:
 
 
 def between_alphabets(labels: Tensor, way: int, shots: int, number: int, generator: Generator) -> list[Task]:
-    """Episodes of classes of any alphabets; ``labels`` are those of all drawings, rotated ones included."""
+    """Draws episodes of classes of any alphabets, from the labels of all drawings, including rotated ones."""
     members = [(labels == label).nonzero().flatten() for label in range(int(labels.max()) + 1)]
     members = [some for some in members if len(some) >= shots + QUERIES]
     if len(members) < way:
@@ -270,7 +271,7 @@ def between_alphabets(labels: Tensor, way: int, shots: int, number: int, generat
 
 
 def accuracy(embeddings: Tensor, tasks: Sequence[Task]) -> float:
-    """Mean share of queries that are nearest to the mean of their class's examples."""
+    """Returns the mean share of queries whose nearest mean of examples is that of their class."""
     shares = []
     for examples, queries, classes in tasks:
         means = F.normalize(embeddings[examples].mean(dim=1), dim=1)

@@ -1,4 +1,4 @@
-"""DagNN with PyG's relational convolutions in place of its own."""
+"""DagNN with PyG's relational convolutions."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from grapheme_pyg.nn.plan import Neighbours, Plan
 
 
 class RelationalTwin(DagNN):
-    """The same sweep and the same weights; what a generation receives comes from ``RGCNConv`` or ``FastRGCNConv``.
+    """The sweep and weights of a DagNN, with messages by ``RGCNConv`` or ``FastRGCNConv``.
 
-    Both average within each relation, as :class:`DagNN` does, so that the states are equal.
+    Both average within each relation, like :class:`DagNN`, so that the states are equal.
 
     Args:
-        dag: Whose layers to copy. Without edge attributes.
+        dag: The network to copy, without edge attributes.
         conv: ``RGCNConv`` or ``FastRGCNConv``.
     """
 
@@ -26,13 +26,13 @@ class RelationalTwin(DagNN):
         self.load_state_dict(dag.state_dict())
         self.convs = nn.ModuleDict()
         for pair, weight in self.weight.items():
-            # It must have some width at the targets; without weights of their own that changes nothing.
+            # Targets must have a width, which has no effect without a root weight.
             layer = conv((weight.shape[1], 1), weight.shape[2], len(weight), root_weight=False, bias=False)
             layer.weight = weight
             self.convs[pair] = layer
 
     def plan(self, edge_index: Tensor, edge_type: Tensor, *fields: Any, **options: Any) -> Plan:
-        """As it is, with numbers of edges, of which their ends are made."""
+        """Plans with numbers of edges, from which their ends are found."""
         return super().plan(edge_index, edge_type, *fields, **options, number_edges=True)
 
     def _receive(self, x: Tensor, read: Neighbours, edge_attr: Tensor | None) -> Tensor:  # noqa: ARG002

@@ -1,13 +1,13 @@
-"""A plain residual CNN to compare with on photographs, of about as much arithmetic as ours on images of 32×32 pixels.
+"""A plain residual CNN to compare with on photographs, with about as much arithmetic as ours on 32×32 pixels.
 
     python benchmarks/residual_cnn.py CIFAR10
     python benchmarks/residual_cnn.py CIFAR10 --epochs 2 --test
 
-A convolution of 2×2 pixels, then three blocks of a 3×3 convolution, the maximum of 2×2 pixels, and a residual
-convolution (He et al., "Deep Residual Learning for Image Recognition", 2016): 46 million multiplications for an image
-of 32×32 pixels, where the preset `base` has 48 million. SGD with Nesterov's momentum, one cycle and label smoothing;
-epochs, batches, augmentation and validation images are those of `grapheme train`, and so is the mean over an image and
-its mirror image. With `--test` the part of the folder that is called test is run, once, at the end.
+The network has a convolution of 2×2 pixels, then three blocks of a 3×3 convolution, the maximum of 2×2 pixels, and a
+residual convolution (He et al., "Deep Residual Learning for Image Recognition", 2016): 46 million multiplications for
+an image of 32×32 pixels, where the preset `base` has 48 million. It is trained by SGD with Nesterov's momentum, one
+cycle and label smoothing. Epochs, batches, augmentation and validation images are those of `grapheme train`, and so is
+the mean over an image and its mirror image. With `--test`, the folder's part called test is used once, at the end.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from grapheme_pyg.augmentation import RandomCutout
 from grapheme_pyg.cli.data import Part, load
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split
 from grapheme_pyg.training.fit import OF_PHOTOGRAPHS
-from grapheme_pyg.training.settings import PRECISIONS, TrainingSettings
+from grapheme_pyg.training.settings import PRECISIONS, SuitedSettings, TrainingSettings
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 STEM, WIDTHS = 24, (40, 152, 152)
@@ -46,7 +46,7 @@ class Block(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    """Logits of uint8 ``[N, 3, H, W]``, of as many classes as asked for."""
+    """Computes logits from uint8 ``[N, 3, H, W]``."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -55,36 +55,31 @@ class ResidualCNN(nn.Module):
         self.classify = nn.Linear(2 * WIDTHS[-1], num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``[N, num_classes]``."""
-        x = (images.float() - 120) / 64  # mean and deviation of photographs, roughly
+        """Computes logits ``[N, num_classes]``."""
+        x = (images.float() - 120) / 64  # roughly the mean and standard deviation of photographs
         x = self.features(x.contiguous(memory_format=torch.channels_last)).flatten(2)
         logits: Tensor = self.classify(torch.cat([x.mean(dim=2), x.amax(dim=2)], dim=1))
         return logits
 
 
 def stacked(part: Part) -> Split:
-    """All images of a part."""
+    """Returns all images of a part as one tensor."""
     images = part.images
     return Split(images if isinstance(images, Tensor) else torch.stack(list(images)), part.labels)
 
 
 @torch.no_grad()
 def accuracy(cnn: nn.Module, split: Split) -> float:
-    """Share of the images that are recognised, by the mean over each and its mirror image."""
+    """Returns the share of images that are recognised, by the mean over each image and its mirror image."""
     cnn.eval()
     logits = [cnn(images).softmax(dim=1) + cnn(images.flip(-1)).softmax(dim=1) for images in split.images.split(500)]
     return (torch.cat(logits).argmax(dim=1) == split.labels).float().mean().item()
 
 
-def train(cnn: nn.Module, training: Split, lr: float, settings: TrainingSettings) -> None:
-    """Trains at a peak of the learning rate, and prints a line for each epoch."""
+def train(cnn: nn.Module, training: Split, lr: float, settings: SuitedSettings) -> None:
+    """Trains with a peak learning rate, and prints a line for each epoch."""
     cnn.train()
-    settings = settings.for_images(len(training.labels), in_colour=True)
-    epochs, batch_size, smoothing = settings.epochs, settings.batch_size, settings.label_smoothing
-    assert isinstance(epochs, int)
-    assert isinstance(batch_size, int)
-    assert isinstance(smoothing, float)
-    assert isinstance(settings.flip, float)
+    epochs, batch_size = settings.epochs, settings.batch_size
     augment = replace(OF_PHOTOGRAPHS, flip=settings.flip), RandomCutout()
     dataset = ImageDataset(*training, augment=augment, seed=settings.seed)
     sampler = EpochSampler(dataset, settings.seed)
@@ -98,7 +93,7 @@ def train(cnn: nn.Module, training: Split, lr: float, settings: TrainingSettings
         for index in torch.tensor(list(sampler)).split(batch_size):
             images, labels = dataset[index]
             with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
-                loss = F.cross_entropy(cnn(images), labels, label_smoothing=smoothing)
+                loss = F.cross_entropy(cnn(images), labels, label_smoothing=settings.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -110,14 +105,14 @@ def train(cnn: nn.Module, training: Split, lr: float, settings: TrainingSettings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", metavar="PICTURES", help="images of one size, as of grapheme train")
-    parser.add_argument("--epochs", type=int, metavar="N", help="by default as grapheme train")
-    parser.add_argument("--lr", type=float, default=0.1, help="peak of the learning rate (%(default)s)")
-    parser.add_argument("--size", type=int, metavar="N", help="to how many pixels the longer side is brought")
-    parser.add_argument("--precision", choices=PRECISIONS[:2], default="32-true", help="whichever is faster (32-true)")
+    parser.add_argument("data", metavar="PICTURES", help="images of one size, as for grapheme train")
+    parser.add_argument("--epochs", type=int, metavar="N", help="(default: as grapheme train)")
+    parser.add_argument("--lr", type=float, default=0.1, help="peak learning rate (%(default)s)")
+    parser.add_argument("--size", type=int, metavar="N", help="longer side in pixels, to which images are scaled")
+    parser.add_argument("--precision", choices=PRECISIONS[:2], default="32-true", help="(default: %(default)s)")
     parser.add_argument("--limit", type=int, metavar="N", help="use only N images of each part")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation (0)")
-    parser.add_argument("--test", action="store_true", help="run the test images")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, order and augmentation (0)")
+    parser.add_argument("--test", action="store_true", help="evaluate on the test images")
     arguments = parser.parse_args()
     data = load(arguments.data, None, 3, arguments.limit, size=arguments.size)
     torch.manual_seed(arguments.seed)
@@ -127,7 +122,7 @@ def main() -> None:
     print(f"{data.name}: {len(training.labels):,} training images, {num_weights:,} weights", flush=True)
     started = time.perf_counter()
     settings = TrainingSettings(arguments.epochs, precision=arguments.precision, seed=arguments.seed)
-    train(cnn, training, arguments.lr, settings)
+    train(cnn, training, arguments.lr, settings.for_images(len(training.labels), in_colour=True))
     print(f"trained in {time.perf_counter() - started:.0f} s")
     print(f"validation accuracy {100 * accuracy(cnn, stacked(data.validation)):.2f} %")
     if arguments.test:

@@ -1,19 +1,18 @@
-"""Makes README's table of accuracies: runs what has no result yet, collects, writes.
+"""Writes README's table of accuracies, after the runs that have no result yet.
 
     make results
-    make results ARGS="--only tiny linear --seeds 0 1 2"
+    make results ARGS="--only tiny base --seeds 0 1 2"
 
-Each system and seed is a process of its own, with a folder in `runs/results`. Finished ones are not run again, so what
-was interrupted goes on with the run that it was at; to have one anew, delete its folder. What was measured is kept in
-`benchmarks/results/accuracy.json`, from which the table is written; a row's entry is replaced once all its runs are
-done. Results of other code than the one that is there are refused. Minutes are for an idle machine.
+Each system and seed runs in its own process, with a folder in `runs/results`. Finished runs are not repeated, so that
+an interrupted command continues where it was; to repeat a run, delete its folder. Results are stored in
+`benchmarks/results/accuracy.json`, from which the table is written; the entry of a row is replaced when all its runs
+are finished. Results of other code than the present one are refused.
 """
 
 import argparse
 import json
 import os
 import platform
-import re
 import shlex
 import shutil
 import statistics
@@ -27,12 +26,13 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-from common import ROOT, check_code, spread, this_code
+from common import ROOT, check_code, replace_between, spread, this_code
+from timing import cpu_name
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A system that we run: a script with its options; no seeds if it draws nothing, and runs once."""
+    """A system that we run: a script with its options; it has no seeds, and runs once, if nothing is random."""
 
     name: str
     system: str
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Quoted:
-    """A result that others report, in their own digits."""
+    """A result that others report, with their number of digits."""
 
     system: str
     accuracy: str
@@ -52,65 +52,52 @@ class Quoted:
 
 
 OURS = "examples/train_mnist.py"
-BASE = f"{OURS} --preset base"
 MEASURED = (
-    Measured("linear", "logistic regression on pixels", "benchmarks/linear_model.py", seeds=()),
     Measured("example-cnn", "the CNN of PyTorch's MNIST example", "benchmarks/example_cnn.py"),
-    Measured("augmented-cnn", "the same CNN, our augmentation", "benchmarks/example_cnn.py --augment", seeds=(0,)),
-    Measured("tiny", "ours, tiny", f"{OURS} --preset tiny"),
-    Measured("small", "ours, small", f"{OURS} --preset small"),
-    Measured("base", "ours, base", BASE),
-    Measured("momentum", "ours, base, templates by momentum", f"{BASE} --template-update momentum", seeds=(0,)),
-    Measured("structural", "ours, base, structural loss", f"{BASE} --loss structural", seeds=(0,)),
     Measured(
-        "mnist5k",
-        "ours, base, on `mnist5k`: 4,000 of MNIST's training digits, tested on 1,000 others of them",
-        f"{BASE} --dataset mnist5k",
-        dataset="mnist5k",
+        "robust-cnn",
+        "the same CNN, trained on the same images as ours",
+        "benchmarks/example_cnn.py --robust",
+        seeds=(0,),
     ),
+    Measured("tiny", "ours, `tiny`", f"{OURS} --preset tiny"),
+    Measured("small", "ours, `small`", f"{OURS} --preset small"),
+    Measured("base", "ours, `base`", f"{OURS} --preset base"),
 )
-ORIGINAL = "[GRAPHEME](https://github.com/Eliran79/grapheme-nn), commit 56c6154"
-BOARD = "[leaderboard](https://github.com/graphdeeplearning/benchmarking-gnns/blob/master/docs/07_leaderboards.md)"
-DROPOUT = "[Luo et al., ICLR 2025](https://openreview.net/forum?id=PwxYoMvmvy)"
+BOARD = (
+    "[leaderboard](https://github.com/graphdeeplearning/benchmarking-gnns/blob/master-may2022/docs/07_leaderboards.md)"
+)
 OPERATORS = "[Potter et al., submitted to ICLR 2021](https://openreview.net/forum?id=Y45i-hDynr)"
 QUOTED = (
-    Quoted("GRAPHEME, the original in Rust", "78.85", ORIGINAL, "0.7 k"),
-    Quoted("GRAPHEME, the goal that it set itself", "90", ORIGINAL),
-    Quoted("GatedGCN on superpixels", "97.34", f"benchmarking-gnns, {BOARD}", "104 k"),
-    Quoted("GatedGCN with dropout, on superpixels", "98.68", DROPOUT),
-    Quoted("pseudo-differential operators: the best on 75 superpixels that we know of", "99.20", OPERATORS),
+    Quoted("PNA on superpixels, first of benchmarking-gnns", "97.94", BOARD, "119,812"),
+    Quoted("pseudo-differential operators, the best on 75 superpixels that we know of", "99.20", OPERATORS),
 )
 
 README, ACCURACY, RUNS = ROOT / "README.md", ROOT / "benchmarks/results/accuracy.json", ROOT / "runs/results"
-START, END = "<!-- results -->", "<!-- /results -->"
 REMARK = (
-    "Mean ± sample standard deviation over seeds, and mean minutes of training; what is quoted was not run here. A "
-    "grid of cells keeps the image's full detail, superpixels do not. Ours, and the others that were run here, never "
-    "trained on the last twelfth of the training images, which is for validation; each run used the test set once, "
-    "on its final weights."
+    "Mean ± sample standard deviation over seeds. Quoted figures were not run here, and superpixels, their input, have "
+    "less detail than cells. The last twelfth of the training images is held out for validation; each run uses the "
+    "test set once, on its final weights."
 )
 TAIL = 20  # lines of a failed run's stderr
 
 
 class Run(TypedDict):
-    """One run, as accuracy.json has it."""
+    """A run in accuracy.json."""
 
     command: str
     seed: int | None
     dataset: str
     num_weights: int
     test_accuracy: float
-    seconds: float
     commit: str
     machine: dict[str, Any]
 
 
 def this_machine() -> dict[str, Any]:
-    """Facts that times depend on; `threads` is how many cores PyTorch uses."""
-    cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    """Describes the machine; ``threads`` is the number of cores that PyTorch uses."""
     return {
-        "cpu": model[1].strip() if model else platform.processor() or platform.machine(),
+        "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -120,16 +107,16 @@ def this_machine() -> dict[str, Any]:
 
 
 def measure(row: Measured, seed: int | None, runs: Path = RUNS) -> Run:
-    """The result of one run, which is made now unless it is there.
+    """Returns the result of a run, which is made first if it is not there.
 
     Raises:
-        ChildProcessError: It failed; the message ends with what it said.
-        ValueError: What is there is the result of something else.
+        ChildProcessError: The run failed; the message ends with its last output.
+        ValueError: The run's folder holds a result of something else.
     """
     folder = runs / (row.name if seed is None else f"{row.name}-seed{seed}")
     options = ["--run-dir", str(folder), *([] if seed is None else ["--seed", str(seed)])]
     if not (folder / "test.json").exists():
-        # What an interrupted run has left would be in the way of a new one.
+        # The files of an interrupted run would be in the way of a new one.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         (folder / "run.json").write_text(
@@ -145,53 +132,50 @@ def measure(row: Measured, seed: int | None, runs: Path = RUNS) -> Run:
 
 
 def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
-    """A finished run; a result of another command, data set, seed or code than this row's is refused."""
+    """Reads a finished run.
+
+    Raises:
+        ValueError: The run is of another command, data set, seed or code, or its result is incomplete.
+    """
     how, result = (json.loads((folder / name).read_text()) for name in ("run.json", "test.json"))
     expected = {"command": row.command, "dataset": row.dataset, "seed": seed}
     found = {key: (how | result).get(key) for key in expected}
     if found != expected:
-        raise ValueError(f"{folder}: expected a run of {expected}, got one of {found}; delete it to run it anew")
+        raise ValueError(f"{folder}: expected a run of {expected}, got one of {found}; delete it to repeat the run")
     check_code(folder, how)
-    missing = {"num_weights", "test_accuracy", "seconds"} - set(result)
+    missing = {"num_weights", "test_accuracy"} - set(result)
     if missing:
-        raise ValueError(f"{folder / 'test.json'}: expected also {', '.join(sorted(missing))}, got {sorted(result)}")
+        raise ValueError(f"{folder / 'test.json'}: expected {', '.join(sorted(missing))}, too, got {sorted(result)}")
     return Run(
         command=row.command,
         seed=seed,
         dataset=row.dataset,
         num_weights=result["num_weights"],
         test_accuracy=result["test_accuracy"],
-        seconds=result["seconds"],
         commit=how["commit"],
         machine=how["machine"],
     )
 
 
 def read_accuracy(path: Path = ACCURACY) -> dict[str, list[Run]]:
-    """What was measured so far, by name of the system."""
+    """Reads all results, by name of the system."""
     measured: dict[str, list[Run]] = json.loads(path.read_text()) if path.exists() else {}
     return measured
 
 
 def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY) -> None:
-    """Keeps what was measured, in the order of the rows; systems that are no more are left out."""
+    """Writes all results in the order of the rows; systems without a row are left out."""
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {row.name: measured[row.name] for row in MEASURED if row.name in measured}
     path.write_text(json.dumps(kept, indent=2, allow_nan=False) + "\n")
 
 
-def cores(machine: Mapping[str, Any]) -> str:
-    """How many cores PyTorch used, in words."""
-    return "1 core" if machine["threads"] == 1 else f"{machine['threads']} cores"
-
-
 def table(measured: Mapping[str, Sequence[Run]]) -> str:
-    """The table and what has to be known to read it, worst system first."""
+    """Returns the table, worst system first, and a remark on it."""
     rows = [
-        (float(row.accuracy), [row.system, row.weights, "", f"{row.accuracy} %", "", f"quoted: {row.source}"])
+        (float(row.accuracy), [row.system, row.weights, "", f"{row.accuracy} %", f"quoted: {row.source}"])
         for row in QUOTED
     ]
-    machines = {str(run["machine"]): run["machine"] for runs in measured.values() for run in runs}.values()
     for row in MEASURED:
         if row.name not in measured:
             continue
@@ -199,28 +183,13 @@ def table(measured: Mapping[str, Sequence[Run]]) -> str:
         accuracies = [run["test_accuracy"] for run in runs]
         shown = f"**{spread(accuracies)}**" if OURS in row.command else spread(accuracies)
         seeds = ", ".join(str(run["seed"]) for run in runs if run["seed"] is not None)
-        minutes = f"{statistics.mean(run['seconds'] for run in runs) / 60:.1f}"
-        cells = [row.system, f"{runs[0]['num_weights']:,}", seeds, shown, minutes, f"`python {runs[0]['command']}`"]
+        cells = [row.system, f"{runs[0]['num_weights']:,}", seeds, shown, f"`python {runs[0]['command']}`"]
         rows.append((100 * statistics.mean(accuracies), cells))
-    used = "/".join(sorted({cores(machine) for machine in machines})) or "none"
-    header = ["", "weights", "seeds", "test accuracy", f"minutes ({used})", "command or source"]
+    header = ["MNIST", "weights", "seeds", "test accuracy", "command or source"]
     lines = [header, ["---"] * len(header), *(cells for _, cells in sorted(rows, key=lambda row: row[0]))]
-    places = "; ".join(
-        f"{cores(machine)} of {machine['cpu']} with Python {machine['python']}, PyTorch {machine['torch']} "
-        f"and PyG {machine['torch_geometric']}"
-        for machine in machines
-    )
-    remark = f"{REMARK} Measured on {places or 'nothing yet'}. (`make results`)"
+    commits = ", ".join(sorted({run["commit"][:7] for runs in measured.values() for run in runs})) or "none yet"
+    remark = f"{REMARK} Measured at commit {commits}. (`make results`)"
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", textwrap.fill(remark, 120)])
-
-
-def replace_table(text: str, new: str) -> str:
-    """The text with something new between the two markers, and all else as it was."""
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end) or START in rest or END in before + after:
-        raise ValueError(f"README.md: expected {START} and then {END}, once each, got other markers")
-    return f"{before}{START}\n{new}\n{END}{after}"
 
 
 def main() -> None:
@@ -230,16 +199,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", metavar="K", help="instead of each row's own")
     parser.add_argument("--table-only", action="store_true", help="run nothing, write the table from accuracy.json")
     arguments = parser.parse_args()
-    # A README without markers is better known before hours of training than after.
-    replace_table(README.read_text(), "")
+    # Missing markers are reported before hours of training.
+    replace_between(README.read_text(), "results", "")
     for row in () if arguments.table_only else MEASURED:
         if row.name in arguments.only:
             seeds = (arguments.seeds or row.seeds) if row.seeds else [None]
             runs = [measure(row, seed) for seed in seeds]
             print(f"{row.name}: {spread([run['test_accuracy'] for run in runs])}", flush=True)
-            # Read again: another of these may have written its rows.
+            # Read again, since another process may have written its rows.
             write_accuracy(read_accuracy() | {row.name: runs})
-    README.write_text(replace_table(README.read_text(), table(read_accuracy())))
+    README.write_text(replace_between(README.read_text(), "results", table(read_accuracy())))
 
 
 if __name__ == "__main__":

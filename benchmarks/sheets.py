@@ -1,15 +1,15 @@
-"""How well a model of single digits reads them on made photographs of sheets of paper.
+"""Recognition of single digits on synthetic photographs of sheets of paper.
 
     python examples/train_mnist.py --run-dir runs/mnist
     python benchmarks/sheets.py --model runs/mnist/model
 
-Each photograph is made of a digit of MNIST: its centre line is drawn anew with a pen of 2 to 12 % of its height, at
-least 1.5 pixels wide, in ink 20 to 100 % darker than the paper, on a sheet that is blank, ruled or squared, with a
-frame or without; then come light, perspective, a camera and JPEG, and half are inverted. The validation digits are the
-last 5,000 of the training images; `--test` takes the test images instead.
+Each photograph is made from one of MNIST's digits: its centre line is drawn with a pen of 2 to 12 % of its height, at
+least 1.5 pixels wide, in ink 20 to 100 % darker than the paper, on a sheet that is blank, ruled or squared, with or
+without a frame; light, perspective, a camera and JPEG follow, and half of the photographs are inverted. The digits are
+the last 5,000 training images; `--test` takes the test images instead.
 
-Prints for each kind of sheet which share is read right, then which share of sheets without a digit is told to be blank,
-and what becomes of sheets with several digits.
+The script prints the share of digits recognised for each kind of sheet, the share of sheets without a digit that are
+found blank, and the results for sheets with several digits.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.special import expit
 
-# Has no types.
+# scikit-image has no types.
 from skimage.morphology import skeletonize  # type: ignore[import-untyped, unused-ignore]
 
 from grapheme_pyg import ImageClassificationModel
@@ -36,28 +36,28 @@ from grapheme_pyg.datasets import load_mnist
 Floats = NDArray[Any]
 Bytes = NDArray[np.uint8]
 PAPERS, FRAMES, LIGHTS = ("blank", "ruled", "squared"), ("no frame", "edge", "box"), ("even", "shadow", "vignette")
-# Pixels that a digit is high when its centre line is found, and around it.
+# Height in pixels at which a digit's centre line is found, and the margin around it.
 HEIGHT, MARGIN = 160, 48
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """How a photograph is made; lengths in shares of the sheet's shorter side, but where said otherwise.
+    """The properties of a photograph; lengths are shares of the sheet's shorter side unless noted.
 
     Attributes:
-        side: Of the photograph, the longer one, in pixels.
-        shape: Height and width of the sheet, the shorter one 1.
-        height: Of the digit.
-        pen: Width of the pen, of the digit's height.
-        ink: How much darker than the paper the ink is, in [0, 1].
+        side: Longer side of the photograph in pixels.
+        shape: Height and width of the sheet; the shorter one is 1.
+        height: Height of the digit.
+        pen: Width of the pen as a share of the digit's height.
+        ink: Darkness of the ink relative to the paper, in [0, 1].
         paper: One of PAPERS.
-        spacing: Of its lines.
-        lines: How much darker they are than the paper.
+        spacing: Distance of the paper's lines.
+        lines: Darkness of the paper's lines relative to the paper.
         frame: One of FRAMES.
         light: One of LIGHTS.
-        angle: Of rotation, in degrees.
+        angle: Angle of rotation in degrees.
         inverted: Whether light and dark are exchanged.
-        quality: Of JPEG.
+        quality: Quality of JPEG.
     """
 
     side: int
@@ -76,7 +76,7 @@ class Sheet:
 
 
 def random_sheet(generator: np.random.Generator, most: float = 0.9) -> Sheet:
-    """A sheet with all about it at random, and digits of at most that height."""
+    """Draws a random sheet, with digits of at most the height ``most``."""
     longer = generator.choice([1.0, 4 / 3, 2**0.5])
     ink = 0.2 + 0.8 * generator.random()
     frame = str(generator.choice(FRAMES))
@@ -98,7 +98,7 @@ def random_sheet(generator: np.random.Generator, most: float = 0.9) -> Sheet:
 
 
 def distances(digit: Bytes) -> Floats:
-    """How far each point is from the centre line of a digit, in heights of it; margins of MARGIN around it."""
+    """Returns each point's distance from the centre line of a digit, in units of its height, with a margin."""
     rows, columns = (np.flatnonzero((digit > 127).any(axis=axis)) for axis in (1, 0))
     cut = np.pad(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
     scale = HEIGHT / len(rows)
@@ -115,7 +115,7 @@ def distances(digit: Bytes) -> Floats:
 
 
 def photograph(sheet: Sheet, digits: list[Bytes], generator: np.random.Generator) -> tuple[Bytes, list[list[float]]]:
-    """The picture, and for each digit its box: left, top, right, bottom, in pixels."""
+    """Makes a photograph; returns it and the box of each digit: left, top, right, bottom, in pixels."""
     tall, wide = sheet.shape
     scale = sheet.side / max(tall, wide)
     height, width = round(tall * scale), round(wide * scale)
@@ -123,7 +123,7 @@ def photograph(sheet: Sheet, digits: list[Bytes], generator: np.random.Generator
     y, x = np.mgrid[:height, :width].astype(np.float32) + np.float32(0.5)
     depth = to_sheet[2, 0] * x + to_sheet[2, 1] * y + to_sheet[2, 2]
     u, v = ((to_sheet[i, 0] * x + to_sheet[i, 1] * y + to_sheet[i, 2]) / depth for i in (0, 1))
-    pixel = float(np.sqrt(abs(np.linalg.det(to_sheet))))  # of the sheet that a pixel shows, in the middle
+    pixel = float(np.sqrt(abs(np.linalg.det(to_sheet))))  # size of a pixel on the sheet, in the middle
     paper = np.ones((height, width), np.float32)
     line = max(sheet.spacing * generator.uniform(0.02, 0.07), pixel)
     for along, has in ((v, sheet.paper != "blank"), (u, sheet.paper == "squared")):
@@ -142,7 +142,7 @@ def photograph(sheet: Sheet, digits: list[Bytes], generator: np.random.Generator
         covered = np.zeros_like(paper)
         distance = ndimage.map_coordinates(far, [place[inside] for place in places], order=1, mode="nearest")
         covered[inside] = _covered(pen / 2 - sheet.height * distance, pixel)
-        # A pen or a pencil is not even.
+        # The ink of a pen or a pencil is uneven.
         strength = sheet.ink * (1 - 0.2 * sheet.ink * _cloud((height, width), 0.02, generator))
         paper = np.minimum(paper, 1 - strength * covered)
         rows, columns = (np.flatnonzero((covered > 0.5).any(axis=axis)) for axis in (1, 0))
@@ -168,20 +168,20 @@ def photograph(sheet: Sheet, digits: list[Bytes], generator: np.random.Generator
 
 
 def _covered(inside: Floats, pixel: float) -> Floats:
-    """Which share of each pixel is covered by what it is so far inside of."""
+    """Returns the covered share of each pixel, from its distance to the inside of an edge."""
     return np.clip(0.5 + inside / pixel, 0, 1)
 
 
 def _cloud(size: tuple[int, int], scale: float, generator: np.random.Generator) -> Floats:
-    """In [0, 1], with changes over so much of the longer side."""
+    """Draws a smooth random image in [0, 1], which changes over the share ``scale`` of the longer side."""
     coarse = generator.random([max(2, round(length / (scale * max(size)))) for length in size], np.float32)
     return np.asarray(Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def _view(sheet: Sheet, size: tuple[int, int], generator: np.random.Generator) -> tuple[Floats, Floats]:
-    """Homographies from (u, v, 1) on the sheet to (x, y, 1) in pixels, and back.
+    """Returns homographies from (u, v, 1) on the sheet to (x, y, 1) in pixels, and back.
 
-    The sheet fits; where no edge is to be seen, its paper goes on beyond it.
+    The sheet fits into the photograph; unless its edge is shown, its paper continues beyond it.
     """
     tall, wide = sheet.shape
     angle = np.radians(sheet.angle)
@@ -200,7 +200,7 @@ def _view(sheet: Sheet, size: tuple[int, int], generator: np.random.Generator) -
 
 
 def _places(sheet: Sheet, number: int, pen: float, generator: np.random.Generator) -> list[tuple[float, float]]:
-    """Middles of digits on the sheet, further apart than they are high."""
+    """Draws the centres of digits on the sheet, at distances of more than their height."""
     room = sheet.height / 2 + pen + (0.04 if sheet.frame != "box" else 0.06)
     found: list[tuple[float, float]] = []
     while len(found) < number:
@@ -213,7 +213,7 @@ def _places(sheet: Sheet, number: int, pen: float, generator: np.random.Generato
 def _box(
     sheet: Sheet, boxes: list[list[float]], to_sheet: Floats, pen: float, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Middle and half of width and height of a box drawn around the digits; anywhere if there are none."""
+    """Returns the middle and half the width and height of a box around the digits; any box if there are none."""
     tall, wide = sheet.shape
     if not boxes:
         return np.array([wide / 2, tall / 2]), generator.uniform(0.15, 0.4, 2) * [wide, tall]
@@ -241,7 +241,7 @@ def _light(sheet: Sheet, generator: np.random.Generator, y: Floats, x: Floats) -
 
 
 def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Intersection over union of two boxes."""
+    """Computes the intersection over union of two boxes."""
     width, height = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
     areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
     both = max(width, 0) * max(height, 0)
@@ -249,7 +249,7 @@ def overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 def kinds(sheet: Sheet) -> list[str]:
-    """What a sheet is counted as."""
+    """Returns the kinds of sheet as which a sheet is counted."""
     found = ["all", sheet.paper, sheet.frame, sheet.light]
     named = {
         "inverted": sheet.inverted,
@@ -264,9 +264,9 @@ def kinds(sheet: Sheet) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="a folder that save_pretrained wrote")
-    parser.add_argument("--limit", type=int, default=500, help="sheets with a digit; half as many blank (500)")
-    parser.add_argument("--test", action="store_true", help="take the test images: once, at the end")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a model")
+    parser.add_argument("--limit", type=int, default=500, help="sheets with a digit, and half as many blank ones (500)")
+    parser.add_argument("--test", action="store_true", help="take the test images; once, at the end")
     arguments = parser.parse_args()
     model = ImageClassificationModel.from_pretrained(arguments.model)
     digits, labels = load_mnist().test if arguments.test else split_mnist()[1]

@@ -14,12 +14,11 @@ import speed_scaling
 import speed_steps
 import speed_throughput
 import speed_time_to_99
-from common import RESULTS, this_code
+from common import RESULTS, ROOT, replace_between, this_code
 from matplotlib.figure import Figure
 from PIL import Image
 from timing import machine
 
-ROOT = Path(__file__).parents[1]
 PICTURE, PAGE, README = ROOT / "docs/images/speed.png", ROOT / "docs/speed.md", ROOT / "README.md"
 PARTS = (speed_steps, speed_scaling, speed_throughput, speed_time_to_99)
 # Ratios that should be small.
@@ -35,7 +34,7 @@ BARS = {
 
 
 def draw(figures: dict[str, Any]) -> Figure:
-    """Time over nodes, both logarithmic; and ratios as bars."""
+    """Draws time over nodes, both logarithmic, and ratios as bars."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows, line = figures["scaling"], figures["scaling_line"]
@@ -57,41 +56,31 @@ def draw(figures: dict[str, Any]) -> Figure:
 
 
 def summary(figures: dict[str, Any]) -> str:
-    """The figures that README quotes."""
+    """Returns the table of the figures that README quotes."""
     rows = [
-        ["training step against dense `Conv2d`, float32", f"{figures['step_vs_conv2d_f32']:.2f}"],
+        ["seconds to 99 %, against a small plain CNN", f"{figures['time_to_99_vs_small_cnn']:.2f}"],
+        ["training step, against dense `Conv2d`: float32", f"{figures['step_vs_conv2d_f32']:.2f}"],
         ["the same in bfloat16", f"{figures['step_vs_conv2d_bf16']:.2f}"],
-        ["training step against `RGCNConv` on the same graphs", f"{figures['step_vs_rgcn_f32']:.2f}"],
-        ["against `FastRGCNConv`", f"{figures['step_vs_fast_rgcn_f32']:.3f}"],
-        ["bfloat16 against our float32", f"{figures['bf16_step_vs_f32_step']:.2f}"],
-        ["memory of a step against dense `Conv2d`", f"{figures['memory_vs_conv2d']:.2f}"],
-        ["useful arithmetic, of the fastest matrix product", f"{100 * figures['useful_share_of_gemm_peak']:.0f} %"],
-        ["graphs made in a second, all fields", f"{figures['grid_build_images_per_s']:,.0f}"],
+        ["the same in float32 with AVX2 alone", f"{figures['step_vs_conv2d_avx2']:.2f}"],
+        ["inference, against dense `Conv2d`: float32", f"{figures['inference_vs_conv2d_f32']:.2f}"],
+        ["training step, against `RGCNConv` on the same graphs", f"{figures['step_vs_rgcn_f32']:.2f}"],
         ["images trained on in a second, from pixels", f"{figures['train_images_per_s']:,.0f}"],
         ["from an image to its prediction", f"{figures['single_image_ms']:.1f} ms"],
-        ["training until 99 %", f"{figures['seconds_to_99_ours']:.0f} s"],
-        ["the CNN of PyTorch's MNIST example", f"{figures['seconds_to_99_pytorch_example']:.0f} s"],
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     facts = figures["machine"]
-    return f"|  |  |\n| --- | --- |\n{table}\n\n{facts['threads']} cores of {facts['cpu']}, PyTorch {facts['torch']}."
-
-
-def put_between(file: Path, name: str, text: str) -> None:
-    """Replaces what is between ``<!-- name -->`` and ``<!-- /name -->``."""
-    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-    before, rest = file.read_text().split(start)
-    file.write_text(f"{before}{start}{text.strip()}\n{end}{rest.split(end)[1]}")
+    places = f"{facts['threads']} cores of {facts['cpu']}, PyTorch {facts['torch']}, commit {figures['commit'][:7]}."
+    return f"| MNIST |  |\n| --- | --- |\n{table}\n\nMeasured on {places}"
 
 
 def write(figures: dict[str, Any]) -> None:
-    """The page, README and the picture."""
+    """Writes the figures into the page and README, and draws the picture."""
     tables = StringIO()
     with redirect_stdout(tables):
         for part in PARTS:
             part.report(figures)
-    put_between(PAGE, "figures", tables.getvalue())
-    put_between(README, "speed", summary(figures))
+    for file, name, text in ((PAGE, "figures", tables.getvalue().strip()), (README, "speed", summary(figures))):
+        file.write_text(replace_between(file.read_text(), name, text))
     drawn = BytesIO()
     draw(figures).savefig(drawn, dpi=110)
     Image.open(drawn).convert("RGB").quantize(64).save(PICTURE, optimize=True)
@@ -99,8 +88,10 @@ def write(figures: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few turns of each, to see whether it works")
-    parser.add_argument("--again", action="store_true", help="measure nothing; write from the last results")
+    parser.add_argument(
+        "--quick", action="store_true", help="measure only a few turns of each, to see whether it works"
+    )
+    parser.add_argument("--again", action="store_true", help="measure nothing; write the pages from the last results")
     parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", metavar="FILE", help="(%(default)s)")
     arguments = parser.parse_args()
     quick = arguments.quick

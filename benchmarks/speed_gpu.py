@@ -1,7 +1,8 @@
-"""On a GPU: a step and an inference, against dense convolutions and PyG's relational one; and training from pixels.
+"""Times on a GPU: a step and an inference, against dense and PyG's relational convolutions; and training from pixels.
 
-What is on the GPU beforehand: graphs for ours and for `RGCNConv`, maps of all cells for the dense twin. Ours plans
-there; "plan kept" has the plan beforehand, as from a process that loads. TF32 is allowed to all.
+Inputs are on the GPU beforehand: graphs for our layers and for `RGCNConv`, maps of all cells for dense convolutions.
+Our time includes planning on the GPU; with "plan kept", the plan is made beforehand, as by a loading process. TF32 is
+allowed for all.
 
     python benchmarks/speed_gpu.py
 """
@@ -24,7 +25,7 @@ from grapheme_pyg.training.settings import Precision
 
 DEVICE: Final = "cuda"
 TURNS, BATCHES = 15, 4
-# Of what is trained on from pixels: images, epochs, batch sizes and precisions.
+# Training from pixels: images, epochs, batch sizes and precisions.
 IMAGES, EPOCHS, BATCH_SIZES = 20_000, 2, (128, 1024)
 TRAINED_IN: tuple[Precision, ...] = ("32-true", "bf16-mixed")
 
@@ -37,19 +38,19 @@ class Planned(nn.Module):
         self.model = model
 
     def forward(self, inputs: tuple[Any, Any]) -> Tensor:
-        """Logits of graphs and their plan."""
+        """Computes the logits of graphs with their plan."""
         logits: Tensor = self.model(*inputs)
         return logits
 
 
 def until_done(way: Any) -> None:
-    """Waits until the GPU is ready."""
+    """Calls a function and waits for the GPU."""
     way()
     torch.cuda.synchronize()
 
 
 def steps(data: Split) -> list[list[str]]:
-    """Rows of milliseconds: a step, then an inference."""
+    """Measures milliseconds of a step and an inference, as rows."""
     torch.manual_seed(0)
     model = ImageClassificationModel.from_preset("base").to(DEVICE)
     images, labels = data.images[: BATCHES * BATCH_SIZE], data.labels[: BATCHES * BATCH_SIZE]
@@ -80,7 +81,7 @@ def steps(data: Split) -> list[list[str]]:
 
 
 def trained(data: Split) -> list[list[str]]:
-    """Rows of images a second in the last epoch, with what loads in the same process."""
+    """Measures images a second in the last epoch, with loading in the same process, as rows."""
     rows = []
     for precision in TRAINED_IN:
         for batch_size in BATCH_SIZES:

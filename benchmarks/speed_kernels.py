@@ -1,8 +1,8 @@
-"""What each compiled kernel brings: times without it, as multiples of times with all of them.
+"""Times without each compiled kernel, as multiples of the times with all of them.
 
     python benchmarks/speed_kernels.py
 
-Training steps and predictions of 128 real digits by the preset base, and graphs of them made; in turn, medians.
+Training steps, predictions and the making of graphs are timed in turn, for 128 digits and the preset base; medians.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from grapheme_pyg.testing import plain_operators
 from grapheme_pyg.vision import VisionBrain
 
 BATCH_SIZE = 128
-# Those of one computation, forward and backward, together.
+# Kernels by computation, forward and backward.
 KERNELS = {
     "typed convolution": ("typed_conv", "typed_conv_weight_grad"),
     "norm and rectifier": ("norm_relu", "norm_relu_known", "norm_relu_backward"),
@@ -37,7 +37,7 @@ KERNELS = {
 
 
 def step(model: ImageClassificationModel, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    """A training step."""
+    """Takes a training step."""
     model.train()
     optimizer.zero_grad()
     F.cross_entropy(model(batch), batch.y).backward()
@@ -46,13 +46,13 @@ def step(model: ImageClassificationModel, optimizer: torch.optim.Optimizer, batc
 
 @torch.no_grad()
 def predict(model: ImageClassificationModel, batch: Batch) -> None:
-    """A prediction."""
+    """Computes a prediction."""
     model.eval()
     model(batch)
 
 
 def time_each(task: Callable[[], object], turns: int) -> dict[str, float]:
-    """Median seconds with all kernels and without each, one after the other in each turn, after a call to warm up."""
+    """Returns median seconds with all kernels and without each, timed in turn, each time after a call to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in ("all", *KERNELS)}
     for _ in range(turns):
         for name, times in seconds.items():
@@ -65,7 +65,7 @@ def time_each(task: Callable[[], object], turns: int) -> dict[str, float]:
 
 
 def measure(turns: int) -> dict[str, list[float]]:
-    """For each kernel, how many times as long a step, a prediction and the making of graphs take without it."""
+    """Measures for each kernel how many times longer a step, a prediction and the making of graphs take without it."""
     torch.manual_seed(0)
     data = load_mnist().train
     images, labels = data.images[:BATCH_SIZE], data.labels[:BATCH_SIZE]
@@ -86,7 +86,7 @@ def measure(turns: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times what each kernel brings.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=30, metavar="N", help="how often each is timed (30)")
     ratios = measure(parser.parse_args().turns)
     rows = [[name, *(f"{ratio:.2f}" for ratio in row)] for name, row in ratios.items()]

@@ -1,8 +1,8 @@
-"""How time and memory of a training step grow with nodes, and with the number of edge types.
+"""Time and memory of a training step by the number of nodes, and time by the number of edge types.
 
-Graphs come from MNIST digits, laid side by side where images are to be larger; so that a step has from a few hundred to
-a million nodes, of images from 28×28 to 1024×1024 pixels and in batches up to 1,024. The line t = a + b · nodes is
-fitted to the medians by relative least squares.
+Images are MNIST digits, side by side in larger images: steps have from a few hundred to a million nodes, with images of
+28×28 to 1024×1024 pixels in batches of up to 1,024. The line t = a + b · nodes is fitted to the medians by relative
+least squares.
 
     python benchmarks/speed_scaling.py
 """
@@ -24,16 +24,16 @@ from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import load_mnist
 from grapheme_pyg.nn import DagNN
 
-# Side in pixels and images in a batch.
+# Side of images in pixels, and images in a batch.
 SIZES = ((28, 1), (28, 4), (28, 16), (28, 64), (28, 128), (28, 256), (28, 1024), (56, 64), (112, 16), (112, 64))
 LARGE = ((224, 16), (512, 1), (512, 4), (1024, 1), (1024, 4))
-# Images of 28×28 pixels in the batches whose memory is compared with that of dense convolutions.
+# Sizes of batches of 28×28 pixels whose memory is compared with that of dense convolutions.
 COMPARED = (128, 1024)
 EDGE_TYPES = (1, 2, 4, 9, 16, 32)
 
 
 def digits(side: int, count: int) -> tuple[Tensor, Tensor]:
-    """Images of so many pixels in a row and a column, made of digits side by side."""
+    """Makes square images of digits side by side."""
     data = load_mnist().train
     tiles = -(-side // 28)
     wanted = (torch.arange(count * tiles * tiles)) % len(data.images)
@@ -42,13 +42,13 @@ def digits(side: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 def step(model: nn.Module, inputs: Any, labels: Tensor) -> None:
-    """Forward and backward; the optimiser does not depend on the graph."""
+    """Runs a forward and a backward pass; the optimiser does not depend on the graph."""
     model.zero_grad()
     F.cross_entropy(model(inputs), labels).backward()
 
 
 def measure_nodes(turns: int, *, large: bool) -> list[dict[str, float]]:
-    """Milliseconds and bytes of steps of many sizes."""
+    """Measures milliseconds and bytes of steps of many sizes."""
     rows = []
     for side, count in (*SIZES, *(LARGE if large else ())):
         torch.manual_seed(0)
@@ -62,7 +62,7 @@ def measure_nodes(turns: int, *, large: bool) -> list[dict[str, float]]:
 
 
 def fit_line(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Of the rows: a, b, and how far from b single steps of 10,000 nodes or more are, as a factor either way."""
+    """Fits a and b, and finds the least and greatest slope of single steps of 10,000 nodes or more, as factors of b."""
     nodes = np.array([row["nodes"] for row in rows])
     times = np.array([row["ms"] for row in rows])
     design = np.stack([np.ones_like(times), nodes], axis=1) / times[:, None]
@@ -74,21 +74,21 @@ def fit_line(rows: list[dict[str, float]]) -> dict[str, float]:
 
 @cache
 def memory_of_step(kind: str, side: int, count: int) -> int:
-    """Bytes that a training step takes beyond the model and its inputs, in a process of its own."""
+    """Measures the bytes that a training step takes beyond the model and its inputs, in a separate process."""
     command = [sys.executable, __file__, "--memory", kind, str(side), str(count)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
 
 
 def memory_vs_dense(count: int) -> float:
-    """What a training step takes, as a share of what dense convolutions take."""
+    """Returns the memory of a training step, as a share of that of dense convolutions."""
     return memory_of_step("ours", 28, count) / memory_of_step("dense", 28, count)
 
 
 def print_memory(kind: str, side: int, count: int) -> None:
-    """In the process of its own."""
+    """Prints the bytes of a step in the separate process."""
     torch.manual_seed(0)
     model: nn.Module = ImageClassificationModel.from_preset("base")
-    # Libraries make their workspaces once, here on the smallest image.
+    # Libraries allocate their workspaces once, here on the smallest image.
     few, few_labels = digits(28, 2)
     images, labels = digits(side, count)
     vision = VisionBrain()
@@ -101,12 +101,12 @@ def print_memory(kind: str, side: int, count: int) -> None:
 
 
 def forward_and_backward(dag: DagNN, x: Tensor, *fields: Tensor) -> None:
-    """One layer, both ways, and its plan."""
+    """Plans and runs one layer, forward and backward."""
     dag(x, dag.plan(*fields))[-1].sum().backward()
 
 
 def measure_edge_types(turns: int) -> dict[str, float]:
-    """Milliseconds of a layer over the same edges, sorted into more and more types."""
+    """Measures milliseconds of a layer over the same edges, divided into different numbers of types."""
     generator = torch.Generator().manual_seed(0)
     nodes, degree, channels = 8000, 8, 32
     source = torch.randint(nodes, (nodes * degree,), generator=generator)
@@ -124,7 +124,7 @@ def measure_edge_types(turns: int) -> dict[str, float]:
 
 
 def measure(turns: int, *, large: bool = True) -> dict[str, Any]:
-    """All figures; see the keys."""
+    """Measures all figures; see the keys."""
     rows = measure_nodes(turns, large=large)
     return {
         "scaling": rows,

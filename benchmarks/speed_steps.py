@@ -1,8 +1,8 @@
-"""A training step and an inference on MNIST graphs, against dense convolutions and PyG's relational ones.
+"""Times of a training step and an inference on MNIST graphs, against dense convolutions and PyG's relational ones.
 
-All sides have the same weights, the same classifier, the same images and the same optimiser; inputs are made
-beforehand, graphs for ours and for PyG's layers, maps of all cells for the dense twin. What ours derives from
-`edge_index` is part of its time. `tests/benchmarks/test_comparisons.py` shows that they compute the same.
+All sides have the same weights, classifier, images and optimiser. Inputs are made beforehand: graphs for our layers and
+PyG's, maps of all cells for dense convolutions. Our time includes the plan that is made from `edge_index`.
+`tests/benchmarks/test_comparisons.py` shows that all sides compute the same.
 
     python benchmarks/speed_steps.py
 """
@@ -32,9 +32,9 @@ from grapheme_pyg.testing import plain_operators
 from grapheme_pyg.vision import VisionBrain
 
 BATCH_SIZE, BATCHES = 128, 8
-# Steps in a row, as in training; each way sees every batch.
+# Steps in a row, as in training; each side sees every batch.
 CALLS = BATCHES - 1
-# Of products of matrices: their side, and how often each is timed.
+# Side of the matrices whose products are timed, and how often.
 PEAK_SIZE, PEAK_TURNS = 2048, 20
 RATIOS = (
     "step_vs_conv2d_f32",
@@ -52,7 +52,7 @@ RATIOS = (
     "useful_share_of_mm_peak",
 )
 PRECISIONS = {"f32": torch.float32, "bf16": torch.bfloat16}
-# What limits us, PyTorch, oneDNN and MKL to AVX2.
+# The environment that limits our kernels, PyTorch, oneDNN and MKL to AVX2.
 AVX2 = {
     "GRAPHEME_CPU": "avx2",
     "ATEN_CPU_CAPABILITY": "avx2",
@@ -62,12 +62,12 @@ AVX2 = {
 
 
 class Task:
-    """A model and its inputs; calling it takes a training step on the next batch."""
+    """A model and its inputs; a call takes a training step on the next batch."""
 
     def __init__(self, model: nn.Module, inputs: list[Any], labels: list[Tensor], dtype: torch.dtype) -> None:
         self.model, self.dtype = model, dtype
         self.batches = cycle(list(zip(inputs, labels, strict=True)))
-        # PyTorch's own, in one call: what is compared is the layers.
+        # One fused call, since layers are compared, not optimisers.
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def logits(self, inputs: Any) -> Tensor:
@@ -89,13 +89,13 @@ class Task:
         self.logits(next(self.batches)[0])
 
     def _set_mode(self, *, training: bool) -> None:
-        # It takes a while to tell all modules, which training does once an epoch.
+        # Changing the mode of all modules takes time, and training does it only once an epoch.
         if self.model.training != training:
             self.model.train(training)
 
 
 class WithoutKernels(Task):
-    """The same, by PyTorch's own operators alone."""
+    """A task that is computed by PyTorch's operators alone."""
 
     @plain_operators()
     def __call__(self) -> None:
@@ -107,7 +107,7 @@ class WithoutKernels(Task):
 
 
 def graphs_of(vision: VisionBrain, images: Tensor, labels: Tensor) -> list[Batch]:
-    """Batches of graphs."""
+    """Makes batches of graphs."""
     parts = zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
     return [vision.batch(*part) for part in parts]
 
@@ -115,7 +115,7 @@ def graphs_of(vision: VisionBrain, images: Tensor, labels: Tensor) -> list[Batch
 def dense_tasks(
     model: ImageClassificationModel, maps: list[list[Tensor]], labels: list[Tensor], dtype: torch.dtype
 ) -> dict[str, Task]:
-    """Dense convolutions in both memory layouts."""
+    """Makes the tasks of dense convolutions, in both memory layouts."""
     last = [[level.contiguous(memory_format=torch.channels_last) for level in part] for part in maps]
     twin = DenseTwin(copy.deepcopy(model))
     return {
@@ -125,7 +125,7 @@ def dense_tasks(
 
 
 def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[tuple[str, str], Task]:
-    """What is compared, by name and precision."""
+    """Makes all tasks to compare, by name and precision."""
     graphs = graphs_of(model.vision, images, labels)
     maps = [lattice_maps(model.vision, part) for part in images.split(BATCH_SIZE)]
     classes = list(labels.split(BATCH_SIZE))
@@ -142,12 +142,13 @@ def make_tasks(model: ImageClassificationModel, images: Tensor, labels: Tensor) 
 
 
 def useful_flops(model: ImageClassificationModel, batch: Batch) -> int:
-    """Of a training step: two for each edge and pair of channels, forward, for the weights and for the sources.
+    """Counts the operations of a training step that are not on padding.
 
-    And two, forward and for the weights, for each node that reads features. What is padded does not count.
+    There are two for each edge and pair of channels in each of three passes: forward, for the weights, and for the
+    sources. For each node that reads features there are two in each of two passes: forward, and for the weights.
     """
     dag = model.dag
-    # With numbers of edges, which say how many there are.
+    # Numbers of edges are needed to count them.
     plan = dag.plan(batch.edge_index, batch.edge_type, batch.node_type, batch.level, number_edges=True)
     total = 0
     for generation in plan.generations:
@@ -161,7 +162,7 @@ def useful_flops(model: ImageClassificationModel, batch: Batch) -> int:
 
 
 def gemm_peak() -> dict[str, float]:
-    """Multiplications and additions of single precision in a second: of MKL, and of oneDNN, which convolutions use."""
+    """Measures float32 operations in a second by MKL, and by oneDNN, which convolutions use."""
     size = PEAK_SIZE
     a, b, out = (torch.randn(size, size) for _ in range(3))
     image = a.view(1, size, 1, size).permute(0, 3, 1, 2)
@@ -174,19 +175,18 @@ def gemm_peak() -> dict[str, float]:
 
 
 def measure(turns: int) -> dict[str, Any]:
-    """All figures; see the keys."""
+    """Measures all figures; see the keys."""
     torch.manual_seed(0)
     data = load_mnist().train
     images, labels = data.images[: BATCHES * BATCH_SIZE], data.labels[: BATCHES * BATCH_SIZE]
     model = ImageClassificationModel.from_preset("base")
     tasks = make_tasks(model, images, labels)
-    slow = {key: tasks.pop(key) for key in [("FastRGCNConv", "f32")]}
+    slow = tasks.pop(("FastRGCNConv", "f32"))  # timed only a few times
     names: dict[str, Task] = {f"{name} {precision}": task for (name, precision), task in tasks.items()}
     steps = in_turn(names, turns=turns, calls=CALLS)
     inference = in_turn({name: task.infer for name, task in names.items()}, turns=turns, calls=CALLS)
-    for (name, precision), task in slow.items():
-        pair = {"ours f32": names["ours f32"], name: task}
-        steps[f"{name} {precision}"] = steps["ours f32"] * _ratio(in_turn(pair, turns=2, warm_up=1))
+    pair = in_turn({"ours": names["ours f32"], "slow": slow}, turns=2, warm_up=1)
+    steps["FastRGCNConv f32"] = steps["ours f32"] * (pair["slow"] / pair["ours"])
     peak = gemm_peak()
     useful = sum(useful_flops(model, graph) for graph in graphs_of(model.vision, images, labels)) / BATCHES
     return {
@@ -212,7 +212,7 @@ def measure(turns: int) -> dict[str, Any]:
 
 
 def with_avx2(turns: int) -> float:
-    """A step in single precision against dense convolutions, all limited to AVX2, in a process of its own."""
+    """Times a float32 step against dense convolutions, all limited to AVX2, in a separate process."""
     sizes = [str(number) for number in (turns, BATCH_SIZE, BATCHES, CALLS)]
     command = [sys.executable, __file__, "--against-dense", *sizes]
     environment = os.environ | AVX2
@@ -221,7 +221,7 @@ def with_avx2(turns: int) -> float:
 
 
 def against_dense(turns: int, batch_size: int, batches: int, calls: int) -> float:
-    """In the process of its own."""
+    """Measures the ratio of :func:`with_avx2` in the separate process."""
     torch.manual_seed(0)
     data = load_mnist().train
     images, labels = (values[: batches * batch_size].split(batch_size) for values in data)
@@ -234,14 +234,14 @@ def against_dense(turns: int, batch_size: int, batches: int, calls: int) -> floa
 
 
 def measure_compiled(model: ImageClassificationModel, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """What `torch.compile` makes of a step, and how long that takes."""
+    """Times a step under ``torch.compile``, and the compilation."""
     graphs, classes = graphs_of(model.vision, images, labels), list(labels.split(BATCH_SIZE))
     plain = Task(copy.deepcopy(model), graphs, classes, torch.float32)
     compiled = Task(copy.deepcopy(model), graphs, classes, torch.float32)
     compiled.model.compile(dynamic=True)
     started = time.perf_counter()
     with warnings.catch_warnings():
-        # PyTorch's own, about its own parts.
+        # PyTorch warns about its own code.
         warnings.simplefilter("ignore")
         for _ in graphs:
             compiled()
@@ -251,7 +251,7 @@ def measure_compiled(model: ImageClassificationModel, images: Tensor, labels: Te
 
 
 def measure_other_graphs(turns: int) -> dict[str, dict[str, float]]:
-    """Steps on graphs that are no lattices, against ``RGCNConv``; narrow models without edge attributes."""
+    """Times steps on graphs that are not lattices against ``RGCNConv``, in narrow models without edge attributes."""
     data = load_mnist().train
     images, labels = data.images[: 2 * BATCH_SIZE], data.labels[: 2 * BATCH_SIZE]
     out = {}
@@ -275,11 +275,6 @@ def measure_other_graphs(turns: int) -> dict[str, dict[str, float]]:
             "vs_rgcn": seconds["ours"] / seconds["RGCNConv"],
         }
     return out
-
-
-def _ratio(seconds: dict[str, float]) -> float:
-    ours, other = seconds.values()
-    return other / ours
 
 
 def _against_dense(seconds: dict[str, float], precision: str) -> float:

@@ -1,12 +1,11 @@
-"""Images a second: graphs made, and trained on from raw images; and how long one image takes.
+"""Images a second for making graphs and for training from raw images; and the time for a single image.
 
-Graphs are made of the same images by scikit-image's SLIC (alone, and as our superpixel graphs) and by PyG's `ToSLIC`.
-Training is the library's own `fit` with its default model: augmentation, building, forward, backward, clipping,
-optimiser and averaging.
+Graphs of the same images are also made by scikit-image's SLIC (alone, and as our superpixel graphs) and by PyG's
+`ToSLIC`. Training is the library's `fit` with its default model: augmentation, graphs, forward and backward pass,
+clipping, optimiser and averaging.
 
-A large image is one of noise, in which every cell is active. Images of many sizes are digits of other heights and
-widths, in a data set with the same number in one size. A busy neighbour is what two threads on one core are for each
-other.
+The large image is noise, in which every cell is active. Digits of many sizes are compared with the same number of
+digits in one size. For a busy neighbour, two threads share a core.
 
     python benchmarks/speed_throughput.py
 """
@@ -23,20 +22,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from skimage.segmentation import slic
-from timing import Way, in_turn, memory_of, show
+from timing import Way, fastest_precision, in_turn, memory_of, show
 from torch import Tensor
 from torch_geometric.transforms import ToSLIC
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.augmentation import RandomWarp
 from grapheme_pyg.datasets import Split, load_mnist
-from grapheme_pyg.training.settings import Precision
 
 BATCH_SIZE, FEW, FEWER = 512, 16, 6000
 SEGMENTS = 75
-# Of the large image; of images of many sizes, how many there are, and the range of their sides.
+# Side of the large image; number of images of many sizes, and the range of their sides.
 LARGE, MIXED, SIDES = 2048, 1536, (20, 36)
-# Steps with a busy neighbour, and images in a step.
+# Number of steps with a busy neighbour, and images in a step.
 STEPS, BUSY_BATCH = 20, 128
 FIGURES = (
     "train_images_per_s",
@@ -54,7 +52,7 @@ FIGURES = (
 
 
 def building(images: Tensor, turns: int) -> dict[str, float]:
-    """Images a second for each way of making graphs."""
+    """Measures images a second for each way of making graphs."""
     parts = images[: 4 * BATCH_SIZE].split(BATCH_SIZE)
     grid, everything, superpixel, by_scikit_image, blob = (
         VisionBrain(),
@@ -82,15 +80,15 @@ def building(images: Tensor, turns: int) -> dict[str, float]:
 
 
 def training(data: Split, turns: int) -> dict[str, Any]:
-    """Images a second of whole epochs, from raw images, and the share of the parts.
+    """Measures images a second over whole epochs from raw images, and the shares of augmentation and graph building.
 
-    Fastest, in the best precision of this CPU and batches of 256; by default, in float32 and of 128; and through PyG's
+    It is measured in the fastest precision with batches of 256, by default (float32, batches of 128), and with PyG's
     DataLoader.
     """
     images, labels = data
-    half: Precision = "bf16-mixed" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "32-true"
+    half = fastest_precision()
     few = Split(images[:FEWER], labels[:FEWER])
-    # In PyG's way two processes load: the one that trains leaves them a core.
+    # With PyG's loader, two processes load, and the training process leaves them a core.
     ways: dict[str, tuple[Split, TrainingSettings, int]] = {
         "fastest": (data, TrainingSettings(epochs=2, precision=half, batch_size=256), torch.get_num_threads()),
         "default": (data, TrainingSettings(epochs=2), torch.get_num_threads()),
@@ -106,7 +104,7 @@ def training(data: Split, turns: int) -> dict[str, Any]:
             model = ImageClassificationModel.from_preset("base")
             history = fit(model, *split, settings=settings, verbose=False)
             torch.set_num_threads(before)
-            # The first epoch is for warming up.
+            # The first epoch warms up.
             rates[name].append(history[-1]["graphs_per_second"])
     medians = {name: statistics.median(values) for name, values in rates.items()}
     vision, warp = VisionBrain(), RandomWarp()
@@ -125,7 +123,7 @@ def training(data: Split, turns: int) -> dict[str, Any]:
 
 
 def single_image(images: Tensor) -> float:
-    """Milliseconds from an image to its prediction."""
+    """Measures milliseconds from an image to its prediction."""
     model = ImageClassificationModel.from_preset("base").eval()
     seconds = []
     for image in images[:200]:
@@ -136,10 +134,10 @@ def single_image(images: Tensor) -> float:
 
 
 def large_image(turns: int) -> dict[str, float]:
-    """Seconds in which a large graph is made, and its peak of memory as a multiple of what the graph takes."""
+    """Measures the seconds in which a large graph is made, and the peak of memory as a multiple of the graph's size."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(256, (LARGE, LARGE), generator=generator, dtype=torch.uint8)
-    # Relative to its ground, noise is no drawing.
+    # Relative to its ground, noise would be blank.
     vision = VisionBrain(relative=False)
     fields = vision(image).to_dict().values()
     size = sum(field.nbytes for field in fields if isinstance(field, Tensor))
@@ -150,7 +148,7 @@ def large_image(turns: int) -> dict[str, float]:
 
 
 def mixed_sizes(data: Split, turns: int) -> float:
-    """Time of training on digits of many sizes, over that on the same number in one size."""
+    """Measures the time of training on digits of many sizes, relative to the same number in one size."""
     images, labels = data.images[:MIXED], data.labels[:MIXED]
     generator = torch.Generator().manual_seed(0)
     least, most = SIDES
@@ -170,7 +168,7 @@ def mixed_sizes(data: Split, turns: int) -> float:
 
 
 def busy_neighbour(turns: int) -> float:
-    """Time of steps by two threads on one core, over that on two cores; in processes of their own."""
+    """Measures the time of steps by two threads on one core, relative to two cores, in separate processes."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"}
     for _ in range(turns):
@@ -182,7 +180,7 @@ def busy_neighbour(turns: int) -> float:
 
 
 def print_seconds_on(cores: int, steps: int, batch_size: int) -> None:
-    """In such a process."""
+    """Prints the seconds of a step in the separate process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     torch.manual_seed(0)
     images, labels = (values[:batch_size] for values in load_mnist().train)
@@ -196,7 +194,7 @@ def print_seconds_on(cores: int, steps: int, batch_size: int) -> None:
 
 
 def measure(turns: int) -> dict[str, Any]:
-    """All figures; see the keys."""
+    """Measures all figures; see the keys."""
     data = load_mnist().train
     rates = building(data.images, max(3, 3 * turns))
     return {

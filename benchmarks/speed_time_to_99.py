@@ -1,10 +1,10 @@
-"""How long training takes until 99 % of MNIST's digits are classified: ours, a small CNN, PyTorch's example.
+"""Time of training until 99 % of MNIST's digits are recognised: our model, a small CNN, and PyTorch's example.
 
-From raw images to final weights, in turn, with all threads and with one; every model is tested once. Our settings and
-those of the small CNN are fixed: ours were chosen on the last 5,000 training images, with models that had not seen
-them. The small CNN sees each training image once, in a one-cycle schedule, in the precision in which it is faster. The
-example's CNN has its published settings and is trained until 99 % of those 5,000 are classified, with the first seed
-alone, as it takes long.
+Times are from raw images to final weights, measured in turn, with all threads and with one; every model is tested once.
+The settings of ours and of the small CNN are fixed; ours were chosen on the last 5,000 training images, with models
+that had not seen them. The small CNN sees each training image once, in a one-cycle schedule and its faster precision.
+The example's CNN has its published settings and is trained until 99 % of those 5,000 are recognised, with the first
+seed only, since it takes long.
 
     python benchmarks/speed_time_to_99.py --seeds 0 1 2 3 4
 """
@@ -20,27 +20,26 @@ import torch
 import torch.nn.functional as F
 from common import split_mnist
 from example_cnn import BATCH_SIZE, LR, LR_DECAY, ExampleCNN, accuracy, classify, to_input
-from timing import Way, in_turn, show
+from timing import Way, fastest_precision, in_turn, show
 from torch import nn
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, Split, load_mnist
-from grapheme_pyg.training.settings import Precision
 
 WANTED = 0.99
 MOST_EPOCHS = 14
-# Of the small CNN: batches, peak of the rate, Adam's betas, and the share of steps in which the rate rises.
+# The small CNN's batch size, peak learning rate, Adam's betas, and the share of steps in which the rate rises.
 SMALL_BATCH, SMALL_LR, BETAS, RISE = 256, 0.01, (0.7, 0.9), 0.25
-# Images on which its precisions are compared.
+# Number of images on which its precisions are compared.
 TRIED = 5120
-# Ours: how many of the training images.
+# Number of training images for our model.
 IMAGES = 50_000
 
 Run = dict[str, float]
 
 
 class SmallCNN(nn.Sequential):
-    """Two convolutions and two linear layers, 215,194 weights."""
+    """A CNN of two convolutions and two linear layers, with 215,194 weights."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -58,7 +57,7 @@ class SmallCNN(nn.Sequential):
 
 
 def train_small(training: Split, seed: int, dtype: torch.dtype) -> Callable[[Split], float]:
-    """Trains the small CNN for an epoch; returns its accuracy on images."""
+    """Trains the small CNN for an epoch; returns a function that measures its accuracy."""
     torch.manual_seed(seed)
     cnn = SmallCNN()
     cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -80,7 +79,7 @@ def train_small(training: Split, seed: int, dtype: torch.dtype) -> Callable[[Spl
 
 
 def faster_precision(training: Split) -> torch.dtype:
-    """That in which the small CNN trains in less time."""
+    """Returns the precision in which the small CNN trains in less time."""
     few = Split(training.images[:TRIED], training.labels[:TRIED])
     dtypes = {str(dtype): dtype for dtype in (torch.float32, torch.bfloat16)}
     ways: dict[str, Way] = {name: partial(train_small, few, 0, dtype) for name, dtype in dtypes.items()}
@@ -89,20 +88,18 @@ def faster_precision(training: Split) -> torch.dtype:
 
 
 def train_ours(training: Split, seed: int) -> Callable[[Split], float]:
-    """Trains ours; returns its accuracy on images."""
+    """Trains our model; returns a function that measures its accuracy."""
     torch.manual_seed(seed)
-    half = bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
-    precision: Precision = "bf16-mixed" if half else "32-true"
     model = ImageClassificationModel(VisionBrain(relative=False))
     settings = TrainingSettings(
-        epochs=1, batch_size=256, augment=False, label_smoothing=0.1, precision=precision, seed=seed
+        epochs=1, batch_size=256, augment=False, label_smoothing=0.1, precision=fastest_precision(), seed=seed
     )
     fit(model, training.images[:IMAGES], training.labels[:IMAGES], settings=settings, verbose=False)
-    return lambda split: share_found(model, split)
+    return lambda split: accuracy(model.predict(split.images).similarities, split.labels)
 
 
 class CnnTraining:
-    """PyTorch's example, an epoch at a time."""
+    """Training of PyTorch's example, an epoch at a time."""
 
     def __init__(self, training: Split, seed: int) -> None:
         torch.manual_seed(seed)
@@ -126,44 +123,39 @@ class CnnTraining:
         self.seconds += time.perf_counter() - started
         self.epochs += 1
 
-    def share_found(self, split: Split) -> float:
+    def accuracy_on(self, split: Split) -> float:
         return accuracy(classify(self.cnn.eval(), split.images), split.labels)
 
 
 def train_example(training: Split, validation: Split, test: Split, seed: int) -> Run:
-    """As many epochs of PyTorch's example as validation needs."""
+    """Trains PyTorch's example until its accuracy on the validation images suffices."""
     cnn = CnnTraining(training, seed)
     found = 0.0
     while found < WANTED and cnn.epochs < MOST_EPOCHS:
         cnn.train()
-        found = cnn.share_found(validation)
-    return {"seconds": cnn.seconds, "epochs": cnn.epochs, "test": cnn.share_found(test)}
-
-
-def share_found(model: ImageClassificationModel, split: Split) -> float:
-    """Accuracy of our model."""
-    return accuracy(model.predict(split.images).similarities, split.labels)
+        found = cnn.accuracy_on(validation)
+    return {"seconds": cnn.seconds, "epochs": cnn.epochs, "test": cnn.accuracy_on(test)}
 
 
 def timed(train: Callable[[], Callable[[Split], float]], epochs: float, test: Split) -> Run:
-    """Seconds of a training, and what it finds on the test images."""
+    """Measures the seconds of a training, and its accuracy on the test images."""
     started = time.perf_counter()
-    found = train()
+    accuracy_on = train()
     seconds = time.perf_counter() - started
-    return {"seconds": seconds, "epochs": epochs, "test": found(test)}
+    return {"seconds": seconds, "epochs": epochs, "test": accuracy_on(test)}
 
 
 def measure(seeds: list[int], *, validate: bool = False) -> dict[str, Any]:
-    """All figures; see the keys.
+    """Measures all figures; see the keys.
 
     Args:
-        seeds: Of the trainings.
-        validate: Whether the last 5,000 training images are held out and take the place of the test images.
+        seeds: Seeds of the trainings.
+        validate: Whether to test on the last 5,000 training images, which are held out, and not on the test images.
     """
     training, validation = split_mnist()
     everything = load_mnist()
     whole, test = (training, validation) if validate else (everything.train, everything.test)
-    # A process pays for its first convolution and its first graph once: not here.
+    # The first graph and the first convolution of a process take longer, and are not timed.
     train_ours(Split(training.images[:512], training.labels[:512]), 0)
     dtype = faster_precision(training)
     passes = min(IMAGES / len(whole.images), 1.0)

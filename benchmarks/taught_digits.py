@@ -1,8 +1,8 @@
-"""MNIST's digits taught to an encoder that has seen none, from a few examples each; nothing is trained.
+"""MNIST's digits, taught to an encoder that has never seen them from a few examples each, without training.
 
     python benchmarks/taught_digits.py --model symbols
 
-Examples are training digits, drawn ten times anew; the accuracy is that on the test digits.
+Examples are drawn ten times from the training digits; accuracy is on the test digits.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     encoder = ImageClassificationModel.from_pretrained(arguments.model).with_classes([])
     data = load_mnist()
     images, labels = data.train
-    # They stay the same whatever is taught: computed once.
+    # Pooled states do not depend on what is taught.
     pooled = encoder.pool_images(data.test.images)
     for shots in SHOTS:
         right, refused = [], []

@@ -1,8 +1,9 @@
-"""Times that can be compared: things timed in turn in one process, after warming up; medians."""
+"""Comparable times: functions are timed in turn in one process, after warming up; medians."""
 
 import ctypes
 import gc
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,19 +14,20 @@ import torch
 import torch_geometric
 
 from grapheme_pyg.ops import compiled
+from grapheme_pyg.training.settings import Precision
 
 Way = Callable[[], object]
 
 
 def in_turn(ways: Mapping[str, Way], *, turns: int, warm_up: int = 2, calls: int = 1) -> dict[str, float]:
-    """Median seconds of each way; in each turn every one of them runs once, or some times in a row.
+    """Returns the median seconds of each function; in each turn, every function runs once, or several times in a row.
 
     Args:
-        ways: What to time.
+        ways: The functions.
         turns: How often each is timed.
-        warm_up: Turns before those.
-        calls: How many calls in a row are timed together. If there are several, as in training, where step follows
-            step, another one before them is not timed: it finds the caches full of what others need.
+        warm_up: Number of turns before, which are not timed.
+        calls: Number of calls in a row that are timed together, as steps follow each other in training. If there are
+            several, a call before them is not timed, since it finds the caches filled by other functions.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(warm_up + turns):
@@ -40,13 +42,29 @@ def in_turn(ways: Mapping[str, Way], *, turns: int, warm_up: int = 2, calls: int
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def cpu_name() -> str:
+    """Returns the name of the CPU."""
+    cpuinfo = Path("/proc/cpuinfo")
+    model = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
+
+
+def has_bfloat16() -> bool:
+    """Tells whether the CPU has instructions for bfloat16."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def fastest_precision() -> Precision:
+    """Returns the fastest precision of training on this CPU."""
+    return "bf16-mixed" if has_bfloat16() else "32-true"
+
+
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    """Describes the machine on which figures are measured."""
     return {
-        "cpu": models[0].split(":")[1].strip() if models else platform.processor(),
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
-        "bfloat16_instructions": bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
+        "bfloat16_instructions": has_bfloat16(),
         "compiled_kernels": compiled(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -55,9 +73,9 @@ def machine() -> dict[str, Any]:
 
 
 def memory_of(way: Way) -> int:
-    """Most bytes that something has in memory beyond what the process had before; on Linux."""
+    """Returns the peak of the memory that a function takes, in bytes; on Linux."""
     gc.collect()
-    # What was freed goes back to the system, and the peak starts anew.
+    # Returns freed memory to the system, and resets the peak.
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")

@@ -1,11 +1,10 @@
-"""Does the model refuse what is no digit? Area under the ROC curve of familiarity, and what `predict` refuses.
+"""Refusal of images that are not digits: the area under the ROC curve of familiarity, and the refusals of `predict`.
 
     python examples/train_mnist.py --run-dir runs/mnist
     python benchmarks/unknown_images.py --model runs/mnist/model --pictures FOLDER_OR_ZIP FOLDER_OR_ZIP
 
-Known images are MNIST's test digits. Unknown ones: noise; the halves of two different digits pasted together, left and
-right or top and bottom; grey versions of pictures, for which CIFAR-10's training images and Omniglot's background set
-were taken.
+Known images are MNIST's test digits. Unknown images are noise; halves of two different digits, left and right or top
+and bottom; and pictures in grey, such as CIFAR-10's training images and Omniglot's background set.
 """
 
 import argparse
@@ -27,19 +26,19 @@ REJECT = 0.02
 
 
 def noise(number: int, generator: torch.Generator) -> Tensor:
-    """Uniform noise, uint8 ``[number, 28, 28]``."""
+    """Draws uniform noise, uint8 ``[number, 28, 28]``."""
     return torch.randint(0, 256, (number, 28, 28), generator=generator, dtype=torch.uint8)
 
 
 def halves(images: Tensor, labels: Tensor, number: int, generator: torch.Generator, *, vertical: bool) -> Tensor:
-    """One half of a digit and the other half of a digit of another class, uint8 ``[number, 28, 28]``.
+    """Joins halves of two digits of different classes, uint8 ``[number, 28, 28]``.
 
     Args:
         images: uint8 ``[N, 28, 28]``.
         labels: ``[N]`` int64.
-        number: How many to make.
+        number: The number of images to make.
         generator: Chooses the digits.
-        vertical: Whether the cut is vertical: a left half and a right half.
+        vertical: Whether to join left and right halves, rather than top and bottom halves.
     """
     first, second = (torch.randint(len(images), (4 * number,), generator=generator) for _ in range(2))
     differ = (labels[first] != labels[second]).nonzero().flatten()[:number]
@@ -52,7 +51,7 @@ def halves(images: Tensor, labels: Tensor, number: int, generator: torch.Generat
 
 
 def grey_pictures(path: Path, number: int) -> list[Image.Image]:
-    """Pictures from a folder or a zip file, evenly chosen, in grey."""
+    """Reads evenly chosen pictures from a folder or a zip file, in grey."""
     suffixes = (".jpg", ".jpeg", ".png")
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
@@ -69,14 +68,14 @@ def grey_pictures(path: Path, number: int) -> list[Image.Image]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="trained by fit, with its memory")
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder of a model with a memory")
     parser.add_argument(
         "--pictures",
         type=Path,
         nargs="*",
         default=[],
         metavar="PATH",
-        help="folders or zip files of pictures that are no digits",
+        help="folders or zip files of pictures that are not digits",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, default=NUMBER, metavar="N", help="images of each kind (default: 2,000)")
@@ -103,7 +102,7 @@ def main() -> None:
         assert prediction.familiarity is not None
         refused = np.mean([label is None for label in prediction.labels])
         found = auroc(known.familiarity, prediction.familiarity)
-        # The usual score, for comparison: the largest probability (Hendrycks and Gimpel, 2017).
+        # For comparison, the usual score: the largest probability (Hendrycks and Gimpel, 2017).
         of_confidence = auroc(known.confidences, prediction.confidences)
         scores = f"AUROC {found:.4f} (of confidence {of_confidence:.4f})"
         print(f"{name}: {scores}, {100 * refused:.1f} % refused", flush=True)

@@ -1,9 +1,9 @@
-"""Pictures of very different sizes: their graphs made once and kept on disk, in batches of as many as fit.
+"""Train on pictures of very different sizes, with graphs that are kept on disk and batches within a budget.
 
     python examples/cached_graphs.py PICTURES
 
 PICTURES is a folder with one folder for each class. A second run finds the graphs in the cache. A batch holds as many
-graphs as stay within a budget of nodes, so that neither small pictures waste time nor large ones memory.
+graphs as fit into a budget of nodes, so that small pictures do not waste time, and large ones do not exceed memory.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # otherwise waiting threads spin
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +25,9 @@ from grapheme_pyg.vision.finder import FINDERS
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="PICTURES", help="folder/class_name/*.png|jpg|…")
-    parser.add_argument("--mode", choices=tuple(FINDERS), default="superpixel", help="how entities are found")
-    parser.add_argument("--cache", type=Path, default=Path("runs/graphs"), help="where graphs are kept")
-    parser.add_argument("--max-nodes", type=int, default=20_000, help="of a batch (20,000)")
+    parser.add_argument("--mode", choices=tuple(FINDERS), default="superpixel", help="mode of the graphs")
+    parser.add_argument("--cache", type=Path, default=Path("runs/graphs"), help="folder of the cache")
+    parser.add_argument("--max-nodes", type=int, default=20_000, help="most nodes of a batch (default: 20,000)")
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()
 

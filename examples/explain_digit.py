@@ -1,4 +1,4 @@
-"""Which pixels and edges decided: red spoke for the class, blue against it.
+"""Draw which pixels and edges decided a prediction, in red for the class and in blue against it.
 
 python examples/explain_digit.py runs/mnist/model
 python examples/explain_digit.py runs/mnist/model --picture photo.png --method integrated --target 3
@@ -18,7 +18,7 @@ from grapheme_pyg.visualization.text import as_label
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="folder of a trained model")
-    parser.add_argument("--picture", type=Path, help="what to explain instead of the first test digit")
+    parser.add_argument("--picture", type=Path, help="picture to explain (default: the first test digit)")
     parser.add_argument("--method", choices=["gradient", "integrated", "gnnexplainer"], default="gradient")
     parser.add_argument("--target", type=int, help="number of the class to explain (default: the predicted one)")
     parser.add_argument("--out", type=Path, default=Path("explanation.png"))

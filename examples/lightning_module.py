@@ -1,4 +1,4 @@
-"""Our model trained by PyTorch Lightning, for those whose projects have its trainer, callbacks and loggers.
+"""Train the model with PyTorch Lightning, for projects that use its trainer, callbacks and loggers.
 
 pip install pytorch-lightning
 python examples/lightning_module.py --limit 2000 --epochs 2
@@ -7,7 +7,7 @@ python examples/lightning_module.py --limit 2000 --epochs 2
 import argparse
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # otherwise waiting threads spin
 
 import pytorch_lightning as pl
 import torch

@@ -1,4 +1,4 @@
-"""Mode "blob": light and dark components at several thresholds, nested in one another; some thirty edges for a digit.
+"""Mode "blob": nested light and dark components at several thresholds; a digit has about thirty edges.
 
 python examples/mode_blob.py --limit 3000
 """
@@ -27,7 +27,7 @@ metrics = fit(
 )
 print(f"validation accuracy {metrics[-1]['val_accuracy']:.1%}")
 
-eight = held_out[0][held_out[1] == 8][0]  # its holes are dark blobs, inside a light one
+eight = held_out[0][held_out[1] == 8][0]  # its holes are dark blobs within a light one
 graph, names = model.vision(eight), model.vision.metadata[1]
 for (source, relation, target), number in Counter(names[edge_type] for edge_type in graph.edge_type.tolist()).items():
     print(f"{source} {relation} {target}: {number}")

@@ -1,4 +1,4 @@
-"""Mode "grid": cells where there is contrast, so that the network of a digit is as large as the digit.
+"""Mode "grid": cells where there is contrast, so that larger digits have larger networks.
 
 python examples/mode_grid.py --limit 3000
 """

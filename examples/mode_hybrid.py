@@ -1,4 +1,4 @@
-"""Mode "hybrid": cells and blobs of the same image; each cell is part of the smallest blob that its centre is in.
+"""Mode "hybrid": cells and blobs of the same image; each cell is part of the smallest blob around its centre.
 
 python examples/mode_hybrid.py --limit 2000
 """

@@ -1,4 +1,4 @@
-"""Mode "superpixel": regions of SLIC, which follow what is in the image, and who touches whom.
+"""Mode "superpixel": regions found by SLIC, which follow the edges in the image, and their neighbours.
 
 python examples/mode_superpixel.py --limit 2000
 """
@@ -21,7 +21,7 @@ held_out = images[-500:], labels[-500:]
 
 figure = Figure(figsize=(13, 5.4), layout="constrained")
 for ax, num_regions in zip(figure.subplots(1, 3), (25, 75, 150), strict=True):
-    # Each pixel in the mean of its region, which is the first feature; −1 is where no region is.
+    # Each pixel has the mean of its region, which is the first feature; −1 marks pixels without a region.
     vision = VisionBrain("superpixel", num_regions=num_regions, seg=True)
     graph = vision(held_out[0][0])
     seen = graph.x[graph.seg, 0].where(graph.seg >= 0, 0).view(28, 28)

@@ -1,4 +1,4 @@
-"""A class that the model was never trained on: refused at first, then learned from ten images without training.
+"""Refuse a class that the model was not trained on, and then learn it from ten images without training.
 
 python examples/new_class.py
 python examples/new_class.py --new 3 --examples 50 --epochs 3
@@ -8,7 +8,7 @@ import argparse
 import logging
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # otherwise waiting threads spin
 
 import torch
 
@@ -27,7 +27,7 @@ def main() -> None:
     data = load_mnist()
     images, labels = (tensor[: arguments.limit] for tensor in data.train)
     new = labels == arguments.new
-    # Classes are counted without the one that is left out; one image in ten is kept for calibration.
+    # Labels are renumbered without the new class; one image in ten is for calibration.
     old = (~new).nonzero().flatten()
     known = labels - (labels > arguments.new).long()
     calibration, training = old[::10], old[torch.arange(len(old)) % 10 > 0]
@@ -52,7 +52,7 @@ def main() -> None:
     )
     cosines, positions = model.nearest(unseen[:1], number=3)
     for cosine, position in zip(cosines[0].tolist(), positions[0].tolist(), strict=True):
-        # Examples of added classes come after the images that were remembered first.
+        # Examples of added classes come after the remembered training images.
         what = name if position >= len(training) else data.classes[int(labels[training][position])]
         print(f"nearest to the first of them: a remembered {what}, cosine {cosine:.3f}")
 

@@ -1,4 +1,4 @@
-"""Our model in a plain PyTorch loop over PyG's DataLoader, without `fit`.
+"""Train the model in a plain PyTorch loop over PyG's DataLoader, without `fit`.
 
 python examples/plain_pyg_loop.py --limit 5000
 """
@@ -6,7 +6,7 @@ python examples/plain_pyg_loop.py --limit 5000
 import argparse
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # otherwise waiting threads spin
 
 import torch
 import torch.nn.functional as F

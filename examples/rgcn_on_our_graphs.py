@@ -1,4 +1,4 @@
-"""PyG's own relational layer on our graphs, in a plain PyTorch loop: nothing of it knows where the graphs come from.
+"""Train PyG's relational layer on our graphs in a plain PyTorch loop, which depends only on the fields of the graphs.
 
 python examples/rgcn_on_our_graphs.py --limit 5000
 """
@@ -6,7 +6,7 @@ python examples/rgcn_on_our_graphs.py --limit 5000
 import argparse
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # otherwise waiting threads spin
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from grapheme_pyg.datasets import ImageDataset, ImageGraphDataset, load_mnist
 
 
 class RGCN(nn.Module):
-    """Relational graph convolutions (Schlichtkrull et al., 2018), as many as our graphs have generations."""
+    """Relational graph convolutions (Schlichtkrull et al., 2018), with a layer for each generation of our graphs."""
 
     def __init__(self, in_channels: int, hidden_channels: int, num_relations: int, num_layers: int) -> None:
         super().__init__()

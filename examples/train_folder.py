@@ -1,12 +1,12 @@
-"""Train on your own pictures: a folder with one folder for each class, of any sizes and kinds.
+"""Train on your own pictures, of any sizes and kinds, in a folder with one folder for each class.
 
     python examples/train_folder.py PICTURES
     python examples/train_folder.py PICTURES --mode superpixel --grey --epochs 20
     python examples/train_folder.py PICTURES --predict one.jpg another.png
 
-Of each class the last tenth of the files is held out for validation, unless there are folders called train and val. All
-are brought to one size, and read as they are needed. A finished
-model is kept in the run's folder; with ``--predict`` it says what other pictures show.
+The last tenth of the files of each class is held out for validation, unless there are folders called train and val. All
+pictures are scaled to one size, and read when they are needed. The model is saved in the run's folder; ``--predict``
+classifies other pictures with it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # else threads spin while they wait
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # otherwise waiting threads spin
 
 import torch
 
@@ -31,19 +31,19 @@ DEFAULTS = TrainingSettings()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="PICTURES", help="folder/class_name/*.png|jpg|…")
-    parser.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="how entities are found")
+    parser.add_argument("--mode", choices=tuple(FINDERS), default="grid", help="mode of the graphs")
     parser.add_argument("--grey", action="store_true", help="turn colour into luma")
-    parser.add_argument("--epochs", type=int, help="(default: what suits the number of pictures)")
-    parser.add_argument("--batch-size", type=int, help="(default: likewise)")
+    parser.add_argument("--epochs", type=int, help="(default: by the number of pictures)")
+    parser.add_argument("--batch-size", type=int, help="(default: by the number of pictures)")
     parser.add_argument("--hidden", type=int, nargs="+", metavar="C", help="width of states, by level")
     parser.add_argument("--size", type=int, metavar="PX", help="longer side (default: the median, at most 224)")
-    parser.add_argument("--no-flip", action="store_true", help="where left and right matter, as in letters")
-    parser.add_argument("--on-error", choices=ON_ERROR, default="raise", help="broken files: say so, or skip them")
+    parser.add_argument("--no-flip", action="store_true", help="train without mirror images, as letters need")
+    parser.add_argument("--on-error", choices=ON_ERROR, default="raise", help="stop at broken files, or skip them")
     parser.add_argument("--precision", choices=PRECISIONS, default=DEFAULTS.precision)
     parser.add_argument("--num-workers", type=int, default=DEFAULTS.num_workers)
     parser.add_argument("--seed", type=int, default=DEFAULTS.seed)
-    parser.add_argument("--run-dir", type=Path, help="where results go (default: runs/<folder>-<date>-<time>)")
-    parser.add_argument("--predict", type=Path, nargs="*", default=[], metavar="FILE", help="pictures to name then")
+    parser.add_argument("--run-dir", type=Path, help="folder for results (default: runs/<folder>-<date>-<time>)")
+    parser.add_argument("--predict", type=Path, nargs="*", default=[], metavar="FILE", help="pictures to classify then")
     arguments = parser.parse_args()
 
     channels = 1 if arguments.grey else 3

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grapheme_pyg.vision import VisionBrain
     from grapheme_pyg.weights import list_pretrained
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ClassificationBrain",

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Atomic writing of files: completely or not at all."""
 
 import os
 import re
@@ -16,18 +16,17 @@ PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 @contextmanager
 def writing(folder: Path, *, alone: bool = False) -> Iterator[None]:
-    """Locks a folder for writing, and removes the temporary files that killed processes have left there.
+    """Locks a folder for writing, and removes temporary files that killed processes have left there.
 
-    The lock lies on the folder itself and dies with its process. Temporary files are removed while nobody else writes,
-    so that those of a living process stay. Where folders cannot be locked (on Windows, on some network file systems)
-    nobody is waited for and nothing is removed.
+    The lock is on the folder itself and ends with the process. Temporary files are removed only while no other process
+    writes. Where folders cannot be locked (on Windows and some network file systems), this neither waits nor removes.
 
     Args:
-        folder: Made if missing.
-        alone: Whether to wait until nobody else writes in the folder, and let the others wait.
+        folder: The folder; created if missing.
+        alone: Whether to wait for other writers, and make them wait.
 
     Raises:
-        OSError: The folder can be neither made nor opened.
+        OSError: The folder can be neither created nor opened.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if sys.platform == "win32":
@@ -45,7 +44,7 @@ def writing(folder: Path, *, alone: bool = False) -> Iterator[None]:
                 flock(number, LOCK_SH)
         yield
     finally:
-        # A process that was forked meanwhile has the lock too, until it is given back.
+        # Explicitly, because a process that was forked meanwhile shares the lock.
         with suppress(OSError):
             flock(number, LOCK_UN)
         os.close(number)
@@ -53,9 +52,9 @@ def writing(folder: Path, *, alone: bool = False) -> Iterator[None]:
 
 @contextmanager
 def temporary(folder: Path) -> Iterator[Path]:
-    """Gives a name for a temporary file that nobody can guess; the file is removed unless it was renamed.
+    """Yields an unguessable path for a temporary file, which is removed at the end unless it was renamed.
 
-    Make it with mode ``"x"``, within :func:`writing`.
+    Use it within :func:`writing`, and open the file with mode ``"x"``.
     """
     part = folder / f".{secrets.token_hex(8)}.part"
     try:
@@ -65,25 +64,25 @@ def temporary(folder: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> None:
-    """Writes a file so that whatever happens meanwhile, the old one or the new one is there, whole.
+    """Replaces a file atomically: the path always holds the complete old or new file.
 
     Args:
-        path: The file; its folder is made if missing. A link there is replaced, not followed.
-        content: What it is to hold.
-        keep_as: Another name in that folder, which the old file gets; it is not kept if None.
+        path: The file; its folder is created if missing. A link there is replaced, not followed.
+        content: The new content.
+        keep_as: Path in the same folder under which the old file is kept; None to remove it.
 
     Raises:
-        OSError: It cannot be written; the old one is as it was.
+        OSError: The file cannot be written; the old one is unchanged.
     """
     with writing(path.parent):
         put_file(path, content, keep_as=keep_as)
 
 
 def put_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> None:
-    """As :func:`replace_file`, within :func:`writing`.
+    """Does the work of :func:`replace_file` within :func:`writing`.
 
-    The new one is written beside the old one, to the disk and not just to its cache, before it takes the old one's
-    name; so does the folder's entry (Pillai et al., "All File Systems Are Not Created Equal", 2014).
+    The new file is synchronised to disk before it replaces the old one, and the folder afterwards (Pillai et al., "All
+    File Systems Are Not Created Equal", 2014).
     """
     with temporary(path.parent) as part:
         with part.open("xb") as file:
@@ -93,7 +92,7 @@ def put_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> None
         if keep_as is not None and path.exists():
             _keep(path, keep_as)
         part.replace(path)
-    if sys.platform != "win32":  # which opens no folders
+    if sys.platform != "win32":  # where folders cannot be opened
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -102,13 +101,13 @@ def put_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> None
 
 
 def _keep(path: Path, name: Path) -> None:
-    """Gives a file another name too, under which there may be an older one."""
+    """Adds a second name to a file, replacing an older file of that name."""
     if name.exists() and path.samefile(name):
-        return  # whoever was killed came so far
+        return  # a killed process has done it
     with temporary(name.parent) as second:
         try:
             second.hardlink_to(path)
-        except OSError:  # not on every file system; then there is none of the first name for a moment
+        except OSError:  # this file system has no hard links; the first name is missing for a moment
             path.replace(name)
         else:
             second.replace(name)

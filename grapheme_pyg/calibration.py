@@ -1,11 +1,11 @@
-"""Temperature scaling: how sure a model may be of what it says."""
+"""Temperature scaling, which calibrates the probabilities of a model."""
 
 import math
 
 import torch
 from torch import Tensor
 
-# Beyond these, probabilities are as good as uniform, or as good as certain, for cosines.
+# Beyond these limits, softmax probabilities of cosines are practically uniform or certain.
 LEAST, MOST = math.log(0.1), math.log(1000.0)
 GOLDEN = (math.sqrt(5) - 1) / 2
 STEPS = 40
@@ -13,11 +13,11 @@ STEPS = 40
 
 @torch.no_grad()
 def best_log_temperature(similarities: Tensor, labels: Tensor) -> float:
-    r"""The logarithm of the factor of similarities whose softmax has the least cross-entropy.
+    r"""Finds the logarithm of the factor of similarities for which softmax has the lowest cross-entropy.
 
-    Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017), by golden-section search. The
-    targets are softened as if two more images had been seen, one right and one wrong (Platt, "Probabilistic Outputs for
-    Support Vector Machines", 1999): otherwise the best factor would be infinite where no image is wrong.
+    This is temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", 2017) by golden-section search.
+    Targets are smoothed as if there were two more images, one classified correctly and one not (Platt, "Probabilistic
+    Outputs for Support Vector Machines", 1999); otherwise the factor would be infinite if all images are correct.
 
     Args:
         similarities: ``[num_images, num_classes]``.

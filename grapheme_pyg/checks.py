@@ -1,25 +1,25 @@
-"""Checks of arguments that several parts of the package take."""
+"""Checks of arguments that several parts of the package have."""
 
 import numbers
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-# Larger ones would share streams of random numbers, or be too large for PyTorch's generators.
+# Larger seeds would share streams of random numbers, or be too large for PyTorch's generators.
 LARGEST_SEED = 2**32 - 1
 
 
 def as_int(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
-    """Returns an integer of any kind, such as one of NumPy's, as Python's own.
+    """Returns an integer of any type, such as NumPy's, as a Python int.
 
     Args:
-        name: Of the argument, for the message.
+        name: Name of the argument, for the message.
         value: The argument.
-        minimum: The smallest value that is accepted.
-        maximum: The largest one; None for no limit.
+        minimum: Smallest accepted value.
+        maximum: Largest accepted value; None for no limit.
 
     Raises:
-        ValueError: The value is no integer, a truth value, or out of range.
+        ValueError: The value is not an integer, is a bool, or is out of range.
     """
     if not isinstance(value, bool) and isinstance(value, numbers.Integral):
         number = int(value)
@@ -35,25 +35,25 @@ def as_int(name: str, value: object, minimum: int, maximum: int | None = None) -
 
 
 def as_seed(value: object) -> int:
-    """Returns a seed as Python's own integer.
+    """Returns a seed as a Python int.
 
     Raises:
-        ValueError: The value is no integer in 0…4294967295.
+        ValueError: The value is not an integer in 0…4294967295.
     """
     return as_int("seed", value, 0, LARGEST_SEED)
 
 
 def as_float(name: str, value: object, holds: Callable[[float], bool], expected: str) -> float:
-    """Returns a real number of any kind as Python's own float.
+    """Returns a real number of any type as a Python float.
 
     Args:
-        name: Of the argument, for the message.
+        name: Name of the argument, for the message.
         value: The argument.
-        holds: Whether a number is accepted.
-        expected: What is accepted, in words.
+        holds: Returns whether a number is accepted.
+        expected: Description of accepted numbers, for the message.
 
     Raises:
-        ValueError: The value is no real number, or not accepted.
+        ValueError: The value is not a real number, or is not accepted.
     """
     if not isinstance(value, bool) and isinstance(value, numbers.Real) and holds(float(value)):
         return float(value)
@@ -64,11 +64,11 @@ def as_path(name: str, value: object) -> Path:
     """Returns a path.
 
     Args:
-        name: Of the argument, for the message.
-        value: A string that is not empty, or a path of any kind.
+        name: Name of the argument, for the message.
+        value: A non-empty string, or a path of any type.
 
     Raises:
-        ValueError: The value is no path.
+        ValueError: The value is not a path.
     """
     if isinstance(value, str | os.PathLike) and os.fspath(value):
         return Path(os.fsdecode(value))

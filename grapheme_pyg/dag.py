@@ -1,11 +1,11 @@
-"""Directed acyclic graphs as ``edge_index``: topological levels, sinks, validation. Knows no pixels."""
+"""Topological levels, sinks and validation of directed acyclic graphs that are given as ``edge_index``."""
 
 import torch
 from torch import Tensor
 
 from grapheme_pyg.errors import GraphError
 
-# Nodes of a cycle that are named.
+# Largest number of nodes of a cycle that a message names.
 NAMED = 20
 
 
@@ -14,10 +14,10 @@ class CycleError(GraphError):
 
 
 def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """The length of the longest path that ends in each node.
+    """Returns the length of the longest path that ends in each node.
 
-    Peels the graph generation by generation (A. B. Kahn, "Topological sorting of large networks", 1962),
-    all nodes of a generation at once.
+    It removes one generation after the other (A. B. Kahn, "Topological sorting of large networks", 1962), all nodes of
+    a generation at once.
 
     Args:
         edge_index: ``[2, num_edges]`` int64, source → target.
@@ -30,8 +30,7 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         CycleError: The graph has a cycle; the message names its nodes.
         GraphError: An edge points outside the graph, or the edges are of another dtype or shape.
     """
-    check_integers("edge_index", edge_index, (2, edge_index.shape[-1] if edge_index.dim() == 2 else 0))
-    check_range("edge_index", "edge", edge_index, num_nodes)
+    _check_edge_index(edge_index, num_nodes)
     source, target = edge_index
     level: Tensor = source.new_zeros(num_nodes)
     missing = torch.bincount(target, minlength=num_nodes)
@@ -44,7 +43,7 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         level[ready] = generation
         visited += ready.numel()
         generation += 1
-        # The outgoing edges of all ready nodes: ranges of `outgoing`, laid end to end.
+        # The outgoing edges of all ready nodes: concatenated ranges of `outgoing`.
         count = pointer[ready + 1] - pointer[ready]
         shift = pointer[ready] - (count.cumsum(0) - count)
         edges = outgoing[torch.arange(int(count.sum()), device=source.device) + shift.repeat_interleave(count)]
@@ -63,10 +62,10 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
 
 
 def _find_cycle(edge_index: Tensor, waiting: Tensor) -> list[int]:
-    """Nodes of one cycle among those that Kahn's algorithm never reached, the first one repeated."""
+    """Returns the nodes of a cycle among those that Kahn's algorithm never reached, with the first one repeated."""
     source, target = edge_index
     inside = waiting[source] & waiting[target]
-    # Each waiting node waits for at least one other: walking against the edges must come round.
+    # Each waiting node waits for another one, so a walk against the edges must return to a node.
     comes_from = dict(zip(target[inside].tolist(), source[inside].tolist(), strict=True))
     node = next(iter(comes_from))
     position: dict[int, int] = {}
@@ -79,26 +78,24 @@ def _find_cycle(edge_index: Tensor, waiting: Tensor) -> list[int]:
 
 
 def sinks(edge_index: Tensor, num_nodes: int) -> Tensor:
-    """Nodes without outgoing edges, ascending, ``[num_sinks]`` int64.
+    """Returns the nodes without outgoing edges, ascending, ``[num_sinks]`` int64.
 
     Raises:
         GraphError: An edge points outside the graph, or the edges are of another dtype or shape.
     """
-    check_integers("edge_index", edge_index, (2, edge_index.shape[-1] if edge_index.dim() == 2 else 0))
-    check_range("edge_index", "edge", edge_index, num_nodes)
+    _check_edge_index(edge_index, num_nodes)
     is_sink = torch.ones(num_nodes, dtype=torch.bool, device=edge_index.device)
     is_sink.index_fill_(0, edge_index[0], False)
     return is_sink.nonzero().squeeze(1)
 
 
-def check_shapes(edge_index: Tensor, edge_type: Tensor, nodes: dict[str, Tensor], num_nodes: int) -> None:
-    """Refuses fields of edges and nodes that are not int64, or not one for each edge or node.
+def _check_edge_index(edge_index: Tensor, num_nodes: int) -> None:
+    check_integers("edge_index", edge_index, (2, edge_index.shape[-1] if edge_index.dim() == 2 else 0))
+    check_range("edge_index", "edge", edge_index, num_nodes)
 
-    Args:
-        edge_index: ``[2, num_edges]``.
-        edge_type: ``[num_edges]``.
-        nodes: Fields of nodes by name, ``[num_nodes]`` each.
-        num_nodes: Number of nodes.
+
+def check_edges(edge_index: Tensor, edge_type: Tensor) -> None:
+    """Checks that edges are int64, on one device, and of the shapes ``[2, num_edges]`` and ``[num_edges]``.
 
     Raises:
         GraphError: Naming the field, what was expected and what came.
@@ -106,13 +103,11 @@ def check_shapes(edge_index: Tensor, edge_type: Tensor, nodes: dict[str, Tensor]
     has_two_rows = edge_index.dim() == 2 and edge_index.shape[0] == 2
     num_edges = edge_index.shape[1] if has_two_rows else edge_type.numel()
     check_integers("edge_index", edge_index, (2, num_edges))
-    check_integers("edge_type", edge_type, (num_edges,))
-    for name, values in nodes.items():
-        check_integers(name, values, (num_nodes,))
+    check_integers("edge_type", edge_type, (num_edges,), edge_index.device)
 
 
 def require_tensor(name: str, value: object) -> Tensor:
-    """Refuses what is no dense tensor."""
+    """Returns a dense tensor, and refuses anything else."""
     if not isinstance(value, Tensor):
         raise GraphError(f"{name}: expected a tensor, got {type(value).__name__}")
     if value.layout != torch.strided:
@@ -121,7 +116,7 @@ def require_tensor(name: str, value: object) -> Tensor:
 
 
 def check_integers(name: str, values: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> None:
-    """Refuses what is not int64, of another shape, or on another device than the edges."""
+    """Refuses tensors that are not int64, of another shape, or on another device than the edges."""
     if device is not None and values.device != device:
         raise GraphError(f"{name}: expected device {device}, as of edge_index, got {values.device}")
     if values.dtype != torch.int64:
@@ -131,13 +126,13 @@ def check_integers(name: str, values: Tensor, shape: tuple[int, ...], device: to
 
 
 def check_range(name: str, what: str, values: Tensor, size: int, error: type[ValueError] = GraphError) -> None:
-    """Refuses values outside [0, size), naming the first and the edge, node or position that has it."""
+    """Refuses values outside [0, size); the message names the first one and its edge, node or position."""
     if values.numel() == 0:
         return
     low, high = torch.aminmax(values)
     if int(low) < 0 or int(high) >= size:
         wrong = (values < 0) | (values >= size)
-        # Of edges, whose ends lie in two rows, the first one.
+        # The first column: edges have their ends in two rows.
         place = int(wrong.view(-1, values.shape[-1]).any(dim=0).nonzero()[0])
         column = values[..., place].flatten()
         value = int(column[(column < 0) | (column >= size)][0])
@@ -145,7 +140,7 @@ def check_range(name: str, what: str, values: Tensor, size: int, error: type[Val
 
 
 def check_ascending(name: str, values: Tensor, size: int) -> None:
-    """Refuses graphs of nodes outside [0, size), or that do not ascend, naming the first such node."""
+    """Refuses values outside [0, size), and values that do not ascend; the message names the first such node."""
     check_range(name, "node", values, size)
     falls = values[1:] < values[:-1]
     if bool(falls.any()):

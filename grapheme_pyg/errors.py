@@ -1,29 +1,29 @@
-"""Errors in what comes from outside: each says which file or argument, what was expected there and what came."""
+"""Errors in external input; each message names the file or argument, what was expected and what came."""
 
 from grapheme_pyg.names import printable
 
 
 class GraphemeError(ValueError):
-    """Something that came from outside is not as it must be. The base of all of them.
+    """External input is invalid. The base class of the package's errors.
 
-    Its text may hold names from outside, and is one line that a terminal shows and does not obey.
+    The message can contain external names; it is shown on one line, with control characters escaped.
     """
 
     def __str__(self) -> str:
-        """The message, escaped."""
+        """Returns the escaped message."""
         return printable(super().__str__())
 
 
 class ImageError(GraphemeError):
-    """An image, or a file of one, cannot be read or is of a kind that is not accepted."""
+    """An image or image file cannot be read or has an unsupported format."""
 
 
 class DatasetError(GraphemeError):
-    """A file or folder of labelled images is damaged, contradicts itself, or is not what it should be."""
+    """A file or folder of labelled images is damaged, inconsistent, or of another kind than expected."""
 
 
 class GraphError(GraphemeError):
-    """A graph's fields have another dtype, shape or range than they must have, or contradict each other."""
+    """A graph's field has the wrong dtype, shape or range, or contradicts another field."""
 
 
 class ModelFileError(GraphemeError):
@@ -31,16 +31,16 @@ class ModelFileError(GraphemeError):
 
 
 class CheckpointError(GraphemeError):
-    """A checkpoint of training cannot be read or written, belongs to another run, or holds what training cannot use."""
+    """A checkpoint of training cannot be read, written or used, or belongs to another run."""
 
 
 class TrainingError(GraphemeError):
-    """Training cannot go on: a loss or weight is not finite, a process is gone, or another trains in the folder."""
+    """Training cannot continue: a loss or weight is not finite, a process died, or another one uses the folder."""
 
 
 class ImageWarning(UserWarning):
-    """Images were taken as they are, or scaled, but they look as if something else was meant."""
+    """Images were accepted, but they look as if something else was meant."""
 
 
 class TrainingWarning(UserWarning):
-    """A class is never recognised, two share a template, or training goes on from the checkpoint before the last."""
+    """Training continues, or has ended, with a problem that the message describes, such as a class never recognised."""

@@ -1,4 +1,4 @@
-"""How good a model's probabilities are: loss, accuracy, calibration, confusions, and the hardest images."""
+"""Evaluation of predicted probabilities: loss, accuracy, calibration, confusions, and the hardest images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +10,18 @@ from torch import Tensor
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.labels import to_labels
 
-# Equal-width bins of the confidence, as many as in Guo et al. (2017).
+# Number of equal-width bins of the confidence, as in Guo et al. (2017).
 BINS = 15
-# The smallest normal float32: of what a softmax gives, only 0 and the subnormal numbers beside it are below.
+# The smallest normal float32, below which a softmax returns only subnormal numbers and 0.
 SMALLEST_PROBABILITY = torch.finfo(torch.float32).tiny
-# How far from 1 a row's sum may be, by rounding.
+# The largest distance from 1 of a row's sum, due to rounding.
 SUM_TOLERANCE = 1e-3
 
 
 # eq=False: tensors have no single truth value, so a generated == would raise.
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    r"""What :func:`evaluate` found.
+    r"""The measures that :func:`evaluate` returns.
 
     The expected calibration error is that of Guo et al., "On Calibration of Modern Neural Networks" (2017): with
     the images binned by their confidence, :math:`B_m = \{i : (m - 1) / M < c_i \le m / M\}`,
@@ -36,7 +36,7 @@ class Evaluation:
         bin_counts: ``[15]`` int64, images in each bin of confidence.
         bin_confidences: ``[15]`` float64, mean confidence in each bin; NaN in one without images.
         bin_accuracies: ``[15]`` float64, accuracy in each bin; NaN in one without images.
-        hardest: ``[K]`` int64, indices of the images with the highest loss, hardest first; the first of equals first.
+        hardest: ``[K]`` int64, indices of the images with the highest loss, hardest first; ties are in order of index.
     """
 
     loss: float
@@ -59,7 +59,7 @@ class Evaluation:
         return self.num_images - int(self.confusion.trace())
 
     def summary(self) -> dict[str, Any]:
-        """All of it in types that JSON has; confidence and accuracy of a bin without images are None."""
+        """Returns all measures in types that JSON has; confidence and accuracy of an empty bin are None."""
         edges = torch.linspace(0, 1, len(self.bin_counts) + 1, dtype=torch.float64).tolist()
         columns = (self.bin_counts, self.bin_confidences, self.bin_accuracies)
         bins = [
@@ -87,22 +87,23 @@ class Evaluation:
 
 
 def evaluate(probabilities: Tensor | np.ndarray[Any, Any], labels: Any, *, hardest: int = 20) -> Evaluation:
-    """Measures probabilities against the truth, in float64.
+    """Evaluates probabilities against true classes, in float64.
 
-    An image's loss is −ln of the probability of its true class. A true class of probability 0 would make it infinite:
-    probabilities below the smallest normal float32, 1.2e-38, count as that, so that no loss exceeds 87.3 nats. Zeros
-    at other classes change nothing. Of classes that are equally probable the first is the predicted one.
+    An image's loss is −ln of the probability of its true class. Probabilities below the smallest normal float32,
+    1.2e-38, are raised to it, so that no loss is infinite or exceeds 87.3 nats. If several classes are the most
+    probable, the first is the predicted one.
 
     Args:
-        probabilities: ``[N, C]``, floating point, in [0, 1], rows that sum to 1 within 0.001; at least two classes.
-        labels: ``[N]``, true classes, in [0, C), as :func:`grapheme_pyg.labels.to_labels` takes them.
-        hardest: How many of the hardest images to name; all of them if there are fewer.
+        probabilities: ``[N, C]`` floating point, in [0, 1], with rows that sum to 1 within 0.001 and at least two
+            classes.
+        labels: ``[N]``, true classes in [0, C), in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
+        hardest: Number of hardest images to return; all images if there are fewer.
 
     Returns:
         The measures, on the CPU.
 
     Raises:
-        ValueError: An argument is not as above, or there are no images.
+        ValueError: An argument has another form, or there are no images.
 
     Example:
         >>> result = evaluate(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 1]), hardest=1)
@@ -117,7 +118,7 @@ def evaluate(probabilities: Tensor | np.ndarray[Any, Any], labels: Any, *, harde
     probabilities, labels = probabilities.detach().cpu().double(), labels.cpu()
     confidences, predicted = probabilities.max(dim=1)
     hits, num_classes = predicted == labels, probabilities.shape[1]
-    # ln(1 / p) and not −ln(p), which of certainties makes −0.
+    # ln(1 / p) rather than −ln(p), which is −0 for p = 1.
     losses = probabilities.gather(1, labels[:, None]).squeeze(1).clamp(SMALLEST_PROBABILITY, 1).reciprocal().log()
     counts, bin_confidences, bin_accuracies = _bins(confidences.clamp(max=1), hits)
     gaps = (bin_accuracies - bin_confidences).abs().nan_to_num()
@@ -134,7 +135,11 @@ def evaluate(probabilities: Tensor | np.ndarray[Any, Any], labels: Any, *, harde
 
 
 def check_probabilities(probabilities: Tensor, labels: Tensor) -> None:
-    """Raises what :func:`evaluate` raises for probabilities and labels that do not fit it."""
+    """Refuses probabilities and labels that :func:`evaluate` does not accept.
+
+    Raises:
+        ValueError: They have another form.
+    """
     if probabilities.dim() != 2 or not probabilities.is_floating_point():
         got = f"{probabilities.dtype} of shape {list(probabilities.shape)}"
         raise ValueError(f"probabilities: expected a floating-point tensor of shape [N, C], got {got}")
@@ -143,7 +148,7 @@ def check_probabilities(probabilities: Tensor, labels: Tensor) -> None:
         expected = "at least one image and two classes"
         raise ValueError(f"probabilities: expected {expected}, got shape {list(probabilities.shape)}")
     sums = probabilities.detach().double().sum(dim=1)
-    # Written so that NaN, which compares as nothing, is refused too.
+    # NaN fails every comparison, and so is refused, too.
     wrong = ~((probabilities >= 0).all(dim=1) & ((sums - 1).abs() <= SUM_TOLERANCE))
     if bool(wrong.any()):
         row = int(wrong.nonzero()[0])
@@ -158,10 +163,10 @@ def check_probabilities(probabilities: Tensor, labels: Tensor) -> None:
 
 
 def _bins(confidences: Tensor, hits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts, mean confidences and accuracies by bin.
+    """Returns counts, mean confidences and accuracies by bin.
 
-    torchmetrics has the error, but not the bins of a reliability diagram; and its bins are open above, so that
-    confidences of exactly 1, to which float32 rounds, get a sixteenth bin of their own, which can raise the error.
+    torchmetrics computes the error, but not the bins of a reliability diagram. Its bins are open above, so that
+    confidences of exactly 1, to which float32 rounds, are in a sixteenth bin, which can raise the error.
     """
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
     index = torch.bucketize(confidences, edges[1:-1])

@@ -1,4 +1,4 @@
-"""What training images were like, so that a model says when others are far from them."""
+"""Home: statistics of the training images, from which a model recognises very different ones."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,21 +12,24 @@ from torch_geometric.data import Batch
 from grapheme_pyg.errors import ImageWarning
 from grapheme_pyg.vision import VisionBrain
 
-# What is so many times as large as the largest that was seen, or as small, is far.
+# Values beyond the training range by this factor are far.
 FAR = 2.0
-# Share of the images from which on that is worth a warning.
+# Share of far images that causes a warning.
 MANY = 0.1
-# What is true or not; the others are ranges.
+# Boolean attributes; the others are ranges.
 SWITCHES = ("blank", "mirrored")
 
 
 def measure(pixels: Tensor | Sequence[Tensor], graphs: Batch, vision: VisionBrain) -> Tensor:
-    """What :class:`Home` knows of images, and whether each is blank, ``[N, 5]`` float32.
+    """Measures the four properties in :class:`Home` that have ranges, and whether images are blank.
 
     Args:
-        pixels: uint8 ``[N, C, H, W]``, or N times ``[C, H, W]``.
-        graphs: Of the images.
-        vision: Made the graphs.
+        pixels: uint8 ``[N, C, H, W]``, or N images ``[C, H, W]``.
+        graphs: Graphs of the images.
+        vision: Brain that made the graphs.
+
+    Returns:
+        ``[N, 5]`` float32; the last column is 1 for blank images, else 0.
     """
     nodes = graphs.ptr.diff()
     sides = graphs.image_size.amax(dim=1).float()
@@ -36,13 +39,13 @@ def measure(pixels: Tensor | Sequence[Tensor], graphs: Batch, vision: VisionBrai
     else:
         level, contrast, least, greatest = torch.cat([_levels(image.flatten()[None]) for image in pixels], dim=1)
     blank = ((nodes == 1) | (least == greatest)).float()
-    if vision.relative:  # whatever they are, they are brought to the same
+    if vision.relative:  # levels and contrast are normalised
         level = contrast = torch.zeros_like(level)
     return torch.stack([sides, level, contrast, density, blank], dim=1)
 
 
 def _levels(pixels: Tensor) -> Tensor:
-    """Mean, standard deviation, least and greatest level of each row."""
+    """Returns mean, standard deviation, minimum and maximum of each row."""
     deviation, mean = torch.std_mean(pixels.float(), dim=1, correction=0)
     least, greatest = pixels.aminmax(dim=1)
     return torch.stack([mean, deviation, least.float(), greatest.float()])
@@ -50,15 +53,15 @@ def _levels(pixels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Home:
-    """What training images were like: for each property the least and the greatest among some of them.
+    """Statistics of the training images: the minimum and maximum of each property over some of them.
 
     Attributes:
-        blank: Whether there were images with nothing on them.
-        longer_side: In pixels, as the finder sees them.
-        mean_level: In 0…255; 0 where images are taken relative to their ground.
-        contrast: Standard deviation of the levels; likewise.
-        nodes_per_pixel: How much is drawn, and how much of it is noise.
-        mirrored: Whether augmentation showed mirror images too, so that an image and its mirror image are of one class.
+        blank: Whether there were blank images.
+        longer_side: Longer side in pixels, as the finder sees it.
+        mean_level: Mean level in 0…255; 0 if images are taken relative to their ground.
+        contrast: Standard deviation of the levels; 0 if images are taken relative to their ground.
+        nodes_per_pixel: Number of nodes for each pixel, which grows with the ink and the noise.
+        mirrored: Whether training used mirror images, so that an image and its mirror image have the same class.
     """
 
     blank: bool
@@ -70,20 +73,20 @@ class Home:
 
     @classmethod
     def of(cls, measured: Tensor) -> Self:
-        """The home of images of which :func:`measure` says this, ``[N, 5]``."""
+        """Makes the home of images from the result of :func:`measure`, ``[N, 5]``."""
         ranges = torch.stack([measured[:, :-1].amin(dim=0), measured[:, :-1].amax(dim=0)], dim=1)
         pairs: list[Any] = [tuple(pair) for pair in ranges.tolist()]
         return cls(bool(measured[:, -1].any()), *pairs)
 
     @classmethod
     def from_config(cls, config: object) -> Self:
-        """What :attr:`config` gave.
+        """Makes a home from its :attr:`config`.
 
         Raises:
-            ValueError: It is something else.
+            ValueError: ``config`` is invalid.
         """
         names = [field.name for field in fields(cls)]
-        # Models that were saved before mirror images were known of do not say.
+        # Older models were saved without this switch.
         config = {"mirrored": False} | config if isinstance(config, dict) else config
         if not isinstance(config, dict) or set(config) != set(names):
             raise ValueError(f"home: expected an object of {names}, got {config!r:.200}")
@@ -100,17 +103,17 @@ class Home:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The attributes, in types that JSON has."""
+        """The attributes as JSON types."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def warn_if_far(self, measured: Tensor, *, stacklevel: int) -> None:
-        """Warns of images that, prepared for the finder, are still unlike those of training.
+        """Warns if many images, as the finder sees them, are far from the training images.
 
         Args:
-            measured: ``[N, 5]``, of :func:`measure`.
-            stacklevel: As of :func:`warnings.warn`, from the caller on.
+            measured: ``[N, 5]``, the result of :func:`measure`.
+            stacklevel: As for :func:`warnings.warn`, counted from the caller.
         """
-        # Of blank images, all else means nothing.
+        # The other properties of blank images mean nothing.
         measured = measured[measured[:, -1] == 0]
         found = []
         ranges = [field.name for field in fields(self) if field.name not in SWITCHES]

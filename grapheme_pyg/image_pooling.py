@@ -1,4 +1,4 @@
-"""Pooled states of many images, a batch at a time."""
+"""Pooling of the states of many images, a batch at a time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
     from grapheme_pyg.vision.pixels import Images
 
-# Nodes that are computed together, unless one graph alone has more.
+# Largest number of nodes that are computed together, unless a single graph has more.
 NODES_AT_ONCE = 2**20
 AS_IT_IS = (0, 0, False)
 
 
 class PooledImages(NamedTuple):
-    """Pooled states of images, and what these are like.
+    """Pooled states and measurements of images.
 
     Attributes:
-        views: For each view ``[N, channels]``.
-        positions: Of the images that were read.
-        measured: ``[N, 5]``, of :func:`grapheme_pyg.home.measure`.
+        views: Pooled states of each view, ``[N, channels]``.
+        positions: Positions of the images that were read.
+        measured: ``[N, 5]``, the result of :func:`grapheme_pyg.home.measure`.
     """
 
     views: list[Tensor]
@@ -51,16 +51,16 @@ def pool_images(
     """Pools the states of images.
 
     Args:
-        model: Makes the graphs and pools their states.
-        images: As :meth:`grapheme_pyg.VisionBrain.batch` takes them.
-        batch_size: How many images to compute at once; fewer where they have more than 2²⁰ pixels together.
-        views: Shifts down and to the right, in pixels, and whether images are mirrored.
-        count: The number of images that there have to be, if it is known.
+        model: The model.
+        images: As in :meth:`grapheme_pyg.VisionBrain.batch`.
+        batch_size: Number of images to compute at once; fewer if they have more than 2²⁰ pixels together.
+        views: Views of each image: shift down and shift right, in pixels, and whether it is mirrored.
+        count: Expected number of images, if known.
         skip: Whether to leave out images that cannot be read.
-        verbose: Whether to show a progress bar, in a terminal.
+        verbose: Whether to show a progress bar in a terminal.
 
     Raises:
-        ValueError: There are no images, or one is not as above.
+        ValueError: There are no images, or an image is invalid.
     """
     check_many(images, count=count)
     if len(images) == 0:
@@ -87,10 +87,10 @@ def pool_images(
                     measured.append(measure(pixels, graphs, model.vision))
                 found += [model.pool(part.to(device)) for part in _parts(graphs)]
             bar.update(len(some))
-    pages = torch.cat(measured)
-    if len(positions) >= SEVERAL:  # one blank page is a blank page
-        warn_if_blank(pages[:, -1], stacklevel=5)
-    return PooledImages([torch.cat(found) for found in pooled], positions, pages)
+    all_measured = torch.cat(measured)
+    if len(positions) >= SEVERAL:  # a few images may well be blank
+        warn_if_blank(all_measured[:, -1], stacklevel=5)
+    return PooledImages([torch.cat(found) for found in pooled], positions, all_measured)
 
 
 def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool) -> Tensor | list[Tensor]:
@@ -100,7 +100,7 @@ def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool
 
 
 def _parts(graphs: Batch) -> list[Batch]:
-    """A batch as it is, or in parts if it has too many nodes."""
+    """Splits a batch that has too many nodes."""
     if graphs.num_nodes <= NODES_AT_ONCE or graphs.num_graphs == 1:
         return [graphs]
     found = to_graphs(graphs)

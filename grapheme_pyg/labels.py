@@ -1,4 +1,4 @@
-"""Labels and names of classes, in the kinds that people have them in."""
+"""Conversion of labels and class names from the types that people have them in."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -11,24 +11,24 @@ from torch import Tensor
 from grapheme_pyg.dag import check_range
 from grapheme_pyg.names import is_name
 
-# Names that a message shows.
+# Largest number of names that a message shows.
 NAMED = 20
 
 
 def canonical(name: str) -> str:
-    """The form in which names are compared: file systems store an "é" as one character or as two (Unicode's NFC)."""
+    """Returns the form in which names are compared, NFC, because file systems store an "é" as one character or two."""
     return unicodedata.normalize("NFC", name)
 
 
 def to_names(classes: Any) -> list[str]:
-    """Names of classes.
+    """Returns the names of classes.
 
     Args:
-        classes: How many there are, whose names are then their numbers; or a sequence, an array or a column of names.
+        classes: Number of classes, whose names are then "0", "1" and so on; or a sequence, array or column of names.
 
     Raises:
-        ValueError: There is none, two are equal under Unicode normalisation, one has control characters or is no
-            Unicode, or it is of another kind.
+        ValueError: There is none, two are equal under Unicode normalisation, one has control characters or lone
+            surrogates, or ``classes`` has another type.
     """
     expected = "classes: expected a positive integer or distinct names"
     if isinstance(classes, int | np.integer) and not isinstance(classes, bool):
@@ -44,11 +44,11 @@ def to_names(classes: Any) -> list[str]:
 
 
 def check_name(argument: str, *names: str) -> None:
-    """Refuses names that models cannot be saved with.
+    """Refuses names that cannot be saved with a model.
 
     Raises:
-        ValueError: One has control characters, which a terminal would obey, or is no Unicode, as bytes of file names
-            may be.
+        ValueError: A name has control characters, which a terminal would obey, or lone surrogates, as in file names
+            that are not UTF-8.
     """
     if unsaved := [name for name in names if not is_name(name)]:
         raise ValueError(f"{argument}: expected names without control characters, got {unsaved[0]!r}")
@@ -57,19 +57,19 @@ def check_name(argument: str, *names: str) -> None:
 def match_classes(
     data: Sequence[str], model: Sequence[str], *, name: str = "classes", whose: str = "the model"
 ) -> Tensor:
-    """The position of each class of some data among those of a model, by name.
+    """Returns the position of each class of some data among the classes of a model.
 
     Args:
         data: Names of the data's classes.
         model: Names of the model's classes.
-        name: What a message calls the data.
-        whose: What it calls the owner of the known classes.
+        name: Name of the data, for the message.
+        whose: Name of the model, for the message.
 
     Returns:
         ``[len(data)]`` int64.
 
     Raises:
-        ValueError: The model lacks one; the message has both lists.
+        ValueError: The model lacks a class; the message shows both lists.
     """
     places = {canonical(known): i for i, known in enumerate(model)}
     if any(canonical(one) not in places for one in data):
@@ -80,20 +80,20 @@ def match_classes(
 def to_labels(
     labels: Any, count: int | None = None, *, classes: Sequence[str] | None = None, name: str = "labels"
 ) -> Tensor:
-    """Labels as a tensor.
+    """Converts labels to a tensor.
 
     Args:
-        labels: ``[N]`` or ``[N, 1]``: a tensor, an array, a list or a column of integers of any width, truth values, or
-            floats without a fraction; or of strings that name classes.
-        count: How many there must be; any number if None.
-        classes: Names of the classes; labels are not compared with them if None, and cannot be names.
-        name: What a message calls the labels.
+        labels: ``[N]`` or ``[N, 1]``: a tensor, array, list or column of integers of any width, bools, floats without a
+            fraction, or names of classes.
+        count: Expected number of labels; any if None.
+        classes: Names of the classes. If None, labels cannot be names, and their range is not checked.
+        name: Name of the labels, for messages.
 
     Returns:
         ``[N]`` int64, in [0, number of classes).
 
     Raises:
-        ValueError: They are not as above; the message names the first position that is wrong.
+        ValueError: The labels are invalid; the message names the first wrong position.
     """
     values = labels.detach().cpu() if isinstance(labels, Tensor) else _to_tensor(labels, classes, name)
     size = "[N]" if count is None else f"[{count}]"
@@ -148,14 +148,14 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def spread(labels: Tensor, count: int) -> Tensor:
-    """Some of the images of a set: of each class the first ones, as many as its share of the set, but at least one.
+    """Chooses a part of a data set: the first images of each class, in proportion to its size, but at least one.
 
     Args:
         labels: ``[N]`` int64, in any order.
-        count: How many to choose; all if there are fewer.
+        count: Number of images to choose; all if there are fewer.
 
     Returns:
-        Their positions, ``[min(count, N)]`` int64, ascending.
+        Positions of the chosen images, ``[min(count, N)]`` int64, ascending.
 
     Raises:
         ValueError: There are more classes than images to choose.
@@ -168,6 +168,6 @@ def spread(labels: Tensor, count: int) -> Tensor:
     first = sizes.cumsum(0) - sizes
     rank = torch.empty_like(labels)
     rank[order] = torch.arange(len(labels)) - first[labels[order]]
-    # The first of each class comes first of all, then whichever class has been served the least.
+    # First the first image of each class, then always one of the class with the smallest chosen share.
     chosen = (rank / sizes[labels]).argsort(stable=True)[:count]
     return chosen.sort().values

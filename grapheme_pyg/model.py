@@ -1,4 +1,4 @@
-"""ImageClassificationModel: the three parts, composed; saved and loaded without pickle."""
+"""ImageClassificationModel composes the three parts, and is saved and loaded without pickle."""
 
 import warnings
 from collections.abc import Sequence
@@ -41,38 +41,38 @@ EDGE_DIM = 3
 
 
 def read_features(vision: VisionBrain) -> list[int]:
-    """How many features the nodes of each type read: later rounds none, which changed nothing on validation."""
+    """Returns how many features the nodes of each type read: those of later rounds read none."""
     return [0 if later else width for later, width in zip(vision.node_rounds, vision.node_features, strict=True)]
 
 
 class ImageClassificationModel(nn.Module):
-    """Image → its own graph → node states → similarities with class templates.
+    """Classifies images: image → graph → node states → similarities with class templates.
 
     Args:
         vision: Turns images into graphs; its vocabulary keys the weights.
-        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them; an empty list
-            for a model that is only taught (:meth:`add_class`).
-        hidden_channels: Width of node states for each configured level of ``vision``, fine to coarse; good ones for
-            its mode and channels if None.
+        classes: Number of classes, or their names, as in :func:`grapheme_pyg.labels.to_names`; an empty list for a
+            model that is only taught, by :meth:`add_class`.
+        hidden_channels: Width of the node states for each configured level of ``vision``, fine to coarse. If None,
+            defaults for its mode and channels.
         norm: ``"batch"``, ``"layer"`` or None; see :class:`grapheme_pyg.nn.DagNN`.
-        residual: Whether states are kept from round to round; see there. If None, in grids of colour images.
-        embedding_channels: Width of the embedding that templates are compared with.
-        templates_per_class: Templates of each class.
-        template_update: How templates learn, by ``"gradient"`` or ``"momentum"``; see
-            :class:`grapheme_pyg.nn.ClassificationBrain`.
-        dropout: Share of pooled states that are zeroed in training, in [0, 1).
-        readout: Which nodes are pooled, those of all ``"levels"`` or just the ``"sinks"``, which takes fewer weights;
-            see :class:`grapheme_pyg.nn.readout.Readout`.
-        drawings: Whether the training images are of single drawings in MNIST's form. Then :meth:`predict` looks for the
-            drawing in larger pictures, as :func:`grapheme_pyg.vision.find_drawings` does.
+        residual: Whether states are added from round to round; see :class:`grapheme_pyg.nn.DagNN`. If None, only for
+            grids of colour images.
+        embedding_channels: Width of the embedding that is compared with the templates.
+        templates_per_class: Number of templates for each class.
+        template_update: ``"gradient"`` or ``"momentum"``; see :class:`grapheme_pyg.nn.ClassificationBrain`.
+        dropout: Share of the pooled states that training sets to zero, in [0, 1).
+        readout: Which nodes are pooled: ``"levels"`` or, with fewer weights, ``"sinks"``; see
+            :class:`grapheme_pyg.nn.readout.Readout`.
+        drawings: Whether the training images are single drawings in MNIST's form. :meth:`predict` then looks for
+            drawings in larger pictures by :func:`grapheme_pyg.vision.find_drawings`.
 
     Attributes:
-        home: What the images of the last training were like; None before.
+        home: Statistics of the images of the last training; None before it.
 
     Raises:
-        ValueError: ``hidden_channels`` has not one number for each level, or the model could not be saved: a setting is
-            out of its range in files, or names of classes are so long that the settings would be much larger than the
-            weights; see the parts for the rest.
+        ValueError: ``hidden_channels`` does not have one number for each level; an argument of a part is invalid; or
+            the model could not be saved, because a setting is out of the range that files allow, or class names are so
+            long that the settings would be much larger than the weights.
 
     Example:
         >>> model = ImageClassificationModel(VisionBrain(), classes=["cat", "dog"]).eval()
@@ -99,13 +99,10 @@ class ImageClassificationModel(nn.Module):
         num_levels = max(vision.node_levels) + 1
         if hidden_channels is None:
             hidden_channels = default_widths(vision.mode, vision.in_channels, num_levels)
-        expected = f"{num_levels} positive integers, one for each level of vision"
         if not isinstance(hidden_channels, Sequence) or len(hidden_channels) != num_levels:
+            expected = f"{num_levels} positive integers, one for each level of vision"
             raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}")
-        try:
-            hidden_channels = [as_int("hidden_channels", width, 1) for width in hidden_channels]
-        except ValueError as error:
-            raise ValueError(f"hidden_channels: expected {expected}, got {hidden_channels}") from error
+        hidden_channels = [as_int("hidden_channels", width, 1) for width in hidden_channels]
         if residual is None:
             residual = (vision.mode, vision.in_channels) in RESIDUAL
         if not isinstance(residual, bool):
@@ -123,7 +120,7 @@ class ImageClassificationModel(nn.Module):
             residual=residual,
         )
         self.readout = Readout(vision.node_kinds, vision.node_rounds, readout)
-        # Of each kind of entity the first node type is as wide as the others.
+        # All node types of one kind of entity are equally wide.
         widths = dict(zip(vision.node_kinds, self.dag.hidden_channels, strict=True))
         self.classifier = ClassificationBrain(
             list(widths.values()) if readout == "levels" else self.dag.out_channels,
@@ -145,21 +142,21 @@ class ImageClassificationModel(nn.Module):
             "readout": readout,
             "drawings": drawings,
         }
-        if not self.classifier.templates.is_meta:  # as those are that are described by settings from a file
+        if not self.classifier.templates.is_meta:  # settings from a file were checked before
             check_settings(self)
 
     @classmethod
     def from_preset(cls, preset: str, classes: Any = 10, *, vision: dict[str, Any] | None = None, **model: Any) -> Self:
-        """A model of one of the sizes in :mod:`grapheme_pyg.presets`, untrained.
+        """Makes an untrained model of one of the sizes in :mod:`grapheme_pyg.presets`.
 
         Args:
-            preset: Its name.
+            preset: Name of the preset.
             classes: Number of classes, or their names.
-            vision: Arguments of :class:`VisionBrain` that differ from the preset's.
-            model: Arguments of this class that differ from the preset's.
+            vision: Arguments of :class:`VisionBrain` that replace the preset's.
+            model: Arguments of this class that replace the preset's.
 
         Raises:
-            ValueError: There is no preset of that name; or as the class and :class:`VisionBrain`.
+            ValueError: There is no such preset, or an argument is invalid.
         """
         if not isinstance(preset, str) or preset not in PRESETS:
             raise ValueError(f"preset: expected one of {tuple(PRESETS)}, got {preset!r}")
@@ -168,17 +165,17 @@ class ImageClassificationModel(nn.Module):
 
     @torch.no_grad()
     def with_classes(self, classes: Any) -> Self:
-        """Makes a model of other classes with this one's weights, to be trained further.
+        """Makes a model of other classes with the weights of this one, to be trained further.
 
-        Classes of the same name keep their templates; those of the others, and the temperature, are as of a new model.
-        Remembered images are left out. A model without classes, ``with_classes([])``, keeps what makes keys of images:
-        it is ready to be taught.
+        Classes of the same name keep their templates. Other templates and the temperature are those of a new model.
+        Remembered images are left out. A model without classes, ``with_classes([])``, keeps the memory's key space and
+        is ready to be taught.
 
         Args:
-            classes: Names, or their number, as the class takes them.
+            classes: Names of the classes, or their number.
 
         Raises:
-            ValueError: As the class.
+            ValueError: The classes are invalid.
         """
         made = type(self)(self.vision, **(self.config | {"classes": classes}))
         made.to(self.classifier.templates.device, self.classifier.templates.dtype).train(self.training)
@@ -186,7 +183,7 @@ class ImageClassificationModel(nn.Module):
         if not made.classes and self.classifier.memory is not None:
             made.classifier.memory, made.home = self.classifier.memory.without_keys(), self.home
         made.classifier.project.load_state_dict(self.classifier.project.state_dict())
-        # Classes that were added from examples come last, and have no templates.
+        # Taught classes come last and have no templates.
         pairs = zip(self.classes, self.classifier.templates, strict=False)
         own = {canonical(name): templates for name, templates in pairs}
         for name, templates in zip(made.classes, made.classifier.templates, strict=True):
@@ -199,47 +196,47 @@ class ImageClassificationModel(nn.Module):
         return self.classifier.classes
 
     def forward(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
-        """Logits ``[batch_size, num_classes]`` of a graph or a batch of graphs; arguments as :meth:`pool`."""
+        """Returns the logits ``[batch_size, num_classes]`` of a graph or a batch of graphs; see :meth:`pool`."""
         return self.classifier.logits(self.pool(batch, plan))
 
     def embed(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
-        """Embeddings ``[batch_size, embedding_channels]``; arguments as :meth:`pool`."""
+        """Returns the embeddings ``[batch_size, embedding_channels]`` of a graph or a batch; see :meth:`pool`."""
         return self.classifier.embed(self.pool(batch, plan))
 
     def pool(self, batch: Data | Batch, plan: Plan | None = None) -> Tensor:
-        """Pooled states ``[batch_size, channels]`` of a graph or a batch of graphs: what embeddings are made of.
+        """Returns the pooled states ``[batch_size, channels]`` from which embeddings are computed.
 
         Args:
             batch: A graph or a batch of graphs, on the device of the model.
-            plan: What :meth:`plan` made of it, if it is known already; made here if None.
+            plan: The plan that :meth:`plan` made of it; made here if None.
 
         Raises:
-            GraphError: As :meth:`check`; or the plan does not fit the graph.
+            GraphError: The graph is invalid, or the plan does not fit it.
         """
         plan = self.plan(batch) if plan is None else plan
         return self._pool(_require_data(batch).get("x"), plan, batch.get("edge_attr"))
 
-    # Looks at values, which compiled code must not wait for. PyTorch does not annotate this decorator.
+    # Reads values, which compiled code must not wait for. PyTorch does not annotate this decorator.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def plan(self, batch: Data | Batch) -> Plan:
-        """Plans the sweep over a graph or a batch of graphs, and what is pooled of it; looks at all of the graph.
+        """Plans the sweep over a graph or a batch of graphs and the pooling, and checks the whole graph on the way.
 
-        Worth keeping for graphs that come again; a process that loads graphs can make it. Graphs of the same
-        configuration and image size have plans of the same form.
+        A plan can be made by the process that loads the graph, and kept for a graph that comes again. Graphs of the
+        same configuration and image size have plans of the same form.
 
         Args:
-            batch: A graph or a batch of graphs, on any device, where the plan will be, too.
+            batch: A graph or a batch of graphs on any device; the plan is on that device, too.
 
         Raises:
-            GraphError: Naming the field, the first offending node or edge, what was expected and what came.
+            GraphError: A field is invalid; the message names it, the first wrong node or edge, what was expected and
+                what came.
         """
-        _require_data(batch)
-        # Graphs of images know whether what belongs to edges has followed them into another order.
-        if hasattr(batch, "check_order"):
+        # Graphs of images notice when edge_index was reordered without edge_type and edge_attr.
+        if hasattr(_require_data(batch), "check_order"):
             batch.check_order()
         ptr, size = batch.get("ptr"), batch.get("image_size")
         num_graphs = ptr.numel() - 1 if isinstance(ptr, Tensor) else None
-        # Without a size that can be read, a plan has the generations that the graph has.
+        # If the image size is unknown, the plan has only the generations that occur in the graph.
         is_known = isinstance(size, Tensor) and size.dtype == torch.int64 and size.numel() > 0 and not size.is_meta
         expected = self.vision.generations(int(size.max())) if is_known else ()
         names = ("x", "edge_index", "edge_type", "node_type", "level", "batch")
@@ -250,15 +247,16 @@ class ImageClassificationModel(nn.Module):
         )
 
     def check(self, batch: Data | Batch) -> Plan:
-        """Refuses a graph, or a batch of graphs, that the model cannot compute, on the device where it lies; its plan.
-
-        :meth:`plan` and what plans by itself find what is wrong with the graph; this looks at the features, too.
+        """Plans a graph or a batch of graphs, and checks its features as well.
 
         Args:
-            batch: A graph or a batch of graphs.
+            batch: A graph or a batch of graphs on any device.
+
+        Returns:
+            The plan, as :meth:`plan` makes it.
 
         Raises:
-            GraphError: Naming the field, the first offending node or edge, what was expected and what came.
+            GraphError: As :meth:`plan`; or a feature has the wrong shape or dtype, or is not finite.
         """
         plan: Plan = self.plan(batch)
         self._features(batch.get("x"), plan, batch.get("edge_attr"))
@@ -275,7 +273,7 @@ class ImageClassificationModel(nn.Module):
         batch: Tensor | None = None,
         batch_size: int | None = None,
     ) -> Tensor:
-        """Logits from the fields of a graph, for those who have no ``Data``: explainers, exporters.
+        """Returns the logits of a graph that is given by its fields, as explainers and exporters need it.
 
         Args:
             x: ``[num_nodes, num_features]`` float32.
@@ -283,9 +281,9 @@ class ImageClassificationModel(nn.Module):
             edge_type: ``[num_edges]`` int64.
             node_type: ``[num_nodes]`` int64.
             level: ``[num_nodes]`` int64; computed if None.
-            edge_attr: ``[num_edges, 3]`` float32, if the model was made for it.
-            batch: ``[num_nodes]`` int64, ascending, the graph of each node; all one graph if None.
-            batch_size: Number of graphs; taken from ``batch`` if None, as many as nodes at most.
+            edge_attr: ``[num_edges, 3]`` float32, if the model uses it.
+            batch: ``[num_nodes]`` int64, ascending, the graph of each node; None for a single graph.
+            batch_size: Number of graphs; if None, taken from ``batch``, at most the number of nodes.
 
         Returns:
             ``[batch_size, num_classes]``.
@@ -306,13 +304,13 @@ class ImageClassificationModel(nn.Module):
             raise GraphError("plan: expected one that the model's plan() made, with its readout, got one without")
         features, attributes = self._features(x, plan, edge_attr)
         states = self.dag(features, plan, attributes)
-        # A part of the sweep, so that gradients find their way to it from a batch without nodes to pool, too.
+        # A state, so that gradients reach the sweep even if the batch has no nodes to pool.
         like = states[0] if states else features
         return self.classifier.pool(plan.pooled(states, like), plan.chosen)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator] # as `plan`
     def _features(self, x: object, plan: Plan, edge_attr: object) -> tuple[Tensor, Tensor | None]:
-        # They follow the weights' precision, so that a model in float64 takes graphs as they are made.
+        # Converted to the dtype of the weights, so that a model in float64 accepts graphs as they are made.
         dtype, dag = self.classifier.templates.dtype, self.dag
         features = to_features("x", "node", x, (plan.num_nodes, max(dag.in_channels)), dtype)
         if dag.edge_dim == 0:
@@ -330,31 +328,31 @@ class ImageClassificationModel(nn.Module):
         find_drawings: bool | None = None,
         verbose: bool = True,
     ) -> Prediction:
-        """Classifies images, in evaluation mode, whatever mode the model is in.
+        """Classifies images, always in evaluation mode.
 
-        An image with nothing on it has no label, and the same probability of all classes, unless there were such images
-        in training. :class:`grapheme_pyg.errors.ImageWarning` says if many images are far from those of training, in
-        size, level, contrast or number of nodes.
+        Blank images get no label and equal probabilities of all classes, unless the training images had blank ones. An
+        :class:`grapheme_pyg.errors.ImageWarning` is raised if many images differ much from those of training in size,
+        level, contrast or number of nodes.
 
         Args:
-            images: As :meth:`VisionBrain.batch` takes them; a sequence may read them when they are asked for.
-            batch_size: How many images to classify at once; fewer where they have more than 2²⁰ pixels together.
-            views: Over how many views of each image to average, 1 to 9: the image, and the image shifted by one pixel;
-                or 1 to 18 of a model that was trained on mirror images: the image, its mirror image, and both shifted.
-                If None, which is the default, over the image, and its mirror image of such a model.
-            reject: Which share of images of a known kind may be refused, in [0, 1). Images that are less familiar
-                than that get no label. None refuses nothing.
-            find_drawings: Whether to classify the drawing on each image, found by
-                :func:`grapheme_pyg.vision.find_drawings`, in its place. If None, a model of ``drawings`` does so with
-                images of more than twice the size of its training images that do not have MNIST's form already.
-            verbose: Whether to show a progress bar, in a terminal.
+            images: As in :meth:`VisionBrain.batch`; a sequence may read each image when it is asked for.
+            batch_size: Number of images to classify at once; fewer if they have more than 2²⁰ pixels together.
+            views: Number of views of each image to average over: the image and its shifts by one pixel, 1 to 9; or, if
+                the model was trained on mirror images, the image, its mirror image, and the shifts of both, 1 to 18.
+                If None, the image alone, or the image and its mirror image.
+            reject: Share of images of known kinds that may be refused, in [0, 1). Images that are less familiar than
+                that get no label. None refuses nothing.
+            find_drawings: Whether to find the drawing on each image by :func:`grapheme_pyg.vision.find_drawings` and
+                classify that. If None, a model of ``drawings`` does so for images of more than twice the size of its
+                training images that are not in MNIST's form.
+            verbose: Whether to show a progress bar in a terminal.
 
         Returns:
             Labels, confidences and more, in the order of the images.
 
         Raises:
-            ValueError: There are no images, or one is not as above; or an argument is out of its range.
-            GraphemeError: The model's answer is not finite, as its weights are out of proportion.
+            ValueError: There are no images, an image is invalid, or an argument is out of range.
+            GraphemeError: The result is not finite, because weights are too large.
         """
         mirrored = self.home is not None and self.home.mirrored
         known = views_of(mirrored=mirrored)
@@ -362,7 +360,7 @@ class ImageClassificationModel(nn.Module):
         memory = self.classifier.memory
         if reject is not None:
             reject = as_float("reject", reject, lambda value: 0 <= value < 1, "a number in [0, 1)")
-            if memory is None or bool(memory.quantiles.isnan().any()):
+            if memory is None or not memory.is_calibrated:
                 raise ValueError(
                     "reject: expected a calibrated memory, as fit leaves it; call remember, then calibrate, first"
                 )
@@ -372,33 +370,20 @@ class ImageClassificationModel(nn.Module):
         sheets = self._sheets(images, find_drawings)
         shown = images if sheets is None else sheets
         pooled, _, measured = pool_images(self, shown, batch_size, chosen, verbose=verbose)
-        # As many at once as were computed together: there may be many templates.
-        parts = [view.split(int(batch_size)) for view in pooled]
-        remembered = [[None if memory is None else memory.similarities(rows) for rows in view] for view in parts]
-        found = [
-            torch.cat([self.classifier.similarities(*both) for both in zip(view, known, strict=True)])
-            for view, known in zip(parts, remembered, strict=True)
-        ]
-        similarities = torch.stack(found).float()
-        require_finite("similarities", similarities)
+        similarities, familiarity = self._compare(pooled, int(batch_size))
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         reasons: list[str | None] = [None] * len(measured) if sheets is None else sheets.reasons
         if self.home is not None:
             self.home.warn_if_far(measured, stacklevel=3)
             blank = (measured[:, -1] > 0) & (not self.home.blank)
             reasons = [why or ("blank" if yes else None) for why, yes in zip(reasons, blank.tolist(), strict=True)]
-        # What cannot be answered is as much of one class as of another.
         probabilities[[why is not None for why in reasons]] = 1 / probabilities.shape[1]
-        confidences, classes = probabilities.max(dim=-1)
-        names = self.classifier.classes
-        labels = [names[i] if why is None else None for i, why in zip(classes.tolist(), reasons, strict=True)]
-        familiarity = None
-        if memory is not None:
-            familiar = [memory.familiarity(*both) for both in zip(parts[0], remembered[0], strict=True)]
-            familiarity = require_finite("familiarity", torch.cat(familiar))
+        confidences, numbers = probabilities.max(dim=-1)
+        names = self.classes
+        labels = [names[i] if why is None else None for i, why in zip(numbers.tolist(), reasons, strict=True)]
         if reject is not None and memory is not None and familiarity is not None:
-            known = (familiarity >= memory.threshold(reject)).tolist()
-            labels = [label if yes else None for label, yes in zip(labels, known, strict=True)]
+            is_known = (familiarity >= memory.threshold(reject)).tolist()
+            labels = [label if yes else None for label, yes in zip(labels, is_known, strict=True)]
         return Prediction(
             labels,
             confidences.cpu(),
@@ -409,11 +394,33 @@ class ImageClassificationModel(nn.Module):
             reasons,
         )
 
+    def _compare(self, views: list[Tensor], batch_size: int) -> tuple[Tensor, Tensor | None]:
+        """Compares pooled states of views with templates and memory.
+
+        Returns:
+            Similarities ``[num_views, N, num_classes]``, and the familiarity ``[N]`` of the first view; None if there
+            is no memory.
+        """
+        memory = self.classifier.memory
+        found: list[Tensor] = []
+        familiar: list[Tensor] = []
+        for view in views:
+            parts = []
+            # In batches, because there may be many templates.
+            for rows in view.split(batch_size):
+                remembered = None if memory is None else memory.similarities(rows)
+                parts.append(self.classifier.similarities(rows, remembered))
+                if memory is not None and view is views[0]:
+                    familiar.append(memory.familiarity(rows, remembered))
+            found.append(torch.cat(parts))
+        similarities = require_finite("similarities", torch.stack(found).float())
+        return similarities, None if memory is None else require_finite("familiarity", torch.cat(familiar))
+
     def _sheets(self, images: "Images", find_drawings: bool | None) -> Sheets | None:
-        """Images as sheets of paper, if drawings are to be looked for on them; None if they are taken as they are."""
+        """Returns images as sheets of paper if drawings are to be found on them, else None."""
         if not (find_drawings or (find_drawings is None and self.drawings)):
             return None
-        # Stacked images are of one size.
+        # All images of an array have one size.
         shape = images.shape[1:] if isinstance(images, Tensor | np.ndarray) else ()
         if find_drawings or len(shape) < 2 or may_be_sheet(shape, self.vision):
             return Sheets(images, self.vision, always=bool(find_drawings))
@@ -421,24 +428,24 @@ class ImageClassificationModel(nn.Module):
 
     @evaluating
     def embed_images(self, images: "Images", batch_size: int = 256, *, verbose: bool = True) -> Tensor:
-        """Embeddings of images, ``[N, embedding_channels]`` on the CPU; arguments and errors as of :meth:`predict`."""
+        """Returns the embeddings of images, ``[N, embedding_channels]`` on the CPU; see :meth:`predict`."""
         (pooled,), *_ = pool_images(self, images, batch_size, verbose=verbose)
         return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
     def remember(self, images: "Images", labels: Any, batch_size: int = 256, *, verbose: bool = True) -> None:
-        """Remembers training images, to refuse what is unlike them, for :meth:`nearest` and for :meth:`add_class`.
+        """Remembers training images, for refusing unfamiliar ones, :meth:`nearest` and :meth:`add_class`.
 
-        :func:`grapheme_pyg.fit` does this at its end, and calibrates the memory. Of more than 1,000 images, the centres
-        of clusters are kept: less than 1 MB for the preset ``base``, which is saved with the model.
+        :func:`grapheme_pyg.fit` does this at its end and calibrates the memory. If there are more than 1,000 images,
+        only centres of clusters are kept: less than 1 MB for the preset ``base``, saved with the model.
 
         Args:
-            images: As :meth:`VisionBrain.batch` takes them.
-            labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
-            batch_size: How many images to look at at once.
-            verbose: Whether to show a progress bar, in a terminal.
+            images: As in :meth:`VisionBrain.batch`.
+            labels: ``[N]``, their classes, as in :func:`grapheme_pyg.labels.to_labels`.
+            batch_size: Number of images to compute at once.
+            verbose: Whether to show a progress bar in a terminal.
 
         Raises:
-            ValueError: Images or labels are not as above, or classes were taught, which would be forgotten.
+            ValueError: Images or labels are invalid; or classes were taught, which would be forgotten.
         """
         if taught := self.classifier.taught:
             raise ValueError(f"classes: expected none that was taught, got {taught}; call forget first")
@@ -446,23 +453,23 @@ class ImageClassificationModel(nn.Module):
         self.classifier.memory = Memory.of(pooled, found)
 
     def forget(self) -> None:
-        """Forgets what is remembered of images, and with it all that was taught."""
+        """Forgets all remembered images, and with them all taught classes."""
         self.classifier.forget()
 
     @torch.no_grad()
     def calibrate(self, images: "Images", labels: Any, batch_size: int = 256, *, verbose: bool = True) -> None:
-        """Sets the temperature, and what :meth:`predict` refuses, by images that were not trained on.
+        """Sets the temperature, and the familiarity below which :meth:`predict` refuses images.
 
-        Labels that are predicted from one view stay the same.
+        Labels that are predicted from one view do not change.
 
         Args:
-            images: As :meth:`VisionBrain.batch` takes them.
-            labels: ``[N]``, their classes, as :func:`grapheme_pyg.labels.to_labels` takes them.
-            batch_size: How many images to look at at once.
-            verbose: Whether to show a progress bar, in a terminal.
+            images: Images that were not trained on, as in :meth:`VisionBrain.batch`.
+            labels: ``[N]``, their classes, as in :func:`grapheme_pyg.labels.to_labels`.
+            batch_size: Number of images to compute at once.
+            verbose: Whether to show a progress bar in a terminal.
 
         Raises:
-            ValueError: Images or labels are not as above.
+            ValueError: Images or labels are invalid.
         """
         pooled, found = self._pool_labelled(images, labels, batch_size, verbose=verbose)
         similarities = evaluation_view(self.classifier).similarities(pooled)
@@ -472,50 +479,45 @@ class ImageClassificationModel(nn.Module):
 
     @evaluating
     def nearest(self, images: "Images", number: int = 5, batch_size: int = 256) -> tuple[Tensor, Tensor]:
-        """Finds the remembered images that are most similar to images.
+        """Finds the remembered images that are most similar to some images.
 
-        Of many training images, those nearest to the centres of clusters stand for the others.
+        If there were many training images, those nearest to the centres of clusters stand for the others.
 
         Args:
-            images: As :meth:`VisionBrain.batch` takes them.
-            number: How many for each.
-            batch_size: How many images to look at at once.
+            images: As in :meth:`VisionBrain.batch`.
+            number: Number of remembered images to find for each image.
+            batch_size: Number of images to compute at once.
 
         Returns:
-            Cosines ``[N, number]``, falling, and the positions of those images among the remembered ones (examples of
-            taught classes come after them, in the order in which they were taught), of the same shape.
+            Cosines ``[N, number]``, descending; and positions ``[N, number]`` of the images found among the remembered
+            ones, after which come the examples of taught classes in the order in which they were taught.
 
         Raises:
-            ValueError: Nothing is remembered, or less than ``number``; or as :meth:`predict`.
+            ValueError: Fewer than ``number`` images are remembered; or as :meth:`predict`.
         """
-        memory = self.classifier.memory
-        stored = 0 if memory is None else len(memory.keys)
-        if memory is None:
-            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
+        memory = self.classifier.require_memory()
         (pooled,), *_ = pool_images(self, images, batch_size)
-        cosines, positions = memory.nearest(pooled, as_int("number", number, 1, stored))
+        cosines, positions = memory.nearest(pooled, as_int("number", number, 1, len(memory.keys)))
         return require_finite("cosines", cosines).cpu(), positions.cpu()
 
     def add_class(self, name: str, images: "Images", batch_size: int = 256) -> None:
-        """Teaches a class by examples, from one on, without training: a new class, or more of one that is there.
+        """Teaches a new or a known class from one or more examples, without training.
 
-        What :meth:`predict` refuses is calibrated anew by them.
+        The examples also count in what :meth:`predict` refuses.
 
         Args:
-            name: Of the class.
-            images: Its examples, as :meth:`VisionBrain.batch` takes them. A model of ``drawings`` looks for them on
-                sheets, as in :meth:`predict`.
-            batch_size: How many images to look at at once.
+            name: Name of the class.
+            images: Its examples, as in :meth:`VisionBrain.batch`. A model of ``drawings`` finds drawings on them, as in
+                :meth:`predict`.
+            batch_size: Number of images to compute at once.
 
         Warns:
-            TrainingWarning: Most of the examples look like another class.
+            TrainingWarning: Most examples look like another class.
 
         Raises:
-            ValueError: The name has control characters or is too long, the model has no memory, or an image is not as
-                above.
+            ValueError: The name has control characters or is too long, the model has no memory, or an image is invalid.
         """
-        if self.classifier.memory is None:
-            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
+        self.classifier.require_memory()
         if not self.classifier.is_taught(name):
             check_settings(self, [str(name)])
         check_many(images)
@@ -530,7 +532,7 @@ class ImageClassificationModel(nn.Module):
         self.classifier.add_class(name, pooled)
 
     def remove_class(self, name: str) -> None:
-        """Forgets what was taught of a class; a class that was trained keeps its templates.
+        """Forgets the examples of a taught class; a class that was trained keeps its templates.
 
         Raises:
             ValueError: The class was not taught.
@@ -538,7 +540,7 @@ class ImageClassificationModel(nn.Module):
         self.classifier.remove_class(name)
 
     def rename_class(self, name: str, new: str) -> None:
-        """Gives a class another name.
+        """Renames a class.
 
         Raises:
             ValueError: There is no such class; or the new name is taken, has control characters or is too long.
@@ -549,13 +551,13 @@ class ImageClassificationModel(nn.Module):
 
     @evaluating
     def pool_images(self, images: "Images", batch_size: int = 256) -> Tensor:
-        """Pooled states of images, ``[N, channels]``."""
+        """Returns the pooled states of images, ``[N, channels]``; see :meth:`predict`."""
         (pooled,), *_ = pool_images(self, images, batch_size)
         return pooled
 
     @evaluating
     def _pool_labelled(self, images: "Images", labels: Any, batch_size: int, *, verbose: bool) -> tuple[Tensor, Tensor]:
-        """Pooled states of images and their classes, without those that are to be left out if they cannot be read."""
+        """Returns the pooled states and the classes of all images but those that a sequence skips as unreadable."""
         found = to_labels(labels, classes=self.classifier.classes)
         check_many(images, count=len(found))
         if len(images) != len(found):
@@ -565,24 +567,26 @@ class ImageClassificationModel(nn.Module):
         return pooled, found[positions].to(pooled.device)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes ``model.safetensors`` and ``config.json`` into a folder, which is made if missing.
+        """Writes ``model.safetensors`` and ``config.json`` into a folder, which is created if necessary.
 
-        A model that is there already is replaced as a whole: whatever happens meanwhile, one of the two can be loaded.
+        A model in the folder is replaced as a whole: if writing is interrupted, either the old or the new one loads.
 
         Raises:
-            ModelFileError: A weight is not finite, or the model is another one that :meth:`from_pretrained` refuses.
+            ModelFileError: A weight is not finite, or :meth:`from_pretrained` would refuse the model.
             OSError: A file cannot be written.
         """
         save_model(self, as_path("folder", folder))
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
-        """Loads what :meth:`save_pretrained` wrote, or what comes with the package, in evaluation mode, on the CPU.
+        """Loads a model from a folder, or one that comes with the package, in evaluation mode, on the CPU.
+
+        Files from strangers are safe to load: no code in them is run, and they cannot use much more memory than their
+        size.
 
         Args:
-            folder: Of a model; or one of :func:`grapheme_pyg.list_pretrained`, unless a folder of that name is there.
-
-        Files from strangers do no harm: nothing in them is run, and nothing much larger than they are is made of them.
+            folder: Folder that :meth:`save_pretrained` wrote; or, unless there is a folder of that name, one of the
+                names that :func:`grapheme_pyg.list_pretrained` returns.
 
         Raises:
             FileNotFoundError: One of the two files is missing.

@@ -1,4 +1,4 @@
-"""The two files of a saved model, which change as one."""
+"""Reading and writing the two files of a saved model, which are replaced together."""
 
 import hashlib
 import os
@@ -18,18 +18,18 @@ from grapheme_pyg.names import printable
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MOST_SETTINGS_BYTES = 2**24
 SHOWN = 500
-# New weights have this name, with their SHA-256, until the settings that name them are in place.
+# Name of new weights, with their SHA-256, until the settings that name them are in place.
 WAITING = "model-{}.safetensors"
-# No text in JSON holds this, as the quotation marks in texts have backslashes before them.
+# This cannot occur within a JSON string, where quotation marks have a backslash.
 NAMED = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"')
 
 
 def write_model_files(folder: Path, settings: bytes, weights: bytes) -> None:
-    """Replaces both files of a model by one renaming: whatever happens, the folder holds the old or the new model.
+    """Replaces both files of a model atomically: the folder always holds either the old or the new model.
 
-    The new weights are written beside the old ones, under a name made of their SHA-256. Then the new settings, which
-    hold that sum, take the name of the old ones: from then on the new model is what the folder holds. At last the
-    weights take their usual name. What others have left undone is settled first, whether they were killed or failed.
+    The new weights are written beside the old ones, under a name that contains their SHA-256. Then the new settings,
+    which contain that sum, replace the old ones; from this moment the folder holds the new model. Finally the weights
+    get their usual name. Interrupted writes of other processes are completed or undone first.
 
     Raises:
         OSError: A file cannot be written. The folder holds one of the two models.
@@ -44,11 +44,11 @@ def write_model_files(folder: Path, settings: bytes, weights: bytes) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Gives weights that wait their usual name if the settings name them, and removes the others."""
+    """Renames waiting weights that the settings name to their usual name, and removes the others."""
     settings = b""
     with suppress(FileNotFoundError), open(folder / CONFIG, "rb", opener=_open) as file:
-        settings = file.read(MOST_SETTINGS_BYTES) or b""  # None of a pipe
-    # In this order, so that there always are weights for whoever reads at the same time.
+        settings = file.read(MOST_SETTINGS_BYTES) or b""  # a pipe returns None
+    # Renamed before others are removed, so that a concurrent reader always finds weights.
     if named := NAMED.search(settings):
         with suppress(FileNotFoundError):
             (folder / WAITING.format(named[1].decode())).replace(folder / WEIGHTS)
@@ -58,14 +58,14 @@ def _settle(folder: Path) -> None:
 
 @contextmanager
 def open_model_files(folder: Path) -> Iterator[tuple[bytes, Path, BinaryIO]]:
-    """Reads the settings of a model, and opens its weights, also while others save one there.
+    """Reads the settings of a model and opens its weights, even while another process saves a model there.
 
-    Returns:
-        The settings, one byte more than they may have at most; where the weights are; and the weights.
+    Yields:
+        The settings, up to one byte more than allowed; the path of the weights; and the open weights.
 
     Raises:
         FileNotFoundError: One of the two files is missing.
-        ModelFileError: One cannot be read, or is no regular file.
+        ModelFileError: A file cannot be read, or is not a regular file.
     """
     while True:
         with ExitStack() as files:
@@ -74,7 +74,7 @@ def open_model_files(folder: Path) -> Iterator[tuple[bytes, Path, BinaryIO]]:
                 settings = config.read(MOST_SETTINGS_BYTES + 1)
             path, weights = _open_weights(folder, settings)
             files.enter_context(weights)
-            # Settings are replaced before weights are: the two belong together while the settings are the same file.
+            # Settings are replaced before weights, so the two belong together if the settings are still the same file.
             if os.path.samestat(os.fstat(config.fileno()), (folder / CONFIG).stat()):
                 yield settings, path, weights
                 return
@@ -91,12 +91,12 @@ def _open_weights(folder: Path, settings: bytes) -> tuple[Path, BinaryIO]:
 
 
 def _open(path: str, flags: int) -> int:
-    # Never waits, as opening a named pipe would. Not every system has the flag, or needs it.
+    # Without the flag, which not every system has, opening a named pipe would wait.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _open_regular(path: Path) -> BinaryIO:
-    file = open(path, "rb", opener=_open)  # noqa: SIM115 - closed by whoever asked for it
+    file = open(path, "rb", opener=_open)  # noqa: SIM115 - the caller closes it
     known = os.fstat(file.fileno())
     if not stat.S_ISREG(known.st_mode):
         file.close()
@@ -106,7 +106,7 @@ def _open_regular(path: Path) -> BinaryIO:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Makes errors name the file."""
+    """Turns errors into a :class:`ModelFileError` that names the file."""
     try:
         yield
     except (FileNotFoundError, ModelFileError):

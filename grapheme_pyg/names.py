@@ -1,4 +1,4 @@
-"""How names that come from outside, such as those of classes and files, are shown."""
+"""Display of external names, such as those of classes and files."""
 
 import re
 import sys
@@ -7,29 +7,28 @@ from collections.abc import Callable
 
 # Left-to-right mark, which is invisible.
 MARK = "\u200e"
-# Characters that show nothing, though Unicode has them among letters, marks and symbols.
+# Invisible characters that Unicode counts among letters, marks and symbols.
 INVISIBLE = {
     *"\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0",
-    *map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE0F))),
+    *map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE0F), *range(0xE0100, 0xE01F0))),
 }
-INVISIBLE |= {*map(chr, range(0xE0100, 0xE01F0))}
 NON_JOINER, JOINER, AS_EMOJI = "\u200c", "\u200d", "\ufe0f"
 VIRAMA = 9
-# The beginning of what spreadsheets compute, unless it is a number.
+# The beginning of a formula in a spreadsheet, unless it is a number.
 FORMULA = re.compile(r"[=+\-@](?!\d+(\.\d+)?$)")
 
 
 def printable(text: str, shown: Callable[[str], bool] | None = None) -> str:
-    r"""Escapes what cannot be shown, or does what is not seen, as in Python's string literals.
+    r"""Escapes invisible and harmful characters as in Python's string literals.
 
-    All text from outside that is printed or logged passes through here: what escapes are control characters, which a
-    terminal would obey, line breaks, which would forge lines, marks that change the direction of writing, invisible
-    characters, spaces other than the usual one, and lone surrogates, which stand for bytes of file names that are not
-    UTF-8. Joiners stay where a script or an emoji needs them.
+    All external text that is printed or logged passes through here. It escapes control characters, which a terminal
+    would obey, line breaks, which would forge lines, marks that change the direction of writing, invisible characters,
+    unusual spaces, and lone surrogates, which stand for bytes of file names that are not UTF-8. Joiners remain where a
+    script or an emoji needs them.
 
     Args:
         text: The text.
-        shown: Says of a character that is left whether it can be shown; all can if None.
+        shown: Returns whether another character can be shown; if None, all can.
 
     Example:
         >>> print(printable("line\nbreak, \x1b[31mred, caf\udce9, 猫"))
@@ -45,14 +44,14 @@ def printable(text: str, shown: Callable[[str], bool] | None = None) -> str:
 
 
 def _is_seen(before: str, character: str, after: str) -> bool:
-    """Whether a character between two others is seen, or joins them as scripts do (Unicode's annex 31, RFC 5892)."""
+    """Returns whether a character is visible, or joins its neighbours as scripts do (Unicode's annex 31, RFC 5892)."""
     if character == AS_EMOJI:
         return unicodedata.category(before) == "So" or before in "0123456789#*"
     if character in (JOINER, NON_JOINER) and VIRAMA in map(unicodedata.combining, (before, after)):
         return True
-    if character == NON_JOINER:  # of Arabic letters, that may have marks
+    if character == NON_JOINER:  # between Arabic letters, which can have marks
         return unicodedata.bidirectional(before) in ("AL", "NSM") and unicodedata.bidirectional(after) == "AL"
-    if character == JOINER:  # of emoji, that may have a colour of skin
+    if character == JOINER:  # between emoji, which can have a skin tone
         return unicodedata.category(after) == "So" and (
             unicodedata.category(before) in ("So", "Sk") or before == AS_EMOJI
         )
@@ -60,24 +59,24 @@ def _is_seen(before: str, character: str, after: str) -> bool:
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Prints a text on one line, whatever is in it; on standard error if it is one."""
+    """Prints a text, escaped, on one line of the standard output or of standard error."""
     print(printable(text), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def is_name(value: object) -> bool:
-    """Whether a value can be a name: text without control characters and half ones; what is not seen is escaped."""
+    """Returns whether a value can be a name: a string without control characters and lone surrogates."""
     if not isinstance(value, str):
         return False
     return value.isprintable() or all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
 
 
 def shortened(text: str, longest: int, shown: Callable[[str], bool] | None = None) -> str:
-    """Returns a name that is printable and not too long: the middle of a longer one becomes ``…``.
+    """Returns a printable name of limited length, in which ``…`` replaces the middle of a longer one.
 
     Args:
         text: The name.
-        longest: How many characters to return at most, 1 or more.
-        shown: Says whether a character can be shown; see :func:`printable`.
+        longest: Largest number of characters to return, at least 1.
+        shown: Returns whether a character can be shown; see :func:`printable`.
 
     Example:
         >>> shortened("n02098286-West_Highland_white_terrier", 20)
@@ -85,7 +84,7 @@ def shortened(text: str, longest: int, shown: Callable[[str], bool] | None = Non
     """
     if len(text) <= longest and len(whole := printable(text, shown)) <= longest:
         return whole
-    # Escapes are kept whole, so that fewer characters may fit.
+    # Escape sequences are not cut, so fewer characters may fit.
     for kept in range(min(longest, len(text)) - 1, 0, -1):
         ends = (text[: (kept + 1) // 2], text[len(text) - kept // 2 :])
         short = "…".join(printable(end, shown) for end in ends)
@@ -95,27 +94,27 @@ def shortened(text: str, longest: int, shown: Callable[[str], bool] | None = Non
 
 
 def in_place(text: str) -> str:
-    """Returns a name that keeps its place in a sentence: marked on both sides if it is written from right to left.
+    """Returns a name that keeps its place in a sentence, between two marks if it is written from right to left.
 
-    Without marks, ``f"{truth} → {predicted}"`` would be shown with the names of, say, two Hebrew letters exchanged.
+    Without marks, ``f"{truth} → {predicted}"`` would be shown with two Hebrew names exchanged.
     """
     from_right = any(unicodedata.bidirectional(character) in ("R", "AL") for character in text)
     return f"{MARK}{text}{MARK}" if from_right else text
 
 
 def in_markdown(text: str) -> str:
-    r"""Returns a name that Markdown shows as it is, in a heading, a paragraph or the cell of a table.
+    r"""Returns a name that Markdown shows unchanged in a heading, a paragraph or a table cell.
 
     Example:
         >>> print(in_markdown("<b>|* $x$ a_b"))
         \<b\>\|\* \$x\$ a\_b
     """
-    # Colons, at signs and the points of "www." make links.
+    # Colons, at signs and the dot of "www." would make links.
     return re.sub(r"([\\`*_<>|\[\]$&~#:@]|(?<=www)\.)", r"\\\1", in_place(printable(text)), flags=re.IGNORECASE)
 
 
 def in_csv(text: str) -> str:
-    """Returns a name for the cell of a table, which no spreadsheet takes for a formula.
+    """Returns a name for a table cell that no spreadsheet takes for a formula.
 
     Example:
         >>> print(in_csv("=1+1"), in_csv("-1"))

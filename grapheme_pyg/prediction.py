@@ -1,4 +1,4 @@
-"""What a model says of images."""
+"""Prediction: the result of classifying images."""
 
 from typing import NamedTuple
 
@@ -10,21 +10,21 @@ from grapheme_pyg.vision.drawings import Box
 
 
 class Prediction(NamedTuple):
-    """What a model says of N images.
+    """The predictions for N images.
 
     Shapes:
-        - **labels**: names of the predicted classes, N; None for images that are refused, that are blank, or that have
-          several drawings on them
-        - **confidences**: ``[N]`` float32, probability of the predicted class
-        - **similarities**: ``[N, num_classes]`` float32, cosine with the nearest template of each class; for a class
-          that was added from examples, the best of those plus what it claims beyond it
+        - **labels**: N names of the predicted classes; None for an image that is refused, is blank, or has several
+          drawings on it
+        - **confidences**: ``[N]`` float32, the probability of the predicted class
+        - **similarities**: ``[N, num_classes]`` float32, the cosine with the nearest template of each class; for a
+          taught class, the largest of these plus the class's claim
         - **probabilities**: ``[N, num_classes]`` float32
-        - **familiarity**: ``[N]`` float32 in [−1, 1], cosine with the nearest remembered example (the nearest-neighbour
-          score of out-of-distribution detection); None for a model that remembers none
-        - **boxes**: for each image the place of the drawing on it that was classified: left, top, right and bottom, in
-          pixels; None where the image was taken as it is, or is not answered
-        - **reasons**: for each image ``"blank"`` or ``"several drawings"`` if it is not answered for that, and all
-          classes are equally probable; else None
+        - **familiarity**: ``[N]`` float32 in [−1, 1], the cosine with the nearest remembered example (the
+          nearest-neighbour score of out-of-distribution detection); None if the model has no memory
+        - **boxes**: for each image, the place of the drawing that was classified, as left, top, right and bottom in
+          pixels; None if the whole image was classified, or nothing
+        - **reasons**: for each image, ``"blank"`` or ``"several drawings"`` if it therefore has no label and equal
+          probabilities of all classes; else None
     """
 
     labels: list[str | None]
@@ -37,10 +37,10 @@ class Prediction(NamedTuple):
 
 
 def require_finite(name: str, values: Tensor) -> Tensor:
-    """Returns what a model computed.
+    """Returns values that a model has computed.
 
     Raises:
-        GraphemeError: There is NaN or infinity in it.
+        GraphemeError: They contain NaN or infinity.
     """
     if not bool(torch.isfinite(values).all()):
         raise GraphemeError(f"model: expected finite {name}, got NaN or infinity; its weights are out of proportion")

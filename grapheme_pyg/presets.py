@@ -1,4 +1,4 @@
-"""Sizes of models, by name."""
+"""Presets: named sizes of models."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """A size of model.
+    """A model size.
 
     Attributes:
         vision: Arguments of :class:`grapheme_pyg.VisionBrain`.
@@ -17,24 +17,24 @@ class Preset:
     model: dict[str, Any] = field(default_factory=dict)
 
 
-# Widths of states for each mode: of the two finest levels, and of all above them.
+# Default widths of states for each mode: those of the two finest levels, and of all other levels.
 WIDTHS = {"grid": (32, 64, 96), "blob": (64, 64, 64), "superpixel": (64, 96, 128), "hybrid": (32, 64, 96)}
-# Colour images have more to tell apart than digits.
+# Colour images vary more than digits.
 COLOUR_WIDTHS = {"grid": (48, 96, 192), "blob": (64, 64, 64), "superpixel": (64, 128, 192), "hybrid": (64, 128, 192)}
-# Modes and channels in which models keep states from round to round unless they ask for something else.
+# Modes and channels of models that are residual by default.
 RESIDUAL = {("grid", 3)}
 
 
 def default_widths(mode: str, in_channels: int, num_levels: int) -> tuple[int, ...]:
-    """Widths of states for each level, fine to coarse, of a model that asks for none.
+    """Returns the default width of states for each level, fine to coarse.
 
     Args:
-        mode: Of :class:`grapheme_pyg.VisionBrain`.
-        in_channels: Of its images, 1 or 3.
-        num_levels: Configured levels.
+        mode: Mode of :class:`grapheme_pyg.VisionBrain`.
+        in_channels: Channels of its images, 1 or 3.
+        num_levels: Number of configured levels.
 
     Raises:
-        ValueError: The mode is none of the library's own.
+        ValueError: The mode is not one of the library's own.
     """
     widths = WIDTHS if in_channels == 1 else COLOUR_WIDTHS
     if mode not in widths:
@@ -44,44 +44,22 @@ def default_widths(mode: str, in_channels: int, num_levels: int) -> tuple[int, .
     return (finest, second, *(others,) * num_levels)[:num_levels]
 
 
-# Numbers of weights are for ten classes of grey images. The small ones have no levels beyond the third, whose weights
-# small images would not train.
+def _small(hidden_channels: tuple[int, ...], embedding_channels: int) -> Preset:
+    # Without levels beyond the third, whose weights small images would not train.
+    model = {"templates_per_class": 1, "readout": "sinks"}
+    model |= {"hidden_channels": hidden_channels, "embedding_channels": embedding_channels}
+    return Preset({"rounds": (3, 2, 1), "extend": False}, model)
+
+
+# Numbers of weights are for ten classes of grey images.
 PRESETS = {
-    # 4,933 weights
-    "tiny": Preset(
-        {"rounds": (3, 2, 1), "extend": False},
-        {
-            "hidden_channels": (8, 10, 14),
-            "embedding_channels": 16,
-            "templates_per_class": 1,
-            "readout": "sinks",
-        },
-    ),
-    # 9,801 weights
-    "mini": Preset(
-        {"rounds": (3, 2, 1), "extend": False},
-        {
-            "hidden_channels": (11, 16, 17),
-            "embedding_channels": 20,
-            "templates_per_class": 1,
-            "readout": "sinks",
-        },
-    ),
-    # 19,889 weights
-    "small": Preset(
-        {"rounds": (3, 2, 1), "extend": False},
-        {
-            "hidden_channels": (15, 24, 25),
-            "embedding_channels": 24,
-            "templates_per_class": 1,
-            "readout": "sinks",
-        },
-    ),
-    # 351,425 weights
-    "base": Preset(),
+    "tiny": _small((8, 10, 14), 16),  # 4,933 weights
+    "mini": _small((11, 16, 17), 20),  # 9,801 weights
+    "small": _small((15, 24, 25), 24),  # 19,889 weights
+    "base": Preset(),  # 351,425 weights
 }
 
 
 def list_presets() -> list[str]:
-    """Returns the names of the sizes of models, small to large, that ``from_preset`` takes."""
+    """Returns the names of the presets that ``from_preset`` accepts, small to large."""
     return list(PRESETS)

@@ -1,4 +1,4 @@
-"""A report on how good a model is: numbers and pictures, in a folder."""
+"""write_report: a report on a model's predictions, with numbers and pictures, in a folder."""
 
 import json
 from collections.abc import Sequence
@@ -30,26 +30,26 @@ def write_report(
     classes: Sequence[str],
     hardest: int = 20,
 ) -> Evaluation:
-    """Evaluates probabilities and writes what was found.
+    """Evaluates probabilities and writes a report.
 
     The files are ``evaluation.json`` (all numbers), ``confusion.png``, ``calibration.png``, ``hardest.png``, and
-    ``report.md``, which shows them. Those of an earlier report are overwritten; other files are left alone.
+    ``report.md``, which shows them. Those of an earlier report are overwritten.
 
     Args:
-        folder: Where to write; made if missing.
-        name: What was evaluated, such as ``"mnist, test images"``, for the heading.
-        probabilities: ``[N, num_classes]``, as :func:`grapheme_pyg.evaluation.evaluate` takes them.
-        images: The images, N, as :meth:`VisionBrain.batch` takes them.
+        folder: The folder; made if missing.
+        name: A name for the images, such as ``"mnist, test images"``, for the heading.
+        probabilities: ``[N, num_classes]``, in any form that :func:`grapheme_pyg.evaluation.evaluate` accepts.
+        images: N images in any form that :meth:`VisionBrain.batch` accepts.
         labels: ``[N]`` int64, true classes, in [0, num_classes).
         vision: Makes the graphs that are drawn over the hardest images.
         classes: Names of the classes.
-        hardest: How many of the hardest images to draw; all of them if there are fewer.
+        hardest: Number of hardest images to draw; all images if there are fewer.
 
     Returns:
-        What was found.
+        The evaluation.
 
     Raises:
-        ValueError: An argument is not as above. Nothing has been written then.
+        ValueError: An argument has another form; nothing has been written then.
     """
     if hardest < 1:
         raise ValueError(f"hardest: expected a positive integer, got {hardest}")
@@ -73,7 +73,7 @@ def write_report(
     for title, figure in pictures.items():
         figure.savefig(folder / f"{title}.png", dpi=DPI)
     described = {"name": name, "classes": list(classes)} | evaluation.summary()
-    # JSON has no NaN: better no file than one that others cannot read.
+    # JSON has no NaN, and other programs could not read a file that has it.
     (folder / "evaluation.json").write_text(json.dumps(described, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(_markdown(name, evaluation, classes), encoding="utf-8")
     return evaluation
@@ -110,8 +110,8 @@ Truth → predicted, the most frequent first: {confused or "none"}.
 
 ## The hardest images
 
-Those with the highest loss, hardest first: truth → predicted, confidence; over each the finest cells of its graph.
-Their positions in the data set, from 0: {", ".join(str(i) for i in evaluation.hardest.tolist())}.
+The images with the highest loss, hardest first: truth → predicted, confidence. The finest cells of each image's graph
+are drawn over it. Positions in the data set, from 0: {", ".join(str(i) for i in evaluation.hardest.tolist())}.
 
 ![The hardest images with their graphs](hardest.png)
 """

@@ -1,4 +1,4 @@
-"""A training run in a folder: settings, metrics, checkpoints, the model, and how good it is."""
+"""Training runs in folders: settings, metrics, checkpoints, the model, and its evaluation."""
 
 import json
 import time
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from grapheme_pyg.atomic import replace_file
+from grapheme_pyg.extras import missing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.report import write_report
@@ -35,19 +36,19 @@ SETTINGS, TEST = "settings.json", "test.json"
 
 
 def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None) -> Path:
-    """Makes ``runs/<name>-<date>-<time>``, or finds the newest run of these data if it is to be resumed.
+    """Makes the folder ``runs/<name>-<date>-<time>``, or finds that of the newest run of a data set.
 
-    The folder is new: where there is one of that name, a number follows. Which run is the newest, and of which data it
-    is, stands in its ``settings.json``; copies of runs under other names are left alone. Of several processes only the
-    first makes or finds a folder, as it alone has files.
+    If a folder of that name exists, a number is appended. The start and the data set of a run are read from its
+    ``settings.json``; copies of runs under other names are ignored. Of several processes, only the first makes or finds
+    a folder, since it alone writes files.
 
     Args:
-        name: Of the data.
-        resume: Whether to take the newest one.
-        outside: A folder of pictures: where ``runs`` would be in it, it is beside it.
+        name: Name of the data set.
+        resume: Whether to find the newest run.
+        outside: A folder of pictures; if ``runs`` would be in it, ``runs`` is made next to it.
 
     Raises:
-        ValueError: There is none to resume.
+        ValueError: There is no run to resume.
         OSError: The folder cannot be made.
     """
     runs = Path("runs")
@@ -58,7 +59,7 @@ def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None)
     if resume:
         found = [(started, folder) for folder in runs.glob("*") if (started := _started(folder, name))]
         if not found:
-            raise ValueError(f"resume: expected a run of {name} in {runs.absolute()}, or a run_dir, got none")
+            raise ValueError(f"resume: expected a run of {name} in {runs.absolute()}, or a run_dir, got neither")
         return max(found)[1]
     now = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in count(1):
@@ -72,7 +73,7 @@ def new_run_dir(name: str, *, resume: bool = False, outside: Path | None = None)
 
 
 def _started(folder: Path, name: str) -> str | None:
-    """Returns when a run was started, in UTC; None if the folder holds no run of these data, or a copy of one."""
+    """Returns when a run was started, in UTC; None if the folder holds no run of this data set, or a copy of one."""
     try:
         described = json.loads((folder / SETTINGS).read_bytes())
         return str(described["started"]) if (described["dataset"], described["run"]) == (name, folder.name) else None
@@ -81,10 +82,10 @@ def _started(folder: Path, name: str) -> str | None:
 
 
 def check_outside(name: str, place: Path, pictures: Path) -> None:
-    """Refuses a folder of results within one of pictures, where the next run would take it for pictures.
+    """Refuses to write results into a folder of pictures, where the next run would take them for pictures.
 
     Raises:
-        ValueError: It is there.
+        ValueError: ``place`` is in the folder of pictures.
     """
     if _is_inside(place, pictures):
         raise ValueError(f"{name}: expected a folder outside of the pictures in {pictures}, got {place}")
@@ -107,28 +108,29 @@ def train_run(
     resume: bool = False,
     tensorboard: bool = False,
 ) -> None:
-    """Trains a model, calibrates and tests it, and keeps all that is worth keeping in a folder.
+    """Trains a model, calibrates and tests it, and saves the results in a folder.
 
-    The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``; with
-    images for a test those of :func:`evaluate_run`, and at the very end ``test.json``. A run that was stopped, even at
-    once, goes on with ``resume`` and ends with the same weights, to the last bit. Of several processes (see
-    :func:`grapheme_pyg.fit`) only the first writes, remembers, calibrates and tests. It keeps other runs out of the
-    folder.
+    The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``; with test
+    images also those of :func:`evaluate_run` and, at the very end, ``test.json``. A run that was stopped at any time
+    continues with ``resume`` and ends with the same weights, bit for bit. Of several processes (see
+    :func:`grapheme_pyg.fit`), only the first writes, calibrates and tests. Other runs cannot write to the folder in the
+    meantime.
 
     Args:
-        model: To train, in place.
-        training: Images and labels, as :func:`grapheme_pyg.fit` takes them.
-        validation: The same, held out: for the accuracy after each epoch, and for the temperature.
-        name: Of the data.
+        model: The model, which is trained in place.
+        training: Training images and labels in any form that :func:`grapheme_pyg.fit` accepts.
+        validation: Validation images and labels, for the accuracy after each epoch and for the temperature.
+        name: Name of the data set.
         settings: How to train.
         run_dir: The folder; made if missing.
-        test: Images and labels that decide nothing, for a report on the trained model.
-        views: Over how many views of each test image to average, as of :meth:`ImageClassificationModel.predict`.
-        resume: Whether to go on with the run in that folder, of the same model, settings and data.
-        tensorboard: Whether to write TensorBoard logs too.
+        test: Test images and labels, for the report on the trained model only.
+        views: Number of views of each test image to average over, as in :meth:`ImageClassificationModel.predict`.
+        resume: Whether to continue the run in the folder, which must have the same model, settings and data.
+        tensorboard: Whether to write TensorBoard logs, too.
 
     Raises:
-        ValueError: The folder has a run that is not resumed; or as :func:`grapheme_pyg.fit`.
+        ValueError: The folder holds a run and ``resume`` is False, or an argument is invalid, as in
+            :func:`grapheme_pyg.fit`.
     """
     writes = Processes.of_environment().writes
     with alone_in(run_dir) if writes else nullcontext():
@@ -166,7 +168,7 @@ def train_run(
             "seed": settings.seed,
             "seconds": seconds,
         }
-        # Last, so that it says that the run is complete.
+        # Written last, as the sign that the run is complete.
         _write_json(run_dir / TEST, result)
         say(f"test accuracy {100 * accuracy:.2f} % on {name}, {len(test[0]):,} images")
 
@@ -174,7 +176,7 @@ def train_run(
 def _describe(
     model: ImageClassificationModel, images: int, held_out: int, name: str, settings: TrainingSettings, run_dir: Path
 ) -> None:
-    """Says what is trained on what, and keeps it with the run, unless it goes on and is described already."""
+    """Prints what is trained on which data, and saves a description of the run unless it is resumed."""
     if not (run_dir / SETTINGS).exists() or not any((run_dir / FOLDER).glob("*.ckpt")):
         described = {
             "dataset": name,
@@ -190,7 +192,7 @@ def _describe(
         _write_json(run_dir / SETTINGS, described)
     counts = f"{images:,} training, {held_out:,} validation images"
     if model.vision.longer_side is not None:
-        counts += f", brought to {model.vision.longer_side} pixels"
+        counts += f", scaled to {model.vision.longer_side} pixels"
     say(f"{name}: {counts}; {_num_weights(model):,} weights; results go to {run_dir}")
 
 
@@ -204,7 +206,10 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
 
 def _tensorboard_log(run_dir: Path) -> Log:
     """Returns a function that writes the metrics of an epoch for TensorBoard."""
-    from torch.utils.tensorboard import SummaryWriter
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise missing(error.name, "to write TensorBoard logs", "tensorboard") from error
 
     writer = SummaryWriter(run_dir / "tensorboard")
 
@@ -225,26 +230,26 @@ def evaluate_run(
     folder: Path,
     views: int | None = None,
 ) -> float:
-    """Says how good a model is on images that it has not seen.
+    """Evaluates a model on test images, and writes a report and a few predictions to a folder.
 
-    The files are ``report/…``, see :func:`grapheme_pyg.report.write_report`, and ``predictions.png`` with a few images.
+    The files are ``report/…``, see :func:`grapheme_pyg.report.write_report`, and ``predictions.png``.
 
     Args:
         model: The model.
-        images: N, as :meth:`VisionBrain.batch` takes them.
+        images: N images in any form that :meth:`VisionBrain.batch` accepts.
         labels: ``[N]`` int64, in [0, num_classes).
-        name: What they are, such as ``"mnist, test images"``.
-        folder: Where to write; made if missing.
-        views: Over how many views of each image to average, as of :meth:`ImageClassificationModel.predict`.
+        name: A name for the images, such as ``"mnist, test images"``.
+        folder: The folder; made if missing.
+        views: Number of views of each image to average over, as in :meth:`ImageClassificationModel.predict`.
 
     Returns:
         The accuracy, in [0, 1].
 
     Raises:
-        ValueError: An argument is not as above.
+        ValueError: An argument has another form.
     """
     if isinstance(images, Tensor) and images.dim() == 3:
-        images = images[:, None]  # three of them are not one in colour
+        images = images[:, None]  # three grey images could be taken for one in colour
     prediction = model.predict(images, views=views)
     hits = prediction.probabilities.argmax(dim=1) == labels
     write_report(
@@ -256,7 +261,7 @@ def evaluate_run(
         vision=model.vision,
         classes=model.classes,
     )
-    # Half of what is drawn are mistakes, if there are as many: they teach the most.
+    # Half of the drawn images are mistakes, if there are as many, since they are the most instructive.
     wrong = (~hits).nonzero().flatten()[: DRAWN_IMAGES // 2].tolist()
     shown = (hits.nonzero().flatten()[: DRAWN_IMAGES - len(wrong)].tolist() + wrong)[:DRAWN_IMAGES]
     chosen = [images[i] for i in shown]

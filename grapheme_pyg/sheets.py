@@ -1,4 +1,4 @@
-"""Pictures of sheets of paper in the place of which a model is shown the drawings on them."""
+"""Pictures of sheets of paper, which are replaced by the drawings on them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,20 +11,20 @@ from grapheme_pyg.vision.drawings import FORM, Box, find_drawings
 from grapheme_pyg.vision.ground import relative_to_ground
 from grapheme_pyg.vision.pixels import resized, to_channels, to_pixels
 
-# Pictures may be sheets if they have more than so many times the pixels a side that training images have.
+# A picture may be a sheet if it has more than this many times the pixels a side of training images.
 TIMES = 2
-# Of an image in MNIST's form, in parts of its side: the longer side of the drawing, and how far off its mass is;
-# then the least level of ink. Of MNIST's own images 99.9 % are within, in any size.
+# The form of MNIST's images, as shares of the side: the range of the drawing's longer side, the greatest distance of
+# its centre of mass from the middle, and the least level of ink. 99.9 % of MNIST's images have it, in any size.
 BOX, OFF, INK = (18 / 28, 21 / 28), 1 / 28, 64
 
 
 def may_be_sheet(shape: Sequence[int], vision: VisionBrain) -> bool:
-    """Whether a picture of that height and width, among its shape, may be taken for a sheet."""
+    """Tells whether a picture of this shape is large enough for a sheet."""
     return max(shape) > TIMES * (vision.longer_side or FORM)
 
 
 def is_sheet(pixels: Tensor, vision: VisionBrain) -> bool:
-    """Whether a picture, uint8 ``[C, H, W]``, is taken for a sheet: a large one that is not in MNIST's form already."""
+    """Tells whether a picture, uint8 ``[C, H, W]``, is taken for a sheet: it is large and not in MNIST's form."""
     if not may_be_sheet(pixels.shape, vision):
         return False
     small = relative_to_ground(resized(to_channels(pixels[None], 1), FORM))[0, 0].double()
@@ -42,17 +42,22 @@ def is_sheet(pixels: Tensor, vision: VisionBrain) -> bool:
 
 
 def drawings_on(pixels: Tensor, vision: VisionBrain) -> list[tuple[Tensor, Box]]:
-    """The drawings on a sheet, uint8 ``[C, H, W]``, as the model is shown them, each with its box."""
+    """Returns the drawings on a sheet, uint8 ``[C, H, W]``, in the form of training images, each with its box."""
     found = find_drawings(pixels, vision.longer_side or FORM)
     return [(to_channels(drawing.pixels[None], vision.in_channels), drawing.box) for drawing in found]
 
 
 class Sheets(Sequence[Tensor]):
-    """Images that are made into the drawings on them when they are asked for, where they are sheets.
+    """A sequence of images in which sheets are replaced by the drawings on them when they are indexed.
+
+    Args:
+        images: The images.
+        vision: The brain for which they are.
+        always: Whether to take every image for a sheet.
 
     Attributes:
-        boxes: The place of each drawing that was found.
-        reasons: Why there is none, or not one; the image is black then.
+        boxes: The box of each drawing that was found; None for other images.
+        reasons: Why a sheet has no single drawing; None for other images. The sheet is replaced by a black image.
     """
 
     def __init__(self, images: Any, vision: VisionBrain, *, always: bool) -> None:
@@ -63,7 +68,7 @@ class Sheets(Sequence[Tensor]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, i: int) -> Tensor:  # type: ignore[override] # no slices are asked for
+    def __getitem__(self, i: int) -> Tensor:  # type: ignore[override] # slices are not supported
         vision = self._vision
         pixels = to_pixels(self._images[i], vision.in_channels, name=f"images[{i}]", white=vision.white)
         if not (self._always or is_sheet(pixels, vision)):

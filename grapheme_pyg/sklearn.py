@@ -1,4 +1,4 @@
-"""GraphemeClassifier: images as graphs behind the interface of scikit-learn's estimators."""
+"""GraphemeClassifier: an estimator for scikit-learn that classifies images as graphs."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +12,7 @@ from PIL.Image import Image as PILImage
 from torch import Tensor
 
 from grapheme_pyg.checks import as_int
+from grapheme_pyg.extras import missing
 from grapheme_pyg.labels import canonical
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import is_name
@@ -25,7 +26,7 @@ try:
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 except ImportError as error:
-    raise ImportError('scikit-learn 1.6 is needed: pip install "grapheme-pyg[sklearn]"') from error
+    raise missing("sklearn", "in version 1.6 or later for GraphemeClassifier", "sklearn") from error
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -36,35 +37,37 @@ __all__ = ["GraphemeClassifier"]
 
 
 class GraphemeClassifier(ClassifierMixin, BaseEstimator):
-    """A classifier for scikit-learn, which trains and applies a :class:`grapheme_pyg.ImageClassificationModel`.
+    """A scikit-learn classifier that trains and applies a :class:`grapheme_pyg.ImageClassificationModel`.
 
-    Images of one size are an array of numbers, as images or with their pixels in rows. The least number in the training
-    images becomes black and the greatest one white; uint8 is taken as it is, from 0 to 255. Images of several sizes are
-    a list. A blank image is predicted to be of the first class, with the same probability of all classes.
+    Images of one size are an array of numbers, either as images or with one row of pixels per image. The lowest value
+    in the training images becomes black and the highest becomes white; uint8 values always range from 0 to 255. Images
+    of several sizes are a list. A blank image gets equal probabilities of all classes, and the first class as
+    its label.
 
-    The constructor stores its arguments; :meth:`fit` checks them.
+    The constructor only stores its arguments; :meth:`fit` validates them.
 
     Args:
         preset: The size of the model; see :func:`grapheme_pyg.list_presets`.
-        vision: Arguments of :class:`grapheme_pyg.VisionBrain` that differ from the preset's, such as ``{"mode":
-            "superpixel"}``. ``in_channels`` is 3 for images in colour unless it is given.
-        model: Arguments of :class:`grapheme_pyg.ImageClassificationModel` that differ from the preset's.
-        image_shape: Height and width of the images in rows, or ``(height, width, 3)``. If None, rows are square images
-            where the number of pixels is a square, else images of height 1.
-        epochs: Passes over the training images; chosen by their number if None.
-        batch_size: Images in a mini-batch; chosen by their number if None.
+        vision: Arguments of :class:`grapheme_pyg.VisionBrain` that override the preset's, such as ``{"mode":
+            "superpixel"}``. ``in_channels`` defaults to 3 for images in colour.
+        model: Arguments of :class:`grapheme_pyg.ImageClassificationModel` that override the preset's.
+        image_shape: The shape of images that are given as rows, ``(height, width)`` or ``(height, width, 3)``. If None,
+            a row is a square image if its number of pixels is a square, and otherwise an image of height 1.
+        epochs: Number of epochs; chosen by the number of images if None.
+        batch_size: Number of images in a mini-batch; chosen by the number of images if None.
         settings: Other fields of :class:`grapheme_pyg.TrainingSettings`, such as ``{"augment": False}``.
-        class_weight: Factors for the losses of classes: None, ``"balanced"``, or a dict by label.
-        random_state: Seed of the initial weights, the order of images and their augmentation: an integer, a
-            ``numpy.random.RandomState``, or None for another seed in each fit.
+        class_weight: Weights of the classes in the loss: None, ``"balanced"``, or a dict by label.
+        random_state: Seed of the initial weights, the order of the images and their augmentation: an integer, a
+            ``numpy.random.RandomState``, or None for a new seed in each fit.
         verbose: Whether to show progress.
 
     Attributes:
         classes_: The labels, sorted; in order of appearance if they cannot be sorted.
         model_: The trained model.
-        n_features_in_: Pixels of an image times channels, if the training images were an array.
-        image_shape_: ``(height, width)`` or ``(height, width, channels)``, if the training images were an array.
-        levels_: The numbers that are black and white, if the training images were an array.
+        n_features_in_: Number of pixels of an image times channels. This attribute and the next two exist only if the
+            training images were an array.
+        image_shape_: ``(height, width)`` or ``(height, width, channels)``.
+        levels_: The values that become black and white.
 
     Example:
         >>> rows = np.zeros((8, 64), dtype=np.uint8)
@@ -104,14 +107,15 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: Numbers, ``[n, height · width]``, ``[n, height · width · 3]``, ``[n, height, width]`` or ``[n, height,
-                width, 3]``; or a list of n images of any sizes as :meth:`grapheme_pyg.VisionBrain.forward` takes them.
-            y: n hashable labels. Floats with a fraction are refused, as they are targets of a regression.
+                width, 3]``; or a list of n images of any size, in any form that
+                :meth:`grapheme_pyg.VisionBrain.forward` accepts.
+            y: n hashable labels. Floats with a fractional part are refused as regression targets.
 
         Returns:
             The classifier itself.
 
         Raises:
-            ValueError: Images, labels or an argument of the constructor are not as above.
+            ValueError: Images, labels or an argument of the constructor are invalid.
         """
         images, labels = self._training_images(X, _as_labels(y))
         self.classes_, numbers = _encoded(labels)
@@ -130,31 +134,38 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
         """Predicts the most probable labels.
 
         Args:
-            X: As of :meth:`fit`; in an array, of the size of the training images.
+            X: Images as in :meth:`fit`; an array must have the image size of the training images.
 
         Returns:
-            ``[n]``.
+            The labels, ``[n]``.
 
         Raises:
             NotFittedError: The classifier is not trained.
-            ValueError: The images are not as above.
+            ValueError: The images are invalid.
         """
         best = self.predict_proba(X).argmax(axis=1)
         labels: np.ndarray[Any, Any] = self.classes_[best]
         return labels
 
     def predict_proba(self, X: Any) -> "np.ndarray[Any, Any]":  # noqa: N803
-        """Predicts the probability of each class, ``[n, num_classes]`` float32, in the order of ``classes_``.
+        """Predicts the probability of each class.
 
-        ``X`` and errors are those of :meth:`predict`.
+        Args:
+            X: Images as in :meth:`predict`, which raises the same errors.
+
+        Returns:
+            ``[n, num_classes]`` float32, in the order of ``classes_``.
         """
         check_is_fitted(self, "model_")
         return self.model_.predict(self._images(X), verbose=self.verbose).probabilities.numpy()
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Measures the accuracy, in [0, 1], with weights of images ``[n]`` if they are given.
+        """Returns the accuracy, in [0, 1].
 
-        ``X`` and errors are those of :meth:`predict`; ``y`` are n labels.
+        Args:
+            X: Images as in :meth:`predict`, which raises the same errors.
+            y: n true labels.
+            sample_weight: Weights of the images, ``[n]``; equal if None.
         """
         truth, predicted = _as_labels(y), self.predict(X)
         check_consistent_length(truth, predicted)
@@ -164,12 +175,12 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
     def __sklearn_tags__(self) -> "Tags":
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
-        # Of the tables that scikit-learn judges by, which are no images.
+        # scikit-learn's checks expect good scores on tables, which are not images.
         tags.classifier_tags.poor_score = True
         return tags
 
     def _training_images(self, X: Any, labels: "np.ndarray[Any, Any]") -> "tuple[Images, np.ndarray[Any, Any]]":  # noqa: N803
-        """Images as a model takes them, and their labels; notes what arrays are like."""
+        """Returns images for the model and their labels, and sets the attributes that describe an array."""
         for name in ("n_features_in_", "feature_names_in_", "image_shape_", "levels_"):
             self.__dict__.pop(name, None)
         if _are_images(X):
@@ -183,7 +194,7 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
         return self._pixels(rows), labels
 
     def _images(self, X: Any) -> "Images":  # noqa: N803
-        """Images as the model takes them."""
+        """Returns images for the model."""
         if _are_images(X):
             images: Images = X
             return images
@@ -195,9 +206,9 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
         return self._pixels(validate_data(self, rows, reset=False))
 
     def _shape(self, count: int, of_images: tuple[int, ...] | None) -> tuple[int, ...]:
-        """The shape of images of so many numbers, which is known if they did not come in rows."""
+        """Returns the shape of images of ``count`` values; ``of_images`` is their shape, None for rows."""
         given = self.image_shape
-        expected = f"(height, width) or (height, width, 3), {count} numbers in all"
+        expected = f"(height, width) or (height, width, 3) with {count} values"
         if given is not None and not isinstance(given, Sequence):
             raise ValueError(f"image_shape: expected {expected}, got {given!r}")
         side = isqrt(count)
@@ -205,36 +216,36 @@ class GraphemeClassifier(ClassifierMixin, BaseEstimator):
         shape = square if given is None else tuple(as_int("image_shape", length, 1) for length in given)
         if of_images is not None:
             if given is not None and shape != of_images:
-                raise ValueError(f"image_shape: expected that of the images, {of_images}, or None, got {given!r}")
+                raise ValueError(f"image_shape: expected {of_images}, the shape of the images, or None, got {given!r}")
             shape = of_images
         if len(shape) < 2 or shape[2:] not in ((), (1,), (3,)) or prod(shape) != count:
             raise ValueError(f"image_shape: expected {expected}, got {shape}")
         return shape
 
     def _pixels(self, rows: "np.ndarray[Any, Any]") -> Tensor:
-        """uint8 ``[n, channels, height, width]``."""
+        """Returns rows as uint8 images ``[n, channels, height, width]``."""
         low, high = self.levels_
         if rows.dtype != np.uint8 or (low, high) != (0, 255):
             rows = (((rows - low) / ((high - low) or 1)).clip(0, 1) * 255).round().astype(np.uint8)
-        # PyTorch has no tensors for memory that is read-only.
+        # PyTorch does not support read-only memory.
         pixels = torch.from_numpy(np.require(rows, requirements=["C", "W"]))
         height, width, *channels = self.image_shape_
         return pixels.view(-1, height, width, *(channels or [1])).movedim(-1, 1)
 
     def _class_weights(self, names: list[str]) -> dict[str, float] | str | None:
-        """Factors for the losses of classes, as training takes them."""
+        """Returns the weights of classes for :class:`grapheme_pyg.TrainingSettings`."""
         weights = self.class_weight
         if weights is None or weights == "balanced":
             return "auto" if weights else None
         names_of = dict(zip(self.classes_.tolist(), names, strict=True))
         if not isinstance(weights, Mapping) or not set(weights) <= set(names_of):
-            expected = f"None, 'balanced' or weights by label, of {list(names_of)}"
+            expected = f"None, 'balanced' or a dict with keys in {list(names_of)}"
             raise ValueError(f"class_weight: expected {expected}, got {weights!r}")
         return {names_of[label]: weight for label, weight in weights.items()}
 
 
 def _are_images(X: Any) -> bool:  # noqa: N803
-    """Whether X is a sequence of images, not an array or a list of rows."""
+    """Tells whether X is a sequence of images, and not an array or a list of rows."""
     of_objects = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
     if not (of_objects or isinstance(X, Sequence)) or len(X) == 0:
         return False
@@ -242,7 +253,7 @@ def _are_images(X: Any) -> bool:  # noqa: N803
 
 
 def _as_rows(X: Any) -> "tuple[Any, tuple[int, ...] | None]":  # noqa: N803
-    """Numbers in rows, one for each image, and the shape of the images; None if they came in rows."""
+    """Returns one row of values per image, and the shape of the images; None if X has rows already."""
     if (X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim) < 3:
         return X, None
     images = check_array(X, allow_nd=True)
@@ -250,14 +261,14 @@ def _as_rows(X: Any) -> "tuple[Any, tuple[int, ...] | None]":  # noqa: N803
 
 
 def _channels(images: "Images") -> int:
-    """1 if all images are grey, else 3."""
+    """Returns 1 if all images are grey, else 3."""
     if isinstance(images, Tensor):
         return images.shape[1]
     return 3 if any(len(channels_first(image, f"X[{i}]", batched=False)) == 3 for i, image in enumerate(images)) else 1
 
 
 def _as_labels(y: Any) -> "np.ndarray[Any, Any]":
-    """Labels as an array, of objects if they are neither all strings nor all numbers."""
+    """Returns labels as an array, which has dtype object unless they are all strings or all numbers."""
     if isinstance(y, Sequence) and not isinstance(y, str):
         numbers = all(isinstance(label, Number | list) or hasattr(label, "__array__") for label in y)
         if not numbers and not all(isinstance(label, str) for label in y):
@@ -267,7 +278,7 @@ def _as_labels(y: Any) -> "np.ndarray[Any, Any]":
 
 
 def _encoded(labels: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
-    """The distinct labels, and for each label its place among them."""
+    """Returns the distinct labels, and the index of each label among them."""
     if labels.dtype != object:
         check_classification_targets(labels)
         classes, numbers = np.unique(labels, return_inverse=True)
@@ -276,14 +287,14 @@ def _encoded(labels: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any], np.
         if label is None or not isinstance(label, Hashable):
             raise ValueError(f"y: expected hashable labels, got {label!r} at position {position}")
     distinct = list(dict.fromkeys(labels))
-    with suppress(TypeError):  # those of several types have no order
+    with suppress(TypeError):  # labels of different types may have no order
         distinct.sort()
     place = {label: i for i, label in enumerate(distinct)}
     return np.fromiter(distinct, object, len(distinct)), np.array([place[label] for label in labels])
 
 
 def _names(classes: "np.ndarray[Any, Any]") -> list[str]:
-    """Names of classes for the model: the labels, if they can be names, else their numbers."""
+    """Returns class names for the model: the labels if all are valid names, else their indices."""
     names = [str(label) for label in classes]
     if len({canonical(name) for name in names}) == len(names) and all(map(is_name, names)):
         return names

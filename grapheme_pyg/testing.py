@@ -1,4 +1,4 @@
-"""Properties that graphs and models must have, as one-call checks for the tests of users' own modules."""
+"""Checks of properties that graphs and models must have, for the tests of users' own modules."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ Model = Callable[[Batch], Tensor]
 
 
 def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]]) -> None:
-    """Checks that a graph is what models expect of the vocabulary: typed, levelled, acyclic, sorted, finite.
+    """Checks that a graph is typed, levelled, acyclic, sorted and finite, as models expect.
 
     Args:
         graph: A graph with ``x``, ``pos``, ``edge_index``, ``edge_type``, ``node_type`` and ``level``.
@@ -26,7 +26,8 @@ def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]])
 
     Raises:
         ValueError: Types, levels or edges contradict one another; the message names the first that does.
-        AssertionError: Nodes are not sorted by level, edges not by (target, type, source), or features not finite.
+        AssertionError: Nodes are not sorted by level, edges are not sorted by (target, type, source), or a feature is
+            not finite.
     """
     fields = graph.edge_index, graph.edge_type, graph.node_type, graph.level
     make_plan(EdgeVocabulary(metadata), *fields, num_nodes=graph.x.shape[0])
@@ -39,31 +40,31 @@ def check_graph(graph: Data, metadata: tuple[Sequence[str], Sequence[EdgeType]])
 
 
 def check_batching(model: Model, graphs: Sequence[Data], *, atol: float = 1e-5) -> None:
-    """Checks that graphs do not influence one another in a batch.
+    """Checks that the graphs of a batch do not influence one another.
 
     Args:
-        model: Batch → one row for each graph; in evaluation mode.
+        model: Function of a batch that returns one row for each graph; in evaluation mode.
         graphs: Several graphs.
-        atol: Largest difference.
+        atol: Largest accepted difference.
 
     Raises:
-        AssertionError: A row differs from that of its graph alone.
+        AssertionError: A row differs from the result for its graph alone.
     """
     alone = torch.cat([model(Batch.from_data_list([graph])) for graph in graphs])
     torch.testing.assert_close(model(Batch.from_data_list(list(graphs))), alone, rtol=0, atol=atol)
 
 
 def check_order_invariance(model: Model, graph: Data, *, atol: float = 1e-5, seed: int = 0) -> None:
-    """Checks that the numbering of nodes and edges does not matter.
+    """Checks that the order of nodes and edges does not matter.
 
     Args:
-        model: Batch → one row for each graph; in evaluation mode.
+        model: Function of a batch that returns one row for each graph; in evaluation mode.
         graph: A graph of several nodes.
-        atol: Largest difference.
-        seed: Of the renumbering.
+        atol: Largest accepted difference.
+        seed: Seed of the renumbering.
 
     Raises:
-        AssertionError: The renumbered graph gives another result.
+        AssertionError: The result for the renumbered graph differs.
     """
     renumbered = renumber(graph, seed)
     expected, came = (model(Batch.from_data_list([data])) for data in (graph, renumbered))
@@ -71,17 +72,17 @@ def check_order_invariance(model: Model, graph: Data, *, atol: float = 1e-5, see
 
 
 def renumber(graph: Data, seed: int = 0) -> Data:
-    """The same graph with its nodes and its edges in another order.
+    """Returns the same graph with its nodes and edges in a random order.
 
     Args:
-        graph: A graph, which stays as it is.
-        seed: Of the order.
+        graph: A graph, which is not changed.
+        seed: Seed of the order.
     """
     generator = torch.Generator().manual_seed(as_seed(seed))
     nodes = torch.randperm(int(graph.num_nodes or 0), generator=generator)
     edges = torch.randperm(graph.num_edges, generator=generator)
     renumbered = graph.clone()
-    for name in graph.keys():  # noqa: SIM118 - iterating over a Data gives pairs
+    for name in graph.keys():  # noqa: SIM118 - iterating over a Data yields pairs
         if graph.is_node_attr(name):
             renumbered[name] = graph[name][nodes]
         elif name != "edge_index" and graph.is_edge_attr(name):
@@ -92,14 +93,14 @@ def renumber(graph: Data, seed: int = 0) -> Data:
 
 @contextmanager
 def plain_operators(*names: str) -> Iterator[None]:
-    """Computes without compiled kernels, in all threads, as where none were built and on other devices.
+    """Replaces compiled kernels by the plain operators, in all threads.
 
     Args:
-        names: Of the operators that are meant; all if there are none.
+        names: Names of the operators to replace; all if none is given.
     """
     library = torch.library.Library("grapheme", "IMPL")
     with warnings.catch_warnings():
-        # That there are kernels already is why they are replaced.
+        # PyTorch warns that a kernel is overridden, which is the purpose.
         warnings.simplefilter("ignore")
         for name in names or PLAIN:
             library.impl(name, PLAIN[name], "CPU")

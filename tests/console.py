@@ -21,10 +21,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
 
 @contextmanager
 def terminal(delay: float = 0) -> Iterator[Callable[[], str]]:
-    """Makes standard error a terminal, on which bars appear after a delay.
+    """Makes standard error a terminal, on which bars appear after ``delay`` seconds.
 
     Yields:
-        Returns what was written to it since the last call.
+        A function that returns what was written to it since the last call.
     """
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 80))

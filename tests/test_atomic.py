@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from systems import needs_linux, needs_posix
 
 from grapheme_pyg import atomic
 from grapheme_pyg.atomic import put_file, replace_file, temporary, writing
@@ -49,6 +50,7 @@ def done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str
     return calls
 
 
+@needs_linux
 def test_the_content_is_on_the_disk_before_it_has_the_name_and_the_name_after(done, tmp_path: Path) -> None:
     replace_file(tmp_path / "a", b"new")
     assert [call[:2] for call in done] == [("fsync", "PART"), ("replace", "PART a"), ("fsync", tmp_path.name)]
@@ -57,6 +59,7 @@ def test_the_content_is_on_the_disk_before_it_has_the_name_and_the_name_after(do
     assert names(tmp_path) == {"a": b"new"}
 
 
+@needs_linux
 def test_the_name_is_never_missing(done, tmp_path: Path) -> None:
     for content in (b"1", b"2", b"3"):
         replace_file(tmp_path / "a", content, keep_as=tmp_path / "b")
@@ -106,6 +109,7 @@ def test_what_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: 
     assert names(tmp_path) == {"a": b"1"}
 
 
+@needs_posix
 def test_of_temporary_files_those_of_the_living_stay(tmp_path: Path) -> None:
     (tmp_path / ".0123456789abcdef.part").write_bytes(b"of one that was killed")
     with writing(tmp_path), temporary(tmp_path) as part:
@@ -115,6 +119,7 @@ def test_of_temporary_files_those_of_the_living_stay(tmp_path: Path) -> None:
     assert names(tmp_path) == {"a": b"1"}
 
 
+@needs_posix
 def test_one_alone_waits_for_the_others(tmp_path: Path) -> None:
     seen = []
 
@@ -131,6 +136,7 @@ def test_one_alone_waits_for_the_others(tmp_path: Path) -> None:
     assert seen == ["together", "alone"]
 
 
+@needs_posix
 def test_folders_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(9, "Bad file descriptor")
@@ -143,6 +149,7 @@ def test_folders_that_cannot_be_locked(tmp_path: Path, monkeypatch: pytest.Monke
     assert names(tmp_path) == {"a": b"1", ".0123456789abcdef.part": b"x"}
 
 
+@needs_posix
 def test_links_are_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "mine").write_bytes(b"mine")
     for name in ("a", "a.part", "b", "b.part"):

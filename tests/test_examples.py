@@ -40,7 +40,7 @@ def test_train_mnist(loader: str, tmp_path: Path, offline: dict[str, str]) -> No
     options = ("--limit", 1100, "--epochs", 3, "--batch-size", 32, "--accumulate", 2, "--seed", 1, "--loader", loader)
     out = run(EXAMPLES / "train_mnist.py", *options, "--run-dir", tmp_path / "run", **offline)
     assert re.search(
-        r"^mnist5k: 1,100 training, 333 validation images, brought to 28 pixels; [\d,]+ weights", out, re.MULTILINE
+        r"^mnist5k: 1,100 training, 333 validation images, scaled to 28 pixels; [\d,]+ weights", out, re.MULTILINE
     )
     epochs = re.findall(
         r"^epoch +(\d)/3  train loss (\d\.\d{4})  val accuracy +[\d.]+ %  lr \S+  [\d,]+ graphs/s  [\d.]+ s$",
@@ -100,7 +100,7 @@ def test_train_folder(pictures: Path, tmp_path: Path) -> None:
     shown = pictures / "disc" / "01.png"
     options = ("--epochs", 6, "--batch-size", 9, "--run-dir", tmp_path / "run", "--predict", shown)
     out = run(EXAMPLES / "train_folder.py", pictures, *options)
-    assert re.search(r"54 training, 6 validation images, brought to 3\d pixels; ", out)
+    assert re.search(r"54 training, 6 validation images, scaled to 3\d pixels; ", out)
     assert re.search(rf"^{re.escape(str(shown))}: disc \(\d+ %\)$", out, re.MULTILINE)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         assert float(list(csv.DictReader(file))[-1]["train_loss"]) < 0.5
@@ -113,7 +113,7 @@ def test_train_folder(pictures: Path, tmp_path: Path) -> None:
     assert re.search(r"train_folder.py: .*broken\.png: expected an image", failed.stderr.splitlines()[-1])
     assert "Traceback" not in failed.stderr
     out = run(*command[1:], "--on-error", "skip")
-    assert "54 training, 6 validation images, brought to 3" in out
+    assert "54 training, 6 validation images, scaled to 3" in out
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 import torch
 from model_mutations import join, signed, split
 from safetensors.torch import load_file
+from systems import needs_posix
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain, model_folder, pretrained
 from grapheme_pyg.errors import ModelFileError
@@ -65,16 +66,20 @@ class TestConfig:
             (
                 ("format_version",),
                 2,
-                r"format_version: expected an integer in 1…1, as newer versions .* larger ones, got 2",
+                r"format_version: expected an integer in 1…1, as only newer versions .* larger ones, got 2",
             ),
             (("format_version",), True, "format_version: expected an integer in 1…1, .* got True"),
             (("format_version",), "1", "format_version: expected an integer in 1…1, .* got '1'"),
-            (("vision", "features"), 3, r"vision\.features: expected an integer in 1…2, as newer versions .*, got 3"),
-            (("colour",), 1, "colour: expected a field that is known"),
+            (
+                ("vision", "features"),
+                3,
+                r"vision\.features: expected an integer in 1…2, as only newer versions .*, got 3",
+            ),
+            (("colour",), 1, "colour: expected a known field"),
             (("vision", "colour"), 1, r"vision\.colour: expected an option of mode 'grid', one of \['patch_size', "),
-            (("model", "colour"), 1, r"model\.colour: expected a field that is known"),
+            (("model", "colour"), 1, r"model\.colour: expected a known field"),
             (("memory",), {"num_keys": 1}, r"memory\.added_classes: expected distinct names .*, got no such field"),
-            (("memory",), {"num_keys": 1, "added_classes": [], "x": 1}, r"memory\.x: expected a field that is known"),
+            (("memory",), {"num_keys": 1, "added_classes": [], "x": 1}, r"memory\.x: expected a known field"),
             (("vision",), [], r"vision: expected an object, got \[\]"),
             (("vision", "self"), 1, r"vision\..*multiple values for argument 'self'"),
             (
@@ -248,7 +253,7 @@ class TestWeights:
                 put("x", value={"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}),
                 "x: expected no tensor, .* got tor",
             ),
-            (put("classifier.templates", "shape", value=[10, 16]), r"expected .* \[10, 1, 16\], which config"),
+            (put("classifier.templates", "shape", value=[10, 16]), r"expected .* \[10, 1, 16\], as config"),
             (put("classifier.templates", "dtype", value="I32"), r"classifier.templates: expected torch.float32"),
             (put("classifier.log_temperature", "dtype", value="I32"), r"log_temperature: expected torch.float32"),
             # Refused by safetensors.
@@ -357,6 +362,7 @@ class TestWeights:
 
 class TestKindsOfFiles:
     @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+    @needs_posix
     def test_no_regular_files(self, folder: Path, name: str) -> None:
         content = (folder / name).read_bytes()
         for make in (
@@ -380,6 +386,7 @@ class TestKindsOfFiles:
         with pytest.raises(FileNotFoundError, match=name):
             load(folder)
 
+    @needs_posix
     def test_a_file_in_place_of_the_folder(self, folder: Path) -> None:
         with pytest.raises(ModelFileError, match="Not a directory"):
             load(folder / "config.json")
@@ -478,6 +485,7 @@ class TestSavingOverAModel:
         monkeypatch.setattr(model_folder, "_open_weights", opening)
         assert torch.equal(load(folder).classifier.templates, other.classifier.templates)
 
+    @needs_posix
     def test_temporary_files_follow_no_links(self, folder: Path, tiny: ImageClassificationModel) -> None:
         outside = folder / "outside"
         outside.write_bytes(b"mine")
@@ -495,8 +503,8 @@ class TestWhatCannotBeSavedIsNotMade:
         [
             (["a\n", "b"], {}, r"classes: expected names without control characters, got 'a\\n'"),
             (["caf\udce9", "b"], {}, r"classes: expected names without control characters, got 'caf\\udce9'"),
-            (["a" * 2**20, "b"], {}, r"expected at most \d+ bytes, got \d+ beside weights"),
-            (10**5, {"embedding_channels": 1}, r"expected at most \d+ bytes, got \d+ beside weights"),
+            (["a" * 2**20, "b"], {}, r"expected at most \d+ bytes, got \d+ for weights"),
+            (10**5, {"embedding_channels": 1}, r"expected at most \d+ bytes, got \d+ for weights"),
             (2, {"vision": {"min_area": 2**24 + 1}}, r"vision\.min_area: expected text, a number up to"),
         ],
     )

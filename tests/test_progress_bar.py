@@ -1,4 +1,4 @@
-"""Bars of what may take long: in a terminal, and nowhere else."""
+"""Progress bars appear in a terminal, and nowhere else."""
 
 import sys
 from functools import partial
@@ -15,7 +15,7 @@ from grapheme_pyg.progress_bar import DELAY
 
 @pytest.fixture
 def work(images, tmp_path):
-    """What may take long, each by the unit of its bar and its name."""
+    """Operations that may take long, by the unit of their bar and their name."""
     for name in ("a", "b"):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for i, image in enumerate(images):

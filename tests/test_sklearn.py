@@ -1,4 +1,4 @@
-"""GraphemeClassifier as users of scikit-learn have it."""
+"""GraphemeClassifier in scikit-learn: arrays, lists, labels, searches, pipelines and scikit-learn's own checks."""
 
 import datetime
 import pickle
@@ -22,7 +22,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from grapheme_pyg.sklearn import GraphemeClassifier
 
-# A few tiny images teach little, and often less than a class.
+# Models that are trained on few tiny images often miss whole classes.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::grapheme_pyg.errors.TrainingWarning", "ignore::grapheme_pyg.errors.ImageWarning"
 )
@@ -31,14 +31,14 @@ QUICK = {"preset": "tiny", "epochs": 1, "random_state": 0, "settings": {"device"
 
 @pytest.fixture(scope="module")
 def digits():
-    """300 digits of 8 × 8 pixels, numbers in 0…16, in rows; and their labels."""
+    """300 digits of 8 × 8 pixels as rows of values in [0, 16], and their labels."""
     rows, labels = load_digits(return_X_y=True)
     return rows[:300], labels[:300]
 
 
 @pytest.fixture(scope="module")
 def few(digits):
-    """Forty of them."""
+    """The first 40 digits and their labels."""
     return digits[0][:40], digits[1][:40]
 
 
@@ -77,7 +77,7 @@ def test_pixels_in_rows_and_images(few):
         np.testing.assert_array_equal(classifier.predict_proba(same), expected)
         assert classifier.n_features_in_ == 64
         assert classifier.image_shape_[:2] == (8, 8)
-    # uint8 has levels of its own.
+    # uint8 always ranges from 0 to 255.
     assert GraphemeClassifier(**QUICK).fit(rows.astype(np.uint8), labels).levels_ == (0, 255)
     classifier = GraphemeClassifier(**QUICK, image_shape=(4, 16)).fit(rows, labels)
     assert (classifier.image_shape_, classifier.levels_) == ((4, 16), (0, 16))
@@ -92,7 +92,7 @@ def test_predictions_do_not_depend_on_the_other_images(few):
     np.testing.assert_allclose(
         np.vstack([classifier.predict_proba(row[None]) for row in rows]), classifier.predict_proba(rows), rtol=1e-5
     )
-    # Nor does what is beyond the levels of training pass for anything but black and white.
+    # Values beyond those of training count as black and white.
     np.testing.assert_array_equal(
         classifier.predict_proba(np.where(rows == 16, 99, rows)), classifier.predict_proba(rows)
     )
@@ -191,12 +191,12 @@ class TestLabels:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"image_shape": (8, 9)}, r"image_shape: expected \(height, width\) .*, 64 numbers in all, got \(8, 9\)"),
+        ({"image_shape": (8, 9)}, r"image_shape: expected \(height, width\) .* with 64 values, got \(8, 9\)"),
         ({"image_shape": (8, 4, 2)}, r"image_shape: expected \(height, width\) or \(height, width, 3\)"),
         ({"image_shape": 8}, "image_shape: expected .*, got 8"),
         ({"image_shape": (8.0, 8)}, "image_shape: expected a positive integer, got 8.0"),
-        ({"class_weight": {11: 2.0}}, "class_weight: expected None, 'balanced' or weights by label"),
-        ({"class_weight": "auto"}, "class_weight: expected None, 'balanced' or weights by label"),
+        ({"class_weight": {11: 2.0}}, "class_weight: expected None, 'balanced' or a dict with keys in"),
+        ({"class_weight": "auto"}, "class_weight: expected None, 'balanced' or a dict with keys in"),
         ({"preset": "huge"}, "preset: expected one of"),
         ({"epochs": 0}, "epochs: expected a positive integer, got 0"),
         ({"random_state": "x"}, "cannot be used to seed"),
@@ -240,8 +240,8 @@ def test_pipelines_copies_and_pickles(few):
         copy.predict(rows)
 
 
-# None is expected to fail. A tag says that accuracy on tables, which are no images, is not to be judged. Arrays of
-# other libraries are tried only if the environment asks for it.
+# All checks pass. A tag excludes those of accuracy on tables, which are not images. Arrays of other libraries are
+# tested only if the environment requests it.
 @pytest.mark.slow
 def test_scikit_learns_own_checks():
     results = check_estimator(GraphemeClassifier("tiny", epochs=1), on_skip=None)

@@ -16,7 +16,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from grapheme_pyg.visualization import draw_calibration, draw_confusion, draw_dag, draw_hardest
-from grapheme_pyg.visualization.evaluation import HITS, MISTAKES, WRONG
+from grapheme_pyg.visualization.evaluation import HITS, MISTAKES
+from grapheme_pyg.visualization.text import WRONG
 
 # A thousand of each class but the last, which has none; one single mistake.
 CONFUSION = torch.tensor([[999, 1, 0], [40, 960, 0], [0, 0, 0]])
@@ -78,14 +79,14 @@ def test_draw_confusion_of_few_images_and_of_many_classes(tmp_path):
 @pytest.mark.parametrize(
     ("confusion", "message"),
     [
-        (torch.zeros(2, 3, dtype=torch.int64), r"expected an int64 tensor of shape \[3, 3\], .* \[2, 3\]"),
-        (torch.eye(3), r"expected an int64 tensor of shape \[3, 3\], for as many classes, got torch.float32"),
-        (torch.zeros(3, 3, dtype=torch.int64), "expected at least one image and no negative counts, got 0 in all"),
+        (torch.zeros(2, 3, dtype=torch.int64), r"expected an int64 tensor of shape \[3, 3\] .* \[2, 3\]"),
+        (torch.eye(3), r"expected an int64 tensor of shape \[3, 3\] for 3 classes, got torch.float32"),
+        (torch.zeros(3, 3, dtype=torch.int64), "at least one image and no negative counts, got counts with a sum of 0"),
         (torch.tensor([[5, 0, 0], [-1, 0, 0], [0, 0, 0]]), "expected at least one image and no negative counts"),
     ],
 )
 def test_draw_confusion_refuses(confusion, message):
-    with pytest.raises(ValueError, match=f"confusion: {message}"):
+    with pytest.raises(ValueError, match=f"confusion: .*{message}"):
         draw_confusion(confusion, CLASSES)
 
 

@@ -1,10 +1,10 @@
-"""What each default brings: validation accuracy and loss with one of them changed.
+"""Validation accuracy and loss with one default setting changed at a time.
 
     python benchmarks/studies/ablations.py
     python benchmarks/studies/ablations.py --only default adamw --epochs 11 --seeds 0 1 2
 
-Trains on MNIST without its last 5,000 training images, which are for validation; the test set is not used. One image
-is 0.02 %. What is finished is kept in `runs/ablations` and not done again.
+Training is on MNIST without its last 5,000 training images, which are for validation; the test set is not used. One
+image is 0.02 %. Finished runs are kept in `runs/ablations` and not repeated.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from grapheme_pyg.evaluation import evaluate
 
 @dataclass(frozen=True)
 class Variant:
-    """The preset `base` with something changed.
+    """The preset `base` with a change.
 
     Attributes:
-        words: What is changed.
-        vision: Arguments of ``VisionBrain``.
-        model: Arguments of ``ImageClassificationModel``.
-        training: Arguments of ``TrainingSettings``.
+        words: The change in words.
+        vision: Changed arguments of ``VisionBrain``.
+        model: Changed arguments of ``ImageClassificationModel``.
+        training: Changed arguments of ``TrainingSettings``.
     """
 
     words: str
@@ -62,7 +62,7 @@ VARIANTS = {
 
 
 def measure(variant: Variant, seed: int, epochs: int, training: Split, validation: Split) -> dict[str, float]:
-    """Trains a model; loss and accuracy on validation, of one view and of all, and the number of weights."""
+    """Trains a model; returns loss and accuracy on validation, by one view and by all, and the number of weights."""
     torch.manual_seed(seed)
     model = ImageClassificationModel.from_preset("base", vision=variant.vision, **variant.model)
     settings = TrainingSettings(**({"epochs": epochs, "seed": seed} | variant.training))
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--train", type=int, default=55_000, metavar="N", help="training images (55,000)")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="what is finished is kept here")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ablations"), help="folder for results of finished runs")
     arguments = parser.parse_args()
     training, validation = split_mnist()
     training = Split(training.images[: arguments.train], training.labels[: arguments.train])

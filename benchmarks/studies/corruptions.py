@@ -1,10 +1,11 @@
-"""Corruptions of images at five severities each, for `robustness.py`.
+"""Corruptions of images, at five severities each, for `robustness.py`.
 
-The idea, and most of the kinds, are those of MNIST-C (Mu and Gilmer, "MNIST-C: A Robustness Benchmark for Computer
-Vision", 2019); the code and the severities are our own, so figures are not comparable with those published for it.
+The idea and most of the kinds are from MNIST-C (Mu and Gilmer, "MNIST-C: A Robustness Benchmark for Computer Vision",
+2019). The code and the severities are our own, so that results are not comparable with those published for it.
 
-Each is a function of (images, severity, seed) alone. Severities share their random draws, so that what is hit at a
-lower one is hit at every higher one; and the corruption of a 28×28 image does not depend on the images after it.
+A corruption depends only on the images, the severity and the seed. All severities use the same random numbers, so that
+pixels that are changed at a lower severity are changed at every higher one; and the corruption of a 28×28 image does
+not depend on later images.
 """
 
 import math
@@ -19,22 +20,23 @@ from scipy import ndimage
 from torch import Generator, Tensor
 
 PROBABILITIES = (0.1, 0.2, 0.3, 0.5, 0.7)
-# Side of the squares that "patches dropped" sets to background: that of the grid's finest cells by default.
+# Side of the squares of "patches dropped", which is that of the grid's finest cells by default.
 PATCH = 2
-# A stroke's width is changed on an image that is finer by this factor, as a pixel of 28 is a third of a stroke.
+# Factor by which images are enlarged to change the width of strokes, which is about three pixels.
 FINER = 4
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One way to spoil images, in several degrees.
+    """A kind of corruption at several severities.
 
     Attributes:
-        name: What is done.
-        unit: Of the severity.
-        severities: From mild to severe.
-        apply: Images as float32 ``[N, H, W]`` in 0…255, severity, generator → images, not yet rounded or clipped.
-        neutral: The severity that changes nothing, if there is one.
+        name: Name of the corruption.
+        unit: Unit of the severity.
+        severities: Severities from mild to severe.
+        apply: A function of images, float32 ``[N, H, W]`` in 0…255, a severity and a generator, which returns images
+            that are not yet rounded or clipped.
+        neutral: The severity that changes nothing; None if there is none.
     """
 
     name: str
@@ -48,11 +50,11 @@ class Corruption:
 
         Args:
             images: uint8 ``[N, H, W]``, light ink on a background of 0.
-            severity: One of ``severities``, or another number of that unit.
-            seed: Of whatever is random in it.
+            severity: One of ``severities``, or another number in that unit.
+            seed: Seed of the random numbers.
 
         Raises:
-            ValueError: The images are not as above.
+            ValueError: The images have another shape or dtype.
         """
         if images.dtype != torch.uint8 or images.dim() != 3:
             came = f"{images.dtype} of shape {list(images.shape)}"
@@ -62,31 +64,31 @@ class Corruption:
 
 
 def gaussian_noise(images: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Adds noise of a standard deviation in levels of 0…255."""
+    """Adds Gaussian noise; ``sigma`` is in levels of 0…255."""
     return images + sigma * torch.randn(images.shape, generator=generator)
 
 
 def shot_noise(images: Tensor, photons: float, generator: Generator) -> Tensor:
-    """Counts photons, of which white has so many in the mean; the background, which has none, stays clean."""
+    """Adds shot noise with a mean number of photons at white; the background has none and stays clean."""
     return torch.poisson(images * (photons / 255), generator=generator) * (255 / photons)
 
 
 def impulse_noise(images: Tensor, p: float, generator: Generator) -> Tensor:
-    """Makes pixels black or white, each as likely, with probability p."""
+    """Makes pixels black or white, with equal chances, with probability p."""
     hit, value = torch.rand(images.shape[0], 2, *images.shape[1:], generator=generator).unbind(1)
     return torch.where(hit < p, 255 * value.round(), images)
 
 
 def gaussian_blur(images: Tensor, sigma: float, _: Generator) -> Tensor:
-    """Blurs by a standard deviation in pixels."""
+    """Blurs by a Gaussian; ``sigma`` is in pixels."""
     return torch.from_numpy(ndimage.gaussian_filter(images.numpy(), sigma=(0, sigma, sigma), mode="constant"))
 
 
 def patches_dropped(images: Tensor, p: float, generator: Generator) -> Tensor:
     """Sets squares of the pixel grid to background with probability p.
 
-    To a network of cells this is not what dropping their nodes is: next to ink a blank cell has contrast within its
-    margin, and so it is there, and says that it is blank.
+    For a network of cells this differs from dropping nodes: a blank cell next to ink has contrast within its margin, so
+    that its node is present, with the features of a blank cell.
     """
     rows, columns = (-(-size // PATCH) for size in images.shape[1:])
     kept = (torch.rand(len(images), rows, columns, generator=generator) >= p).float()
@@ -95,32 +97,32 @@ def patches_dropped(images: Tensor, p: float, generator: Generator) -> Tensor:
 
 
 def shift(images: Tensor, pixels: float, generator: Generator) -> Tensor:
-    """Moves each image in one of eight directions, by so many pixels along one axis or along both."""
+    """Moves each image in one of eight directions, by a number of pixels along one axis or both."""
     directions = torch.tensor([(x, y) for y in (-1, 0, 1) for x in (-1, 0, 1) if (x, y) != (0, 0)])
     chosen = directions[torch.randint(8, (len(images),), generator=generator)]
     size = torch.tensor([images.shape[2], images.shape[1]])
-    # An output pixel's value comes from where it was before.
+    # Maps lead from the output to the input.
     offset = -2 * pixels * chosen / size
     return _warp(images, torch.cat([torch.eye(2).expand(len(images), 2, 2), offset[:, :, None]], dim=2))
 
 
 def scale(images: Tensor, factor: float, _: Generator) -> Tensor:
-    """Makes the content larger (factor above 1) or smaller (below) around the image's centre."""
+    """Enlarges (factor above 1) or shrinks (below 1) the content around the centre of the image."""
     return _warp(images, torch.eye(2, 3).div(factor).expand(len(images), 2, 3))
 
 
 def rotation(images: Tensor, degrees: float, generator: Generator) -> Tensor:
-    """Rotates square images around their centres, half of them to each side."""
+    """Rotates square images around their centres, in random directions."""
     angle = math.radians(degrees) * (2 * torch.randint(2, (len(images),), generator=generator) - 1)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(images))
     return _warp(images, torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3))
 
 
 def stroke(images: Tensor, pixels: float, _: Generator, *, thicker: bool) -> Tensor:
-    """Moves the edge of strokes outwards or inwards by so many pixels: grey dilation or erosion with a disc.
+    """Moves the edges of strokes outwards or inwards by a number of pixels, by grey dilation or erosion with a disc.
 
-    On a finer image, as Morpho-MNIST does it (Castro et al., 2019), but of square pixels and not interpolated, so that
-    0 pixels change nothing.
+    It works on an enlarged image, like Morpho-MNIST (Castro et al., 2019), but without interpolation, so that 0 pixels
+    change nothing.
     """
     radius = round(pixels * FINER)
     reach = np.arange(-radius, radius + 1)
@@ -137,12 +139,12 @@ def contrast(images: Tensor, kept: float, _: Generator) -> Tensor:
 
 
 def inversion(images: Tensor, kept: float, _: Generator) -> Tensor:
-    """Dark ink on white, with a share of the contrast; all of it is 255 − x."""
+    """Makes ink dark on white, and keeps a share of the contrast; a share of 1 is 255 − x."""
     return 255 - kept * images
 
 
 def motion_blur(images: Tensor, pixels: float, generator: Generator) -> Tensor:
-    """Moves each image along a line of so many pixels while it is taken, in a direction of its own."""
+    """Blurs each image by motion along a line of a number of pixels in a random direction."""
     angle = 2 * math.pi * torch.rand(len(images), generator=generator)
     direction = 2 * torch.stack([angle.cos() / images.shape[2], angle.sin() / images.shape[1]], dim=1)
     places = torch.linspace(-pixels / 2, pixels / 2, 2 * math.ceil(pixels) + 1)
@@ -152,7 +154,12 @@ def motion_blur(images: Tensor, pixels: float, generator: Generator) -> Tensor:
 
 
 def _warp(images: Tensor, maps: Tensor) -> Tensor:
-    """Bilinear; maps ``[N, 2, 3]`` from output to input, in units of half the image; 0 beyond the border."""
+    """Warps images by bilinear interpolation, with 0 beyond the border.
+
+    Args:
+        images: float32 ``[N, H, W]``.
+        maps: ``[N, 2, 3]``, affine maps from output to input, in units of half the image.
+    """
     grid = F.affine_grid(maps, [len(images), 1, *images.shape[1:]], align_corners=False)
     return F.grid_sample(images[:, None], grid, align_corners=False).squeeze(1)
 
@@ -173,5 +180,5 @@ CORRUPTIONS = (
     Corruption("inversion", "contrast kept", (1, 0.75, 0.5, 0.3, 0.2), inversion),
     Corruption("motion blur", "pixels", (2, 4, 6, 8, 10), motion_blur, 0),
 )
-# Kinds that no training of ours sees: none of them, nor anything like it, is an augmentation.
+# Kinds unlike all augmentations of our training.
 UNSEEN = ("shot noise", "patches dropped", "low contrast", "thicker strokes", "motion blur")

@@ -1,4 +1,4 @@
-"""The picture of `robustness.py`: a panel for each corruption."""
+"""The picture of `robustness.py`, with a panel for each corruption."""
 
 from typing import Any
 
@@ -28,9 +28,9 @@ STYLES = {"ours": "o-", "CNN": "s--"}
 
 
 def draw(results: dict[str, Any], image: Tensor, vision: VisionBrain | None) -> Figure:
-    """A panel for each corruption: accuracy over severity, and above it what becomes of one image."""
+    """Draws a panel for each corruption: accuracy over severity, and above it the corruptions of one image."""
     clean, *corruptions = results["corruptions"]
-    rows = len(corruptions) // COLUMNS + 1  # one place at least is left for the legend
+    rows = len(corruptions) // COLUMNS + 1  # at least one place is left for the legend
     layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.06, hspace=0.01, wspace=0.02)
     figure = Figure(figsize=(3.3 * COLUMNS, 2.95 * rows), layout=layout)
     axes = figure.subplots(2 * rows, COLUMNS, height_ratios=(1, 3.6) * rows)
@@ -64,7 +64,7 @@ def draw(results: dict[str, Any], image: Tensor, vision: VisionBrain | None) -> 
 def draw_strip(
     ax: Axes, name: str, severities: list[float], image: Tensor, vision: VisionBrain | None, seed: int
 ) -> None:
-    """What becomes of an image, above each tick; of graphs, the finest cells or the edges between them that stay."""
+    """Draws the corrupted image above each tick; for graphs, the remaining finest cells or the edges between them."""
     corruption = {one.name: one for one in CORRUPTIONS}.get(name)
     for k, severity in enumerate([None, *severities]):
         left, width, tile = k - 0.46, 0.92, image
@@ -79,7 +79,7 @@ def draw_strip(
                 graph = drop_nodes(graph, severity or 0, seeing, generator)
             else:
                 graph = drop_edges(graph, severity or 0, sinks(graph.edge_index, graph.num_nodes), generator)
-            # White where there is no cell, so that it is not taken for a cell that is black.
+            # Places without a cell are white, so that they do not look like black cells.
             tile = torch.where(graph.seg.view(image.shape) >= 0, 0.8 * image, 255)
             if name == EDGES:
                 tile = torch.full_like(image, 255)

@@ -1,10 +1,10 @@
-"""Exported models against the model itself: size, agreement on digits, and time, on one core.
+"""Exported models against the model itself: sizes, agreement on digits, and times, on one core.
 
     python benchmarks/studies/export.py
     python benchmarks/studies/export.py --mode blob --out runs/export-blob.json
 
-Both start from graphs that are made; what it takes to put a graph into tables is timed apart. Everything is warmed up
-and timed in turn; medians. Without a trained model the preset `base` is taken as it is drawn, which takes as long.
+Times start from graphs; the making of tables from a graph is timed separately. Everything is warmed up and timed in
+turn; medians. Without a model, the untrained preset `base` is used, which takes as long.
 """
 
 import argparse
@@ -32,13 +32,13 @@ COMPARED = 100
 
 
 def measure(model: ImageClassificationModel, images: torch.Tensor, *, max_size: int, turns: int) -> dict[str, Any]:
-    """Sizes of files, seconds to write ONNX, greatest difference of logits, milliseconds for each size of batch.
+    """Measures sizes of files, seconds to write ONNX, greatest differences of logits, and milliseconds by batch size.
 
     Args:
-        model: In evaluation mode.
-        images: Some hundred digits.
-        max_size: To export for.
-        turns: How often each way is timed.
+        model: The model, in evaluation mode.
+        images: A few hundred digits.
+        max_size: The most pixels a side of images, for the export.
+        turns: How often each is timed.
     """
     with tempfile.TemporaryDirectory() as name:
         onnx, file = Path(name) / "model.onnx", Path(name) / "model.pt2"
@@ -87,7 +87,7 @@ def _time(
 
 
 def report(figures: dict[str, Any]) -> None:
-    """Prints what was measured, in Markdown."""
+    """Prints tables in Markdown."""
     rows = [
         [
             str(row["batch_size"]),
@@ -113,8 +113,8 @@ def report(figures: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of a model (the preset base, untrained)")
-    parser.add_argument("--mode", default="grid", help="of the untrained model (%(default)s)")
-    parser.add_argument("--max-size", type=int, default=256, help="to export for (%(default)s)")
+    parser.add_argument("--mode", default="grid", help="mode of the untrained model (%(default)s)")
+    parser.add_argument("--max-size", type=int, default=256, help="most pixels a side of images (%(default)s)")
     parser.add_argument("--turns", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS / "export.json", metavar="FILE", help="(%(default)s)")
     arguments = parser.parse_args()

@@ -1,13 +1,13 @@
-"""How accuracy falls as test images, or the graphs made of them, are corrupted: our models beside CNNs.
+"""Accuracy on corrupted test images, and on corrupted graphs, of our models and of CNNs.
 
     python examples/train_mnist.py --run-dir runs/ours
     python benchmarks/example_cnn.py --run-dir runs/cnn
     python benchmarks/example_cnn.py --robust --run-dir runs/robust-cnn
     python benchmarks/studies/robustness.py --model ours=runs/ours/model --cnn CNN=runs/cnn robust=runs/robust-cnn
 
-Nothing is trained here. With `--robust` the CNN is trained on the same images as ours, so that what the graph brings
-and what training brings can be told apart. Prints the mean accuracy over the severities of each corruption, and the
-expected calibration error over all corrupted images together; draws `docs/images/robustness.png`.
+Nothing is trained here. With `--robust`, the CNN is trained on the same images as ours, so that the effect of the graph
+and that of training can be distinguished. The script prints the mean accuracy over the severities of each corruption,
+and the expected calibration error over all corrupted images, and draws `docs/images/robustness.png`.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from grapheme_pyg.evaluation import evaluate
 
 ROOT = Path(__file__).parents[2]
 BATCH_SIZE = 250
-# The digit in the picture's strips: a 2.
+# The digit in the picture, a 2.
 EXAMPLE = 1
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A model under test, and how it finds the probabilities of classes of uint8 ``[N, 28, 28]``."""
+    """A model under test, and a function that returns class probabilities of uint8 ``[N, 28, 28]``."""
 
     name: str
     kind: str
@@ -59,7 +59,7 @@ def load_cnn(name: str, folder: Path) -> Contestant:
 
 @torch.no_grad()
 def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tensor, p: float, seed: int) -> Tensor:
-    """Classes of images whose graphs are corrupted; the draws are the same for every p and every like model."""
+    """Classifies images with corrupted graphs; random numbers are the same for every p and every model of a kind."""
     generator = torch.Generator().manual_seed(seed)
     classes = []
     for part in images.split(BATCH_SIZE):
@@ -73,9 +73,10 @@ def classify_corrupted(kind: str, model: ImageClassificationModel, images: Tenso
 
 
 def measure(contestants: list[Contestant], images: Tensor, labels: Tensor, seed: int) -> Iterator[dict[str, Any]]:
-    """For each corruption its name, unit, severities, and for each model its accuracies; first of all, none at all.
+    """Measures the accuracies of each model for each corruption; yields name, unit, severities and accuracies.
 
-    Last of all, under the name of "calibration", the expected calibration errors over all corrupted images.
+    The first is for clean images, under the name "none". The last, under the name "calibration", has the expected
+    calibration errors over all corrupted images in place of accuracies.
     """
 
     def accuracy(predicted: Tensor) -> float:
@@ -113,18 +114,18 @@ def print_row(title: str, accuracies: dict[str, list[float]], names: list[str]) 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for option, text in (("--model", "folders that save_pretrained wrote"), ("--cnn", "run folders of example_cnn.py")):
+    for option, text in (("--model", "folders of our models"), ("--cnn", "run folders of example_cnn.py")):
         parser.add_argument(option, action="extend", nargs="+", default=[], metavar="[NAME=]FOLDER", help=text)
     parser.add_argument("--limit", type=int, default=2000, metavar="N", help="use the first N test images (2000)")
-    parser.add_argument("--validation", action="store_true", help="use the last N training images, to choose by")
-    parser.add_argument("--seed", type=int, default=0, help="of the corruptions (0)")
+    parser.add_argument("--validation", action="store_true", help="use the last N training images")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the corruptions (0)")
     parser.add_argument("--data-dir", metavar="DIR", help="folder with MNIST's four files (default: $GRAPHEME_DATA)")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs/images/robustness.png", metavar="FILE")
     return parser.parse_args()
 
 
 def load_contestants(arguments: argparse.Namespace) -> list[Contestant]:
-    """The models by the names given, or else by the names of their runs."""
+    """Loads the models, under the given names or those of their runs."""
     contestants: dict[str, Contestant] = {}
     for load, given in ((load_ours, arguments.model), (load_cnn, arguments.cnn)):
         for text in given:

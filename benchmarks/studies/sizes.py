@@ -1,11 +1,11 @@
-"""The same digits in other sizes, for a model that was trained on 28×28 pixels alone.
+"""Accuracy on digits of other sizes, of a model that was trained on 28×28 pixels.
 
     python examples/train_mnist.py --run-dir runs/mnist
     python benchmarks/studies/sizes.py --model runs/mnist/model
 
-Digits are drawn larger or smaller by cubic interpolation, with antialiasing. "As they are" keeps cells of as many
-pixels as in training: what the model knows as a corner is then a piece of a stroke. With `VisionBrain(resize=28)`
-images are brought to the size of the training images first, which is the same as cells in proportion.
+Digits are enlarged or shrunk by cubic interpolation, with antialiasing. "As they are" keeps the size of cells in
+pixels, so that a cell that held a corner in training holds only a piece of a stroke in larger digits. With
+`VisionBrain(resize=28)`, images are first scaled to the size of the training images.
 """
 
 import argparse
@@ -26,11 +26,11 @@ SIZES = (14, 20, 28, 42, 56, 112)
 
 
 def in_size(images: Tensor, side: int) -> Tensor:
-    """Square images drawn in another size, uint8 ``[N, side, side]``.
+    """Scales images to ``[N, side, side]``, uint8.
 
     Args:
         images: uint8 ``[N, H, W]``.
-        side: In pixels.
+        side: The new side in pixels.
     """
     if images.shape[1:] == (side, side):
         return images

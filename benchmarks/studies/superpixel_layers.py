@@ -2,18 +2,17 @@
 
     python benchmarks/studies/superpixel_layers.py
 
-Only layers and optimisers differ. Graphs, readout, templates, images, augmentation and training are the same, and
-numbers of weights are alike. As `DagNN`, the stacks can tell node types apart (by a matrix for each on the features);
-they have as many layers as the graphs have steps, with batch normalisation and a residual connection each, and GATv2
-knows the offsets between regions. The time of a step, forward and backward over the same graphs, is a multiple of the
-first row's. Trains on MNIST without its last 5,000 training images, which are for validation; no test image is used.
+Only layers and optimisers differ. Graphs, readout, templates, images, augmentation and training are the same, and the
+numbers of weights are similar. Like `DagNN`, the stacks of PyG's layers distinguish node types, by a matrix on the
+features of each; they have as many layers as the graphs have steps, each with batch normalisation and a residual
+connection, and GATv2 gets the offsets between regions. The time of a step, forward and backward over the same graphs,
+is a multiple of the first row's. Training is on MNIST without its last 5,000 training images, which are for validation;
+the test set is not used.
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch_geometric.nn import GATv2Conv, GCNConv
 
 sys.path.append(str(Path(__file__).parents[1]))  # helpers of all benchmarks
 from common import split_mnist, spread
+from timing import in_turn
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import Split
@@ -34,15 +34,15 @@ from grapheme_pyg.nn.planning import make_plan
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 
 HEADS = 4
-# Ours in a smaller size than the mode's default, for the others' sake; and channels for which they have about as many
-# weights.
+# Channels of our model, fewer than by default since the other layers are slow, and channels with which the others have
+# about as many weights.
 DAG_CHANNELS = (32, 64, 96)
 CHANNELS = {"GCNConv": 176, "GATv2Conv": 120}
 BATCH_SIZE, TURNS = 128, 3
 
 
 class Stack(nn.Module):
-    """Layers of one kind, of which each sees all nodes."""
+    """A stack of layers of one kind, each of which updates all nodes."""
 
     def __init__(self, kind: str, vision: VisionBrain, channels: int) -> None:
         super().__init__()
@@ -59,12 +59,12 @@ class Stack(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(channels) for _ in node_types)
 
     def plan(self, *fields: Any, **options: Any) -> Plan:
-        """As of a :class:`grapheme_pyg.nn.DagNN`: the model asks it which nodes are pooled."""
+        """Plans like :class:`grapheme_pyg.nn.DagNN`; the model finds the pooled nodes in the plan."""
         return make_plan(self.vocabulary, *fields, **options)
 
     def forward(self, x: Tensor, edge_index: Tensor, node_type: Tensor, edge_attr: Tensor) -> Tensor:
-        """States of all nodes."""
-        # A matrix for each node type, as the nodes of a type lie together once they are sorted.
+        """Computes the states of all nodes."""
+        # A matrix for each node type.
         h: Tensor = torch.zeros(x.shape[0], self.types.shape[2], dtype=x.dtype)
         for i, weight in enumerate(self.types):
             mine = (node_type == i).nonzero().squeeze(1)
@@ -77,7 +77,7 @@ class Stack(nn.Module):
 
 
 class StackModel(ImageClassificationModel):
-    """Our model, with a stack of layers of one kind in the place of DagNN."""
+    """Our model, with a stack of layers of one kind in place of DagNN."""
 
     def __init__(self, kind: str) -> None:
         vision, channels = VisionBrain("superpixel"), CHANNELS[kind]
@@ -92,24 +92,15 @@ class StackModel(ImageClassificationModel):
 
 
 def build(kind: str) -> ImageClassificationModel:
-    """Our model, or one with a stack of that kind of layer in the place of DagNN."""
+    """Makes our model, or one with a stack of layers of another kind."""
     if kind == "DagNN":
         return ImageClassificationModel(VisionBrain("superpixel"), hidden_channels=DAG_CHANNELS)
     return StackModel(kind)
 
 
-def step_times(kinds: Sequence[str], images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Seconds of a forward and backward pass over the same graphs: medians, timed in turn after warming up."""
-    batch = VisionBrain("superpixel").batch(images, labels)
-    models = {kind: build(kind) for kind in kinds}
-    times: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for turn in range(TURNS + 1):
-        for kind, model in models.items():
-            started = time.perf_counter()
-            F.cross_entropy(model(batch), batch.y).backward()
-            if turn > 0:
-                times[kind].append(time.perf_counter() - started)
-    return {kind: statistics.median(values) for kind, values in times.items()}
+def forward_and_backward(model: ImageClassificationModel, batch: Batch) -> None:
+    """Runs a forward and a backward pass."""
+    F.cross_entropy(model(batch), batch.y).backward()
 
 
 def main() -> None:
@@ -122,10 +113,12 @@ def main() -> None:
     arguments = parser.parse_args()
     training, validation = split_mnist()
     training = Split(training.images[: arguments.train], training.labels[: arguments.train])
-    times = step_times(arguments.layers, training.images[:BATCH_SIZE], training.labels[:BATCH_SIZE])
+    batch = VisionBrain("superpixel").batch(training.images[:BATCH_SIZE], training.labels[:BATCH_SIZE])
+    ways = {kind: partial(forward_and_backward, build(kind), batch) for kind in arguments.layers}
+    times = in_turn(ways, turns=TURNS, warm_up=1)
     print("| layers | optimiser | weights | time of a step | validation accuracy |\n|---|---|---|---|---|", flush=True)
     for kind in arguments.layers:
-        # Muon is for kernels of the DAG, and PyG's layers have none.
+        # Muon is for the DAG's kernels, which PyG's layers lack.
         for optimizer in ("muon", "adamw") if kind == "DagNN" else ("adamw",):
             found = []
             for seed in arguments.seeds:

@@ -1,4 +1,4 @@
-"""Training data as it may come otherwise: images moved, bent, hidden in part and spoilt, graphs with parts missing."""
+"""Augmentation of training data: warped, occluded and degraded images, and graphs with missing parts."""
 
 from grapheme_pyg.augmentation.cutout import RandomCutout
 from grapheme_pyg.augmentation.degradation import RandomDegradation

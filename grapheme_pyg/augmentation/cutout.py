@@ -1,11 +1,11 @@
-"""Images of which a square is hidden."""
+"""RandomCutout hides a square of each image."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
-# What hides it: between light and dark.
+# Level of the hidden square.
 GREY = 127
 
 
@@ -14,13 +14,13 @@ class RandomCutout:
     """Hides a square of each image, as in DeVries and Taylor, "Improved Regularization of CNNs with Cutout", 2017.
 
     Attributes:
-        side: Of the square, as a share of the longer side of the image; the part beyond the border is not seen.
+        side: Side of the square, as a share of the longer side of the image; it can reach beyond the border.
     """
 
     side: float = 0.375
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
-        """Middles of squares, ``[num_images, 2]``: down and to the right, as shares of height and width."""
+        """Draws the centres of the squares, ``[num_images, 2]``: y and x as shares of height and width."""
         return torch.rand(num_images, 2, generator=generator, dtype=torch.float32)
 
     def __call__(self, images: Tensor, middles: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class RandomCutout:
             middles: ``[N, 2]``, from :meth:`draw`.
 
         Returns:
-            uint8 of the same shape. An image's result does not depend on the others.
+            uint8 of the same shape. The result for an image does not depend on the others.
         """
         height, width = images.shape[-2:]
         half = self.side * max(height, width) / 2

@@ -1,4 +1,4 @@
-"""Images as cameras, scanners and pens spoil them: at random for training, drawn apart from their use."""
+"""RandomDegradation degrades images as cameras, scanners and pens do."""
 
 import math
 from dataclasses import dataclass
@@ -10,45 +10,44 @@ from torch import Generator, Tensor
 from grapheme_pyg.augmentation.warp import cubic
 from grapheme_pyg.vision.ground import relative_to_ground
 
-# Points of the smooth ground's grid, in a row and in a column.
+# Points of the smooth ground's grid in a row and in a column.
 POINTS = 3
 # Reach of the blur in pixels, on either side.
 REACH = 6
-# Each image has a window of one field of noise, with one of so many offsets in each direction.
+# Noise is a window of one field at a random offset; number of offsets in each direction.
 OFFSETS = 256
-# Of an image.
+# Number of scratches across an image.
 SCRATCHES = 3
-# What is drawn for an image: whether, twice, what and what else, then the amounts of each kind.
+# Random numbers for an image: whether, twice, the two kinds, then the amounts of each kind.
 COLUMNS = 4 + 1 + 1 + 3 * SCRATCHES + 5 + 2 + POINTS**2 + 3 + 4
 
 
 @dataclass(frozen=True)
 class RandomDegradation:
-    """Thins strokes, blurs, scratches, hides a rectangle, lays a smooth ground under the ink, adds noise or specks.
+    """Degrades images: it thins strokes, blurs, scratches, hides a rectangle, or adds a smooth ground, noise or specks.
 
-    One of these happens to each image that is spoilt, and a second one, if it is another, to some of them; the amount
-    is uniform up to its largest. More at once, and nobody could tell what was drawn. Grey images are first taken
-    relative to their ground (:func:`grapheme_pyg.vision.ground.relative_to_ground`), so that ink is light on 0; that is
-    expected of those in colour.
+    A degraded image has one kind of degradation, or two different ones; more would make drawings illegible. Amounts are
+    uniformly distributed up to their maximum. Grey images are first normalised by
+    :func:`grapheme_pyg.vision.ground.relative_to_ground`, so that ink is light on 0; colour images must already be so.
 
     Attributes:
-        share: Of the images that are spoilt; the others stay as they are.
-        twice: Of those that are, to which a second thing may happen.
-        thin: Probability that strokes get thinner, by up to a pixel on each side.
-        blur: Of a Gaussian blur.
-        scratch: Of three straight scratches across the image, where ink is missing.
-        hide: Of a hidden rectangle, of up to 0.3 of height and width, by ground or by ink.
-        ground: Of a ground that changes smoothly.
-        noise: Of Gaussian noise.
-        specks: Of pixels that become black, white, or either, in any proportion.
+        share: Share of images that are degraded; the others do not change.
+        twice: Share of degraded images for which a second kind is drawn.
+        thin: Probability of thinner strokes, by up to one pixel on each side.
+        blur: Probability of a Gaussian blur.
+        scratch: Probability of three straight scratches across the image, where ink is missing.
+        hide: Probability of a hidden rectangle of up to 0.3 of height and width, filled with ground or ink.
+        ground: Probability of a smoothly varying ground.
+        noise: Probability of Gaussian noise.
+        specks: Probability of black and white specks, in any proportion.
         max_blur: Largest standard deviation of the blur, in pixels.
-        max_scratch: Largest width of a scratch, as a fraction of the longer side.
-        max_ground: Largest level of the ground, of 1.
-        max_noise: Largest standard deviation of the noise, of 1.
+        max_scratch: Largest width of a scratch, as a share of the longer side.
+        max_ground: Largest level of the ground, in [0, 1].
+        max_noise: Largest standard deviation of the noise, for levels in [0, 1].
         max_specks: Largest share of specks.
 
     Raises:
-        ValueError: The probabilities of the kinds are together more than 1.
+        ValueError: The probabilities of the kinds add up to more than 1.
     """
 
     share: float = 0.25
@@ -72,7 +71,7 @@ class RandomDegradation:
             raise ValueError(f"probabilities: expected at most 1 together, got {total:g}")
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
-        """Draws what happens to images.
+        """Draws the random numbers that determine the degradation of images.
 
         Returns:
             ``[num_images, columns]`` float32 in [0, 1].
@@ -80,22 +79,22 @@ class RandomDegradation:
         return torch.rand(num_images, COLUMNS, generator=generator, dtype=torch.float32)
 
     def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
-        """Spoils images, each as was drawn for it.
+        """Degrades images.
 
         Args:
             images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
             drawn: ``[N, columns]``, from :meth:`draw`.
 
         Returns:
-            uint8 of the same shape. An image's result does not depend on the others.
+            uint8 of the same shape. The result for an image does not depend on the others.
         """
         rows = (drawn[:, 0] < self.share).nonzero().squeeze(1)
         if rows.numel() == 0:
             return images
         whole = images.reshape(len(images), -1, *images.shape[-2:])
         chosen = whole[rows]
-        spoilt = self._spoil(relative_to_ground(chosen) if chosen.shape[1] == 1 else chosen, drawn[rows, 1:])
-        return whole.index_copy(0, rows, spoilt).view_as(images)
+        degraded = self._spoil(relative_to_ground(chosen) if chosen.shape[1] == 1 else chosen, drawn[rows, 1:])
+        return whole.index_copy(0, rows, degraded).view_as(images)
 
     def _spoil(self, images: Tensor, drawn: Tensor) -> Tensor:
         kinds = (
@@ -127,7 +126,7 @@ class RandomDegradation:
             size = images.shape[dim]
             at = torch.arange(-REACH, size + REACH).clamp(0, size - 1)
             padded = images.index_select(dim, at)
-            # Sums, not a convolution, whose rounding would depend on the size of the batch.
+            # Sums, because the rounding of a convolution depends on the batch size.
             parts = [weights[:, i, None, None, None] * padded.narrow(dim, i, size) for i in range(2 * REACH + 1)]
             images = torch.stack(parts).sum(dim=0)
         return images
@@ -139,7 +138,7 @@ class RandomDegradation:
         x = (torch.arange(width) + 0.5 - width / 2) / side
         for angle, place, thickness in amounts.view(-1, SCRATCHES, 3, 1, 1, 1).permute(1, 2, 0, 3, 4, 5):
             distance = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle) - 0.8 * (place - 0.5)).abs()
-            # Pixels that are covered in part lose so much of their ink.
+            # Partly covered pixels lose a part of their ink.
             images = images * (0.5 - (self.max_scratch * thickness / 2 - distance) * side).clamp(0, 1)
         return images
 
@@ -161,7 +160,7 @@ class RandomDegradation:
 
 
 def _thinner(images: Tensor, amounts: Tensor) -> Tensor:
-    """Moves pixels towards the smallest of their four neighbours."""
+    """Moves pixels towards the smallest of themselves and their four neighbours."""
     smallest = images
     for dim in (2, 3):
         size = images.shape[dim]
@@ -179,13 +178,13 @@ def _hidden(images: Tensor, amounts: Tensor) -> Tensor:
         start = place * (1 - extent)
         hit = (at >= start[:, None]) & (at < (start + extent)[:, None])
         inside = inside & hit[:, None].unsqueeze(5 - dim)
-    # Ground in two of three cases, else ink of any level.
+    # Ground in two of three cases, else ink of a random level.
     level = (3 * amounts[:, 4] - 2).clamp(min=0)[:, None, None, None]
     return torch.where(inside, level, images)
 
 
 def _windows(places: Tensor, size: torch.Size, *, normal: bool) -> Tensor:
-    """A window of the field of noise for each image, ``[N, 1, H, W]``."""
+    """Cuts a window of the field of noise for each image, ``[N, 1, H, W]``."""
     field = _field(*size, normal=normal)
     offsets = (places * OFFSETS).long().clamp(max=OFFSETS - 1)
     return field.unfold(0, size[0], 1).unfold(1, size[1], 1)[offsets[:, 0], offsets[:, 1]][:, None]

@@ -1,4 +1,4 @@
-"""Graphs with cells or edges that are not there: at random for training, and for studies."""
+"""Removal of entities and edges from graphs, at random for training, and for studies."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RandomDropping:
-    """Lets some graphs of some batches lack entities of the finest level, and others edges.
+    """Removes finest entities from some graphs and edges from others.
 
-    A neighbour that is there and not heard, or a whole without its parts, is then known from training, as in Rong et
-    al., "DropEdge: Towards Deep Graph Convolutional Networks on Node Classification", 2020. No node becomes a sink.
+    The model so learns to do without a neighbour or a part (Rong et al., "DropEdge: Towards Deep Graph Convolutional
+    Networks on Node Classification", 2020). No other node becomes a sink.
 
     Attributes:
-        share: Of the batches in which that happens; in others it takes no time.
-        nodes: Probability that a graph of such a batch lacks entities.
-        max_nodes: Largest share of them that it lacks.
-        edges: Probability that a graph lacks edges, if it has all its entities.
-        max_edges: Largest share of the edges that it lacks.
+        share: Share of batches that are changed; for the others it takes no time.
+        nodes: Probability that a graph of such a batch loses entities.
+        max_nodes: Largest probability with which it loses each of them.
+        edges: Probability that a graph loses edges instead.
+        max_edges: Largest probability with which it loses each of them.
     """
 
     share: float = 0.175
@@ -37,12 +37,12 @@ class RandomDropping:
     max_edges: float = 0.6
 
     def __call__(self, batch: Batch, vision: VisionBrain, generator: Generator | None = None) -> Batch:
-        """Returns the batch, or one with less in it.
+        """Returns the batch, or a smaller copy of it.
 
         Args:
             batch: Graphs that ``vision`` made.
-            vision: Says which node types are the finest level's.
-            generator: Of the draw; PyTorch's own if None.
+            vision: Brain, which knows the node types of the finest level.
+            generator: Random number generator; PyTorch's default if None.
         """
         if float(torch.rand((), generator=generator)) >= self.share:
             return batch
@@ -52,24 +52,24 @@ class RandomDropping:
         edges = torch.where(lacks_edges, amount * self.max_edges, 0.0)
         source = batch.edge_index[0]
         kept = torch.rand(batch.num_edges, generator=generator) >= edges[batch.batch[source]]
-        # A node that nobody would hear any more is heard by all as before.
+        # A node that would lose all its outgoing edges keeps them all.
         heard = torch.zeros(int(batch.num_nodes or 0), dtype=torch.bool)
         heard[source[kept]] = True
         return subgraph(batch, _staying(batch, nodes, vision, generator), kept | ~heard[source])
 
 
 def drop_nodes(batch: Batch, p: float, vision: VisionBrain, generator: Generator | None = None) -> Batch:
-    """Drops entities of the finest level with probability p, each with the nodes of all its rounds.
+    """Removes entities of the finest level with probability p, each with the nodes of all its rounds.
 
-    What is left is the induced subgraph. Coarser entities stay, with their features, even where nothing finer is left
-    that is part of them, so that p = 1 leaves what they alone can tell; a graph that has nothing else stays whole. What
-    is part of nothing but an entity that goes, goes with it: no node becomes a sink.
+    The result is the induced subgraph. Coarser entities keep their features even if they have no parts left, so p = 1
+    shows what they tell alone; a graph that has nothing else stays whole. Nodes that would become sinks are removed as
+    well.
 
     Args:
         batch: Graphs that ``vision`` made.
-        p: Probability; ValueError if it is none.
-        vision: Says which node types are the finest level's.
-        generator: Of the draw, one number for each entity; PyTorch's own if None.
+        p: Probability in [0, 1], else ValueError.
+        vision: Brain, which knows the node types of the finest level.
+        generator: Random number generator; PyTorch's default if None. One number is drawn for each entity.
     """
     _check_probability(p)
     stays = _staying(batch, torch.full((batch.num_graphs,), p), vision, generator)
@@ -77,18 +77,17 @@ def drop_nodes(batch: Batch, p: float, vision: VisionBrain, generator: Generator
 
 
 def drop_edges(batch: Batch, p: float, read: Tensor, generator: Generator | None = None) -> Batch:
-    """Removes edges with probability p, and then whatever nobody hears any more.
+    """Removes edges with probability p, and then nodes that no longer influence the readout.
 
-    A node that has lost all its outgoing edges would be a sink and enter the readout, next to states of another kind
-    that were trained for it. So nodes from which no path leads to a node that is read out of the original graph go
-    too, with their edges. Nobody reads them: the result is that of the nodes that were read, in the graph with just
-    the drawn edges removed. Those stay, with or without edges into them; p = 1 leaves them alone, with their features.
+    A node that lost all its outgoing edges would be a sink and enter the readout, for which it was not trained. So all
+    nodes without a path to a node that is read out of the original graph are removed, too. The result of the model is
+    that of the same nodes in the graph without the drawn edges. Nodes that are read stay; with p = 1 only they remain.
 
     Args:
         batch: Graphs.
-        p: Probability; ValueError if it is none.
+        p: Probability in [0, 1], else ValueError.
         read: ``[num_read]`` int64, the nodes that a model reads out.
-        generator: Of the draw, one number for each edge; PyTorch's own if None.
+        generator: Random number generator; PyTorch's default if None. One number is drawn for each edge.
     """
     _check_probability(p)
     edges = torch.rand(batch.num_edges, generator=generator) >= p
@@ -101,7 +100,7 @@ def drop_edges(batch: Batch, p: float, read: Tensor, generator: Generator | None
 
 
 def _staying(batch: Batch, p: Tensor, vision: VisionBrain, generator: Generator | None) -> Tensor:
-    """Which nodes stay, bool ``[num_nodes]``, if finest entities go with the probability of their graph, ``p``."""
+    """Draws which nodes stay, bool ``[num_nodes]``; ``p`` are the probabilities of graphs to lose a finest entity."""
     rounds = torch.tensor(vision.node_rounds)[batch.node_type]
     finest = torch.tensor([level == 0 for level in vision.node_levels])[batch.node_type]
     first = finest & (rounds == 0)
@@ -112,7 +111,7 @@ def _staying(batch: Batch, p: Tensor, vision: VisionBrain, generator: Generator 
     for number in range(1, max(vision.node_rounds) + 1):
         here = rounds[target] == number
         stays[target[here]] = stays[source[here]]
-    # What is part of nothing any more would be a sink.
+    # Removes nodes that would become sinks.
     source, target = batch.edge_index
     sink = torch.ones_like(stays)
     sink[source] = False
@@ -131,13 +130,13 @@ def _check_probability(p: float) -> None:
 
 
 def subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
-    """The marked nodes and those marked edges that run between them, as the batch of the smaller graphs."""
+    """Returns the batch of the subgraphs of the marked nodes and of the marked edges between them."""
     source, target = batch.edge_index
-    # Numbers, not masks, each of which would be counted again for each field.
+    # Numbers, because indexing by a mask would search it again for each field.
     chosen, kept = nodes.nonzero().squeeze(1), (edges & nodes[source] & nodes[target]).nonzero().squeeze(1)
     number = nodes.cumsum(0) - 1
     out = copy(batch)
-    # Copies of their own: the original keeps its.
+    # The original keeps its own.
     out._slice_dict, out._inc_dict = dict(batch._slice_dict), dict(batch._inc_dict)
     out.batch = batch.batch[chosen]
     out.edge_index = number[batch.edge_index.index_select(1, kept)]
@@ -156,7 +155,7 @@ def subgraph(batch: Batch, nodes: Tensor, edges: Tensor) -> Batch:
 
 
 def pooled_nodes(model: "ImageClassificationModel", batch: Batch) -> list[Tensor]:
-    """The nodes that a model pools, kind by kind, ``[num_nodes]`` int64 each."""
+    """Returns the nodes that a model pools, ``[num_nodes]`` int64 for each kind."""
     plan = model.plan(batch)
     rows = plan.pooled([generation.nodes.long() - 1 for generation in plan.generations], batch.node_type)
     return [nodes[chosen.rows].flatten() for nodes, chosen in zip(rows, plan.chosen, strict=True)]

@@ -1,4 +1,4 @@
-"""Images moved and bent: at random for training, drawn apart from their use; and by a pixel, as views of one image."""
+"""RandomWarp moves and bends images at random; and views of an image, which are shifted by a pixel."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -7,32 +7,32 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-# Of an image: as it is, and shifted by one pixel: (down, right).
+# Shifts of views by at most one pixel: (down, right).
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
-# Of images that are moved further: degrees of rotation, change of size, degrees of shear, shift.
+# Amounts for images that are moved further: degrees of rotation, change of size, degrees of shear, shift.
 WIDE = (45.0, 0.6, 15.0, 0.14)
 
 
 @dataclass(frozen=True)
 class RandomWarp:
-    """Rotates, scales, shears, shifts and bends images, each by an amount of its own.
+    """Rotates, scales, shears, shifts and bends each image by random amounts.
 
     All amounts but the bending are uniform and symmetric around no change. Bending moves the points of a coarse grid by
-    normally distributed amounts, and what lies between by cubic interpolation: elastic distortion as in Simard et al.,
-    "Best Practices for Convolutional Neural Networks", 2003, with a grid for the smoothing. Images that are only
-    shifted and mirrored are shifted by whole pixels, which keeps their detail. Pixels from beyond the border repeat it.
+    normally distributed amounts and interpolates between them cubically; it is the elastic distortion of Simard et al.,
+    "Best Practices for Convolutional Neural Networks", 2003, with a grid in place of smoothing. Images that are only
+    shifted and mirrored are shifted by whole pixels, which preserves detail. The border is repeated beyond itself.
 
     Attributes:
         degrees: Largest rotation.
-        scale: Largest change of size; 0.1 means from 1 / 1.1 to 1.1, and of the width by half as much more.
+        scale: Largest change of size; 0.1 means factors from 1 / 1.1 to 1.1, and for the width another half of that.
         shear: Largest shear angle in degrees.
-        shift: Largest shift, as a fraction of height and width.
-        bend: Standard deviation of the bending, as a fraction of height and width.
-        points: Of the bending's grid, in a row and in a column.
-        flip: Probability of a mirror image, left for right.
-        wide: Share of the images that are moved further: rotated by up to 45°, scaled by up to 1.6, sheared by up to
-            15° and shifted by up to 0.14.
+        shift: Largest shift, as a share of height and width.
+        bend: Standard deviation of the bending, as a share of height and width.
+        points: Number of points of the bending grid in a row and in a column.
+        flip: Probability of mirroring left and right.
+        wide: Share of images that are moved further: rotated by up to 45°, scaled by up to 1.6, sheared by up to 15°
+            and shifted by up to 0.14.
     """
 
     degrees: float = 10.0
@@ -45,10 +45,11 @@ class RandomWarp:
     wide: float = 0.0
 
     def draw(self, num_images: int, generator: Generator) -> Tensor:
-        """Maps from output to input coordinates, in units of half the image.
+        """Draws maps from output to input coordinates, in units of half the image.
 
         Returns:
-            ``[num_images, 2, 3 + points²]``: an affine map, then how far each point of the grid is moved, row by row.
+            ``[num_images, 2, 3 + points²]``: an affine map, then the displacement of each point of the grid, row by
+            row.
         """
         angle, common, aspect, shear, *shifts = (
             2 * torch.rand(6, num_images, generator=generator, dtype=torch.float32) - 1
@@ -79,16 +80,16 @@ class RandomWarp:
 
         Args:
             images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
-            maps: ``[N, 2, 3 + points²]``, from :meth:`draw`; or ``[N, 2, 3]``, affine maps alone.
+            maps: ``[N, 2, 3 + points²]``, from :meth:`draw`; or ``[N, 2, 3]``, only affine maps.
 
         Returns:
-            uint8 of the same shape. An image's result does not depend on the others.
+            uint8 of the same shape. The result for an image does not depend on the others.
         """
         height, width = images.shape[-2:]
         pixels = images.view(images.shape[0], -1, height, width).float()
         y, x = centres(height)[:, None], centres(width)
-        # Angles are kept on images that are not square. Sums, not a matrix product, whose rounding would
-        # depend on the size of the batch.
+        # The ratio preserves angles if the image is not square. Sums, because the rounding of a matrix product depends
+        # on the batch size.
         a, b, c, d, e, f = maps[..., :3].reshape(-1, 6, 1, 1).unbind(1)
         if not (self.degrees or self.scale or self.shear or self.bend or self.wide):
             c, f = ((shift * size / 2).round() * (2 / size) for shift, size in ((c, width), (f, height)))
@@ -104,32 +105,32 @@ class RandomWarp:
 
 @lru_cache
 def centres(size: int) -> Tensor:
-    """Those of so many pixels in a line, in −1…1."""
+    """Returns the centres of so many pixels along a line, in −1…1."""
     return (2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1
 
 
 @lru_cache
 def cubic(points: int, size: int) -> Tensor:
-    """What cubic interpolation of so many points, in a line, multiplies them by, ``[size, points]``.
+    """Returns the matrix of cubic interpolation from so many points to ``size`` pixels along a line.
 
-    Interpolation is linear, and goes along one axis after the other: as products it takes a sixth of the time.
+    Interpolation is linear and separable, and takes a sixth of the time as two matrix products.
     """
     lines = torch.eye(points, dtype=torch.float32)[:, None, :, None]
     return F.interpolate(lines, size=(size, 1), mode="bicubic", align_corners=True)[:, 0, :, 0].t().contiguous()
 
 
 def views_of(*, mirrored: bool) -> list[tuple[int, int, bool]]:
-    """Views of an image, the first as it is: shifts down and to the right, and whether mirrored."""
+    """Returns the views of an image, unchanged first: shift down, shift right, and whether it is mirrored."""
     return [(down, right, mirror) for down, right in SHIFTS for mirror in ((False, True) if mirrored else (False,))]
 
 
 def shifted(pixels: Tensor, down: int, right: int) -> Tensor:
-    """Images moved by a few pixels, their border repeated.
+    """Shifts images by a few pixels and repeats their border.
 
     Args:
         pixels: uint8 ``[N, C, H, W]``.
-        down: By how many pixels, upwards if negative.
-        right: By how many pixels, to the left if negative.
+        down: Number of pixels, upwards if negative.
+        right: Number of pixels, to the left if negative.
     """
     if down == right == 0:
         return pixels

@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-# What each does, so that help need not import them: each is a function of that name in a module of that name.
+# Descriptions of the commands, so that help need not import them. Each is a function in a module, both of its name.
 COMMANDS = {
-    "train": "train a model, on MNIST and its family or on a folder of pictures",
-    "evaluate": "measure a model on images that it has not seen",
-    "predict": "say what pictures show",
+    "train": "train a model on MNIST and its family, or on a folder of pictures",
+    "evaluate": "measure the accuracy of a model on test images",
+    "predict": "classify pictures",
     "teach": "teach a model classes from a few examples",
-    "forget": "make a model forget what it was taught",
-    "draw": "draw the graph of a picture, or what a model has learned",
-    "explain": "show which pixels and edges decided",
+    "forget": "remove taught classes from a model",
+    "draw": "draw the graph of a picture, or a model's weights",
+    "explain": "show which pixels and edges decided a prediction",
     "export": "write a model for use without this library",
-    "info": "say what a model is",
+    "info": "describe a model",
     "demo": "open a page to draw on",
-    "completion": "print what a shell needs to complete commands and options",
+    "completion": "print a script that completes commands and options in a shell",
 }
 USAGE = "usage: grapheme [--version] COMMAND ...; options of a command: grapheme COMMAND --help"
 
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command and its arguments; those of the process if None.
 
     Returns:
-        The exit code: 0 if all went well, 1 if something that was asked for could not be done, 2 for wrong usage.
-        Messages on what went wrong are one line on standard error.
+        The exit code: 0 for success, 1 if anything failed, 2 for wrong usage. Each error is reported in one line on
+        standard error.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with _escaping():
@@ -60,7 +60,7 @@ def _run(given: list[str], *, whole_process: bool) -> int:
             from grapheme_pyg.cli.parse import parse
             from grapheme_pyg.names import say
 
-            # Only the module that is needed: PyTorch, Gradio and matplotlib take seconds.
+            # Only this command's module is imported: PyTorch, Gradio and matplotlib take seconds.
             function = getattr(import_module(f"grapheme_pyg.cli.{command}"), command)
             call = parse(function, f"grapheme {command}", rest)
         with _warning_once(command):
@@ -74,7 +74,7 @@ def _run(given: list[str], *, whole_process: bool) -> int:
 
 @contextmanager
 def _warning_once(command: str) -> Iterator[None]:
-    """Prints each of the library's own warnings as one line, and once: it may be about each of many pictures."""
+    """Prints each of the library's warnings on one line, and only once, since many pictures may cause the same one."""
     from grapheme_pyg.errors import ImageWarning, TrainingWarning
     from grapheme_pyg.names import say
 
@@ -95,7 +95,7 @@ def _warning_once(command: str) -> Iterator[None]:
 
 @contextmanager
 def _escaping() -> Iterator[None]:
-    """Escapes what a console or a pipe cannot show, so that no answer is lost to a name."""
+    """Escapes characters that a console or a pipe cannot encode, so that printing a name cannot fail."""
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, io.TextIOWrapper)]
     before = [(stream, stream.errors) for stream in streams]
     for stream in streams:
@@ -109,17 +109,15 @@ def _escaping() -> Iterator[None]:
 
 @contextmanager
 def _starting(*, whole_process: bool) -> Iterator[None]:
-    """Imports without the garbage collector, which finds none in them, but would look for it again and again.
+    """Imports without the garbage collector, and lets waiting threads sleep.
 
-    Threads sleep while they wait for one another, unless the user has said something else: as they come, PyTorch's
-    threads spin, so that two on one core, beside another program, take many times as long.
-
-    PyTorch and PyG are a third of a million objects: looking through them, again at exit, took two fifths of all the
-    time of ``grapheme predict``.
+    PyTorch and PyG have a third of a million objects, none of them garbage; examining them again and again took two
+    fifths of the time of ``grapheme predict``. By default PyTorch's threads spin while they wait, which takes many
+    times as long if they share a core with another program.
 
     Args:
-        whole_process: Whether the process is the command's own, so that nothing but its imports is there: then the
-            collector never looks at what was imported, not even at exit.
+        whole_process: Whether the process is the command's own. The collector then never examines the imported objects,
+            not even at exit; and threads sleep, unless the environment sets another policy.
     """
     if whole_process:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -1,4 +1,4 @@
-"""``grapheme completion``: commands and options that a shell completes."""
+"""``grapheme completion``: prints completion scripts for shells."""
 
 from contextlib import suppress
 from importlib import import_module
@@ -9,10 +9,11 @@ from jsonargparse import ArgumentParser
 from grapheme_pyg import __version__
 from grapheme_pyg.cli import COMMANDS
 from grapheme_pyg.cli.parse import make_parser
+from grapheme_pyg.extras import missing
 
 
 def completion(shell: Literal["bash", "zsh"]) -> None:
-    """Prints a script with which a shell completes commands, options and names of files.
+    """Prints a script that completes commands, options and file names in a shell.
 
     Args:
         shell: The shell.
@@ -20,16 +21,16 @@ def completion(shell: Literal["bash", "zsh"]) -> None:
     try:
         import shtab
     except ImportError as error:
-        raise ImportError('shtab is needed to complete: pip install "grapheme-pyg[completion]"') from error
+        raise missing(error.name, "to make completion scripts", "completion") from error
     parser = ArgumentParser(prog="grapheme", version=__version__)
     commands = parser.add_subcommands()
     for name, text in COMMANDS.items():
         own = ArgumentParser(description=text)
-        with suppress(ImportError):  # of an extra that is not there: nobody needs the options
+        with suppress(ImportError):  # a command whose extra is not installed has no options to complete
             own = make_parser(getattr(import_module(f"grapheme_pyg.cli.{name}"), name), name)
         argument: Any
         for argument in own._actions:
-            if argument.dest == "data":  # the name of a set, or a folder
+            if argument.dest == "data":  # a folder, or the name of a data set
                 argument.complete = shtab.FILE
         commands.add_subcommand(name, own)
     print(parser.get_completion_script(f"shtab-{shell}"))

@@ -1,4 +1,4 @@
-"""The data that a command is given by name."""
+"""Loads the data and pictures that commands name, and chooses the files that they write."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from grapheme_pyg.sheets import drawings_on, is_sheet
 from grapheme_pyg.vision.drawings import Box
 from grapheme_pyg.vision.pixels import to_channels
 
-# Share of the training images that is held out for validation, where they are not a folder of pictures.
+# Share of the training images that is held out for validation, unless they are a folder of pictures.
 VALIDATION_SHARE = 1 / 12
 
 
@@ -37,7 +37,7 @@ class Part(NamedTuple):
     labels: Tensor
 
     def limited(self, limit: int | None) -> "Part":
-        """So many of them, of each class its share; all if None."""
+        """Returns ``limit`` of the images, with the same proportions of classes; all if None."""
         if limit is None:
             return self
         chosen = spread(self.labels, limit)
@@ -45,18 +45,18 @@ class Part(NamedTuple):
 
 
 class Data(NamedTuple):
-    """What to learn from, what to validate with, and what to test with, if there is anything.
+    """Training, validation and test images.
 
     Attributes:
-        name: Short, for messages and folders of results.
+        name: A short name, for messages and folders of results.
         classes: Names of the classes, in the order of the labels.
-        in_channels: 1, or 3 of images in colour.
-        size: The longer side of the images in pixels, to which others are brought.
-        white: The level of 16-bit pictures that is white; None if there are none.
-        training: What to learn from.
-        validation: What to validate with.
-        test: What to test with.
-        drawings: Whether the images are of single drawings in MNIST's form.
+        in_channels: 1 for grey images, 3 for images in colour.
+        size: The longer side of the images in pixels.
+        white: The level that is white in 16-bit pictures; None if there are none.
+        training: The training images.
+        validation: The validation images.
+        test: The test images; None if there are none.
+        drawings: Whether each image shows a single drawing in MNIST's form.
     """
 
     name: str
@@ -81,28 +81,28 @@ def load(
     on_error: str = "raise",
     transposed: bool = False,
 ) -> Data:
-    """Loads data.
+    """Loads training, validation and test images.
 
     Args:
-        data: The name of a data set, as of :func:`dataset_names`; or a folder of IDX files, or a folder of pictures as
-            :func:`load_image_folder` takes it.
-        data_dir: Where the files of a data set with a name are.
-        in_channels: 1 or 3; if None, 3 if there is colour.
-        limit: How many images to take for training, for validation and for a test, of each class its share; all if
-            None.
-        size: The longer side that pictures of a folder are brought to; their median, at most 224, if None.
+        data: The name of a data set, one of :func:`dataset_names`; a folder of IDX files; or a folder of pictures in a
+            layout that :func:`load_image_folder` accepts.
+        data_dir: The folder of a named data set's files.
+        in_channels: 1 or 3; if None, 3 if the images are in colour and 1 otherwise.
+        limit: The number of images for training, for validation and for testing each, with the same proportions of
+            classes; all if None.
+        size: The longer side, in pixels, to which a folder's pictures are scaled; their median, at most 224, if None.
         val: A folder of pictures for validation.
-        on_error: What to do about broken pictures of a folder.
-        transposed: Whether the images of a data set or of IDX files are stored with rows and columns exchanged.
+        on_error: How to treat a folder's broken pictures, as in :func:`load_image_folder`.
+        transposed: Whether to exchange rows and columns of the images of a data set or of IDX files.
 
     Raises:
-        ValueError: There is no such set or folder, or fewer images are to be taken than there are classes.
+        ValueError: There is no such data set or folder, or ``limit`` is below the number of classes.
     """
     if limit is not None and limit < 2:
         raise ValueError(f"limit: expected at least 2, got {limit}")
     known = data in dataset_names()
     if known and Path(data).is_dir():
-        say(f"{data!r} is taken for the data set, not for the folder of this name: that is ./{data}", error=True)
+        say(f"{data!r} is taken for the data set, not for the folder of this name; write ./{data} for that", error=True)
     if not known and not is_idx_folder(data):
         folder = load_image_folder(data, in_channels or 3, on_error=on_error)
         if in_channels is None and not folder.in_colour():
@@ -122,7 +122,7 @@ def load(
         return Data(name, list(folder.classes), in_channels, size, white, training, validation, test)
     for name, value in (("val", val), ("size", size)):
         if value is not None:
-            raise ValueError(f"{name}: expected none for data that are no folder of pictures, got {value}")
+            raise ValueError(f"{name}: expected none, as the data are not a folder of pictures, got {value}")
     found = _load_split(data, data_dir, transposed)
     images, labels = found.train
     kept = len(images) - max(1, round(VALIDATION_SHARE * len(images)))
@@ -152,30 +152,31 @@ def load_test(
     on_error: str = "raise",
     transposed: bool = False,
 ) -> Part:
-    """Images to test a model with, labelled by its classes, which are found by their names.
+    """Loads test images for a model, with labels of the model's classes, which are matched by name.
 
-    Of a set and of a folder that has been split it is the part for tests; else the whole folder.
+    They are the test images of a data set or of a folder that is split into parts; otherwise the whole folder.
 
     Args:
+        data: The data, and all other arguments that are not described here, as in :func:`load`.
         classes: Names of the model's classes.
-        size: The longer side that pictures of a folder are brought to; they stay as they are if None.
-        white: The level of 16-bit pictures that is white; found out if None.
-        data: As of :func:`load`, and so are the others.
-        data_dir: See there.
-        in_channels: See there.
-        limit: See there.
-        on_error: See there.
-        transposed: See there.
+        data_dir: See :func:`load`.
+        in_channels: See :func:`load`.
+        limit: See :func:`load`.
+        size: The longer side, in pixels, to which a folder's pictures are scaled; None keeps their sizes.
+        white: The level that is white in 16-bit pictures; determined from the pictures if None.
+        on_error: See :func:`load`.
+        transposed: See :func:`load`.
 
     Raises:
-        ValueError: As :func:`load`; or the data have classes that the model has not, or no part for tests.
+        ValueError: The data cannot be loaded, as in :func:`load`; they have a class that the model lacks; or they have
+            no test images.
     """
     if data in dataset_names() or is_idx_folder(data):
         found = _load_split(data, data_dir, transposed)
         if len(found.test.images) == 0:
             raise ValueError(f"data: expected files of test images in {data}, got none")
         images, labels = found.test
-        # With channels, three grey images are not one in colour.
+        # With a dimension for channels, three grey images cannot be taken for one in colour.
         part, names = Part(images[:, None] if images.dim() == 3 else images, labels), found.classes
     else:
         folder = load_image_folder(data, in_channels, on_error=on_error)
@@ -190,17 +191,17 @@ def load_test(
 def read_drawings(
     model: ImageClassificationModel, file: Path, *, as_mnist: bool, find: bool
 ) -> list[tuple[Tensor, Box | None]]:
-    """Reads what a model is shown of a picture, each with its box: the drawings on a sheet, or the picture as it is.
+    """Reads the images that a picture holds for a model: the drawings on a sheet with their boxes, or the picture.
 
     Args:
         model: The model.
         file: The picture.
-        as_mnist: Whether it is of a single digit, to be made like MNIST's by :func:`mnist_style`.
-        find: Whether to look for drawings in it, if the model is of drawings, and it is a sheet.
+        as_mnist: Whether the picture shows a single digit, to be brought into MNIST's form by :func:`mnist_style`.
+        find: Whether to look for drawings, if the model is for drawings and the picture is a sheet.
 
     Raises:
-        OSError: As :func:`read_image`.
-        ImageError: As :func:`read_image`; or the sheet is blank.
+        OSError: The file does not exist or may not be read.
+        ImageError: The file is invalid, as in :func:`read_image`, or the sheet is blank.
     """
     vision = model.vision
     size = None if as_mnist or (find and model.drawings) else vision.longer_side
@@ -219,11 +220,11 @@ def read_drawings(
 
 
 def read_drawing(model: ImageClassificationModel, file: Path, *, as_mnist: bool, find: bool) -> Tensor:
-    """Reads the one drawing, as :func:`read_drawings` does.
+    """Reads a picture with a single drawing; see :func:`read_drawings`.
 
     Raises:
-        OSError: As there.
-        ImageError: As there; or there are several drawings.
+        OSError: The file does not exist or may not be read.
+        ImageError: The file is invalid, the sheet is blank, or there are several drawings.
     """
     found = read_drawings(model, file, as_mnist=as_mnist, find=find)
     if len(found) > 1:
@@ -232,24 +233,30 @@ def read_drawing(model: ImageClassificationModel, file: Path, *, as_mnist: bool,
 
 
 def check_apart(name: str, written: Path, *pictures: Path) -> None:
-    """Refuses to write a file over one of the pictures.
+    """Refuses to overwrite one of the pictures.
 
     Raises:
-        ValueError: It is one of them.
+        ValueError: The file to write is one of the pictures.
     """
     if written.exists() and any(picture.exists() and written.samefile(picture) for picture in pictures):
         raise ValueError(f"{name}: expected another file than the picture, got {written}")
 
 
-def default_out(name: str, picture: Path) -> Path:
-    """A file of that name in the current folder, unless the picture is there: it would be taken for another one.
+def output_file(out: Path | None, name: str, picture: Path) -> Path:
+    """Returns the file to write about a picture: ``out``, or by default ``name`` in the current folder.
 
     Raises:
-        ValueError: The picture is there.
+        ValueError: ``out`` is the picture, or is None and the picture is in the current folder, where the new file
+            would be taken for another picture.
     """
-    if picture.absolute().parent.resolve() == Path.cwd():
-        raise ValueError(f"out: expected a file to write, as {name} would lie among the pictures; give --out FILE")
-    return Path(name)
+    if out is None:
+        if picture.absolute().parent.resolve() == Path.cwd():
+            raise ValueError(
+                f"out: expected --out FILE, as the default, {name}, would lie among the pictures, got none"
+            )
+        out = Path(name)
+    check_apart("out", out, picture)
+    return out
 
 
 def _load_split(data: str, data_dir: Path | None, transposed: bool) -> ImageData:

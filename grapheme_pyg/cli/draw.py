@@ -1,11 +1,9 @@
-"""``grapheme draw``: the graph of a picture, or what a model has learned."""
+"""``grapheme draw``: the graph of a picture, or a model's weights."""
 
 from pathlib import Path
 from typing import Literal
 
-from matplotlib.figure import Figure
-
-from grapheme_pyg.cli.data import check_apart, default_out, read_drawing
+from grapheme_pyg.cli.data import output_file, read_drawing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_dag, draw_weights, save_graph
@@ -24,18 +22,18 @@ def draw(
     as_mnist: bool = False,
     find: bool = True,
 ) -> None:
-    """Draws the graph of a picture, edges as wide as they are strong; without a picture, the weights of the model.
+    """Draws the graph of a picture, with stronger edges wider; without a picture, the weights of the model.
 
     Args:
         model: Folder of a model, or the name of one that comes with the package.
         image: The picture.
-        out: The file to write: a picture; or .graphml or .dot, for other programs that draw graphs. By default
-            drawing.png, unless the picture is in the current folder.
-        layout: Nodes where they are in the image, or level by level.
-        color: Edges by group of relations, or each relation in a colour of its own.
-        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred as
-            those of MNIST were.
-        find: Whether the drawing is looked for on a larger picture, if the model is of drawings.
+        out: The file to write: a picture, or .graphml or .dot for other programs. By default drawing.png, unless the
+            picture is in the current folder.
+        layout: Place nodes where they are in the image, or level by level.
+        color: Colour edges by group of relations, or each relation differently.
+        as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred
+            like MNIST's digits.
+        find: Whether to look for the drawing on a larger picture, if the model is for drawings.
     """
     network = ImageClassificationModel.from_pretrained(model)
     if image is None:
@@ -43,13 +41,14 @@ def draw(
         draw_weights(network).savefig(out, dpi=DPI)
         say(str(out))
         return
-    out = default_out("drawing.png", image) if out is None else out
-    check_apart("out", out, image)
+    out = output_file(out, "drawing.png", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     graph = network.vision(pixels)
     if out.suffix in GRAPH_FILES:
         save_graph(graph, out, network)
     else:
+        from matplotlib.figure import Figure  # below the package, whose error tells what to install
+
         figure = draw_dag(graph, pixels, model=network, layout=layout, color=color).figure
         assert isinstance(figure, Figure)
         figure.savefig(out, dpi=DPI)

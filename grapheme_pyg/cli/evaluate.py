@@ -1,4 +1,4 @@
-"""``grapheme evaluate``: how good a model is on images that it has not seen."""
+"""``grapheme evaluate``: the accuracy of a model on test images."""
 
 from json import dumps
 from pathlib import Path
@@ -23,21 +23,21 @@ def evaluate(
     report: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Measures a model on images that it has not seen.
+    """Measures the accuracy of a model on test images.
 
     Args:
         model: Folder of a model, or the name of one that comes with the package.
-        data: The name of a data set, as of ``grapheme train``, or a folder of IDX files, whose test images are taken;
-            or a folder with a folder of pictures for each class, all of which are taken unless it has a part called
-            test. Classes are matched by their names.
+        data: The name of a data set, as for ``grapheme train``, or a folder of IDX files, for their test images; or a
+            folder with a folder of pictures for each class, for its part called test or, without one, for all of them.
+            Classes are matched by their names.
         data_dir: Folder with the files of a data set; by default $GRAPHEME_DATA, else they are downloaded once.
-        limit: Use only so many images, of each class its share.
-        on_error: What to do about pictures that cannot be read: stop, or leave them out.
-        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
-        views: Over how many views of each image to average, 1 to 9: it, its mirror image if training had those, and
-            shifted ones; by default the first of each.
-        report: Folder to write a report with pictures to.
-        json: Whether to print an object with all figures.
+        limit: Use only this many images, with the same proportions of classes.
+        on_error: Stop at pictures that cannot be read, or leave them out.
+        transposed: Whether the images are stored with rows and columns exchanged, like EMNIST's.
+        views: Number of views of each image to average over, 1 to 9: the image, its mirror image if training had mirror
+            images, and shifted images. By default the image, with its mirror image if training had those.
+        report: Folder for a report with pictures.
+        json: Whether to print all figures as a JSON object.
     """
     network = ImageClassificationModel.from_pretrained(model)
     images, labels = load_test(

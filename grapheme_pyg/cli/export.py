@@ -9,7 +9,7 @@ from grapheme_pyg.names import say
 
 
 def export(model: Path, out: Path, *, format: Literal["onnx", "program"] = "onnx") -> None:  # noqa: A002
-    """Writes a model for use without this library; docs/export.md tells what it reads.
+    """Writes a model for use without this library; docs/export.md describes its inputs.
 
     Args:
         model: Folder of a model, or the name of one that comes with the package.

@@ -1,4 +1,4 @@
-"""``grapheme forget``: a class that was taught."""
+"""``grapheme forget``: the removal of taught classes."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from grapheme_pyg.training.run_lock import alone_in
 
 
 def forget(model: Path, *names: str) -> None:
-    """Makes a model forget what it was taught of classes; what it was trained on stays.
+    """Removes taught classes from a model; the classes it was trained on remain.
 
     Args:
         model: Folder of a model.
-        names: Classes that were taught.
+        names: Names of taught classes.
     """
     with alone_in(model, patience=PATIENCE):
         network = ImageClassificationModel.from_pretrained(model)

@@ -1,4 +1,4 @@
-"""``grapheme info``: what a model is."""
+"""``grapheme info``: a description of a model."""
 
 from json import dumps
 from pathlib import Path
@@ -12,11 +12,11 @@ from grapheme_pyg.ops import describe_kernels
 
 
 def info(model: Path, *, json: bool = False) -> None:
-    """Says what a model is: classes, weights, how it makes graphs, what it was taught.
+    """Describes a model: its classes, weights, graphs and taught classes.
 
     Args:
         model: Folder of a model, or the name of one that comes with the package.
-        json: Whether to print an object with all settings.
+        json: Whether to print all settings as a JSON object.
     """
     network = ImageClassificationModel.from_pretrained(model)
     node_types, edge_types = network.vision.metadata
@@ -45,7 +45,7 @@ def info(model: Path, *, json: bool = False) -> None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
-        # The classes already have a line of their own.
+        # The classes have their own line.
         return ", ".join(f"{name} {_shown(inner)}" for name, inner in value.items() if name != "classes")
     if isinstance(value, list):
         return " ".join(map(_shown, value)) if value and isinstance(value[0], int) else ", ".join(map(str, value))

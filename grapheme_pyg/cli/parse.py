@@ -1,4 +1,4 @@
-"""Command lines from Python signatures."""
+"""Parses command lines by the signatures of functions."""
 
 import inspect
 import re
@@ -12,39 +12,39 @@ from jsonargparse import ActionYesNo, ArgumentParser
 
 from grapheme_pyg.names import printable
 
-# Bytes of names that are not UTF-8, of which the parser would make an error: private characters stand for them.
+# File names that are not UTF-8 would make the parser fail, so private characters replace their surrogates.
 ENCODED = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 DECODED = {to: from_ for from_, to in ENCODED.items()}
 
 
 class Parser(ArgumentParser):
-    """Names of files are arguments too, where a pattern stands for them."""
+    """A parser whose messages are safe to print, whatever is in an argument."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Says on one line what is wrong, whatever is in an argument, and ends the process."""
+        """Prints an error on one line and ends the process."""
         super().error(printable(" ".join(message.translate(DECODED).split())), ex)
 
 
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
-    """The call that a command line asks for.
+    """Returns the call of a function that a command line asks for.
 
-    Types, defaults and help are those of the function. What may come by position does, ``*args`` as many as there are.
-    All else comes by name, ``--name value``; truth values as ``--name`` or ``--no_name``, fields of a
-    dataclass as ``--name.field value``. Dashes in names are as good as underscores; what follows ``--``
-    comes by position, even if it begins with a dash. ``--config file.yaml`` reads what is given by name,
-    ``--print_config`` shows it.
+    Types, defaults and help come from the function. Its positional parameters, and any number of ``*args``, are
+    positional arguments. All others are options, ``--name value``; truth values are ``--name`` or ``--no_name``, and
+    fields of a dataclass ``--name.field value``. Names may have dashes in place of underscores. Everything after ``--``
+    is positional, even if it begins with a dash. ``--config file.yaml`` reads options from a file, ``--print_config``
+    prints them.
 
     Args:
-        function: To call; its docstring is of Google's form.
-        name: What the command is called.
-        arguments: What follows it.
+        function: The function, with a docstring in Google's style.
+        name: The name of the command.
+        arguments: The arguments of the command.
 
     Raises:
         SystemExit: The command line is wrong, or asks for help, which has been printed.
     """
     parser, parameters = make_parser(function, name), inspect.signature(function).parameters.values()
     encoded = [argument.translate(ENCODED) for argument in arguments]
-    end = encoded.index("--") if "--" in encoded else len(encoded)  # what follows has no names
+    end = encoded.index("--") if "--" in encoded else len(encoded)  # no options follow
     names = [
         re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
     ]
@@ -57,12 +57,12 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
 
 
 def make_parser(function: Callable[..., Any], name: str) -> Parser:
-    """The parser of command lines that :func:`parse` describes; arguments as there."""
+    """Returns the parser for :func:`parse`, which describes the arguments."""
     signature = inspect.signature(function)
     described = parse_docstring(inspect.getdoc(function) or "")
     texts = {param.arg_name: param.description for param in described.params}
     parser = Parser(prog=name, description=described.short_description)
-    parser.add_argument("--config", action="config", help="a YAML file with what is given by name")
+    parser.add_argument("--config", action="config", help="a YAML file with values of options")
     many = [p.name for p in signature.parameters.values() if p.kind is p.VAR_POSITIONAL]
     flags = [p for p in signature.parameters.values() if p.annotation is bool and p.default is not p.empty]
     by_place = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -79,7 +79,7 @@ def make_parser(function: Callable[..., Any], name: str) -> Parser:
 
 
 def _decode(value: Any) -> Any:
-    """A value with the bytes of names in it as they were given."""
+    """Restores the surrogates in a value."""
     if isinstance(value, list):
         return [_decode(item) for item in value]
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""``grapheme predict``: what pictures show."""
+"""``grapheme predict``: the classes of pictures."""
 
 import csv
 import glob
@@ -19,7 +19,7 @@ from grapheme_pyg.names import in_csv, say
 from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE
 
-# Pictures that are answered together.
+# Number of pictures that are classified together.
 AT_ONCE = 64
 
 Answer = dict[str, Any]
@@ -37,28 +37,27 @@ def predict(
     views: int | None = None,
     reject: float | None = None,
 ) -> int:
-    """Says what pictures show.
+    """Classifies pictures.
 
     Args:
         model: Folder of a model, or the name of one that comes with the package.
-        files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, AVIF or HEIC files; folders, of which all pictures are
-            taken, those in folders within too; or patterns such as *.png.
-        json: Whether to print a list of objects with file, label, confidence and the runner-up, and the box of a
+        files: Pictures in BMP, GIF, JPEG, PNG, PPM, TIFF, WebP, AVIF or HEIC files; folders, for all pictures in them
+            and in the folders within; or patterns such as *.png.
+        json: Whether to print a JSON list of objects with the file, label, confidence and runner-up, and the box of a
             drawing that was found.
-        json_lines: File to write such objects to as they come, one a line, in place of printing.
-        csv: File to write answers to as they come, as a table, in place of printing.
-        top_k: How many classes to give for each picture, the most probable first; by default two.
-        as_mnist: Whether pictures are photographs or drawings of single digits, to be cropped, scaled and centred as
-            those of MNIST were.
-        find: Whether drawings are looked for on larger pictures, if the model is of drawings. Several on one sheet are
-            answered one by one.
-        views: Over how many views of each picture to average, 1 to 9: it, its mirror image if training had those, and
-            shifted ones; by default the first of each.
-        reject: Which share of pictures of a known kind may be refused, in [0, 1); what is unlike them has no label
-            then.
+        json_lines: File for such objects, one on each line, written as they are ready; nothing is printed then.
+        csv: File for a table of the answers, written as they are ready; nothing is printed then.
+        top_k: Number of classes to report for each picture, the most probable first; by default two.
+        as_mnist: Whether pictures are photographs or drawings of single digits, to be cropped, scaled and centred like
+            MNIST's digits.
+        find: Whether to look for drawings on larger pictures, if the model is for drawings. Several drawings on one
+            sheet are classified one by one.
+        views: Number of views of each picture to average over, 1 to 9: the picture, its mirror image if training had
+            mirror images, and shifted pictures. By default the picture, with its mirror image if training had those.
+        reject: Share of familiar pictures that may be refused, in [0, 1). Unfamiliar pictures then get no label.
 
     Returns:
-        1 if a file could not be read or is a blank sheet, which is said on standard error; else 0.
+        1 if a file could not be read or is a blank sheet, as reported on standard error; else 0.
     """
     network = ImageClassificationModel.from_pretrained(model)
     num_classes = len(network.classes)
@@ -100,16 +99,14 @@ def predict(
 
 
 def _find(files: Iterable[Path]) -> Iterator[Path]:
-    """The pictures that are meant: of folders all, of patterns, which not every console resolves, what they match."""
+    """Expands folders and patterns to pictures; not every console expands patterns itself."""
     for file in files:
         pattern = str(file)
-        matching = [] if file.exists() or not glob.has_magic(pattern) else _match(pattern)
+        matching: list[str] = []
+        if glob.has_magic(pattern) and not file.exists():
+            matching = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
         for path in [Path(name) for name in matching] or [file]:
             yield from (find_pictures(path) or [path]) if path.is_dir() else [path]
-
-
-def _match(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
 
 
 def _answers(
@@ -122,7 +119,7 @@ def _answers(
     views: int | None,
     reject: float | None,
 ) -> Iterator[list[Answer]]:
-    """Answers in the order of the pictures, some at a time, so that memory does not grow with their number."""
+    """Classifies pictures in order and some at a time, so that memory does not grow with their number."""
     found: list[Answer] = []
     images: list[Tensor] = []
     for file in pictures:
@@ -164,7 +161,7 @@ def _answered(
 
 
 def _as_json(answer: Answer, *, extended: bool) -> Answer:
-    """An answer as an object: the runner-up, or as many classes as were asked for."""
+    """Returns an answer as a JSON object, with the runner-up or, if extended, a list of classes."""
     if "error" in answer:
         return answer
     shown = {name: value for name, value in answer.items() if name != "top"}
@@ -188,7 +185,7 @@ def _open(path: Path) -> TextIO:
 
 
 class _Table:
-    """Answers as rows of a CSV file."""
+    """Writes answers as rows of a CSV file."""
 
     def __init__(self, file: TextIO, number: int) -> None:
         others = [f"{name}_{i}" for i in range(2, number + 1) for name in ("label", "confidence")]

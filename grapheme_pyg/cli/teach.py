@@ -13,7 +13,7 @@ from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.training.run_lock import alone_in
 from grapheme_pyg.weights import find_pretrained
 
-# Seconds to wait for another process that changes the same model.
+# Seconds to wait for another process that is changing the same model.
 PATIENCE = 60
 
 
@@ -24,19 +24,19 @@ def teach(
 
     Args:
         model: Folder of a model, or the name of one that comes with the package.
-        files: Pictures of one class, with --name, or folders of them; without it one folder with a folder of pictures
+        files: With --name, pictures of the class or folders of them; without it, one folder with a folder of pictures
             for each class.
-        name: Of the class: a new one, or one of the model's, which gets more examples.
-        out: Folder for the model that was taught; by default it replaces the one that was given.
-        empty: Whether to begin without the model's own classes.
-        find: Whether drawings are looked for on larger pictures, if the model is of drawings.
+        name: Name of the class: a new one, or one of the model's, which gets more examples.
+        out: Folder for the taught model; by default it replaces the given one.
+        empty: Whether to start without the model's own classes.
+        find: Whether to look for drawings on larger pictures, if the model is for drawings.
 
     Returns:
-        1 if a picture could not be read or shows nothing, which is said on standard error; else 0.
+        1 if a picture could not be read or is blank, as reported on standard error; else 0.
     """
     target = model if out is None else out
     if not target.exists() and find_pretrained(target) != target:
-        raise ValueError(f"out: expected a folder for what is taught, as {target} comes with the package, got none")
+        raise ValueError(f"out: expected a folder for the taught model, as {target} comes with the package, got none")
     classes = _classes(files, name)
     failed = 0
     count = sum(map(len, classes.values()))
@@ -58,7 +58,7 @@ def teach(
                 network.add_class(label, examples)
                 taught[label] = len(examples)
         if not taught:
-            raise ValueError("files: expected at least one picture that shows something, got none")
+            raise ValueError("files: expected at least one readable picture that is not blank, got none")
         network.save_pretrained(target)
     for label, count in taught.items():
         say(f"{label}: {count} example{'s' if count > 1 else ''}")
@@ -67,7 +67,7 @@ def teach(
 
 
 def _classes(files: tuple[Path, ...], name: str | None) -> dict[str, list[Path]]:
-    """The pictures of each class."""
+    """Returns the pictures of each class."""
     if name is not None:
         return {name: [picture for file in files for picture in (find_pictures(file) if file.is_dir() else [file])]}
     if len(files) != 1 or not files[0].is_dir():

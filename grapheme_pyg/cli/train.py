@@ -1,4 +1,4 @@
-"""``grapheme train``: a model of MNIST and its family, or of a folder of pictures."""
+"""``grapheme train``: training on MNIST and its family, or on a folder of pictures."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -33,45 +33,45 @@ def train(
     tensorboard: bool = False,
     test: bool = True,
 ) -> None:
-    """Trains a model and keeps it in a folder, with its settings, metrics and, where there are test images, a report.
+    """Trains a model and saves it in a folder, with its settings, metrics and, if there are test images, a report.
 
     Args:
-        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another set of its family, ``mnist5k``,
-            ``cifar10``, ``omniglot`` or one that an installed package offers; or a folder of IDX files, or a folder
-            with one of pictures for each class, or with such folders called train, val or valid, and test.
+        data: ``mnist``, ``fashion_mnist``, ``kmnist``, ``emnist_letters`` or another split of EMNIST, ``mnist5k``,
+            ``cifar10``, ``omniglot`` or a data set that an installed package offers; or a folder of IDX files; or a
+            folder with a folder of pictures for each class, or with such folders called train, val or valid, and test.
         data_dir: Folder with the files of a data set; by default $GRAPHEME_DATA, else they are downloaded once.
         val: Folder of pictures for validation; by default the last tenth of each class.
-        limit: Use only so many images for training, for validation and for the test, of each class its share.
-        size: To how many pixels the longer side of pictures is brought, here and by the trained model; by default the
+        limit: Use only this many images for training, for validation and for testing each, with the same proportions of
+            classes.
+        size: Longer side of pictures in pixels, to which training and the trained model scale them; by default the
             median of the pictures, but at most 224.
-        on_error: What to do about pictures that cannot be read: stop, or leave them out.
-        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are.
-        drawings: Whether the images are of single drawings in MNIST's form, as those of MNIST and EMNIST are
-            known to be: the model then looks for the drawing in larger pictures.
+        on_error: Stop at pictures that cannot be read, or leave them out.
+        transposed: Whether the images are stored with rows and columns exchanged, like EMNIST's.
+        drawings: Whether each image shows a single drawing in MNIST's form, as those of MNIST and EMNIST are
+            known to do; the model then looks for drawings in larger pictures.
         preset: Size of the model.
-        mode: How the entities of images are found.
-        colour: Whether to use colour in any case; by default where the images have it.
-        grey: Whether to use none in any case.
-        hidden_channels: Width of states, by level; the preset's by default.
-        init: Folder of a trained model to start from, whatever its classes; it decides on mode, colour and sizes.
+        mode: How to find the entities of images.
+        colour: Whether to use colour in any case; by default colour is used if the images have it.
+        grey: Whether to ignore colour in any case.
+        hidden_channels: Width of the states of each level; by default the preset's.
+        init: Folder of a trained model to start from, whatever its classes; it determines mode, colour and sizes.
         settings: How to train.
-        run_dir: Where results go; by default runs/<data>-<date>-<time>.
-        resume: Go on with the run of the same options in run_dir, or the newest one of these data.
-        tensorboard: Whether to write TensorBoard logs too.
-        test: Whether to run the test set, at the end.
+        run_dir: Folder for the results; by default runs/<data>-<date>-<time>.
+        resume: Continue the run with the same options in run_dir, or the newest run on these data.
+        tensorboard: Whether to write TensorBoard logs, too.
+        test: Whether to evaluate the model on the test images at the end.
     """
     if run_dir is not None:
         check_outside("run_dir", run_dir, Path(data))
     start = None if init is None else ImageClassificationModel.from_pretrained(init)
     if colour and (grey or drawings):
-        raise ValueError("colour: expected neither grey nor drawings beside it")
+        raise ValueError("colour: expected neither grey nor drawings with it, got one of them")
     in_channels = 3 if colour else 1 if grey or drawings else None
     if start is not None:
         of_model = (preset, mode, colour, grey, hidden_channels, size, drawings)
         if of_model != ("base", "grid", False, False, None, None, False):
-            raise ValueError(
-                "init: expected none of preset, mode, colour, grey, hidden_channels, size and drawings beside it"
-            )
+            names = "preset, mode, colour, grey, hidden_channels, size and drawings"
+            raise ValueError(f"init: expected none of {names} with it, got one of them")
         in_channels, size = start.vision.in_channels, start.vision.longer_side
     found = load(data, data_dir, in_channels, limit, size=size, val=val, on_error=on_error, transposed=transposed)
     torch.manual_seed(settings.seed)

@@ -1,7 +1,6 @@
-// Which cells of a grid have contrast, and what their pixels say.
+// Finds the cells of a grid that have contrast, and measures all cells.
 #include "kernels.h"
-
-#include <cstdlib>
+#include "memory.h"
 
 namespace grapheme {
 
@@ -11,7 +10,7 @@ struct Sums {
     int64_t values, squares;
 };
 
-// Of one image, level by level.
+// The cells of one image, level by level.
 struct Cells {
     bool *present;    // [cells]
     float *features;  // [cells, features]
@@ -29,8 +28,8 @@ constexpr Shades SHADES;
 
 ALWAYS_INLINE int64_t clamp(int64_t value, int64_t last) { return value < 0 ? 0 : smaller(value, last); }
 
-// Pixels of a fine cell and of its margin, channel by channel, the image's border repeated; whether one channel has
-// contrast.
+// Copies the pixels of a fine cell and its margin, channel by channel, with the border repeated; returns whether a
+// channel has contrast.
 bool measure_fine(const Grid &g, const uint8_t *__restrict image, int64_t row, int64_t column, float *__restrict out) {
     const int64_t side = g.patch + 2 * g.margin, top = row * g.patch - g.margin, left = column * g.patch - g.margin;
     const bool inside = left >= 0 && left + side <= g.width;
@@ -63,7 +62,7 @@ Sums sum_fine(const Grid &g, const uint8_t *__restrict pixels, int64_t row, int6
     return sums;
 }
 
-// Whether there is contrast in any cell.
+// Returns whether any cell has contrast.
 bool measure_finest(const Grid &g, const uint8_t *image, const Cells &cells) {
     const int64_t rows = g.sizes[0], columns = g.sizes[1];
     bool any = false;
@@ -79,7 +78,7 @@ bool measure_finest(const Grid &g, const uint8_t *image, const Cells &cells) {
     return any;
 }
 
-// Mean and standard deviation of each channel, in [0, 1]; sums of channels lie `pitch` apart.
+// Computes mean and standard deviation of each channel, in [0, 1]; sums of channels are `pitch` apart.
 void describe(const Grid &g, const Sums *sums, int64_t pitch, int64_t area, float *out) {
     for (int64_t channel = 0; channel < g.channels; channel++, sums += pitch) {
         const double size = static_cast<double>(area), mean = sums->values / size;
@@ -89,10 +88,10 @@ void describe(const Grid &g, const Sums *sums, int64_t pitch, int64_t area, floa
     }
 }
 
-// Pixels of the image that a cell of this side covers along an axis.
+// The number of pixels that a cell of this side covers along an axis.
 int64_t extent(int64_t index, int64_t side, int64_t size) { return smaller((index + 1) * side, size) - index * side; }
 
-// A cell is there if one of the 3x3 cells that are part of it is; its sums are those of the 2x2 cells that it covers.
+// A cell is present if one of the 3x3 cells that are part of it is; its sums are over the 2x2 cells that it covers.
 void measure_coarse(const Grid &g, int64_t level, const Cells &fine, const Cells &coarse) {
     const int64_t before_rows = g.sizes[2 * level - 2], before = g.sizes[2 * level - 1];
     const int64_t rows = g.sizes[2 * level], columns = g.sizes[2 * level + 1], side = g.patch << level;
@@ -129,10 +128,10 @@ void measure_whole(const Grid &g, const Cells &coarsest, int64_t cells, float *o
 }  // namespace
 
 bool measure_images(const Grid &g, int64_t begin, int64_t end) {
-    Sums *memory = static_cast<Sums *>(malloc(g.cells * g.channels * sizeof(Sums) + 1));
+    const Array<Sums> memory(g.cells * g.channels);
     if (!memory) return false;
     for (int64_t image = begin; image < end; image++) {
-        Cells cells = {g.present + image * g.cells, g.out + image * g.cells * g.features, memory};
+        Cells cells = {g.present + image * g.cells, g.out + image * g.cells * g.features, memory.get()};
         const bool any = measure_finest(g, g.pixels + image * g.channels * g.height * g.width, cells);
         int64_t count = g.sizes[0] * g.sizes[1];
         for (int64_t level = 1; level < g.levels; level++) {
@@ -144,7 +143,6 @@ bool measure_images(const Grid &g, int64_t begin, int64_t end) {
         cells.present[count] = !any;
         measure_whole(g, cells, count, cells.features + count * g.features);
     }
-    free(memory);
     return true;
 }
 

@@ -1,14 +1,14 @@
-// Grey images relative to their ground: each step is that of ops/ground.py, which says more.
-#include "kernels.h"
-
+// Normalises grey images relative to their ground, in the same steps as ops/ground.py.
 #include <algorithm>
-#include <cstdlib>
+
+#include "kernels.h"
+#include "memory.h"
 
 namespace grapheme {
 
 namespace {
 
-// Of one image; `padded` has one row and column more on each side, the border repeated.
+// Buffers of one image; `padded` has one more row and column on each side, with the border repeated.
 struct Levels {
     int64_t height, width;
     int16_t *padded, *levels, *mean, *work, *row;
@@ -25,7 +25,7 @@ void pad(const Levels &l, const Pixel *pixels) {
     }
 }
 
-// Weights outer, inner, outer along either axis.
+// Applies the weights outer, inner, outer along both axes.
 void weigh(const Levels &l, int16_t outer, int16_t inner, int16_t *__restrict out) {
     const int64_t pitch = l.width + 2;
     for (int64_t y = 0; y < l.height; y++, out += l.width) {
@@ -40,7 +40,7 @@ void weigh(const Levels &l, int16_t outer, int16_t inner, int16_t *__restrict ou
 ALWAYS_INLINE int16_t less(int16_t a, int16_t b) { return a < b ? a : b; }
 ALWAYS_INLINE int16_t more(int16_t a, int16_t b) { return a < b ? b : a; }
 
-// Each pixel between the second smallest and the second largest of its eight neighbours.
+// Clamps each pixel between the second smallest and the second largest of its eight neighbours.
 void without_specks(const Levels &l) {
     const int64_t pitch = l.width + 2;
     const int64_t around[8] = {0, 1, 2, pitch, pitch + 2, 2 * pitch, 2 * pitch + 1, 2 * pitch + 2};
@@ -61,7 +61,7 @@ void without_specks(const Levels &l) {
     }
 }
 
-// The value that is at this place in ascending order.
+// Returns the value at this place in ascending order.
 int16_t ordered(int16_t *values, int64_t count, int64_t place) {
     std::nth_element(values, values + place, values + count);
     return values[place];
@@ -110,12 +110,12 @@ void relate(const Ground &g, const Levels &l, const uint8_t *pixels, uint8_t *__
 
 bool relate_to_ground(const Ground &g, int64_t begin, int64_t end) {
     const int64_t size = g.height * g.width, pitch = g.width + 2;
-    int16_t *memory = static_cast<int16_t *>(malloc((3 * size + (g.height + 3) * pitch) * sizeof(int16_t)));
-    if (!memory) return false;
+    const Array<int16_t> array(3 * size + (g.height + 3) * pitch);
+    if (!array) return false;
+    int16_t *memory = array.get();
     Levels l = {g.height, g.width, memory + 3 * size, memory, memory + size, memory + 2 * size, nullptr};
     l.row = l.padded + (g.height + 2) * pitch;
     for (int64_t image = begin; image < end; image++) relate(g, l, g.pixels + image * size, g.out + image * size);
-    free(memory);
     return true;
 }
 

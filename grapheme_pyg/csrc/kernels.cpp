@@ -1,4 +1,4 @@
-// Which kernels this CPU runs.
+// Selects the kernels for this CPU.
 #include "kernels.h"
 
 #include <cstdlib>

@@ -1,13 +1,13 @@
-// What the kernels share. They know neither PyTorch nor threads: each works on a range of blocks, and no result depends
-// on how blocks are divided among threads. Sizes and pitches are in elements. Arguments have been checked by
-// register.cpp; tables are checked as they are first read.
+// The kernels. They know neither PyTorch nor threads: each works on a range of blocks, and no result depends on how
+// blocks are divided among threads. Sizes and pitches are in elements. register.cpp checks arguments; tables are
+// checked when they are first read.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-// Instruction sets are chosen for each file through a pragma of GCC's; other compilers build the baseline alone.
+// A pragma of GCC's selects the instruction set of each file; other compilers build only the baseline.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define GRAPHEME_X86
 #endif
@@ -21,22 +21,22 @@ ALWAYS_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // ---- Typed convolution: out[v] = sum over r of x[rows[v, r] - 1] weight[r], and the gradient of its weights
 
-// 0 in a table: nothing is read; otherwise the number of a row plus one.
+// An entry of a table is 0 if nothing is read, else the number of a row plus one.
 struct Table {
     const int32_t *rows;  // [readers, relations]
     int64_t readers, relations, num_rows;
 };
 
-// Readers are gone through in sections, whose number depends on the sizes alone.
+// Readers are processed in sections, whose number depends only on the sizes.
 struct Sections {
     int64_t count, length;
 };
 
-// Readers sorted by which relations they have, so that a tile's readers miss the same ones.
+// Sorts readers by the pattern of their relations, so that the readers of a tile lack the same ones.
 struct Sorting {
     Table table;
     Sections sections;
-    int64_t bits;       // of a pattern; 2^bits patterns
+    int64_t bits;       // of a pattern; there are 2^bits patterns
     uint16_t *pattern;  // [readers]
     int32_t *next;      // [sections, patterns], zero at first
     int32_t *order;     // [readers]
@@ -51,7 +51,7 @@ struct Edge {
     int32_t reader, row;
 };
 
-// The edges of each relation, a list for each section.
+// Lists of the edges of each relation in each section.
 struct EdgeLists {
     Table table;
     Sections sections;
@@ -86,22 +86,21 @@ struct Outer {
     int64_t pitch, grad_pitch;
 };
 
-// Kernels for rows of one precision.
+// Kernels for rows of one dtype.
 struct Products {
-    int64_t tile_columns, run_readers;                               // of a tile; of a run
+    int64_t tile_columns, run_readers;                               // columns of a tile; readers of a run
     void (*pack)(const Weights &, int64_t begin, int64_t end);       // tiles times relations
     void (*multiply)(const Product &, int64_t begin, int64_t end);   // runs of readers
     int64_t (*outer_tasks)(const Outer &);                           // their number in a section
     void (*outer)(const Outer &, int64_t begin, int64_t end);        // sections times tasks
 };
 
-// ---- Rows of channels: batch normalisation with the rectifier, and pooling
+// ---- Rows of channels: batch normalisation with ReLU, and pooling
 
-// Sums are taken over blocks of rows, and then over blocks.
+// Rows are summed within blocks of this many, and then the sums of blocks.
 constexpr int64_t BLOCK = 256;
 
-// Rows and results are of one precision. All else is in double precision if they are, and in single precision
-// otherwise.
+// Rows and results have the same dtype. Everything else is in double precision if they are, else in single precision.
 struct Norm {
     int64_t rows, channels;
     double eps;
@@ -119,7 +118,7 @@ struct Pool {
     const void *x;
     const int64_t *rows;   // or null: all rows in order
     const int64_t *first;  // [graphs + 1]
-    const void *grad;      // of the means and maxima
+    const void *grad;      // gradient of the means and maxima
     void *pooled;          // [graphs, 2, channels], means and maxima
     void *shares;          // [graphs, channels]
     void *grad_x;
@@ -143,12 +142,12 @@ struct Kernels {
     RowKernels rows_float32, rows_float64, rows_bfloat16, rows_float16;
 };
 
-// For the best instructions that this CPU has and GRAPHEME_CPU allows: baseline, avx2 or avx512.
+// Returns the kernels for the best instructions that this CPU has and GRAPHEME_CPU allows: baseline, avx2 or avx512.
 const Kernels &kernels();
-// For rows in bfloat16, multiplied two by two; null without the instructions.
+// Returns the kernels that multiply pairs of bfloat16; null if the CPU lacks the instructions.
 const Products *bfloat16_products();
 
-// ---- The plan of a sweep; see ops/plan.py for the words
+// ---- The plan of a sweep; ops/plan.py defines the terms
 
 struct PlanNode {
     int32_t generation, row, graph;
@@ -157,43 +156,43 @@ struct PlanNode {
 struct PlanGeneration {
     int64_t level, nodes;
     int32_t type, place;         // among the generations of its type
-    int32_t start, first_block;  // of its rows among those of its type; of its blocks among the candidates
+    int32_t start, first_block;  // first of its rows among those of its type; first of its candidates
 };
 
 // An edge type.
 struct PlanKind {
     int32_t source, target;        // node types
-    int32_t pair, place;           // of node types; among the pairs into the target
-    int32_t relation, relations;   // of the pair
+    int32_t pair, place;           // pair of node types; its place among the pairs into the target
+    int32_t relation, relations;   // number among the relations of the pair; their number
 };
 
-// A candidate is a block that a generation may have: one for each pair of node types into its own.
+// A candidate is a block that a generation can have: one for each pair of node types into its type.
 struct PlanEdge {
-    int32_t block;       // among the candidates
-    int32_t slot;        // in its block
-    int32_t source;      // row among those of the source's type
-    int32_t generation;  // of the source, among those of its type
+    int32_t block;       // number of the candidate
+    int32_t slot;        // slot in the block
+    int32_t source;      // row among all rows of the source's type
+    int32_t generation;  // generation of the source among those of its type
 };
 
 struct PlanScan {
-    int32_t edges, low, high;  // number; least and greatest generation of their sources, among those of their type
+    int32_t edges, low, high;  // number of edges; lowest and highest place of their sources' generations
 };
 
 struct PlanTarget {
     int64_t first_slot;
-    int32_t first_source, number;  // of the block, -1 if it is not kept
+    int32_t first_source, number;  // number of the block, -1 if it is not kept
 };
 
 struct PlanBlock {
     int64_t generation, pair, lowest, highest;
-    int64_t edges, filled, segments;  // segments: -1 if it is not listed
+    int64_t edges, filled, segments;  // segments is -1 if the block is not listed
     int64_t relations, targets, sources;
-    int64_t first_source;  // of its sources among all rows of their type
+    int64_t first_source;  // first of its sources among all rows of their type
     int64_t first_slot, first_reader, first_number, first_edge, first_listed, first_segment;
     bool has_readers;
 };
 
-// Some targets of a block.
+// A run of targets of a block.
 struct PlanRun {
     int64_t block, begin, end, filled;
 };
@@ -207,13 +206,13 @@ struct Planning {
     bool *is_sink;
     PlanEdge *edge;    // [edges]
     PlanScan *scanned;  // [chunks, candidates]
-    int64_t *wrong;    // [chunks], an edge that is none, or -1
+    int64_t *wrong;    // [chunks], an invalid edge, or -1
     const PlanTarget *targets;  // [candidates]
     PlanBlock *blocks;
     PlanRun *runs;
     int32_t *rows, *readers, *edge_numbers, *sources, *first, *next;
     int64_t *segment;
-    const int32_t *by_block;  // edges of listed blocks
+    const int32_t *by_block;  // edges of listed blocks, block by block
 };
 void scan_edges(const Planning &p, int64_t begin, int64_t end);     // chunks
 void fill_rows(const Planning &p, int64_t begin, int64_t end);      // edges
@@ -228,7 +227,7 @@ void count_readers(const Planning &p, int64_t begin, int64_t end);  // blocks
 struct Grid {
     int64_t channels, height, width;
     int64_t patch, margin, threshold;
-    int64_t levels, cells, features;  // cells of all levels, and the whole
+    int64_t levels, cells, features;  // cells include one for the whole image
     const int64_t *sizes;             // [levels, 2], rows and columns
     const uint8_t *pixels;            // [images, channels, height, width]
     bool *present;                    // [images, cells]

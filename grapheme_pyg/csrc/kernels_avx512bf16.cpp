@@ -1,4 +1,4 @@
-// Products of rows in bfloat16 for CPUs that multiply two of them at once.
+// Products of bfloat16 rows for CPUs that multiply pairs of bfloat16.
 #include "half.h"
 
 #ifdef GRAPHEME_X86
@@ -14,7 +14,7 @@ namespace {
 
 #include "products.inc"
 
-// Two of consecutive depth, or of two edges, lie together.
+// A pair has values of consecutive depth, or of two edges.
 struct Pairs {
     typedef Bfloat16 Stored;
     typedef uint32_t Element;

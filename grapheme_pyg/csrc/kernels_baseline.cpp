@@ -1,4 +1,4 @@
-// Kernels for the instructions that compilers use by default: SSE2 on x86-64, NEON on ARM.
+// Kernels for the default instructions of compilers: SSE2 on x86-64, NEON on ARM.
 #include "half.h"
 
 #define VECTOR_BYTES 16

@@ -1,13 +1,12 @@
-// The subgraphs of a lattice that images induce.
+// Finds the subgraphs of a lattice that images induce.
 #include "kernels.h"
-
-#include <cstdlib>
+#include "memory.h"
 
 namespace grapheme {
 
 namespace {
 
-// The number of each lattice node among the kept ones of an image, or -1; how many are kept.
+// Numbers the lattice nodes that an image keeps, -1 for others; returns how many are kept.
 int64_t number_nodes(const Lattice &l, int64_t image, int32_t *__restrict number) {
     const bool *present = l.present + image * l.entities;
     int32_t count = 0;
@@ -33,7 +32,7 @@ void fill_nodes(const Lattice &l, int64_t image, const int32_t *number) {
         }
 }
 
-// Which edges are kept cannot be foreseen: written without asking, advanced where it is.
+// Branches would be mispredicted, so every edge is written, and the position advances only if it is kept.
 void fill_edges(const Lattice &l, int64_t image, const int32_t *__restrict number, int32_t *__restrict list) {
     int64_t count = 0;
     for (int64_t i = 0; i < l.edges; i++) {
@@ -51,27 +50,26 @@ void fill_edges(const Lattice &l, int64_t image, const int32_t *__restrict numbe
 }  // namespace
 
 bool count_induced(const Lattice &l, int64_t begin, int64_t end) {
-    int32_t *number = static_cast<int32_t *>(malloc(l.nodes * sizeof(int32_t) + 1));
+    const Array<int32_t> number(l.nodes);
     if (!number) return false;
     for (int64_t image = begin; image < end; image++) {
-        l.num_nodes[image] = number_nodes(l, image, number);
+        l.num_nodes[image] = number_nodes(l, image, number.get());
         int64_t count = 0;
-        for (int64_t edge = 0; edge < l.edges; edge++) count += kept(l, number, edge);
+        for (int64_t edge = 0; edge < l.edges; edge++) count += kept(l, number.get(), edge);
         l.num_edges[image] = count;
     }
-    free(number);
     return true;
 }
 
 bool fill_induced(const Lattice &l, int64_t begin, int64_t end) {
-    int32_t *number = static_cast<int32_t *>(malloc((l.nodes + l.edges) * sizeof(int32_t) + 1));
-    if (!number) return false;
+    const Array<int32_t> array(l.nodes + l.edges);
+    if (!array) return false;
+    int32_t *number = array.get();
     for (int64_t image = begin; image < end; image++) {
         number_nodes(l, image, number);
         fill_nodes(l, image, number);
         fill_edges(l, image, number, number + l.nodes);
     }
-    free(number);
     return true;
 }
 

@@ -1,4 +1,4 @@
-// The plan of a sweep: whether a graph is one, and its edges as tables of neighbours; see ops/plan.py.
+// Planning: validates edges and turns them into tables of neighbours; see ops/plan.py.
 #include "kernels.h"
 
 namespace grapheme {
@@ -9,14 +9,14 @@ ALWAYS_INLINE bool within(int64_t value, int64_t size) {
     return static_cast<uint64_t>(value) < static_cast<uint64_t>(size);
 }
 
-// Several threads may write the same place: the same value, or one of several edges in a slot, all of which are
-// looked at again where that matters.
+// Several threads may write to the same place: either the same value, or different edges of one slot, which are listed
+// again later.
 template <class T>
 ALWAYS_INLINE void store(T *place, T value) {
     __atomic_store_n(place, value, __ATOMIC_RELAXED);
 }
 
-// Where an edge that is one belongs; a negative block for one that is not.
+// Returns the place of an edge; the block is negative if the edge is invalid.
 ALWAYS_INLINE PlanEdge place_of(const Planning &p, int64_t source, int64_t target, int64_t type) {
     const PlanEdge none = {-1, 0, 0, 0};
     if (!(within(source, p.nodes) & within(target, p.nodes) & within(type, p.edge_types))) return none;
@@ -46,14 +46,14 @@ void fill_readers(int64_t relations, int64_t first_target, int64_t last_target, 
 
 }  // namespace
 
-// Arguments are copied, so that compilers know that nothing that is written changes them.
+// A copy of the arguments tells compilers that no write changes them.
 void scan_edges(const Planning &arguments, int64_t begin, int64_t end) {
     const Planning p = arguments;
     for (int64_t chunk = begin; chunk < end; chunk++) {
         PlanScan *found = p.scanned + chunk * p.candidates;
         for (int64_t block = 0; block < p.candidates; block++) found[block] = {0, INT32_MAX, -1};
         p.wrong[chunk] = -1;
-        // Many edges in a row are of one block, which is counted outside memory.
+        // Consecutive edges often have the same block, whose counts then stay in registers.
         int32_t current = -1;
         PlanScan own = {0, INT32_MAX, -1};
         const int64_t last = (chunk + 1) * p.edges / p.chunks;
@@ -121,7 +121,7 @@ void count_readers(const Planning &p, int64_t begin, int64_t end) {
     }
 }
 
-// Edges by slot, those of one slot in their order; a counting sort.
+// A stable counting sort of edges by slot.
 void list_edges_of(const Planning &p, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
         PlanBlock &block = p.blocks[i];

@@ -6,10 +6,10 @@ namespace grapheme {
 
 namespace {
 
-// What nodes are sorted by is counted in a table while it is smaller than this times their number.
+// Keys are looked up in a table unless they exceed this times the number of nodes.
 constexpr int64_t TABLE = 4;
 
-// Those of nodes and those that are expected, ascending, each once.
+// Returns the distinct keys of nodes and of expected generations, ascending.
 std::vector<int64_t> sorted_keys(const std::vector<int64_t> &key, const std::vector<int64_t> &expected) {
     int64_t last = -1;
     for (int64_t one : key) last = one > last ? one : last;
@@ -111,7 +111,7 @@ std::vector<PlanBlock> kept_blocks(const std::vector<PlanGeneration> &generation
     for (size_t target = 0; target < generations.size(); target++) {
         const PlanGeneration &own = generations[target];
         of_type[own.type].push_back(target);
-        // Of lower levels alone: generations of one level and other types are not to be read.
+        // Only lower levels: a generation does not read others of its level.
         const auto last_before = [&](const std::vector<int64_t> &some) {
             int32_t last = static_cast<int32_t>(some.size()) - 1;
             while (last >= 0 && generations[some[last]].level >= own.level) last--;

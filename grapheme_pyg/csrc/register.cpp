@@ -1,4 +1,4 @@
-// All contact with PyTorch: checks arguments, allocates, and shares the work among PyTorch's threads.
+// The interface to PyTorch: checks arguments, allocates tensors, and divides the work among PyTorch's threads.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
@@ -59,13 +59,15 @@ void expect_shape(const Argument &a, const Shape &expected) {
                     ": expected a tensor with values, got one without memory");
 }
 
-void expect_type(const Argument &a, ScalarType type) {
+void expect(const Argument &a, const Shape &shape, ScalarType type) {
+    expect_shape(a, shape);
     const ScalarType came = a.tensor.scalar_type();
     STD_TORCH_CHECK(came == type, a.op, ": ", a.name, ": expected ", torch::headeronly::toString(type), ", got ",
                     torch::headeronly::toString(came));
 }
 
-void expect_floating(const Argument &a) {
+void expect_floating(const Argument &a, const Shape &shape) {
+    expect_shape(a, shape);
     STD_TORCH_CHECK(is_row_type(a.tensor.scalar_type()), a.op, ": ", a.name,
                     ": expected Float, Double, BFloat16 or Half, got ",
                     torch::headeronly::toString(a.tensor.scalar_type()));
@@ -79,7 +81,7 @@ void expect_memory(bool enough, const char *op) { STD_TORCH_CHECK(enough, op, ":
 
 // ---- Tensors
 
-// In which values of this type are added up.
+// The type in which values of this type are summed.
 ScalarType wide_type(ScalarType type) { return type == ScalarType::Double ? type : ScalarType::Float; }
 
 Tensor as_type(const Tensor &tensor, ScalarType type) {
@@ -96,7 +98,7 @@ Tensor make_zeros(const Shape &shape, ScalarType type) {
     return tensor;
 }
 
-// Rows may lie apart, as in a matrix of more columns.
+// Rows need not be adjacent, as in a part of a wider matrix.
 Tensor with_whole_rows(const Tensor &x) { return x.size(1) <= 1 || x.stride(1) == 1 ? x : dense(x); }
 
 template <class T>
@@ -111,7 +113,7 @@ T *mutable_data(const Tensor &tensor) {
 
 // ---- Threads
 
-// Calls function(begin, end) for parts of [0, count). Less work than some ten microseconds is not worth a thread.
+// Calls function(begin, end) for parts of [0, count). Less work than about ten microseconds is not worth a thread.
 template <class Function>
 void share(int64_t count, int64_t work_of_each, const Function &function) {
     constexpr int64_t WORTH_A_THREAD = 1 << 16;
@@ -124,7 +126,7 @@ void share(int64_t count, int64_t work_of_each, void (*kernel)(const Arguments &
     share(count, work_of_each, [&](int64_t begin, int64_t end) { kernel(arguments, begin, end); });
 }
 
-// The same for kernels that say whether there was enough memory.
+// The same for kernels that return whether there was enough memory.
 template <class Arguments>
 bool share(int64_t count, int64_t work_of_each, bool (*kernel)(const Arguments &, int64_t, int64_t),
            const Arguments &arguments) {
@@ -135,7 +137,7 @@ bool share(int64_t count, int64_t work_of_each, bool (*kernel)(const Arguments &
     return enough;
 }
 
-// A value that is not in [0, size), or null. The others are copied, if there is room for them.
+// Returns a value that is not in [0, size), or null, and copies all values if `copies` is not null.
 const int64_t *find_outside(const Tensor &tensor, int64_t size, int32_t *copies) {
     const int64_t *values = data<int64_t>(tensor);
     std::atomic<const int64_t *> outside{nullptr};
@@ -155,7 +157,7 @@ void expect_indices(const Argument &a, int64_t size, int32_t *copies = nullptr) 
     STD_TORCH_CHECK(!outside, a.op, ": expected ", a.name, " in [0, ", size, "), got ", *outside);
 }
 
-// Fewer bytes to go through again and again.
+// Returns indices as 32-bit integers, which are faster to read repeatedly.
 Tensor small_indices(const Argument &a, int64_t size) {
     const Tensor copies = make(shape_of(a.tensor), ScalarType::Int);
     expect_indices(a, size, mutable_data<int32_t>(copies));
@@ -167,10 +169,8 @@ Tensor small_indices(const Argument &a, int64_t size) {
 constexpr int64_t SORTING_SECTIONS = 4, SUMMING_SECTIONS = 16, READERS_OF_SECTION = 2048;
 
 void expect_rows_and_table(const char *op, const Tensor &x, const Tensor &rows) {
-    expect_shape({op, "x", x}, {ANY, ANY});
-    expect_floating({op, "x", x});
-    expect_shape({op, "rows", rows}, {ANY, ANY});
-    expect_type({op, "rows", rows}, ScalarType::Int);
+    expect_floating({op, "x", x}, {ANY, ANY});
+    expect({op, "rows", rows}, {ANY, ANY}, ScalarType::Int);
     expect_between(op, "number of rows of x", 0, INT32_MAX - 1, x.size(0));
     expect_between(op, "number of rows of the table", 0, INT32_MAX - 1, rows.size(0));
 }
@@ -198,7 +198,7 @@ Tensor sorted_readers(const char *op, const Table &table) {
     return order;
 }
 
-// Rows, and the kernels for them: of the type if there are any, else widened.
+// Returns rows and the kernels for their type; rows are widened if there are none.
 std::tuple<Tensor, const Products *> choose_products(const Tensor &x, int64_t depth) {
     const ScalarType type = x.scalar_type();
     if (type == ScalarType::Double) return {with_whole_rows(x), &kernels().float64};
@@ -210,7 +210,7 @@ std::tuple<Tensor, const Products *> choose_products(const Tensor &x, int64_t de
 Tensor packed_weights(const Products &products, const Tensor &weight, ScalarType type) {
     const int64_t relations = weight.size(0), depth = weight.size(1), columns = weight.size(2);
     const int64_t tiles = ceil_div(columns, products.tile_columns);
-    // Behind the weights there is a row of zeros.
+    // A row of zeros follows the weights.
     const Tensor packed = make({tiles * relations * depth * products.tile_columns + depth}, type);
     const Weights w = {weight.const_data_ptr(), {weight.stride(0), weight.stride(1), weight.stride(2)},
                        relations, depth, columns, packed.mutable_data_ptr()};
@@ -224,8 +224,7 @@ Tensor typed_conv(const Tensor &x, const Tensor &rows, const Tensor &weight, con
     const char *op = "typed_conv";
     expect_rows_and_table(op, x, rows);
     const int64_t readers = rows.size(0), relations = rows.size(1), depth = x.size(1);
-    expect_shape({op, "weight", weight}, {relations, depth, ANY});
-    expect_floating({op, "weight", weight});
+    expect_floating({op, "weight", weight}, {relations, depth, ANY});
     const int64_t columns = weight.size(2);
     const Tensor table_rows = dense(rows);
     const Table table = {data<int32_t>(table_rows), readers, relations, x.size(0)};
@@ -244,7 +243,7 @@ Tensor typed_conv(const Tensor &x, const Tensor &rows, const Tensor &weight, con
     return as_type(out, x.scalar_type());
 }
 
-// Over sections, in their order.
+// Sums over sections, in their order.
 template <class T>
 void add_sections(const Tensor &parts, const Tensor &out) {
     const int64_t size = out.numel(), count = parts.size(0);
@@ -261,8 +260,7 @@ Tensor typed_conv_weight_grad(const Tensor &x, const Tensor &rows, const Tensor 
     const char *op = "typed_conv_weight_grad";
     expect_rows_and_table(op, x, rows);
     const int64_t readers = rows.size(0), relations = rows.size(1), depth = x.size(1);
-    expect_shape({op, "grad", grad}, {readers, ANY});
-    expect_type({op, "grad", grad}, x.scalar_type());
+    expect({op, "grad", grad}, {readers, ANY}, x.scalar_type());
     const int64_t columns = grad.size(1);
     const Sections sections = divide(readers, 1 + smaller(readers / READERS_OF_SECTION, SUMMING_SECTIONS - 1));
     const Tensor table_rows = dense(rows);
@@ -300,7 +298,7 @@ const RowKernels &row_kernels(ScalarType type) {
                                           : all.rows_float32;
 }
 
-// What the operators of normalisation have in common.
+// The common part of the operators of normalisation.
 struct NormCall {
     const char *op;
     const Tensor x;
@@ -321,15 +319,13 @@ struct NormCall {
     }
 
     static Tensor checked(const char *op, const Tensor &x) {
-        expect_shape({op, "x", x}, {ANY, ANY});
-        expect_floating({op, "x", x});
+        expect_floating({op, "x", x}, {ANY, ANY});
         return dense(x);
     }
 
-    // One value of each channel, as the kernels take them.
+    // One value for each channel, in the type that the kernels use.
     void *channels(const char *name, const Tensor &tensor) {
-        expect_shape({op, name, tensor}, {norm.channels});
-        expect_floating({op, name, tensor});
+        expect_floating({op, name, tensor}, {norm.channels});
         kept.push_back(dense(as_type(tensor, wide)));
         return const_cast<void *>(kept.back().const_data_ptr());
     }
@@ -381,8 +377,7 @@ std::tuple<Tensor, Tensor, Tensor> norm_relu_backward(const Tensor &grad, const 
                                                       const Tensor &bias, const Tensor &mean, const Tensor &variance,
                                                       double eps) {
     NormCall call("norm_relu_backward", x, weight, bias, eps);
-    expect_shape({call.op, "grad", grad}, shape_of(x));
-    expect_type({call.op, "grad", grad}, x.scalar_type());
+    expect({call.op, "grad", grad}, shape_of(x), x.scalar_type());
     const Tensor dense_grad = dense(grad), out = call.result();
     const Tensor grad_weight = make({x.size(1)}, call.wide), grad_bias = make({x.size(1)}, call.wide);
     call.norm.grad = dense_grad.const_data_ptr();
@@ -400,16 +395,13 @@ std::tuple<Tensor, Tensor, Tensor> norm_relu_backward(const Tensor &grad, const 
 
 // ---- Pooling
 
-// Checks what both operators take; afterwards the kernels may trust it. Null for all rows.
+// Checks the arguments of both operators, which the kernels trust; returns null for all rows.
 MaybeTensor checked_pooling(const char *op, const Tensor &x, const MaybeTensor &rows, const Tensor &first) {
-    expect_shape({op, "x", x}, {ANY, ANY});
-    expect_floating({op, "x", x});
-    expect_shape({op, "first", first}, {ANY});
-    expect_type({op, "first", first}, ScalarType::Long);
+    expect_floating({op, "x", x}, {ANY, ANY});
+    expect({op, "first", first}, {ANY}, ScalarType::Long);
     MaybeTensor dense_rows;
     if (rows) {
-        expect_shape({op, "rows", *rows}, {ANY});
-        expect_type({op, "rows", *rows}, ScalarType::Long);
+        expect({op, "rows", *rows}, {ANY}, ScalarType::Long);
         dense_rows = dense(*rows);
         expect_indices({op, "rows", *dense_rows}, x.size(0));
     }
@@ -444,10 +436,8 @@ Tensor mean_max_pool_backward(const Tensor &grad, const Tensor &x, const Tensor 
     const MaybeTensor checked = checked_pooling(op, from, rows, starts);
     const ScalarType wide = wide_type(x.scalar_type());
     const int64_t graphs = starts.numel() - 1, channels = x.size(1);
-    for (const auto &[name, tensor] : {std::pair<const char *, const Tensor &>{"grad", grad}, {"out", out}}) {
-        expect_shape({op, name, tensor}, {graphs, 2 * channels});
-        expect_type({op, name, tensor}, wide);
-    }
+    expect({op, "grad", grad}, {graphs, 2 * channels}, wide);
+    expect({op, "out", out}, {graphs, 2 * channels}, wide);
     const Tensor dense_grad = dense(grad), dense_out = dense(out), shares = make({graphs, channels}, wide);
     const Tensor grad_x = (checked ? make_zeros : make)({x.size(0), channels}, x.scalar_type());
     Pool p = {};
@@ -480,10 +470,8 @@ void expect_grid(const char *op, const Tensor &pixels, const Tensor &grids, int6
 std::tuple<Tensor, Tensor> measure_cells(const Tensor &pixels, const Tensor &grids, int64_t patch_size, int64_t margin,
                                          int64_t threshold) {
     const char *op = "measure_cells";
-    expect_shape({op, "pixels", pixels}, {ANY, ANY, ANY, ANY});
-    expect_type({op, "pixels", pixels}, ScalarType::Byte);
-    expect_shape({op, "grids", grids}, {ANY, 2});
-    expect_type({op, "grids", grids}, ScalarType::Long);
+    expect({op, "pixels", pixels}, {ANY, ANY, ANY, ANY}, ScalarType::Byte);
+    expect({op, "grids", grids}, {ANY, 2}, ScalarType::Long);
     expect_between(op, "patch_size", 1, MOST_PIXELS, patch_size);
     expect_between(op, "margin", 0, MOST_PIXELS, margin);
     expect_between(op, "height", 1, INT32_MAX, pixels.size(2));
@@ -509,8 +497,7 @@ std::tuple<Tensor, Tensor> measure_cells(const Tensor &pixels, const Tensor &gri
 
 Tensor relative_to_ground(const Tensor &pixels, int64_t frame, int64_t brightest, int64_t least_contrast, double cut) {
     const char *op = "relative_to_ground";
-    expect_shape({op, "pixels", pixels}, {ANY, 1, ANY, ANY});
-    expect_type({op, "pixels", pixels}, ScalarType::Byte);
+    expect({op, "pixels", pixels}, {ANY, 1, ANY, ANY}, ScalarType::Byte);
     const int64_t height = pixels.size(2), width = pixels.size(3);
     expect_between(op, "height", 1, INT32_MAX, height);
     expect_between(op, "width", 1, INT32_MAX, width);
@@ -519,19 +506,16 @@ Tensor relative_to_ground(const Tensor &pixels, int64_t frame, int64_t brightest
     const Tensor dense_pixels = dense(pixels), out = make(shape_of(pixels), ScalarType::Byte);
     const Ground g = {height, width, frame, brightest, static_cast<float>(least_contrast),
                       static_cast<float>(32 * cut), data<uint8_t>(dense_pixels), mutable_data<uint8_t>(out)};
-    // Each pixel takes part in some fifty operations.
+    // About fifty operations for each pixel.
     expect_memory(share(pixels.size(0), 50 * height * width, relate_to_ground, g), op);
     return out;
 }
 
 Tensor superpixels(const Tensor &values, const Tensor &active, const Tensor &num_regions, double compactness) {
     const char *op = "superpixels";
-    expect_shape({op, "values", values}, {ANY, ANY, ANY, ANY});
-    expect_type({op, "values", values}, ScalarType::Float);
-    expect_shape({op, "active", active}, {values.size(0), values.size(2), values.size(3)});
-    expect_type({op, "active", active}, ScalarType::Bool);
-    expect_shape({op, "num_regions", num_regions}, {values.size(0)});
-    expect_type({op, "num_regions", num_regions}, ScalarType::Long);
+    expect({op, "values", values}, {ANY, ANY, ANY, ANY}, ScalarType::Float);
+    expect({op, "active", active}, {values.size(0), values.size(2), values.size(3)}, ScalarType::Bool);
+    expect({op, "num_regions", num_regions}, {values.size(0)}, ScalarType::Long);
     const int64_t images = values.size(0), height = values.size(2), width = values.size(3);
     expect_between(op, "height * width", 0, INT32_MAX / 2, height * width);
     const Tensor dense_values = dense(values), dense_active = dense(active), numbers = dense(num_regions);
@@ -539,12 +523,12 @@ Tensor superpixels(const Tensor &values, const Tensor &active, const Tensor &num
     const Tensor out = make(shape_of(active), ScalarType::Long);
     const Superpixels s = {values.size(1), height, width, compactness, data<float>(dense_values),
                            data<bool>(dense_active), data<int64_t>(numbers), mutable_data<int64_t>(out)};
-    // In ten iterations each pixel is compared with some sixteen centres.
+    // Each pixel is compared with about sixteen centres in each of ten iterations.
     expect_memory(share(images, 500 * height * width, cut_into_superpixels, s), op);
     return out;
 }
 
-// Where the things of each image start, and their number.
+// Returns where the items of each image start, and their total number.
 Tensor starts_of(const Tensor &counts) {
     const Tensor first = make({counts.numel() + 1}, ScalarType::Long);
     int64_t *start = mutable_data<int64_t>(first);
@@ -557,12 +541,9 @@ typedef std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> Induc
 
 Induced induce(const Tensor &entity, const Tensor &edge_index, const Tensor &present) {
     const char *op = "induce";
-    expect_shape({op, "entity", entity}, {ANY});
-    expect_type({op, "entity", entity}, ScalarType::Long);
-    expect_shape({op, "edge_index", edge_index}, {2, ANY});
-    expect_type({op, "edge_index", edge_index}, ScalarType::Long);
-    expect_shape({op, "present", present}, {ANY, ANY});
-    expect_type({op, "present", present}, ScalarType::Bool);
+    expect({op, "entity", entity}, {ANY}, ScalarType::Long);
+    expect({op, "edge_index", edge_index}, {2, ANY}, ScalarType::Long);
+    expect({op, "present", present}, {ANY, ANY}, ScalarType::Bool);
     const int64_t nodes = entity.numel(), edges = edge_index.size(1), images = present.size(0);
     expect_between(op, "nodes", 0, INT32_MAX - 1, nodes);
     expect_between(op, "edges", 0, INT32_MAX - 1, edges);
@@ -604,7 +585,7 @@ Induced induce(const Tensor &entity, const Tensor &edge_index, const Tensor &pre
 
 constexpr int64_t EDGES_OF_CHUNK = 1 << 14, MOST_CHUNKS = 64, TARGETS_OF_RUN = 512;
 
-// Edge types from a table [4, edge_types].
+// Converts a table [4, edge_types] of edge types.
 std::vector<PlanKind> checked_kinds(const char *op, const Tensor &kinds, int64_t num_types) {
     const int64_t edge_types = kinds.size(1), *values = data<int64_t>(kinds);
     for (int64_t i = 0; i < 4 * edge_types; i++)
@@ -622,7 +603,7 @@ std::vector<PlanKind> checked_kinds(const char *op, const Tensor &kinds, int64_t
     return found;
 }
 
-// Readers of the blocks that have them, and what the blocks are.
+// Returns the description of blocks, and the reverse tables of those that have one.
 std::tuple<Tensor, Tensor> described(const std::vector<PlanBlock> &blocks, const Tensor &readers) {
     int64_t kept = 0;
     const Tensor table = make({static_cast<int64_t>(blocks.size()), 7}, ScalarType::Long);
@@ -668,8 +649,7 @@ Sweep plan_sweep(const Tensor &edge_index, const Tensor &edge_type, const Tensor
     const char *op = "plan_sweep";
     const int64_t nodes = node_type.numel(), edges = edge_type.numel();
     const auto dense_integers = [&](const char *name, const Tensor &tensor, const Shape &shape) {
-        expect_shape({op, name, tensor}, shape);
-        expect_type({op, name, tensor}, ScalarType::Long);
+        expect({op, name, tensor}, shape, ScalarType::Long);
         return dense(tensor);
     };
     expect_between(op, "nodes", 0, INT32_MAX - 1, nodes);
@@ -787,15 +767,13 @@ std::tuple<Tensor, Tensor, Tensor> plan_readout(const Tensor &node_type, const M
     const char *op = "plan_readout";
     const int64_t nodes = node_type.numel(), num_generations = generations.size(0), num_types = kind.numel();
     const auto integers = [&](const char *name, const Tensor &tensor, const Shape &shape, int64_t size) {
-        expect_shape({op, name, tensor}, shape);
-        expect_type({op, name, tensor}, ScalarType::Long);
+        expect({op, name, tensor}, shape, ScalarType::Long);
         const Tensor values = dense(tensor);
         if (size >= 0) expect_indices({op, name, values}, size);
         return values;
     };
     const auto yes_or_no = [&](const char *name, const Tensor &tensor, int64_t size) {
-        expect_shape({op, name, tensor}, {size});
-        expect_type({op, name, tensor}, ScalarType::Bool);
+        expect({op, name, tensor}, {size}, ScalarType::Bool);
         return dense(tensor);
     };
     expect_between(op, "num_graphs", 0, INT32_MAX, num_graphs);

@@ -1,10 +1,9 @@
-// Images cut into compact regions of similar pixels: each step is that of ops/superpixels.py, which says more.
-#include "kernels.h"
-
+// Segments images into compact regions of similar pixels, in the same steps as ops/superpixels.py.
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 #include <utility>
+
+#include "kernels.h"
+#include "memory.h"
 
 namespace grapheme {
 
@@ -13,25 +12,16 @@ namespace {
 const int ITERATIONS = 10;
 const double LEAST = 0.25;
 
-template <class T>
-struct Free {
-    void operator()(T *memory) const { free(memory); }
-};
-template <class T>
-struct Array : std::unique_ptr<T[], Free<T>> {
-    explicit Array(int64_t length) : std::unique_ptr<T[], Free<T>>(static_cast<T *>(malloc(length * sizeof(T) + 1))) {}
-};
-
 struct Work {
     const Superpixels &s;
-    // Of the active pixels, row by row; a place is a pixel's number, or −1.
+    // Active pixels, row by row; `place` is the number of a pixel, or −1.
     int64_t count = 0;
     Array<int32_t> place, y, x, label;
     Array<double> best;
-    // Of centres, as many as there are pixels and bands: number of pixels, sums of y, x and values, which become means.
+    // Centres, up to the number of pixels and bands: number of pixels, and sums of y, x and values, which become means.
     Array<double> centre;
     Array<int32_t> number;
-    // Of parts, as many as there are pixels.
+    // Parts, up to the number of pixels.
     Array<int32_t> part, member, first, root, order, beside, touched, size;
 
     explicit Work(const Superpixels &s)
@@ -57,13 +47,13 @@ void find_active(Work &w, const bool *active) {
         }
 }
 
-// Runs of about equal length within bands of pixels, along the bands; returns how many there may be.
+// Labels runs of about equal length along bands of pixels; returns an upper limit of labels.
 int64_t start(Work &w, double side, double area) {
     int64_t labels = 0;
     for (int64_t top = w.y[0], bottom; top < w.s.height; top = bottom) {
         const auto band = [&](int64_t y) { return static_cast<int64_t>((y - w.y[0]) / side); };
         for (bottom = top; bottom < w.s.height && band(bottom) == band(top);) bottom++;
-        // Column by column, but read row by row, as memory has them: the number of the next pixel of each column.
+        // Pixels are numbered column by column, but visited in memory order: `next` counts the pixels of each column.
         int32_t *next = w.order.get();
         const auto each = [&](auto &&function) {
             for (int64_t y = top; y < bottom; y++)
@@ -81,7 +71,7 @@ int64_t start(Work &w, double side, double area) {
     return labels;
 }
 
-// Renumbers labels without gaps and finds their centres; returns how many there are.
+// Renumbers labels without gaps and computes their centres; returns their number.
 int64_t find_centres(Work &w, const float *values, int64_t labels) {
     const int64_t fields = 3 + w.s.channels;
     std::fill_n(w.number.get(), labels, -1);
@@ -104,7 +94,7 @@ int64_t find_centres(Work &w, const float *values, int64_t labels) {
     return centres;
 }
 
-// Row by row, so that what is known of its pixels stays near while centre after centre is tried.
+// Row by row, so that the data of its pixels stays in the cache for all centres.
 void assign(Work &w, const float *values, int64_t centres, double side, double weight) {
     const int64_t fields = 3 + w.s.channels, pixels = w.pixels();
     const double reach = 2 * side;
@@ -152,7 +142,7 @@ int32_t root_of(Work &w, int32_t part) {
     return part;
 }
 
-// What is connected, in the order of first pixels; returns how many parts there are.
+// Splits regions into connected parts, in the order of first pixels; returns their number.
 int64_t take_apart(Work &w) {
     std::fill_n(w.part.get(), w.count, -1);
     int64_t parts = 0, end = 0;
@@ -175,7 +165,7 @@ int64_t take_apart(Work &w) {
     return parts;
 }
 
-// Joins each part once with what is beside it, if that is asked for; returns how many are left.
+// Joins each part that must be joined with a neighbour; returns how many are left.
 int64_t join_each(Work &w, int64_t parts, int64_t left, int64_t number, double least) {
     for (int64_t i = 0; i < parts; i++) {
         const int32_t small = w.order[i], own = root_of(w, small);
@@ -208,8 +198,8 @@ void join(Work &w, int64_t parts, int64_t number, double least) {
     std::sort(w.order.get(), w.order.get() + parts, [&](int32_t a, int32_t b) {
         return w.size[a] != w.size[b] ? w.size[a] < w.size[b] : a < b;
     });
-    // Sizes of parts change as they are joined, their order does not. A part whose neighbours have all joined it finds
-    // none, though they have others: what is too many then is joined in another round.
+    // Sizes of parts change as they are joined, but their order does not. In one round, a part whose neighbours have
+    // all joined it finds no others; another round joins it.
     int64_t left = parts, before;
     do {
         before = left;

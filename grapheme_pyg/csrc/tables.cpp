@@ -1,4 +1,4 @@
-// Tables of neighbours, which are checked as they are first read.
+// Sorts and lists the entries of tables of neighbours, and checks them.
 #include "kernels.h"
 
 namespace grapheme {
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t MOST_BITS = 12;
 
-// Place of a pattern in an order in which neighbours differ by one bit, as in Gray's code.
+// Returns the place of a pattern in Gray code, in which neighbours differ by one bit.
 ALWAYS_INLINE uint32_t place_of(uint32_t pattern) {
     pattern ^= pattern >> 1;
     pattern ^= pattern >> 2;
@@ -21,7 +21,7 @@ ALWAYS_INLINE bool is_outside(int32_t row, const Table &table) {
 
 }  // namespace
 
-// If there are more relations than bits, several share one. Few readers need few patterns.
+// If there are more relations than bits, several share a bit. Few readers need few patterns.
 int64_t pattern_bits(const Table &table) {
     int64_t bits = 1;
     while (bits < MOST_BITS && bits < table.relations && table.readers >> bits) bits++;
@@ -81,7 +81,7 @@ void list_edges(const EdgeLists &l, int64_t begin, int64_t end) {
             for (int64_t relation = 0; relation < relations; relation++) {
                 const int32_t row = l.table.rows[reader * relations + relation];
                 outside = is_outside(row, l.table) ? row : outside;
-                // Which are there cannot be foreseen: written without asking, advanced where it is.
+                // Branches would be mispredicted: every entry is written, and the position advances if it is an edge.
                 own[relation * length + count[relation]] = {static_cast<int32_t>(reader),
                                                             static_cast<int32_t>(static_cast<uint32_t>(row) - 1)};
                 count[relation] += row != 0;

@@ -1,4 +1,4 @@
-"""Real image-classification data."""
+"""Data sets of images: their loaders, reading of picture files, and graphs in mini-batches or on disk."""
 
 from grapheme_pyg.datasets.catalog import ImageData, Split, dataset_names, load_dataset, register_dataset
 from grapheme_pyg.datasets.cifar10 import load_cifar10

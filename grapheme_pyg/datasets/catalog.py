@@ -1,4 +1,4 @@
-"""Data sets by name: the form in which they come, those that the package knows, and those that users register."""
+"""Data sets by name: their form, and the loaders of the package and of users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# Installed packages offer loaders under this name in their own pyproject.toml.
+# The group of entry points under which installed packages offer loaders.
 GROUP = "grapheme_pyg.datasets"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -31,14 +31,14 @@ class Split(NamedTuple):
 # eq=False: tensors have no single truth value, so a generated == would raise.
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """An image-classification set with its split.
+    """An image-classification data set, split into training and test images.
 
     Attributes:
         name: Short name, such as "mnist".
-        train: The images to learn from.
-        test: The held-out images; a folder may have none.
-        classes: The name of every class, in the order of the labels.
-        drawings: Whether each image is of a single drawing in MNIST's form; see
+        train: The training images.
+        test: The test images; there may be none.
+        classes: The names of the classes, in the order of the labels.
+        drawings: Whether each image shows a single drawing in MNIST's form; see
             :class:`grapheme_pyg.ImageClassificationModel`.
     """
 
@@ -49,7 +49,7 @@ class ImageData:
     drawings: bool = False
 
     def transposed(self) -> ImageData:
-        """Returns the same set with rows and columns of all images exchanged."""
+        """Returns the same data set with rows and columns of all images exchanged."""
         train, test = (Split(split.images.mT.contiguous(), split.labels) for split in (self.train, self.test))
         return replace(self, train=train, test=test)
 
@@ -59,17 +59,17 @@ _loaders: dict[str, Loader] = {}
 
 
 def register_dataset(name: str, loader: Loader) -> None:
-    """Registers a data set, which `load_dataset` and the commands then find by its name.
+    """Registers a data set, so that `load_dataset` and the commands find it by its name.
 
-    A package that is installed need not call this: it names the loader in its `pyproject.toml`, under
+    An installed package need not call this function: it can name the loader in its `pyproject.toml`, under
     `[project.entry-points."grapheme_pyg.datasets"]`, as in `my_set = "my_package:load_my_set"`.
 
     Args:
-        name: Letters, digits, `_` and `-`, not registered before.
-        loader: Called with the folder of the data that the user gave, or None; returns an `ImageData`.
+        name: A new name of letters, digits, `_` and `-`.
+        loader: A function that takes the user's folder of data, or None, and returns an `ImageData`.
 
     Raises:
-        ValueError: The name is none of these or registered already, or the loader cannot be called.
+        ValueError: The name has other characters or is registered already, or the loader is not callable.
 
     Example:
         >>> import torch
@@ -84,7 +84,7 @@ def register_dataset(name: str, loader: Loader) -> None:
     if name in _loaders:
         raise ValueError(f"name: expected one that no data set has yet, got {name!r}")
     if not callable(loader):
-        raise ValueError(f"loader: expected a function of a folder, got {type(loader).__name__}")
+        raise ValueError(f"loader: expected a function that takes a folder, got {type(loader).__name__}")
     _loaders[name] = loader
 
 
@@ -94,16 +94,16 @@ def dataset_names() -> list[str]:
 
 
 def load_dataset(name: str, data_dir: str | Path | None = None) -> ImageData:
-    """Loads a data set that the package knows, that was registered, or that an installed package offers.
+    """Loads a data set of the package, a registered one, or one that an installed package offers.
 
     Args:
         name: One of :func:`dataset_names`.
-        data_dir: The folder of its files; without one, each data set has its own place.
+        data_dir: The folder of its files; if None, where the loader looks for them.
 
     Raises:
-        ValueError: There is no such data set, or two packages offer it, or its loader returns something else.
-        DatasetError: A file is not what it should be.
-        OSError: Files are missing, or cannot be downloaded.
+        ValueError: There is no such data set, two packages offer it, or its loader does not return an `ImageData`.
+        DatasetError: A file is invalid.
+        OSError: Files are missing or cannot be downloaded.
     """
     if name not in _loaders:
         for entry in entry_points(group=GROUP, name=name):

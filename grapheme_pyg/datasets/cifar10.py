@@ -1,4 +1,4 @@
-"""CIFAR-10, from its binary version: the Python version would have to be unpickled."""
+"""CIFAR-10, from its binary version, since the Python version would have to be unpickled."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
-from grapheme_pyg.datasets.download import check_archive, download
-from grapheme_pyg.datasets.local_files import cache_folder, data_folder, read_at_most, refusing_unreadable, unpacked
+from grapheme_pyg.datasets.download import cached_archive
+from grapheme_pyg.datasets.local_files import data_folder, read_at_most, refusing_unreadable, unpacked
 from grapheme_pyg.errors import DatasetError
 
 ARCHIVE = "cifar-10-binary.tar.gz"
@@ -26,9 +26,9 @@ NAMES = (*TRAIN, *TEST)
 PER_FILE = 10_000
 SIDE = 32
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# Bytes of the archive, unpacked, beside the images.
+# Most bytes of the unpacked archive besides the images.
 SURPLUS = 1 << 20
-# A label, then the red, the green and the blue pixels, row by row.
+# Bytes of an image: the label, then the red, green and blue pixels, row by row.
 RECORD = 1 + 3 * SIDE * SIDE
 
 
@@ -37,8 +37,8 @@ def load_cifar10(data_dir: str | Path | None = None) -> ImageData:
 
     The binary version, as an archive or unpacked, is taken from `data_dir`; if that is None, from the folder in the
     environment variable GRAPHEME_DATA; if that is unset too, it is downloaded once (162 MiB) into
-    `$XDG_CACHE_HOME/grapheme_pyg` (by default `~/.cache/grapheme_pyg`) and its checksum compared, also when it is
-    loaded again. Of an archive no more is unpacked than CIFAR-10 holds, and 1 MiB for what is beside it.
+    `$XDG_CACHE_HOME/grapheme_pyg` (by default `~/.cache/grapheme_pyg`), and its checksum is verified each time it is
+    loaded. From an archive, at most 1 MiB more than CIFAR-10's images is unpacked.
 
     Args:
         data_dir: Folder with `cifar-10-binary.tar.gz` or with the six `.bin` files, directly or in a sub-folder
@@ -49,20 +49,12 @@ def load_cifar10(data_dir: str | Path | None = None) -> ImageData:
 
     Raises:
         FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks the files.
-        DatasetError: If a file is not what it should be; the message names it.
+        DatasetError: If a file is invalid; the message names it.
         DownloadError: If the archive has to be downloaded and cannot be.
     """
     folder = data_folder(data_dir)
     if folder is None:
-        place = cache_folder() / "cifar10" / ARCHIVE
-        if place.exists():
-            try:
-                _verify(place)
-            except DatasetError as error:
-                raise DatasetError(f"{error}; delete the file to have it downloaded again") from error
-        else:
-            download([URL], place, verify=_verify, max_bytes=ARCHIVE_BYTES)
-        parts = _unpack(place)
+        parts = _unpack(cached_archive(URL, "cifar10", sha256=SHA256, max_bytes=ARCHIVE_BYTES))
     else:
         with refusing_unreadable(folder):
             place = _find(folder)
@@ -78,15 +70,16 @@ def read_cifar(content: bytes, name: str, count: int | None = None) -> Split:
     """Read a file of CIFAR-10's binary version.
 
     Args:
-        content: Of the file.
-        name: Of the file, for messages.
-        count: How many images it must have; any number if None.
+        content: The bytes of the file.
+        name: The file's name, for messages.
+        count: The number of images that it must have; any number if None.
 
     Returns:
         Images uint8 [N, 3, 32, 32] and labels int64 [N].
 
     Raises:
-        DatasetError: If it is not made of whole images, or has another number of them, or a label above 9.
+        DatasetError: If the content is not a sequence of whole images, or has another number of images or a label
+            above 9.
     """
     _check_size(len(content), name, count)
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
@@ -97,41 +90,37 @@ def read_cifar(content: bytes, name: str, count: int | None = None) -> Split:
 
 
 def _find(folder: Path) -> Path:
-    """The archive, or the folder with all its files."""
+    """Find the archive or the folder with its files."""
     for base in (folder, folder / "cifar10"):
         for place in (base, base / FOLDER):
             if all((place / name).is_file() for name in NAMES):
                 return place
         if (base / ARCHIVE).is_file():
             return base / ARCHIVE
-    raise FileNotFoundError(f"{folder}: expected {ARCHIVE}, or {', '.join(NAMES)}, there or in cifar10")
-
-
-def _verify(path: Path) -> None:
-    check_archive(path, SHA256)
+    raise FileNotFoundError(f"{folder}: expected {ARCHIVE}, or {', '.join(NAMES)}, in it or in cifar10 within it")
 
 
 def _check_size(size: int, name: str, count: int | None) -> None:
-    """Of a file, in bytes; before it is read, where it is known then."""
+    """Refuse a file of another size, in bytes."""
     if not size or size % RECORD or (count is not None and size != count * RECORD):
         expected = f"{count:,} images of {RECORD} bytes" if count else f"images of {RECORD} bytes each"
         raise DatasetError(f"{name}: expected {expected}, got {size:,} bytes")
 
 
 def _read(folder: Path) -> dict[str, Split]:
-    """The images of each file."""
+    """Read the images of each file."""
     parts = {}
     for name in NAMES:
         label = f"{folder}: {name}"
         with (folder / name).open("rb") as file:
             _check_size(os.fstat(file.fileno()).st_size, label, PER_FILE)
-            # It may grow while it is read.
+            # A file that grows while it is read is refused, too.
             parts[name] = read_cifar(file.read(PER_FILE * RECORD + 1), label, PER_FILE)
     return parts
 
 
 def _unpack(archive: Path) -> dict[str, Split]:
-    """The images of each file; nothing is written, so that names in the archive are of no consequence."""
+    """Read the images of each file in an archive; nothing is written, so names in the archive can do no harm."""
     with unpacked(archive) as stream:
         content = read_at_most(stream, len(NAMES) * PER_FILE * RECORD + SURPLUS, archive)
     parts: dict[str, Split] = {}
@@ -148,8 +137,7 @@ def _unpack(archive: Path) -> dict[str, Split]:
                 parts[name] = read_cifar(file.read(), label, PER_FILE)
     except (DatasetError, MemoryError):
         raise
-    # For broken archives tarfile raises TarError, OSError, RecursionError, UnicodeDecodeError and others, which have no
-    # other base in common.
+    # For broken archives tarfile raises TarError, OSError, RecursionError, UnicodeDecodeError and others.
     except Exception as error:
         raise DatasetError(f"{archive}: expected CIFAR-10's archive, got {type(error).__name__}: {error}") from error
     missing = [name for name in NAMES if name not in parts]

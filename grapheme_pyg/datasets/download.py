@@ -1,4 +1,4 @@
-"""Downloading a file from the first mirror that serves it whole and unchanged."""
+"""Downloads of files from the first mirror that serves them complete and unchanged."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import requests
 from tqdm import tqdm
 
 from grapheme_pyg.atomic import temporary, writing
+from grapheme_pyg.datasets.local_files import cache_folder
 from grapheme_pyg.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ def download(
 ) -> None:
     """Download a file, trying one URL after the other until one delivers the right content.
 
-    The target appears only when it is complete and verified; nothing is left behind otherwise.
+    The target appears only when it is complete and verified; otherwise nothing is left behind.
 
     Args:
-        urls: Where the file may be found, in order of preference.
-        target: Where to put it. Missing parent folders are made.
-        verify: Called with the path of the downloaded file; raises ValueError if its content is wrong.
+        urls: Addresses of the file, in order of preference.
+        target: The path of the file; missing parent folders are made.
+        verify: A function of the path of the downloaded file, which raises ValueError if the content is wrong.
         timeout: Seconds to wait for a connection, and between two pieces of the answer.
-        max_bytes: A longer file is refused.
+        max_bytes: The most bytes that the file may have.
 
     Raises:
         ValueError: If there are no URLs.
@@ -54,7 +55,7 @@ def download(
     try:
         with writing(target.parent):
             for url in urls:
-                # A name of its own, so that two processes can download the same file at once.
+                # Under a temporary name, two processes can download the same file at once.
                 with temporary(target.parent) as part:
                     try:
                         _fetch(url, part, target.name, timeout, max_bytes)
@@ -71,11 +72,36 @@ def download(
     raise DownloadError(f"{target.name}: every download failed: {'; '.join(failures)}")
 
 
-def check_archive(path: Path, digest: str, algorithm: str = "sha256") -> None:
-    """Compares the checksum of a file with the one that was published, against damage and mix-ups.
+def cached_archive(url: str, name: str, *, sha256: str, max_bytes: int) -> Path:
+    """Return the path of a data set's archive in the cache, where it is downloaded if it is missing.
+
+    Args:
+        url: The address of the archive.
+        name: The data set's folder in the cache.
+        sha256: The archive's SHA-256, which is verified each time.
+        max_bytes: The most bytes that the archive may have.
 
     Raises:
-        DatasetError: They differ.
+        DatasetError: If the archive in the cache has another checksum.
+        DownloadError: If the archive cannot be downloaded.
+    """
+    path = cache_folder() / name / url.rpartition("/")[2]
+    verify = partial(check_archive, digest=sha256)
+    if not path.exists():
+        download([url], path, verify=verify, max_bytes=max_bytes)
+        return path
+    try:
+        verify(path)
+    except DatasetError as error:
+        raise DatasetError(f"{error}; delete the file to have it downloaded again") from error
+    return path
+
+
+def check_archive(path: Path, digest: str, algorithm: str = "sha256") -> None:
+    """Compare the checksum of a file with the published one, against damage and mix-ups.
+
+    Raises:
+        DatasetError: If they differ.
     """
     with path.open("rb") as file:
         found = hashlib.file_digest(file, partial(hashlib.new, algorithm, usedforsecurity=False)).hexdigest()
@@ -85,14 +111,14 @@ def check_archive(path: Path, digest: str, algorithm: str = "sha256") -> None:
 
 
 def _fetch(url: str, path: Path, label: str, timeout: tuple[float, float], max_bytes: int) -> None:
-    # The files are compressed already; "identity" keeps servers from wrapping them once more.
+    # The files are compressed; "identity" keeps servers from compressing them again.
     headers = {"Accept-Encoding": "identity"}
     with requests.get(url, stream=True, timeout=timeout, headers=headers) as response:
         response.raise_for_status()
         length = response.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() and "Content-Encoding" not in response.headers else None
         received = 0
-        # disable=None: no bar where stderr is not a terminal.
+        # disable=None hides the bar if stderr is not a terminal.
         with (
             path.open("xb") as file,
             tqdm(total=total, unit="B", unit_scale=True, desc=label, disable=None) as bar,

@@ -1,4 +1,4 @@
-"""Where pictures are in folders as people have them: split beforehand, wrapped, beside what systems leave."""
+"""The layout of folders of pictures: split into parts or not, nested, with files of operating systems among them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from grapheme_pyg.names import printable
 
 log = logging.getLogger(__name__)
 
-# Folders and files that systems and programs leave among pictures; hidden ones are left out too.
+# Folders and files that operating systems leave among pictures. Hidden ones are ignored, too.
 OF_SYSTEMS = frozenset(["__macosx", "@eadir", "#recycle", "lost+found", "$recycle.bin", "thumbs.db", "desktop.ini"]) | {
     "system volume information"
 }
-# Words in the names of the folders of a set that was split beforehand, such as "train" and "seg_test".
+# Words in the names of the parts of a data set, such as "train" and "seg_test".
 SPLITS = {"train": "training", "training": "training"} | dict.fromkeys(
     ("test", "testing", "eval", "evaluation"), "test"
 )
@@ -26,7 +26,7 @@ SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """The pictures below a folder, sorted; without what is hidden or of a system, and not through links to folders.
+    """Returns the pictures below a folder, sorted, without hidden ones; links to folders are not followed.
 
     Raises:
         OSError: A folder cannot be read.
@@ -35,12 +35,12 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """The folder of each part of a set that was split beforehand; that of all classes for training if it was not.
+    """Returns the folder of each part of a data set; ``{"training": folder}`` if it is not split into parts.
 
-    Folders that hold nothing but one folder of folders are gone through, as archives often have one.
+    A folder that holds nothing but one folder of folders, as archives often do, is skipped.
 
     Raises:
-        DatasetError: Two folders are the same part.
+        DatasetError: Two folders are named like the same part.
     """
     folder, given = _unwrapped(folder), folder
     if folder != given:
@@ -65,14 +65,14 @@ def find_splits(folder: Path) -> dict[str, Path]:
             log.warning("left out: %s: expected folders of classes in it, or a name like train or test", left_out)
         inside = {part: _unwrapped(some[0]) for part, some in parts.items()}
         known = _classes_in(inside["training"])
-        # Of one class alone, what is within it is no part of its own.
+        # A part with a single class looks like a folder to skip.
         return {part: some[0] if _classes_in(some[0]) <= known else inside[part] for part, some in parts.items()}
     shared = set.intersection(*(classes[place] for place in places)) if len(places) > 1 else set()
     if len(shared) > 1:
         several = ", ".join(repr(place.name) for place in places)
         log.warning(
-            "%s: %s are taken for classes, though each has the folders %s; if those are the classes, give one folder "
-            "of them",
+            "%s: %s are taken for classes, though each has the folders %s; if those are the classes, pass one of the "
+            "folders that hold them",
             printable(str(folder)),
             several,
             ", ".join(map(repr, sorted(shared))),
@@ -81,7 +81,7 @@ def find_splits(folder: Path) -> dict[str, Path]:
 
 
 def _unwrapped(folder: Path) -> Path:
-    """The folder below a chain of folders of which each holds the next one, and no other with pictures."""
+    """Follows a chain of folders, each the only one with pictures in the one before, to the folder of classes."""
     inside = [place for place in entries(folder) if place.is_dir() and _has_pictures(place)]
     if len(inside) != 1 or _own_pictures(inside[0]) or not _classes_in(inside[0]):
         return folder
@@ -89,7 +89,7 @@ def _unwrapped(folder: Path) -> Path:
 
 
 def _classes_in(place: Path) -> set[str]:
-    """Names of the folders in a folder that have pictures."""
+    """Returns the names of the folders with pictures in a folder."""
     return {canonical(entry.name) for entry in entries(place) if entry.is_dir() and _has_pictures(entry)}
 
 
@@ -102,13 +102,13 @@ def _has_pictures(place: Path) -> bool:
 
 
 def entries(folder: Path) -> Iterator[Path]:
-    """What is in a folder, in no order, without what is hidden or of a system."""
+    """Iterates over a folder in no order, without hidden files and those of operating systems."""
     paths = (path for path in folder.iterdir() if not path.name.startswith("."))
     return (path for path in paths if path.name.casefold() not in OF_SYSTEMS)
 
 
 def files(place: Path) -> Iterator[Path]:
-    """The files below a folder, in no order."""
+    """Iterates over the files below a folder, in no order."""
     folders = [place]
     while folders:
         for path in entries(folders.pop()):

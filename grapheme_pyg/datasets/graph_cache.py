@@ -1,4 +1,4 @@
-"""Graphs of labelled images, made once and kept on disk."""
+"""GraphCache: graphs of labelled images, made once and kept on disk."""
 
 import hashlib
 import json
@@ -31,23 +31,24 @@ AT_ONCE = 256
 
 
 class GraphCache(GraphSlices, OnDiskDataset):
-    """The graphs of labelled images, in a database in a folder: tensors, nothing pickled.
+    """Keeps the graphs of labelled images in a database on disk, as tensors; nothing is pickled.
 
-    They are made at first use, many at once. A folder that was left unfinished is made anew; one that holds the graphs
-    of other images, or of another brain, is refused, and so is one that was damaged: the CRC-32 of each graph, which is
-    kept beside the database with the graph's size, is compared when it is read. Workers of a
-    ``DataLoader`` may read from it, forked or spawned: each process, copy and slice opens the database by itself.
+    The graphs are made at first use, many at once. An unfinished folder is made again. A folder with the graphs of
+    other images or another brain is refused, and so is a damaged one: the CRC-32 of each graph, which is stored beside
+    the database with the graph's size, is compared when the graph is read. Workers of a ``DataLoader`` may read from
+    the cache, forked or spawned: each process, copy and slice opens the database for itself.
 
     Args:
         root: The folder; made if missing.
         images: The images and labels, without augmentation or a transform of images.
         vision: Makes the graphs.
-        transform: Applied to each graph when it is asked for; what is on disk is without it.
-        verbose: Whether to show a progress bar, in a terminal, while graphs are made.
+        transform: A function that is applied to each graph when it is read, and not to the graphs on disk.
+        verbose: Whether to show a progress bar in a terminal while graphs are made.
 
     Raises:
-        ValueError: The images are augmented or transformed, or no such data set.
-        DatasetError: The folder is not theirs, or its files are damaged; of a graph, when it is asked for.
+        ValueError: The images are augmented or transformed, or are not such a data set.
+        DatasetError: The folder belongs to other images, or its files are damaged; a damaged graph is found when it is
+            read.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -68,16 +69,16 @@ class GraphCache(GraphSlices, OnDiskDataset):
         verbose: bool = True,
     ) -> None:
         if not hasattr(images, "augment"):
-            expected = "an ImageDataset or ImageSequenceDataset, of whose cache any part may be taken"
+            expected = "an ImageDataset or ImageSequenceDataset (take a slice of the cache for a part of it)"
             raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
         if images.augment or images.transform or getattr(images.images, "transform", None):
-            raise ValueError("images: expected none that are augmented or transformed, as each graph is made once")
+            raise ValueError("images: expected none that are augmented or transformed, since graphs are made only once")
         self._process_id = os.getpid()
-        # A slice or a copy opens the database later, when the working directory may be another.
+        # A slice or a copy opens the database later, when the working directory may have changed.
         absolute = str(as_path("root", root).expanduser().absolute())
         super().__init__(absolute, transform, schema=_schema(vision), log=False)
         database, sizes = (Path(path) for path in self.processed_paths)
-        # Settings of 10 and 10.0 are equal.
+        # The settings 10 and 10.0 are equal.
         settings = json.dumps(json.loads(json.dumps(vision.config), parse_int=float))
         made_of = {"images": fingerprint(images), "vision": settings}
         if not (sizes.exists() and database.exists()):
@@ -95,38 +96,38 @@ class GraphCache(GraphSlices, OnDiskDataset):
 
     @property
     def processed_file_names(self) -> list[str]:
-        """The database; and, written last, the size and checksum of each graph and what they are made of."""
+        """Names of the database and, written last, of the file with the graphs' sizes, checksums and origin."""
         return ["graphs.db", "sizes.safetensors"]
 
     @property
     def num_nodes(self) -> Tensor:
-        """Nodes of each graph of this slice, ``[N]`` int64, for a budget; before the transform."""
+        """Number of nodes of each graph of this slice before the transform, ``[N]`` int64."""
         return self._sizes[self.indices(), 0]
 
     @property
     def num_edges(self) -> Tensor:
-        """Edges of each graph of this slice, ``[N]`` int64, for a budget; before the transform."""
+        """Number of edges of each graph of this slice before the transform, ``[N]`` int64."""
         return self._sizes[self.indices(), 1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the connection, which neither pickles nor may be used by two: also for ``copy.copy``."""
+        """Leaves out the connection, which can be neither pickled nor shared with a copy."""
         return self.__dict__ | {"_db": None}
 
     @property
     def db(self) -> Database:
-        """The database, opened in each process by itself."""
+        """The database, which each process opens for itself."""
         if self._process_id != os.getpid():
             self._db, self._process_id = None, os.getpid()
         return super().db
 
     def close(self) -> None:
-        """Closes the connection to the database; whatever reads next opens another."""
+        """Closes the connection to the database; the next read opens another."""
         super().close()
         self._db = None
 
-    # Not PyG's ``process``: whatever defines that has files beside the database unpickled, which may be a stranger's.
+    # Not PyG's ``process``, with which PyG would unpickle files beside the database, which may be a stranger's.
     def _make(self, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain, *, verbose: bool) -> Tensor:
-        """Makes the graphs; nodes, edges and checksum of each, ``[N, 3]`` int64."""
+        """Makes the graphs; returns the nodes, edges and checksum of each, ``[N, 3]`` int64."""
         rows: list[tuple[int, int, int]] = []
         try:
             with progress_bar(len(images), "graphs", verbose=verbose) as bar:
@@ -142,15 +143,15 @@ class GraphCache(GraphSlices, OnDiskDataset):
     def multi_get(
         self, indices: Iterable[int] | Tensor | slice | range, batch_size: int | None = None
     ) -> list[ImageGraph]:
-        """Several graphs of this slice, transformed.
+        """Returns several graphs of this slice, transformed.
 
         Args:
             indices: Their positions in the slice.
-            batch_size: How many to fetch from the database at once; all if None.
+            batch_size: How many to read from the database at once; all if None.
 
         Raises:
             IndexError: A position is out of range.
-            DatasetError: A graph is not what was written.
+            DatasetError: A graph is damaged.
         """
         chosen = to_positions(indices if isinstance(indices, slice | Tensor) else list(indices), len(self)).tolist()
         at_once = batch_size or len(chosen) or 1
@@ -158,10 +159,10 @@ class GraphCache(GraphSlices, OnDiskDataset):
         return [graph for part in parts for graph in part]
 
     def load(self, rows: list[int]) -> list[ImageGraph]:
-        """Reads the graphs of some images at once, by their numbers in the whole set.
+        """Reads several graphs at once, by their numbers in the whole data set.
 
         Raises:
-            DatasetError: A graph is not what was written.
+            DatasetError: A graph is damaged.
         """
         with self._sound():
             found = [self.db.get(rows[0])] if len(rows) == 1 else self.db.multi_get(rows)
@@ -175,7 +176,7 @@ class GraphCache(GraphSlices, OnDiskDataset):
 
     @contextmanager
     def _sound(self) -> Iterator[None]:
-        """Of a damaged database SQLite raises errors, PyG those of what it does with wrong or lacking bytes."""
+        """Turns errors of SQLite, and of PyG on damaged bytes, into DatasetError."""
         try:
             yield
         except (sqlite3.Error, RuntimeError, TypeError, ValueError) as error:
@@ -185,16 +186,16 @@ class GraphCache(GraphSlices, OnDiskDataset):
             ) from error
 
     def serialize(self, data: Any) -> dict[str, Tensor]:
-        """The fields of a graph."""
+        """Returns the fields of a graph."""
         return {name: data[name] for name in self.schema}
 
     def deserialize(self, data: Any) -> ImageGraph:
-        """A graph of its fields, in memory of its own."""
+        """Returns the graph of given fields, which are copied."""
         return ImageGraph(**{name: value.clone() for name, value in data.items()})
 
 
 def fingerprint(images: ImageDataset | ImageSequenceDataset) -> str:
-    """SHA-256 of labels and pixels; of files, of their names, sizes and times."""
+    """Returns the SHA-256 of labels and pixels, or of labels and the names, sizes and times of files."""
     digest = hashlib.sha256(images.labels.numpy().tobytes())
     if isinstance(images.images, ImageFiles):
         digest.update(str(images.images.in_channels).encode())
@@ -209,7 +210,7 @@ def fingerprint(images: ImageDataset | ImageSequenceDataset) -> str:
 
 
 def _checksum(fields: dict[str, Tensor]) -> int:
-    """CRC-32 of the names, shapes and bytes of some tensors."""
+    """Returns the CRC-32 of the names, shapes and bytes of tensors."""
     checksum = 0
     for name, value in fields.items():
         checksum = zlib.crc32(f"{name} {list(value.shape)}".encode(), checksum)
@@ -218,7 +219,7 @@ def _checksum(fields: dict[str, Tensor]) -> int:
 
 
 def _read_sizes(path: Path, count: int, made_of: dict[str, str]) -> Tensor:
-    """Nodes, edges and checksum of each graph, if they are made of what is expected."""
+    """Reads the nodes, edges and checksum of each graph, if they are of the expected images and brain."""
     advice = "delete the folder to have the graphs made anew"
     try:
         with safe_open(path, "pt") as file:
@@ -236,7 +237,7 @@ def _read_sizes(path: Path, count: int, made_of: dict[str, str]) -> Tensor:
 
 
 def _check_tables(database: Path, schema: dict[str, Any]) -> None:
-    """Refuses a database of other tables, and above all one of views, which are code that reading would run."""
+    """Refuses a database with other tables, and above all with views, which are code that reading would run."""
     query = "SELECT type, sql FROM sqlite_master"
     expected = SQLiteDatabase(":memory:", GraphCache.__name__, schema)
     wanted = expected.cursor.execute(query).fetchall()
@@ -251,7 +252,7 @@ def _check_tables(database: Path, schema: dict[str, Any]) -> None:
 
 
 def _schema(vision: VisionBrain) -> dict[str, Any]:
-    """Type and shape of each field of the brain's graphs."""
+    """Returns the dtype and shape of each field of the brain's graphs."""
     floats = {"x": (-1, vision.num_features), "pos": (-1, 2)}
     integers = {"edge_index": (2, -1), "edge_type": (-1,), "y": (1,), "node_type": (-1,), "level": (-1,)}
     integers |= {"image_size": (1, 2)} | ({"seg": (-1,)} if vision.seg else {})

@@ -1,4 +1,4 @@
-"""IDX, the format that MNIST and its relatives are published in: single files, and folders of them."""
+"""IDX, the file format of MNIST and its relatives: single files and folders of files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _UNSIGNED_BYTE = 0x08
 _MAX_DIMS = 8
 _MAX_BYTES = 1 << 30
-# What each of the four files has, and the names that files of any set have.
+# The contents of the four files of a data set, and the pattern of their names.
 _PARTS = ("training images", "training labels", "test images", "test labels")
 _NAME = re.compile(r"(?!\.).*(train|t10k|test).*(images.*[-.]idx3|labels.*[-.]idx1)-ubyte", re.IGNORECASE)
 
@@ -33,16 +33,16 @@ _NAME = re.compile(r"(?!\.).*(train|t10k|test).*(images.*[-.]idx3|labels.*[-.]id
 def read_idx(path: str | Path, sha256: str | None = None) -> Tensor:
     """Read an IDX file of unsigned bytes, gzipped or not.
 
-    The format is described with MNIST (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Whether
-    the file is gzipped is told from its first bytes, not from its name. No more is unpacked and kept than the header
-    promises and one byte; a header that promises more than 1 GiB is refused.
+    The format is described with MNIST (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). A gzipped
+    file is recognised by its first bytes, not by its name. At most one byte more than the header promises is unpacked;
+    a header that promises more than 1 GiB is refused.
 
     Args:
         path: The file.
         sha256: SHA-256 (hexadecimal) that the uncompressed content must have; not checked if None.
 
     Returns:
-        A uint8 tensor with the shape that the header gives.
+        A uint8 tensor with the shape in the header.
 
     Raises:
         DatasetError: If the content is not exactly one well-formed IDX array of unsigned bytes, or does not
@@ -62,7 +62,8 @@ def read_idx_and_digest(
 
     Args:
         path: The file.
-        check_shape: Called with the shape that the header gives, before any data is read; raises if it is wrong.
+        check_shape: A function that is called with the shape in the header before any data is read, and raises an error
+            if the shape is wrong.
     """
     path = as_path("path", path)
     with unpacked(path) as stream:
@@ -73,7 +74,7 @@ def read_idx_and_digest(
         body = read_up_to(stream, count)
         if len(body) < count:
             raise DatasetError(f"{path}: expected {count} bytes of data for shape {shape}, got only {len(body)}")
-        # This read past the promised end also makes gzip verify its checksum.
+        # Reading past the promised end also makes gzip verify its checksum.
         if stream.read(1):
             raise DatasetError(f"{path}: expected {count} bytes of data for shape {shape}, but more follow")
     digest = hashlib.sha256(header)
@@ -90,7 +91,7 @@ def check_digest(path: str | Path, digest: str, expected: str) -> None:
 
 
 def _read_header(stream: BinaryIO, path: Path) -> tuple[bytes, tuple[int, ...]]:
-    """The bytes of a header, and the shape in it."""
+    """Read a header; return its bytes and the shape in it."""
     magic = bytes(read_up_to(stream, 4))
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DatasetError(f"{path}: expected an IDX file, which starts with two zero bytes, got {magic.hex(' ')!r}")
@@ -103,39 +104,38 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[bytes, tuple[int, ...]]:
     if len(sizes) < 4 * dims:
         raise DatasetError(f"{path}: expected an IDX header of {4 + 4 * dims} bytes, got {4 + len(sizes)}")
     shape = struct.unpack(f">{dims}I", sizes)
-    # A zero must not hide absurd sizes beside it.
+    # A size of zero must not hide absurd sizes beside it.
     if math.prod(max(size, 1) for size in shape) > _MAX_BYTES:
         raise DatasetError(f"{path}: expected at most {_MAX_BYTES} bytes of data, but the header says {shape}")
     return magic + sizes, shape
 
 
 def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageData:
-    """Load the images of a folder of IDX files, of any number and size.
+    """Load images, of any number and size, from a folder of IDX files.
 
     Files are found by their names: `*train*images*-idx3-ubyte` and `*train*labels*-idx1-ubyte`, and, if there are
-    test images, the same with `t10k` or `test`; gzipped or not, `.idx` for `-idx` as well. Beside an unpacked file,
-    its gzipped one is ignored. The classes are the distinct labels of the training images, named by their numbers, or,
-    if the files are named as those of EMNIST, by its letters.
+    test images, the same with `t10k` or `test`. They may be gzipped, and have `.idx` in place of `-idx`; if a file is
+    there both unpacked and gzipped, the gzipped one is ignored. The classes are the distinct labels of the training
+    images, named by their numbers, or by letters if the files have the names of an EMNIST split.
 
     Args:
-        folder: The folder; its name becomes that of the set.
-        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are, and are to be
-            turned upright.
+        folder: The folder; its name becomes that of the data set.
+        transposed: Whether to exchange rows and columns of the images, as EMNIST's need.
 
     Returns:
-        Training images and test images, of which there may be none, uint8 [N, H, W], with int64 labels [N], which are
-        positions among the classes.
+        Training and test images uint8 [N, H, W], with int64 labels [N], which are indices into the classes. There may
+        be no test images.
 
     Raises:
-        DatasetError: If there is no folder, a file is missing or comes twice, cannot be read or is not what it should
-            be, or a label of the test images does not occur among those of the training images.
+        DatasetError: If there is no folder, if a file is missing, duplicated, unreadable or invalid, or if the test
+            images have a label that the training images lack.
     """
     folder = as_path("folder", folder).expanduser()
     if not folder.is_dir():
         raise DatasetError(f"{folder}: expected a folder of IDX files, but there is no folder")
     with refusing_unreadable(folder):
         found = _find_by_name(folder)
-        # Test files may be missing, but only both.
+        # Test files may be missing, but only both of them.
         expected = _PARTS if any(found[2:]) else _PARTS[:2]
         for part, files in zip(expected, found, strict=False):
             if len(files) != 1:
@@ -143,7 +143,7 @@ def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageDat
                 raise DatasetError(f"{folder}: expected exactly one IDX file of {part}, got {got}")
         paths = [path for files in found for path in files]
         train, *others = [_read_pair(*paths[i : i + 2]) for i in range(0, len(paths), 2)]
-    # Labels whose names are not just numbers.
+    # Names of labels other than their numbers.
     file = paths[1].name.lower().replace(".idx", "-idx")
     specs = [spec for spec in EMNIST if spec.files[1] in file]
     names = {label: name for spec in specs for label, name in enumerate(spec.classes, spec.first_label)}
@@ -161,7 +161,7 @@ def load_idx_folder(folder: str | Path, *, transposed: bool = False) -> ImageDat
 
 
 def is_idx_folder(path: str | Path) -> bool:
-    """Tell whether there is a folder with an IDX file of images or labels, as `load_idx_folder` finds them.
+    """Tell whether a path is a folder with an IDX file that `load_idx_folder` would find.
 
     Raises:
         DatasetError: If the folder cannot be read.
@@ -172,9 +172,9 @@ def is_idx_folder(path: str | Path) -> bool:
 
 
 def _find_by_name(folder: Path) -> list[list[Path]]:
-    """Files of training images, training labels, test images and test labels."""
+    """Return the files of training images, training labels, test images and test labels."""
     found: list[list[Path]] = [[], [], [], []]
-    # An unpacked file comes after, and takes the place of, its archive.
+    # An unpacked file comes after its archive and replaces it.
     paths = {path.name.removesuffix(".gz"): path for path in sorted(folder.iterdir(), reverse=True) if path.is_file()}
     for name, path in sorted(paths.items()):
         match = _NAME.fullmatch(name)

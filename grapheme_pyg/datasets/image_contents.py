@@ -1,4 +1,4 @@
-"""Picture files without what Pillow would read of them beside the pixels, as no limit bounds what that takes."""
+"""Removes from picture files what Pillow would read besides the pixels, because no limit bounds its cost."""
 
 import re
 import struct
@@ -10,62 +10,63 @@ from grapheme_pyg.vision.pil_images import check_num_pixels
 PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8\xff"
 GIF = (b"GIF87a", b"GIF89a")
-# The numbers of the family of PPM whose pixels are written as text.
+# Formats of the PPM family with pixels as text.
 PLAIN = re.compile(rb"P[123]\s")
 COMMENT = re.compile(rb"#[^\r\n]*[\r\n]?")
-# The others of the family, and their headers: two or three numbers, which Pillow looks for byte by byte.
+# Other formats of the family, and their headers of two or three numbers, for which Pillow searches byte by byte.
 PACKED = re.compile(rb"P[04-6fFy]")
 NUMBER = rb"(?:(?:\s|#[^\r\n]*[\r\n])+[^\s#]+)"
 PACKED_HEADER = re.compile(rb"P4%b{2}|P[^4\s]+%b{3}" % (NUMBER, NUMBER))
 MAX_HEADER = 2**16
-# Chunks of a PNG file. A file of the largest size, written 8 KiB at a time as usual, has as many.
+# Most chunks of a PNG file: the number in a file of the largest size that is written 8 KiB at a time, as is usual.
 MAX_CHUNKS = 2**15
-# Bytes of text in a PNG file, unpacked. Pillow itself would go on to 64 MiB.
+# Most bytes of unpacked text in a PNG file. Pillow's limit is 64 MiB.
 MAX_TEXT = 2**24
-# To which Pillow cuts the text of each chunk; and by how much deflate shrinks a text at most.
+# Pillow's limit for the text of a chunk, and the highest ratio of compression by deflate.
 CHUNK, DEFLATE = 2**20, 1032
-# Scans of a JPEG file, each of which goes over the whole picture again. Progressive ones have about ten.
+# Most scans of a JPEG file, each of which covers the whole picture again. Progressive files have about ten.
 MAX_SCANS = 256
-# Segments before the first scan, without those that are left out. Few files have more than twenty.
+# Most segments before the first scan, without those that are removed. Few files have more than twenty.
 MAX_SEGMENTS = 2**10
 # Within a scan, 255 is followed by 0, or by the number of a restart.
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
-# Markers that no length follows.
+# Markers without a length.
 ALONE = (b"\xff\x01", b"\xff\xd8")
-# Notes of programs and cameras. Of such segments pixels depend on JFIF's, the first kind, and Adobe's, the fifteenth.
+# Application segments and comments. Pixels depend on two of them, JFIF's 0xE0 and Adobe's 0xEE, which are kept.
 NOTES = [bytes([0xFF, kind]) for kind in (*range(0xE1, 0xEE), 0xEF, 0xFE)]
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
-# Of the blocks before a frame of a GIF file: an extension, a frame, the end.
+# First bytes of the blocks of a GIF file: an extension, a frame, the end.
 BLOCK = re.compile(rb"[!,;]")
 TRANSPARENCY = b"!\xf9"
 TIFF = (b"II*\0", b"MM\0*", b"MM*\0", b"II\0*", b"II+\0", b"MM\0+")
-# Bytes of a value of each type, and the types whose values Pillow keeps as they are.
+# Bytes of a value of each TIFF type, and the types whose values Pillow keeps as bytes.
 SIZES = dict(zip((*range(1, 14), 16), (1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 8), strict=True))
 BYTES = (1, 2, 7)
-# Entries of a TIFF directory that pixels depend on: the baseline and compression, without names, resolutions and other
-# directories; and XMP, which may say the orientation.
+# Tags of a TIFF directory that are kept: those of the baseline and of compression, without names, resolutions and other
+# directories; and XMP, which may hold the orientation.
 KEPT = {*range(254, 267), *range(273, 282), 284, *range(290, 294), 317, *range(320, 330), *range(331, 348)}
 KEPT |= {*range(512, 533), 700}
 MAX_ENTRIES = 2**12
-# Values of an entry; of a palette; and the entries that have one for each strip or tile.
+# Most values of an entry; the tag of the palette and its most values; and the tags with a value for each strip or tile.
 MAX_VALUES, PALETTE, MAX_PALETTE = 2**10, 320, 3 * 2**16
 PLACES = (273, 279, 324, 325)
 WIDTH, HEIGHT, SAMPLES, MAX_SAMPLES = 256, 257, 277, 6
-# The entry of a list of items by which an AVIF or HEIC file says that one is EXIF or XMP.
+# The entry that marks an item of an AVIF or HEIC file as EXIF or XMP.
 NOTE_ITEM = re.compile(rb"(infe.{8}|infe.{10})(?:Exif|mime)", re.DOTALL)
 
 
 def without_notes(content: bytes, name: str, max_pixels: int) -> bytes:
-    """A file with the same picture and orientation, and little else that Pillow would read before the pixels.
+    """Returns a file with the same picture and orientation, but little else that Pillow would read before the pixels.
 
-    In EXIF blocks and TIFF files values may overlap, so that a file of 220 KB took 1.9 GB; other notes are put together
-    piece by piece, or read byte by byte. What is left takes time and memory in proportion to the file and its pixels.
+    Values in EXIF blocks and TIFF files may overlap, so that reading a file of 220 KB can take 1.9 GB; Pillow joins
+    other metadata piece by piece, or reads it byte by byte. The file that is returned takes time and memory in
+    proportion to its size and its pixels.
 
     Raises:
-        ImageError: It is a PNG file of more than 2¹⁵ chunks, or with texts that may unpack to more than 2²⁴ bytes; a
-            JPEG file of more than 256 scans or 2¹⁰ segments; or a TIFF file of more than ``max_pixels`` pixels, or with
-            values that overlap or are more than its pixels need.
+        ImageError: The file is a PNG file with more than 2¹⁵ chunks, or with texts that may unpack to more than 2²⁴
+            bytes; a JPEG file with more than 256 scans or 2¹⁰ segments; or a TIFF file with more than ``max_pixels``
+            pixels, or with values that overlap or are more than its pixels need.
     """
     if content.startswith(PNG):
         _check_png(content, name)
@@ -111,7 +112,7 @@ def _check_png(content: bytes, name: str) -> None:
 
 
 def _jpeg(content: bytes, name: str) -> bytes:
-    """Without notes and what lies between segments; of what follows the picture, such as a film, scans do not count."""
+    """Removes metadata and bytes between segments; what follows the picture, such as a film, is not examined."""
     kept: list[bytes] = []
     notes: dict[bytes, bytes] = {}
     scans, at, first_scan = 0, 2, len(content)
@@ -139,7 +140,7 @@ def _jpeg(content: bytes, name: str) -> bytes:
 
 
 def _gif(content: bytes) -> bytes:
-    """Without the extensions before the first frame, but for the last that says which colour is transparent."""
+    """Removes the extensions before the first frame, except the last one that defines the transparent colour."""
     colours = content[10] & 128 and 3 << (content[10] & 7) + 1 if len(content) > 10 else 0
     screen, transparency, at = content[: 13 + colours], b"", 13 + colours
     while (found := BLOCK.search(content, at)) and found[0] == b"!":
@@ -153,16 +154,16 @@ def _gif(content: bytes) -> bytes:
 
 
 def _tiff(content: bytes, name: str, max_pixels: int) -> bytes:
-    """With a directory, in place of the first, of the entries that pixels depend on, and no other directory."""
+    """Replaces the first directory by one with the tags that pixels depend on, and no link to another directory."""
     if content.startswith(b"MM\0+"):
-        raise ImageError(f"{name}: expected an image that can be read here, got a BigTIFF file, big end first")
+        raise ImageError(f"{name}: expected a supported image, got a big-endian BigTIFF file")
     order, big = "<" if content.startswith(b"I") else ">", content[2] == 43
     word, size, length_of_count = (f"{order}Q", 20, 8) if big else (f"{order}I", 12, 2)
     inline = struct.calcsize(word)
     try:
         (start,) = struct.unpack_from(word, content, 8 if big else 4)
         (count,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", content, start)
-    except struct.error:  # Pillow says so
+    except struct.error:  # a broken file, which Pillow refuses
         return content
     start += length_of_count
     if count > MAX_ENTRIES:
@@ -194,7 +195,7 @@ def _tiff(content: bytes, name: str, max_pixels: int) -> bytes:
 
 
 def _boxes(content: bytes) -> bytes:
-    """Without the words that make items EXIF or XMP, of which the orientation of such pictures does not depend."""
+    """Unmarks items of EXIF and XMP, on which the orientation of these formats does not depend."""
     at = 0
     while at + 8 <= len(content):
         size, kind = struct.unpack_from(">I4s", content, at)

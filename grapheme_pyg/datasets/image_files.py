@@ -1,4 +1,4 @@
-"""Many pictures in files, read when asked for."""
+"""ImageFiles: a sequence of pictures in files."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ ON_ERROR = ("raise", "skip")
 
 
 class ImageFiles(Sequence[Tensor]):
-    """Pictures that are read when they are asked for, and not kept.
+    """Reads pictures from files each time they are indexed.
 
-    ``files[i]`` is one of them, uint8 ``[in_channels, H, W]``; a slice, integers or a mask give some of them as another
-    ``ImageFiles``.
+    ``files[i]`` is a picture, uint8 ``[in_channels, H, W]``; a slice, a list of integers or a mask selects pictures as
+    another ``ImageFiles``.
 
     Args:
         paths: The files.
         in_channels: 1 or 3.
-        max_pixels: As of :func:`read_image`.
-        size: As of :func:`read_image`.
-        white: As of :func:`read_image`.
-        on_error: What training does about a file that cannot be read: ``"raise"``, or ``"skip"`` it with a warning in
-            the log.
-        transform: Applied to each picture, uint8 ``[in_channels, H, W]``, when it is read; none if None.
+        max_pixels: The most pixels of a picture, as in :func:`read_image`.
+        size: The longer side in pixels, as in :func:`read_image`.
+        white: The level that is white, as in :func:`read_image`.
+        on_error: How training treats a file that cannot be read: ``"raise"`` an error, or ``"skip"`` the file with a
+            warning in the log.
+        transform: A function that is applied to each picture, uint8 ``[in_channels, H, W]``, when it is read; None for
+            none.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class ImageFiles(Sequence[Tensor]):
         return files
 
     def select(self, indices: Tensor | Sequence[int]) -> ImageFiles:
-        """Some of them, in the order given."""
+        """Returns some of the pictures, in the given order."""
         return self[indices]
 
     def __repr__(self) -> str:

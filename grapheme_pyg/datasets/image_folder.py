@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXPECTED = f"pictures ({', '.join(SUFFIXES)}) in folders of classes"
-# The longer side of pictures that a size is chosen for, unless another limit is given.
+# The largest size that is chosen for the longer side of pictures, unless another limit is given.
 LARGEST_SIZE = 224
-# To find out whether pictures have colour: how many are looked at, at what size, and the standard deviation of the
-# difference of two channels in levels of 255, which JPEG does not make of grey ones.
+# To tell whether pictures are in colour: how many are examined, at what size, and the standard deviation of the
+# difference of two channels, in levels of 255, that grey pictures do not reach after JPEG compression.
 LOOKED_AT, LOOKED_AT_SIDE, HUES = 100, 64, 6.0
 
 
@@ -43,12 +43,12 @@ class ImageFolder:
     """Labelled pictures from a folder with one folder for each class.
 
     Attributes:
-        images: The pictures, class by class, in the order of their names.
+        images: The pictures, sorted by class and name.
         labels: int64 ``[N]``, indices into the classes.
         classes: Names of the folders, sorted.
         sizes: int64 ``[N, 2]``, height and width of each picture in its file.
-        validation: Pictures that the folder keeps apart for validation; None if it has no such part.
-        test: The same, for a test.
+        validation: The part for validation; None if the folder has no such part.
+        test: The part for testing; None if the folder has no such part.
     """
 
     images: ImageFiles
@@ -62,16 +62,17 @@ class ImageFolder:
         return len(self.images)
 
     def typical_size(self, largest: int = LARGEST_SIZE) -> int:
-        """The median of the pictures' longer sides in pixels, but at most ``largest``."""
+        """Returns the median of the pictures' longer sides in pixels, or ``largest`` if that is smaller."""
         return min(largest, int(self.sizes.amax(dim=1).median()))
 
     def in_colour(self, *, verbose: bool = True) -> bool:
-        """Whether pictures have colours that differ within them, which those of tinted paper hardly do.
+        """Tells whether the pictures are in colour, which uniformly tinted pictures are not.
 
-        A tenth of 100 that are spread over all have to; broken ones do not count.
+        At least a tenth of 100 evenly chosen pictures must have colours that vary within the picture; broken ones count
+        as grey.
 
         Args:
-            verbose: Whether to show a progress bar, in a terminal.
+            verbose: Whether to show a progress bar in a terminal.
         """
         coloured = 0
         chosen = self.images[torch.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).long()]
@@ -86,11 +87,11 @@ class ImageFolder:
         return 10 * coloured >= len(chosen)
 
     def resized(self, size: int) -> ImageFolder:
-        """The same pictures, brought to a number of pixels on their longer side when they are read."""
+        """Returns the same pictures, to be scaled to ``size`` pixels on their longer side when they are read."""
         return self._read(size=size)
 
     def with_channels(self, in_channels: int) -> ImageFolder:
-        """The same pictures, read with 1 or 3 channels."""
+        """Returns the same pictures, to be read with 1 or 3 channels."""
         return self._read(in_channels=in_channels)
 
     def _read(self, **how: int) -> ImageFolder:
@@ -100,14 +101,14 @@ class ImageFolder:
         return replace(self, images=images, validation=validation, test=test)
 
     def split(self, share: float = 0.1) -> tuple[ImageFolder, ImageFolder]:
-        """Training and validation: as the folder has them, else the last ``share`` of each class for the latter.
+        """Returns training and validation pictures: the folder's own parts, or the last ``share`` of each class.
 
         Args:
-            share: In (0, 1); of each class at least one picture is for validation.
+            share: The share of validation pictures, in (0, 1); at least one picture of each class is for validation.
 
         Raises:
             ValueError: The share is out of range.
-            DatasetError: A class has one picture only.
+            DatasetError: A class has a single picture.
         """
         if not 0 < share < 1:
             raise ValueError(f"share: expected a number in (0, 1), got {share!r}")
@@ -125,7 +126,7 @@ class ImageFolder:
         return self.select(first), self.select(second)
 
     def select(self, indices: Tensor) -> ImageFolder:
-        """Some of the pictures, ``[num_chosen]`` int64, in the order given, without the parts that are kept apart."""
+        """Returns the pictures at ``indices``, ``[num_chosen]`` int64, in that order, without the other parts."""
         return ImageFolder(self.images.select(indices), self.labels[indices], self.classes, self.sizes[indices])
 
 
@@ -138,30 +139,30 @@ def load_image_folder(
     transform: Callable[[Tensor], Any] | None = None,
     verbose: bool = True,
 ) -> ImageFolder:
-    """Pictures of a folder ``folder/class_name/*.png|jpg|…``, of any sizes and modes; see :func:`read_image`.
+    """Finds the pictures of a folder ``folder/class_name/*.png|jpg|…``, of any sizes and modes; see :func:`read_image`.
 
-    A folder that has been split, ``folder/train/class_name/…`` with ``test`` and perhaps ``val`` or ``valid`` beside
-    ``train``, gives the pictures for training, with the other parts as their attributes.
+    If the folder is split into parts, ``folder/train/class_name/…`` with ``test`` and perhaps ``val`` or ``valid``
+    beside ``train``, the training pictures are returned, with the other parts as their attributes.
 
-    Files that are no pictures by their name are left out, and so are hidden files and folders, and those that systems
-    leave behind (``__MACOSX``, ``lost+found``, …); the log says how many files. Folders within the folder of a class
-    are searched, but links to folders there are not followed. Names of classes are in Unicode's form NFC.
+    Files that do not have the name of a picture are ignored, and so are hidden files and folders and those of operating
+    systems (``__MACOSX``, ``lost+found``, …); the log says how many. Folders within a class's folder are searched, but
+    links to folders there are not followed. Names of classes are in Unicode's form NFC.
 
     Args:
         folder: The folder.
         in_channels: 1 or 3.
-        on_error: What to do about broken files: ``"raise"``, now, about those that their headers or ends betray, and
-            about others when they are asked for; or ``"skip"`` them now, which reads every file once and logs a warning
-            for each that is left out, and for each class that has none then.
-        max_pixels: As of :func:`read_image`; larger pictures count as broken.
-        transform: As of :class:`ImageFiles`, for the pictures of all parts.
-        verbose: Whether to show a progress bar, in a terminal.
+        on_error: How to treat broken files. ``"raise"`` raises an error now if the header or end of a file shows that
+            it is broken, and otherwise when the file is read. ``"skip"`` reads every file once and leaves broken ones
+            out, with a warning in the log for each, and for each class that is left without pictures.
+        max_pixels: The most pixels of a picture, as in :func:`read_image`; larger pictures count as broken.
+        transform: A function that is applied to the pictures of all parts, as in :class:`ImageFiles`.
+        verbose: Whether to show a progress bar in a terminal.
 
     Raises:
         NotADirectoryError: There is no such folder.
-        DatasetError: A folder cannot be read, has no pictures, or a name that is not UTF-8; or what is named like a
-            picture is broken, a link that leads nowhere, or a pipe or a device. The message names it. Or a part for
-            validation or test has other classes than that for training.
+        DatasetError: A folder cannot be read, has no pictures, or has a name that is not UTF-8; a file with the name of
+            a picture is broken, a dangling link, a pipe or a device; or a part for validation or testing has other
+            classes than the training part. The message names the file or folder.
         ValueError: An argument is out of range.
     """
     if on_error not in ON_ERROR:
@@ -203,16 +204,16 @@ def load_image_folder(
 
 @dataclass
 class _Search:
-    """Looks for the pictures of classes, and at their headers.
+    """Finds the pictures of classes and reads their headers.
 
     Attributes:
-        folder: What errors call it.
+        folder: The folder, for messages.
         skip: Whether broken files are left out.
-        max_pixels: Of a picture.
-        bar: Moves with each picture.
-        left_out: How many files of each suffix are no pictures by their name.
-        broken: What is wrong with each broken file.
-        highest: The highest level of 16-bit pictures whose white is not known, 0 if there are none.
+        max_pixels: The most pixels of a picture.
+        bar: The progress bar, which advances with each picture.
+        left_out: The number of ignored files, by suffix.
+        broken: An error message for each broken file.
+        highest: The highest level of 16-bit pictures that do not say which level is white; 0 if there are none.
     """
 
     folder: Path
@@ -224,7 +225,7 @@ class _Search:
     highest: int = 0
 
     def classes(self, folder: Path) -> dict[str, list[tuple[Path, Header]]]:
-        """The pictures of each class in a folder, sorted by their names."""
+        """Finds the pictures of each class in a folder, sorted by name."""
         found: dict[str, list[tuple[Path, Header]]] = {}
         for place in sorted(entries(folder)):
             if not place.is_dir():
@@ -243,14 +244,14 @@ class _Search:
         return dict(sorted(found.items()))
 
     def look(self, path: Path) -> Header | None:
-        """The header of a picture; None for what is left out."""
+        """Reads the header of a picture; returns None for a file that is left out."""
         if path.suffix.lower() not in SUFFIXES:
             self.left_out[path.suffix.lower() or "without a suffix"] += 1
             return None
         self.bar.update()
         try:
             if not path.is_file():
-                raise ImageError(f"{path}: expected a file, got a link that leads nowhere, or a pipe or a device")
+                raise ImageError(f"{path}: expected a file, got a dangling link, a pipe or a device")
             header = read_header(path, max_pixels=self.max_pixels)
             if self.skip:
                 read_image(path, max_pixels=self.max_pixels, white=65_535)
@@ -261,10 +262,10 @@ class _Search:
         return header
 
     def report(self) -> None:
-        """Says what was left out.
+        """Logs which files were left out.
 
         Raises:
-            DatasetError: There are broken files that are not to be left out.
+            DatasetError: There are broken files, and they are not to be skipped.
         """
         if self.broken and not self.skip:
             raise DatasetError(
@@ -279,11 +280,11 @@ class _Search:
         if self.left_out:
             kinds = ", ".join(f"{count} {suffix}" for suffix, count in self.left_out.most_common())
             log.warning(
-                "%s: left out %d files that are no pictures: %s", folder, self.left_out.total(), printable(kinds)
+                "%s: left out %d files that are not pictures: %s", folder, self.left_out.total(), printable(kinds)
             )
 
     def white(self) -> int | None:
-        """The level that is white in 16-bit pictures, of as many bits as all of them use; None if there are none."""
+        """Returns the white level of 16-bit pictures, the highest of the bits they use; None if there are none."""
         if not self.highest:
             return None
         white = used_white(self.highest)

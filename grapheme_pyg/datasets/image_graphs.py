@@ -1,4 +1,4 @@
-"""Graphs of labelled images, made when they are asked for."""
+"""ImageGraphDataset: graphs of labelled images, made when they are indexed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -18,41 +18,45 @@ from grapheme_pyg.vision.image_graph import to_graphs
 
 
 class GraphSlices(GraphDataset, ABC):
-    """What both data sets of graphs have in common: slices with positions of their own, and a transform.
+    """The base of data sets of graphs, with slices and a transform.
 
-    A slice, such as ``dataset.shuffle()[:100]``, is a data set whose positions start at 0. What loads several graphs at
-    once takes these positions, as ``dataset[i]`` does.
+    A slice, such as ``dataset.shuffle()[:100]``, is a data set whose positions start at 0; methods that load several
+    graphs take these positions, as ``dataset[i]`` does.
     """
 
     @abstractmethod
     def load(self, rows: list[int]) -> list[ImageGraph]:
-        """The graphs of images by their numbers in the whole set, without the transform."""
+        """Returns graphs by their numbers in the whole data set, without the transform."""
 
     def get(self, idx: int) -> ImageGraph:
-        """The graph of one image by its number in the whole set, without the transform: ``dataset[i]`` adds both."""
+        """Returns a graph by its number in the whole data set, without the transform."""
         return self.load([idx])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[ImageGraph]:
-        """The graphs of a mini-batch, loaded at once: ``DataLoader`` asks for this by itself."""
+        """Returns the graphs of a mini-batch, loaded at once; ``DataLoader`` calls this."""
         rows = self.indices()
         graphs = self.load([rows[i] for i in indices])
         return graphs if self.transform is None else [self.transform(graph) for graph in graphs]
 
     def index_select(self, idx: Index) -> GraphDataset:
-        """Some of the graphs as another data set: a slice, integers or a mask, also as lists of Python's."""
+        """Returns some of the graphs as another data set.
+
+        Args:
+            idx: A slice, integers or a mask, as a list, an array or a tensor.
+        """
         if isinstance(idx, Tensor | np.ndarray):
             idx = idx.reshape(-1)
-        # Slices are left to PyG, which takes fractions such as ``dataset[:0.9]``.
+        # PyG's slices may have fractions, such as ``dataset[:0.9]``.
         return super().index_select(idx if isinstance(idx, slice) else to_positions(idx, len(self)).view(-1).tolist())
 
 
 class ImageGraphDataset(GraphSlices):
-    """The graphs of labelled images, made when asked for: for PyG's ``DataLoader`` and plain training loops.
+    """Makes the graphs of labelled images when they are indexed, for PyG's ``DataLoader`` and plain training loops.
 
     Args:
         images: The images and labels, or a ``torch.utils.data.Subset`` of them.
         vision: Makes the graphs.
-        transform: Applied to each graph when it is asked for.
+        transform: A function that is applied to each graph.
 
     Example:
         >>> import torch
@@ -77,12 +81,12 @@ class ImageGraphDataset(GraphSlices):
         set_epoch(self.images, epoch)
 
     def len(self) -> int:
-        """Number of graphs of the whole set."""
+        """Returns the number of graphs in the whole data set."""
         return len(self.images)
 
     def load(self, rows: list[int]) -> list[ImageGraph]:
-        """Makes the graphs of some images at once, with their classes as ``y``."""
+        """Makes the graphs of several images at once, with their classes as ``y``."""
         images, labels = self.images[rows]
         if rows and len(labels) == 0:
-            raise DatasetError(f"images: expected some of {len(rows)} to be readable, got none")
+            raise DatasetError(f"images: expected at least one of {len(rows)} to be readable, got none")
         return to_graphs(self.vision.batch(images, labels)) if len(labels) else []

@@ -1,4 +1,4 @@
-"""A picture in a file → pixels; whatever else a file may hold is compared with limits before Pillow unpacks it."""
+"""Reading of picture files, whose headers are compared with limits before Pillow decodes anything."""
 
 import os
 from contextlib import suppress
@@ -21,29 +21,29 @@ from grapheme_pyg.vision.pixels import resized, to_pixels
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-# Pillow's names. Not among them: what runs other programs (EPS), and what nobody keeps pictures for learning in.
+# Pillow's names of the supported formats, without those that run other programs (EPS) and those that hold no data sets.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-# What Pillow reads only if it was built so, or if the package pillow-heif is there.
+# Formats that need a Pillow with support for them, or the package pillow-heif.
 FORMATS_OF_BOXES = ("AVIF", "HEIF")
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
 )
-# A file is read as a whole; of its header, so much is looked at.
+# Most bytes of a file, which is read as a whole, and of the part in which its header is looked for.
 MAX_BYTES, HEADER = 2**28, 2**20
-# Of the tiles of a TIFF file, which are unpacked whole, however small the picture.
+# Most pixels of a tile of a TIFF file, which is decoded whole, however small the picture.
 MAX_TILE = 2**20
 TILE_WIDTH, TILE_LENGTH = 322, 323
 
 
 class Header(NamedTuple):
-    """What is known of a picture before it is decoded.
+    """Size and depth of a picture, mostly known before it is decoded.
 
     Attributes:
-        height: In pixels, as it is shown.
-        width: The same.
-        highest: The highest of 16-bit grey levels whose white the file does not say, which is why those are decoded;
-            None for all other pictures.
+        height: Height of the upright picture in pixels.
+        width: Width of the upright picture in pixels.
+        highest: The highest grey level of a 16-bit picture whose file does not say which level is white, and which is
+            decoded for that; None for all other pictures.
     """
 
     height: int
@@ -59,33 +59,34 @@ def read_image(
     size: int | None = None,
     white: int | None = None,
 ) -> Tensor:
-    """Reads a picture in a file of the formats BMP, GIF, JPEG, PNG, PPM and its family, TIFF, WebP, AVIF or HEIC.
+    """Reads a picture from a file in BMP, GIF, JPEG, PNG, PPM and its family, TIFF, WebP, AVIF or HEIC format.
 
-    - AVIF is read where Pillow was built with it, HEIC where the package ``pillow-heif`` is installed.
-    - It is turned upright as its EXIF orientation says; one that cannot be read says nothing.
-    - Transparent pixels show white paper behind them: drawings without a background are mostly dark.
+    - AVIF needs a Pillow with support for it, HEIC the package ``pillow-heif``.
+    - The picture is turned upright by its EXIF orientation; an unreadable orientation is ignored.
+    - Transparent pixels are put on white, since drawings without a background are mostly dark.
     - 16-bit grey levels are scaled so that white becomes 255; see :func:`grapheme_pyg.vision.pil_images.from_pil`.
     - Palettes, CMYK, YCbCr, LAB and HSV become RGB; bilevel images become 0 and 255.
     - Floats must be in [0, 1].
-    - Of an animation it is the first frame.
+    - An animation is represented by its first frame.
     - With one channel, colour becomes ITU-R 601 luma; with three, grey is repeated.
 
-    Files of strangers do no harm: what a header announces is compared with the limits before anything is decoded, and
-    a broken file is refused, never half shown.
+    Files from strangers can do no harm: what a header announces is compared with limits before anything is decoded, and
+    a broken file is refused as a whole.
 
     Args:
         path: The file, of at most 2²⁸ bytes.
         in_channels: 1 or 3.
-        max_pixels: The largest number of pixels; Pillow itself refuses more than 178,956,970.
-        size: To how many pixels the longer side is brought, in proportion; it stays as it is if None.
-        white: The 16-bit grey level that is white, in 1…65535; found out if None.
+        max_pixels: The most pixels that the picture may have; Pillow itself refuses more than 178,956,970.
+        size: The length of the longer side, in pixels, to which the picture is scaled; None keeps its size.
+        white: The 16-bit grey level that is white, in 1…65535; determined from the file if None.
 
     Returns:
         uint8 ``[in_channels, H, W]``.
 
     Raises:
-        OSError: There is no such file, or it may not be read.
-        ImageError: It is broken, too large, or no image of these formats; the message names it.
+        OSError: The file does not exist or may not be read.
+        ImageError: The file is broken, too large, or not in one of these formats; the message names it.
+        ValueError: Another argument is out of range.
     """
     if in_channels not in (1, 3):
         raise ValueError(f"in_channels: expected 1 or 3, got {in_channels!r}")
@@ -96,7 +97,7 @@ def read_image(
         white = as_int("white", white, 1, 65_535)
     path = as_path("path", path)
     name = str(path)
-    # Apart from decoding, so that what the file system says stays what it is.
+    # Outside of decoding, which turns errors of the file system into ImageError.
     content = _read(path)
     with decoding(name):
         opened = open_image(content, name, max_pixels)
@@ -107,14 +108,14 @@ def read_image(
 
 
 def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Header:
-    """Looks whether a picture in a file can be read, mostly without decoding it.
+    """Reads the header of a picture, and checks, mostly without decoding, that the file is whole.
 
-    Of JPEG and PNG files that end as they must, only the header is read. Others are decoded: films that follow a
-    motion photograph are as good as an end that is missing.
+    JPEG and PNG files with a correct end are not decoded. Other files are, such as motion photographs, where a film
+    follows the picture.
 
     Raises:
-        OSError: As :func:`read_image`.
-        ImageError: As :func:`read_image`; damage amid a JPEG or PNG file is not seen.
+        OSError: The file does not exist or may not be read.
+        ImageError: The file is broken, as in :func:`read_image`; damage within a JPEG or PNG file is not noticed.
     """
     path, name = Path(path), str(path)
     first, last = _read_ends(path)
@@ -133,7 +134,7 @@ def read_header(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Header:
 
 
 def open_image(content: bytes, name: str, max_pixels: int) -> "PILImage":
-    """An image whose header is within limits and whose pixels are not yet decoded."""
+    """Opens an image whose header is within limits, without decoding its pixels."""
     from PIL import Image, UnidentifiedImageError
 
     content = without_notes(content, name, max_pixels)
@@ -157,8 +158,8 @@ def _formats_of_boxes(content: bytes, name: str) -> tuple[str, ...]:
     found = tuple(kind for kind in FORMATS_OF_BOXES if kind in Image.OPEN)
     kind = "AVIF" if b"avif" in content[8:64] else "HEIF"
     if kind not in found:
-        needed = {"AVIF": "a Pillow that was built with it", "HEIF": "the package pillow-heif"}[kind]
-        raise ImageError(f"{name}: expected an image that can be read here, got {kind}, which needs {needed}")
+        needed = {"AVIF": "a Pillow with support for it", "HEIF": "the package pillow-heif"}[kind]
+        raise ImageError(f"{name}: expected a supported image, got {kind}, which needs {needed}")
     return found
 
 
@@ -172,7 +173,7 @@ def _read(path: Path) -> bytes:
 
 
 def _read_ends(path: Path) -> tuple[bytes, bytes]:
-    """The first 2²⁰ bytes and the last 16 ones."""
+    """Reads the first 2²⁰ bytes and the last 16."""
     check_regular(path, ImageError)
     with path.open("rb") as file:
         first = file.read(HEADER)
@@ -181,10 +182,10 @@ def _read_ends(path: Path) -> tuple[bytes, bytes]:
 
 
 def check_tiles(image: "PILImage", name: str) -> None:
-    """Refuses a TIFF image whose tiles are larger than both itself and 2²⁰ pixels.
+    """Refuses a TIFF image whose tiles are larger than both the image and 2²⁰ pixels.
 
     Raises:
-        ImageError: They are.
+        ImageError: The tiles are larger.
     """
     tags = getattr(image, "tag_v2", {})
     if TILE_WIDTH not in tags or TILE_LENGTH not in tags:
@@ -196,5 +197,5 @@ def check_tiles(image: "PILImage", name: str) -> None:
 
 
 def looks_whole(first: bytes, last: bytes) -> bool:
-    """Whether the first and last bytes of a file are those of a whole JPEG or PNG; of others, only decoding tells."""
+    """Tells whether the first and last bytes of a file are those of a whole JPEG or PNG; False for other formats."""
     return (first.startswith(JPEG) and last.endswith(END_OF_IMAGE)) or (first.startswith(PNG) and b"IEND" in last[-12:])

@@ -1,4 +1,4 @@
-"""What may stand in the brackets of a data set, as positions."""
+"""Positions from the indices of a data set."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +14,12 @@ def to_positions(index: Index, size: int) -> Tensor:
     """Turns an index of any kind into positions.
 
     Args:
-        index: An integer, a slice, integers, or a mask of as many truth values as there are positions; integers and
-            masks as a sequence, an array or a tensor. Negative integers count from the end.
-        size: How many positions there are.
+        index: An integer, a slice, or integers or a mask of ``size`` truth values as a sequence, an array or a tensor.
+            Negative integers count from the end.
+        size: The number of positions.
 
     Returns:
-        int64, in [0, size): of shape ``[]`` for an integer, else ``[K]``.
+        int64 in [0, size), of shape ``[]`` for an integer and ``[K]`` otherwise.
 
     Raises:
         IndexError: An integer is out of range.
@@ -35,7 +35,7 @@ def to_positions(index: Index, size: int) -> Tensor:
         raise ValueError(f"{expected}, got {index!r}") from error
     if array.dtype == bool and array.shape == (size,):
         array = array.nonzero()[0]
-    # An empty list makes an array of floats.
+    # An empty list becomes an array of floats.
     elif array.ndim > 1 or (array.dtype.kind not in "iu" and array.shape != (0,)):
         got = f"{array.dtype} of shape {list(array.shape)}" if array.ndim else repr(index)
         raise ValueError(f"{expected}, got {got}")

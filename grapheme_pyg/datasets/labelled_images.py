@@ -1,4 +1,4 @@
-"""Images and labels of every accepted kind, augmented anew in each epoch."""
+"""Data sets of labelled images of any kind, with new augmentation in each epoch."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Bytes of files that were read, which are kept for the next epochs.
+# Bytes of pictures read from files that are kept in memory for the next epochs.
 KEPT = 2**28
 Augmentation = RandomWarp | RandomCutout | RandomDegradation
 Augment = Augmentation | Sequence[Augmentation] | None
@@ -32,14 +32,14 @@ Transform = Callable[[Tensor], Any] | None
 
 
 class LabelledImages(Dataset[Any]):
-    """What both kinds of data sets of images have in common: labels, and augmentation that an epoch's number renews.
+    """The base of data sets of images: labels, and augmentation that depends on the epoch.
 
     Args:
-        num_images: How many there are.
-        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        augment: Applied to images, or several, one after the other; none if None.
-        seed: Of the augmentation.
-        transform: Applied to each image, after augmentation, when it is asked for; none if None.
+        num_images: The number of images.
+        labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
+        augment: An augmentation, or several that are applied in turn; None for none.
+        seed: Seed of the augmentation.
+        transform: A function that is applied to each image, after augmentation, when it is indexed; None for none.
 
     Attributes:
         labels: ``[N]`` int64.
@@ -52,12 +52,12 @@ class LabelledImages(Dataset[Any]):
         self.augment_by(augment)
 
     def augment_by(self, augment: Augment, *, later: Augment = None, since: int | None = None) -> None:
-        """Takes other augmentation.
+        """Replaces the augmentation.
 
         Args:
-            augment: Applied to images, or several, one after the other; none if None.
-            later: Likewise, in place of it from epoch ``since`` on.
-            since: The number of an epoch, 0 the first; None for never.
+            augment: An augmentation, or several that are applied in turn; None for none.
+            later: The augmentation from epoch ``since`` on.
+            since: The number of an epoch, counted from 0; None to keep ``augment`` in all epochs.
         """
         self._first, self._later, self._since = _several(augment), _several(later), since
         self.set_epoch(0)
@@ -69,14 +69,14 @@ class LabelledImages(Dataset[Any]):
         self._drawn = [augment.draw(len(self), generator) for augment in self.augment]
 
     def augmented(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Applies to images of one size, uint8 ``[n, ...]``, what was drawn for those of these numbers."""
+        """Augments images of one size, uint8 ``[n, ...]``, as drawn for the images at ``rows``."""
         if rows.numel() > 0:
             for augment, drawn in zip(self.augment, self._drawn, strict=True):
                 images = augment(images, drawn[rows])
         return images
 
     def transformed(self, images: Tensor | list[Tensor]) -> Tensor | list[Any]:
-        """Applies the transform to each of some images."""
+        """Applies the transform to each image."""
         return images if self.transform is None else [self.transform(image) for image in images]
 
     def __len__(self) -> int:
@@ -84,23 +84,22 @@ class LabelledImages(Dataset[Any]):
 
 
 class ImageDataset(LabelledImages):
-    """Images of one size and labels. ``dataset[i]`` is one of each; a slice, integers or a mask give a batch.
+    """A data set of images of one size, and labels.
 
-    The images of a batch are stacked; with a transform they are a list.
-
-    What augmentation does to an image depends on the seed, the epoch and the image's number alone: not on the
-    order, the batch or the process in which it is asked for.
+    ``dataset[i]`` is an image and its label; a slice, a list of integers or a mask returns a batch of both. The
+    images of a batch are stacked; with a transform they are a list. The augmentation of an image depends only on the
+    seed, the epoch and the image's number, and not on the order, the batch or the process.
 
     Args:
         images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
-        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        augment: Applied to images, or several, one after the other; none if None.
-        seed: Of the augmentation.
-        transform: Applied to each image, uint8 ``[H, W]`` or ``[C, H, W]``, when it is asked for, after augmentation;
-            none if None.
+        labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
+        augment: An augmentation, or several that are applied in turn; None for none.
+        seed: Seed of the augmentation.
+        transform: A function that is applied to each image, uint8 ``[H, W]`` or ``[C, H, W]``, after augmentation, when
+            it is indexed; None for none.
 
     Raises:
-        ValueError: Images or labels are of another shape or dtype, or not of equal number.
+        ValueError: Images or labels have another shape or dtype, or their numbers differ.
     """
 
     def __init__(
@@ -115,7 +114,7 @@ class ImageDataset(LabelledImages):
         self.images = images
 
     def readable(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Images as they are, without augmentation, and their positions."""
+        """Returns images without augmentation, and their positions."""
         return self.images[positions], positions
 
     def __getitem__(self, index: Index) -> tuple[Any, Tensor]:
@@ -126,26 +125,27 @@ class ImageDataset(LabelledImages):
 
 
 class ImageSequenceDataset(LabelledImages):
-    """Images of any sizes and labels. ``dataset[i]`` is one of each; a slice, integers or a mask give a list of both.
+    """A data set of images of any sizes, and labels.
 
-    Images are taken from the sequence when they are asked for, so that they may be files:
-    :class:`grapheme_pyg.datasets.ImageFiles`, which are read once as far as 256 MiB hold them. They are augmented as in
-    :class:`ImageDataset`.
+    ``dataset[i]`` is an image and its label; a slice, a list of integers or a mask returns a list of images and their
+    labels. Images are taken from the sequence when they are indexed, so that they may be files:
+    :class:`grapheme_pyg.datasets.ImageFiles`, which are kept in memory once read, up to 256 MiB. They are augmented as
+    in :class:`ImageDataset`.
 
     Args:
-        images: A sequence of what :func:`grapheme_pyg.vision.pixels.to_pixels` takes. Files that cannot be read and are
-            to be left out then (``on_error``) are missing from lists.
-        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
-        in_channels: 1 or 3, of the images that are no uint8 tensors: those stay as they are.
-        size: To how many pixels the longer side of each is brought; None leaves them as they are.
-        white: Of PIL images of 16 bits, the level that is white.
-        augment: Applied to images, or several, one after the other; none if None.
-        seed: Of the augmentation.
-        transform: As of :class:`ImageDataset`.
+        images: A sequence of images in any form that :func:`grapheme_pyg.vision.pixels.to_pixels` accepts. Unreadable
+            files that are to be skipped (``on_error``) are missing from the lists.
+        labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
+        in_channels: 1 or 3, the channels to which images are converted; uint8 tensors stay as they are.
+        size: The length of the longer side, in pixels, to which images are scaled; None keeps their sizes.
+        white: The level that is white in 16-bit PIL images.
+        augment: An augmentation, or several that are applied in turn; None for none.
+        seed: Seed of the augmentation.
+        transform: A function that is applied to each image, as in :class:`ImageDataset`.
 
     Raises:
-        ValueError: Labels are of another shape or dtype, or not as many as images; an image is not as above, when it is
-            asked for.
+        ValueError: Labels have another shape or dtype, or their number is not that of the images; or, when it is
+            indexed, an image is invalid.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class ImageSequenceDataset(LabelledImages):
         self._room = KEPT
 
     def readable(self, positions: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Images as they are, without augmentation, and their positions; see the class for those left out."""
+        """Returns images without augmentation, and their positions; unreadable files may be missing from both."""
         images, rows = [], []
         for row in positions.tolist():
             try:
@@ -190,7 +190,7 @@ class ImageSequenceDataset(LabelledImages):
             images, found = self.readable(positions)
             rows = found.tolist()
         if self.augment:
-            # Those of one size at once.
+            # Images of one size are augmented at once.
             sizes: dict[torch.Size, list[int]] = {}
             for i, image in enumerate(images):
                 sizes.setdefault(image.shape, []).append(i)
@@ -210,7 +210,7 @@ class ImageSequenceDataset(LabelledImages):
             image = to_pixels(image, self.in_channels, name=f"images[{row}]", white=self.white)
         if self.size is not None and max(image.shape[-2:]) != self.size:
             image = resized(image.view(1, -1, *image.shape[-2:]), self.size)[0]
-        # Nobody knows whether other sequences, or transforms, give the same image twice.
+        # Other sequences, and transforms, may return another image the next time.
         of_files = isinstance(self.images, ImageFiles) and self.images.transform is None
         if of_files and image.numel() <= self._room:
             self._kept[row] = image
@@ -228,19 +228,19 @@ def labelled_images(
     seed: int = 0,
     name: str = "labels",
 ) -> ImageDataset | ImageSequenceDataset:
-    """The data set for images and labels of any kind that a model takes.
+    """Makes the data set of images and labels of any kind that a model accepts.
 
     Args:
-        images: As :func:`grapheme_pyg.vision.image_batches.check_many` accepts them.
-        labels: ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
+        images: Images in any form that :func:`grapheme_pyg.vision.image_batches.check_many` accepts.
+        labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
         classes: Names of the classes.
-        vision: What the images are for: they come in its size, and those that are no uint8 tensors in its channels.
-        augment: Applied to images, or several, one after the other; none if None.
-        seed: Of the augmentation.
-        name: What messages call the labels.
+        vision: Determines the size of the images, and the channels of those that are not uint8 tensors.
+        augment: An augmentation, or several that are applied in turn; None for none.
+        seed: Seed of the augmentation.
+        name: The name of the labels in messages.
 
     Raises:
-        ValueError: They are not as above, or not as many images as labels.
+        ValueError: Images or labels are invalid, or their numbers differ.
     """
     found = to_labels(labels, classes=classes, name=name)
     check_many(images, count=len(found))
@@ -277,5 +277,5 @@ def _describe(value: object) -> str:
 
 
 def stream_seed(seed: int, epoch: int, *, stream: int) -> int:
-    """One seed for each purpose: distinct for fewer than 2³⁰ epochs."""
+    """Returns a seed for each purpose (stream) and epoch, which are distinct for fewer than 2³⁰ epochs."""
     return (seed << 31) + 2 * epoch + stream

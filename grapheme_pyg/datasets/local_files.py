@@ -1,4 +1,4 @@
-"""Where the files of data sets lie, and how they are read: nothing that never ends, one kind of error."""
+"""The folders of data sets, and safe reading of files: no pipes, bounded sizes, one kind of error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 1 << 20
 
 
 def data_folder(data_dir: str | Path | None) -> Path | None:
-    """Returns the folder that an argument or, if it is None, the environment names; None if neither does."""
+    """Returns the folder named by an argument or, if it is None, by the environment; None if neither names one."""
     if data_dir is not None:
         return as_path("data_dir", data_dir).expanduser()
     folder = os.environ.get(FOLDER_VARIABLE)
@@ -29,23 +29,23 @@ def data_folder(data_dir: str | Path | None) -> Path | None:
 def cache_folder() -> Path:
     """Returns the folder in which downloads are kept."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification says to ignore relative paths; an unset variable is one, too.
+    # By the XDG specification relative paths are ignored, which includes an unset variable.
     return (base if base.is_absolute() else Path.home() / ".cache") / "grapheme_pyg"
 
 
 def check_regular(path: Path, error: type[ValueError]) -> None:
-    """Refuses pipes and devices, which might be waited for forever, before they are opened."""
+    """Refuses pipes, sockets and devices, on which reading could wait forever, before they are opened."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise error(f"{path}: expected a regular file, got a pipe, a socket or a device")
 
 
 @contextmanager
 def unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file, and unpacks it while it is read if its first bytes, not its name, say that it is gzipped.
+    """Opens a file for reading, and unpacks it on the way if its first bytes, not its name, are those of gzip.
 
     Raises:
-        DatasetError: It is a pipe or a device, which might be waited for forever, or a damaged gzip file.
-        OSError: It cannot be opened or read.
+        DatasetError: The file is a pipe, a socket or a device, or a damaged gzip file.
+        OSError: The file cannot be opened or read.
     """
     check_regular(path, DatasetError)
     with path.open("rb") as raw:
@@ -64,7 +64,7 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_up_to(stream: BinaryIO, count: int) -> bytearray:
-    """Reads so many bytes, or all that there are: in pieces, so that a number that lies costs no memory."""
+    """Reads ``count`` bytes, or all if there are fewer, in pieces, so that a false ``count`` costs no memory."""
     data = bytearray()
     while piece := stream.read(min(_CHUNK, count - len(data))):
         data += piece
@@ -72,31 +72,31 @@ def read_up_to(stream: BinaryIO, count: int) -> bytearray:
 
 
 def read_at_most(stream: BinaryIO, limit: int, path: Path) -> bytearray:
-    """Reads a stream to its end, which is where gzip compares its checksum.
+    """Reads a stream to its end, where gzip verifies its checksum.
 
     Raises:
-        DatasetError: More than so many bytes come.
+        DatasetError: The stream has more than ``limit`` bytes.
     """
     data = read_up_to(stream, limit + 1)
     if len(data) > limit:
-        raise DatasetError(f"{path}: expected at most {limit} bytes for what it holds, but more follow")
+        raise DatasetError(f"{path}: expected at most {limit} bytes for its contents, but more follow")
     return data
 
 
 @contextmanager
 def refusing_unreadable(folder: str | Path) -> Iterator[None]:
-    """Turns errors about files that are there and cannot be read into those about broken files.
+    """Turns errors about files that exist but cannot be read into DatasetError.
 
     Args:
-        folder: Where they are, for messages.
+        folder: The folder of the files, for messages.
 
     Raises:
         DatasetError: A file or folder cannot be read.
-        FileNotFoundError: It is missing, as before.
+        FileNotFoundError: A file or folder is missing; this error is not changed.
     """
     try:
         yield
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DatasetError(f"{error.filename or folder}: expected to be able to read it, got {error}") from error
+        raise DatasetError(f"{error.filename or folder}: expected a readable file or folder, got {error}") from error

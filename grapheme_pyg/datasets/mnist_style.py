@@ -1,4 +1,4 @@
-"""Photographs and drawings of single digits, made like those of MNIST."""
+"""mnist_style: brings photographs and drawings of single digits into MNIST's form."""
 
 from __future__ import annotations
 
@@ -16,52 +16,49 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Pixels are neighbours across corners, too.
+# Pixels are also neighbours across corners.
 EIGHT = np.ones((3, 3), dtype=bool)
-# MNIST's: the digit fits into a box of BOX², and its centre of mass is at the centre of SIZE².
+# MNIST's digits fit into a box of BOX² pixels, with their centre of mass at the centre of SIZE² pixels.
 SIZE, BOX = 28, 20
-# Of the strongest ink: what is weaker is paper.
-PAPER = 0.3
-# And of soft edges beside strokes.
-FAINT = 0.05
-# Of the largest connected part: what is smaller is dirt.
+# Ink below these shares of the strongest ink is paper, and, beside strokes, not even a soft edge.
+PAPER, FAINT = 0.3, 0.05
+# Connected parts smaller than this share of the largest are dirt.
 DIRT = 0.05
-# Pictures are looked at in at most so many pixels a side to tell ink from paper: less noise, and no stroke is lost.
+# The longer side, in pixels, at which a picture is examined for strokes, with less noise and without losing strokes.
 COARSE = 2 * SIZE
-# Along its outline ink rises by at least so much of its strength from one of these pixels to the next. Light and shadow
-# that no plane describes come and go slowly.
+# Share of its strength by which ink must rise along its outline, from pixel to pixel. Light and shadow change slowly.
 EDGE = 0.2
-# And one part has at least so much of all ink. Noise and the grain of paper are everywhere.
+# Share of all ink that the largest part must have. Noise and the grain of paper are everywhere.
 TOGETHER = 0.2
-# Ink is full where it is as strong as so many of the inked pixels, in percent, are not.
+# Percentile of inked pixels at which ink is full.
 FULL = 75.0
 
 
 def mnist_style(image: Image.Image | NDArray[np.generic] | Tensor) -> Tensor:
-    """Crops, scales and centres a digit as those of MNIST were; light ink on black.
+    """Crops, scales and centres a digit as MNIST's were, with light ink on black.
 
     "The original black and white images were size normalized to fit in a 20×20 pixel box while preserving their aspect
     ratio. The resulting images contain grey levels as a result of the anti-aliasing technique. The images were centered
     in a 28×28 image by computing the center of mass of the pixels, and translating the image so as to position this
     point at the center" (LeCun, Cortes and Burges, "The MNIST database of handwritten digits").
 
-    The paper is a plane fitted to the border of the picture, so its light may fall from one side. What differs most
-    from it, darker or lighter, is ink; small specks are dropped. How dark the ink is does not matter: most of it
+    The paper is a plane fitted to the border of the picture, so the light may fall from one side. Pixels that differ
+    most from it, darker or lighter, are ink; small specks are removed. The ink may be of any strength: most of it
     becomes 255.
 
-    A picture has nothing on it if what differs most from the plane has no edges as strokes have, because it is light or
-    shadow, or does not hold together, because it is noise. Along the outline of an ideal stroke its strength, smoothed
-    by a Gaussian of 0.7 pixels of at most 56 a side, rises by 0.44 of itself from one pixel to the next; half of the
-    outline must have 0.2.
+    A picture is blank if its ink has no sharp edges, because it is light or shadow, or no large connected part, because
+    it is noise. At 56 pixels a side and smoothed by a Gaussian of 0.7 pixels, the ink of an ideal stroke rises along
+    its outline by 0.44 of its strength from pixel to pixel; half of the outline must have 0.2.
 
     Args:
-        image: As :class:`grapheme_pyg.VisionBrain` takes it; one digit, not cut by the border.
+        image: An image of one digit that the border does not cut, in any form that :class:`grapheme_pyg.VisionBrain`
+            accepts.
 
     Returns:
-        uint8 ``[28, 28]``; all zeros for a picture without anything on it.
+        uint8 ``[28, 28]``; all zeros for a blank picture.
 
     Raises:
-        ImageError: It is no image, or one of a broken file.
+        ImageError: The argument is not an image, or its file is broken.
     """
     from PIL.Image import Resampling, fromarray
     from scipy.ndimage import center_of_mass
@@ -75,10 +72,10 @@ def mnist_style(image: Image.Image | NDArray[np.generic] | Tensor) -> Tensor:
     ink = np.minimum(ink / np.percentile(ink[ink > 0], FULL), 1)
     scale = BOX / max(ink.shape)
     width, height = (max(1, round(scale * side)) for side in ink.shape[::-1])
-    # The mean over the area that a pixel covers, as by antialiasing; what is enlarged has no such area.
+    # BOX takes the mean over the area that a pixel covers, as antialiasing does.
     resampling = Resampling.BOX if scale < 1 else Resampling.BILINEAR
     digit = np.asarray(fromarray(ink.astype(np.float32)).resize((width, height), resampling))
-    # Of MNIST's own 60,000 the mean centre of mass is at pixel (14, 14), not on the border between 13 and 14.
+    # The mean centre of mass of MNIST's 60,000 digits is at pixel (14, 14), not on the border between 13 and 14.
     y, x = (round(SIZE // 2 - centre) for centre in center_of_mass(digit))
     # The centre of mass lies in the box, but a long tail may reach beyond the border.
     y, x = min(max(y, 0), SIZE - height), min(max(x, 0), SIZE - width)
@@ -88,7 +85,7 @@ def mnist_style(image: Image.Image | NDArray[np.generic] | Tensor) -> Tensor:
 
 
 def _ink(grey: Floats) -> Floats:
-    """How much each pixel differs from the paper, in the direction in which most do."""
+    """Returns by how much each pixel differs from the paper, in the direction of the largest difference."""
     height, width = grey.shape
     y, x = np.mgrid[:height, :width] / max(height, width)
     plane = np.stack([np.ones_like(grey), y, x], axis=-1)
@@ -101,7 +98,7 @@ def _ink(grey: Floats) -> Floats:
 
 
 def _coarse(grey: Floats) -> Floats:
-    """In at most ``COARSE`` pixels a side."""
+    """Shrinks a picture to at most ``COARSE`` pixels a side."""
     from PIL.Image import Resampling, fromarray
 
     scale = COARSE / max(grey.shape)
@@ -113,10 +110,10 @@ def _coarse(grey: Floats) -> Floats:
 
 
 def _has_strokes(ink: Floats) -> bool:
-    """Whether what differs from the paper holds together and has edges."""
+    """Tells whether ink has a large connected part and sharp edges."""
     from scipy import ndimage
 
-    if ink.max() < 1:  # of 255: a plane
+    if ink.max() < 1:  # of 255
         return False
     inked = ink >= PAPER * ink.max()
     parts, _ = ndimage.label(inked, EIGHT)
@@ -128,13 +125,13 @@ def _has_strokes(ink: Floats) -> bool:
 
 
 def _without_dirt(ink: Floats) -> Floats:
-    """Ink without paper and without specks, of which the others say nothing."""
+    """Removes paper and specks from ink."""
     from scipy import ndimage
 
     inked = ink >= PAPER * ink.max()
     parts, number = ndimage.label(inked, EIGHT)
     sizes = ndimage.sum_labels(inked, parts, range(1, number + 1))
     kept = np.isin(parts, 1 + np.flatnonzero(sizes >= DIRT * sizes.max()))
-    # Soft edges belong to the strokes that they are beside.
+    # Soft edges belong to their strokes.
     kept = ndimage.binary_dilation(kept, EIGHT) & (ink >= FAINT * ink.max())
     return np.where(kept, ink, 0)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from grapheme_pyg.checks import as_path
 from grapheme_pyg.datasets.catalog import ImageData, Split, register_dataset
-from grapheme_pyg.datasets.download import check_archive, download
+from grapheme_pyg.datasets.download import cached_archive
 from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.datasets.image_reading import open_image
-from grapheme_pyg.datasets.local_files import cache_folder, check_regular, data_folder, refusing_unreadable
+from grapheme_pyg.datasets.local_files import check_regular, data_folder, refusing_unreadable
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.labels import to_names
 from grapheme_pyg.progress_bar import progress_bar
@@ -41,8 +41,8 @@ class Omniglot(ImageData):
 
     Attributes:
         alphabets: Names of the alphabets, sorted.
-        alphabet: int64 ``[N]``, the alphabet of each drawing, an index into ``alphabets``.
-        person: int64 ``[N]``, the number of who drew it; the same number is another person in another alphabet.
+        alphabet: int64 ``[N]``, the alphabet of each drawing, as an index into ``alphabets``.
+        person: int64 ``[N]``, the number of the person who drew it, which is specific to the alphabet.
     """
 
     alphabets: tuple[str, ...]
@@ -54,22 +54,22 @@ def load_omniglot(data_dir: str | Path | None = None, *, verbose: bool = True) -
     """Load Omniglot's background set: 964 characters of 30 alphabets, each drawn by 20 people.
 
     B. Lake, R. Salakhutdinov, J. Tenenbaum, "Human-level concept learning through probabilistic program induction",
-    Science 350, 2015. The archive, or what is in it, is taken from `data_dir`; if that is None, from the folder in the
-    environment variable GRAPHEME_DATA; if that is unset too, it is downloaded once (8 MiB) into
-    `$XDG_CACHE_HOME/grapheme_pyg` (by default `~/.cache/grapheme_pyg`) and its checksum compared, also when it is
-    loaded again.
+    Science 350, 2015. The archive, or the unpacked folder, is taken from `data_dir`; if that is None, from the folder
+    in the environment variable GRAPHEME_DATA; if that is unset too, it is downloaded once (8 MiB) into
+    `$XDG_CACHE_HOME/grapheme_pyg` (by default `~/.cache/grapheme_pyg`), and its checksum is verified each time it is
+    loaded.
 
     Args:
         data_dir: Folder with `images_background.zip` or the folder `images_background`, directly or in a sub-folder
             `omniglot`. Nothing is downloaded if it is given.
-        verbose: Whether to show a progress bar, in a terminal.
+        verbose: Whether to show a progress bar in a terminal.
 
     Returns:
-        As :func:`read_omniglot`.
+        The drawings in the form of :func:`read_omniglot`.
 
     Raises:
         FileNotFoundError: If `data_dir` (or GRAPHEME_DATA) lacks the files.
-        DatasetError: If a file is not what it should be; the message names it.
+        DatasetError: If a file is invalid; the message names it.
         DownloadError: If the archive has to be downloaded and cannot be.
     """
     folder = data_folder(data_dir)
@@ -78,34 +78,27 @@ def load_omniglot(data_dir: str | Path | None = None, *, verbose: bool = True) -
             for place in (base / FOLDER, base / ARCHIVE):
                 if place.is_dir() if place.name == FOLDER else place.is_file():
                     return read_omniglot(place, verbose=verbose)
-        raise FileNotFoundError(f"{folder}: expected {ARCHIVE} or the folder {FOLDER}, there or in omniglot")
-    place = cache_folder() / "omniglot" / ARCHIVE
-    if place.exists():
-        try:
-            _verify(place)
-        except DatasetError as error:
-            raise DatasetError(f"{error}; delete the file to have it downloaded again") from error
-    else:
-        download([URL], place, verify=_verify, max_bytes=ARCHIVE_BYTES)
-    return read_omniglot(place, verbose=verbose)
+        raise FileNotFoundError(f"{folder}: expected {ARCHIVE} or the folder {FOLDER}, in it or in omniglot within it")
+    return read_omniglot(cached_archive(URL, "omniglot", sha256=SHA256, max_bytes=ARCHIVE_BYTES), verbose=verbose)
 
 
 def read_omniglot(path: str | Path, *, verbose: bool = True) -> Omniglot:
-    """Read drawings in Omniglot's layout: the background set, the evaluation set, or others of one's own.
+    """Read drawings in Omniglot's layout: the background set, the evaluation set, or your own.
 
     Args:
-        path: A folder or a zip file in which, at any depth, `<alphabet>/character<nn>/<drawing>_<person>.png` are
-            drawings of 105×105 pixels, dark on white. Other files are left out; nothing is unpacked to files.
-        verbose: Whether to show a progress bar, in a terminal.
+        path: A folder or a zip file that holds, at any depth, `<alphabet>/character<nn>/<drawing>_<person>.png`:
+            drawings of 105×105 pixels, dark on white. Other files are ignored; nothing is unpacked to disk.
+        verbose: Whether to show a progress bar in a terminal.
 
     Returns:
-        All drawings as training images, sorted by class and file name: uint8 [N, 105, 105], with 0 for the paper and
-        255 for ink; int64 labels [N]; classes `<alphabet>/character<nn>`.
+        All drawings as training images, sorted by class and file name: uint8 [N, 105, 105], with 0 for paper and 255
+        for ink; int64 labels [N]; classes `<alphabet>/character<nn>`.
 
     Raises:
-        FileNotFoundError: There is no such folder or file.
-        DatasetError: There are no drawings in it, or more than 40,000; one is broken, of another size, larger than
-            16 KiB or there twice; a name cannot be that of a class; or the file is no zip file, or larger than 16 MiB.
+        FileNotFoundError: If there is no such folder or file.
+        DatasetError: If there are no drawings, or more than 40,000; if a drawing is broken, of another size, larger
+            than 16 KiB or duplicated; if a name cannot be that of a class; or if the file is not a zip file or is
+            larger than 16 MiB.
     """
     path = as_path("path", path).expanduser()
     found: dict[tuple[str, str, str], tuple[int, Tensor]] = {}
@@ -142,12 +135,8 @@ def read_omniglot(path: str | Path, *, verbose: bool = True) -> Omniglot:
     )
 
 
-def _verify(path: Path) -> None:
-    check_archive(path, SHA256)
-
-
 def _files_in_folder(folder: Path) -> Iterator[tuple[re.Match[str], bytes]]:
-    """Names and contents of the drawings below a folder, whose own name may be that of an alphabet."""
+    """Iterate over names and contents of the drawings in a folder, whose own name may be that of an alphabet."""
     for path in find_pictures(folder):
         name = (folder.absolute().name / path.relative_to(folder)).as_posix()
         if match := _NAME.fullmatch(name):
@@ -157,7 +146,7 @@ def _files_in_folder(folder: Path) -> Iterator[tuple[re.Match[str], bytes]]:
 
 
 def _files_in_archive(path: Path) -> Iterator[tuple[re.Match[str], bytes]]:
-    """Names and contents of the drawings in a zip file."""
+    """Iterate over names and contents of the drawings in a zip file."""
     check_regular(path, DatasetError)
     if (size := path.stat().st_size) > MAX_ARCHIVE:
         raise DatasetError(f"{path}: expected at most {MAX_ARCHIVE:,} bytes, got {size:,}")
@@ -166,7 +155,7 @@ def _files_in_archive(path: Path) -> Iterator[tuple[re.Match[str], bytes]]:
             for member in archive.infolist():
                 if (match := _NAME.fullmatch(member.filename)) is None:
                     continue
-                # Those alone are unpacked a piece at a time.
+                # Only these are unpacked piece by piece.
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     expected = "a member that is stored or deflated"
                     raise DatasetError(f"{path}: {member.filename}: expected {expected}, got {member.compress_type}")
@@ -174,14 +163,13 @@ def _files_in_archive(path: Path) -> Iterator[tuple[re.Match[str], bytes]]:
                     yield match, file.read(MAX_FILE + 1)
     except (DatasetError, FileNotFoundError, MemoryError):
         raise
-    # For broken archives zipfile raises BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error and others,
-    # which have no other base in common.
+    # For broken archives zipfile raises BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error and others.
     except Exception as error:
         raise DatasetError(f"{path}: expected a zip file of drawings, got {type(error).__name__}: {error}") from error
 
 
 def _read(content: bytes, label: str) -> Tensor:
-    """A drawing, uint8 ``[105, 105]``, with light ink."""
+    """Decode a drawing as uint8 ``[105, 105]`` with light ink."""
     if len(content) > MAX_FILE:
         raise DatasetError(f"{label}: expected at most {MAX_FILE:,} bytes, got more")
     try:

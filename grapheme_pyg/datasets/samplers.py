@@ -1,4 +1,4 @@
-"""The order in which an epoch asks for data, and what comes together in a mini-batch."""
+"""Samplers: the order of the data in an epoch, and its mini-batches."""
 
 from collections.abc import Iterator, Sequence, Sized
 
@@ -11,16 +11,17 @@ from grapheme_pyg.datasets.labelled_images import stream_seed
 
 
 class EpochSampler(Sampler[int]):
-    """Every index once, in an order that depends on the seed and the epoch alone.
+    """Samples every index once, in an order that depends only on the seed and the epoch.
 
-    Setting the epoch also sets the data set's, so that one call per epoch renews order and augmentation. Workers that
-    live longer than an epoch (``persistent_workers=True``) keep the augmentation with which they started.
+    Setting the epoch also sets that of the data set, so that one call per epoch renews both order and augmentation.
+    Workers that live longer than an epoch (``persistent_workers=True``) keep the augmentation with which they started.
 
     Args:
-        dataset: Whose indices to give: a data set, a slice or a ``Subset`` of one, or a ``ConcatDataset``.
-        seed: Of the order.
-        balance: ``[len(dataset)]`` int64, the class of each index: there are as many indices in an epoch, but the same
-            number of each class, up to one; those of rare classes come several times. None for every index once.
+        dataset: The data set, a slice or a ``Subset`` of one, or a ``ConcatDataset``.
+        seed: Seed of the order.
+        balance: ``[len(dataset)]`` int64, the class of each index: an epoch then has the same number of indices from
+            each class, up to one, and repeats those of rare classes; its length does not change. None for every index
+            once.
     """
 
     def __init__(self, dataset: Sized, seed: int = 0, balance: Tensor | None = None) -> None:
@@ -43,7 +44,7 @@ class EpochSampler(Sampler[int]):
 
 
 def _balanced(order: Tensor, classes: Tensor, generator: Generator) -> Tensor:
-    """As many indices, the same number of each class: each class repeats its own in the order that is given."""
+    """Balances an order between classes, each of which repeats its indices in the given order; keeps the length."""
     of_class = [order[classes[order] == number] for number in classes.unique().tolist()]
     counts = [len(order) // len(of_class) + (number < len(order) % len(of_class)) for number in range(len(of_class))]
     chosen = [own.repeat(-(-count // len(own)))[:count] for own, count in zip(of_class, counts, strict=True)]
@@ -51,15 +52,15 @@ def _balanced(order: Tensor, classes: Tensor, generator: Generator) -> Tensor:
 
 
 class EpochBatches(Sampler[list[int]]):
-    """The mini-batches of an epoch, each as a list of indices.
+    """Samples the mini-batches of an epoch, each as a list of indices.
 
-    An epoch that was interrupted goes on where it was. Of several processes each gets its share of every mini-batch,
-    so that all of them together take the same steps as one would alone: no index is left out or comes twice. Shares
-    differ by one index at most; that of a last batch with fewer indices than processes may be empty.
+    An interrupted epoch can be continued. Each of several processes gets its share of every mini-batch, so that
+    together they take the same steps as one process would: no index is left out or repeated. Shares differ by at most
+    one index; in a last mini-batch with fewer indices than processes, a share may be empty.
 
     Args:
         sampler: The order of the indices; that of a range does not change.
-        batch_size: Indices in a mini-batch of all processes together. The last one may have fewer.
+        batch_size: Number of indices in a mini-batch, over all processes. The last mini-batch may have fewer.
         rank: Number of this process, in [0, world_size).
         world_size: Number of processes.
     """
@@ -75,16 +76,16 @@ class EpochBatches(Sampler[list[int]]):
             self.sampler.set_epoch(epoch)
 
     def go_on(self, epoch: int, batches: int) -> None:
-        """Chooses an epoch of which the first batches are done: iterating over it leaves them out."""
+        """Chooses an epoch whose first ``batches`` are finished, which iterating over it skips."""
         self._interrupted = (epoch, batches)
         self.set_epoch(epoch)
 
     def share_of(self, batch: int) -> list[int]:
-        """The indices of this process in a mini-batch of this epoch, whose first is 0."""
+        """Returns this process's indices in a mini-batch of this epoch, counted from 0."""
         return list(self.sampler)[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world_size]
 
     def __len__(self) -> int:
-        """Mini-batches of a whole epoch."""
+        """Returns the number of mini-batches in a whole epoch."""
         return -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -96,22 +97,22 @@ class EpochBatches(Sampler[list[int]]):
 
 
 class BudgetBatchSampler(Sampler[list[int]]):
-    """Batches of as many graphs as fit into a budget of nodes and edges; every index occurs exactly once.
+    """Samples batches of as many graphs as fit into a budget of nodes and edges; every index occurs exactly once.
 
-    A graph that is larger than the budget makes a batch by itself. No batch is empty. For ``batch_sampler=`` of PyG's
-    or PyTorch's ``DataLoader``.
+    It is a ``batch_sampler`` for PyG's or PyTorch's ``DataLoader``. A graph that is larger than the budget makes a
+    batch by itself. No batch is empty.
 
     Args:
-        num_nodes: ``[N]`` int64, of each graph at its position in what is loaded: for a slice of a cache the slice's
-            ``num_nodes``, for a ``Subset`` those at its ``indices``.
-        max_nodes: Nodes in a batch.
-        num_edges: ``[N]`` int64, of each graph; needed for ``max_edges``.
-        max_edges: Edges in a batch; any number if None.
-        shuffle: Whether to draw the order anew in each epoch.
-        seed: Of the order, which depends on it and the epoch alone.
+        num_nodes: ``[N]`` int64, the number of nodes of each graph in the data set that is loaded: for a slice of a
+            cache the slice's ``num_nodes``, for a ``Subset`` those at its ``indices``.
+        max_nodes: The most nodes of a batch.
+        num_edges: ``[N]`` int64, the number of edges of each graph; needed for ``max_edges``.
+        max_edges: The most edges of a batch; any number if None.
+        shuffle: Whether to draw a new order in each epoch.
+        seed: Seed of the order, which depends only on the seed and the epoch.
 
     Raises:
-        ValueError: An argument is of another shape or dtype, or out of range.
+        ValueError: An argument has another shape or dtype, or is out of range.
 
     Example:
         >>> list(BudgetBatchSampler(torch.tensor([3, 4, 9, 1, 1]), max_nodes=7))
@@ -163,12 +164,12 @@ class BudgetBatchSampler(Sampler[list[int]]):
             yield batch
 
     def __len__(self) -> int:
-        """Number of batches of this epoch; the order decides how many there are."""
+        """Returns the number of batches of this epoch, which depends on the order."""
         return sum(1 for _ in self)
 
 
 def set_epoch(dataset: object, epoch: int) -> None:
-    """Draws the augmentation of an epoch, also in the data set of a ``Subset`` or those of a ``ConcatDataset``."""
+    """Draws the augmentation of an epoch in a data set, or in those within a ``Subset`` or ``ConcatDataset``."""
     if hasattr(dataset, "set_epoch"):
         dataset.set_epoch(epoch)
     elif isinstance(dataset, Subset):

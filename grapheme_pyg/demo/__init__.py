@@ -2,6 +2,8 @@
 
 import os
 
+from grapheme_pyg.extras import missing
+
 # Before Gradio is imported, which reads it then: nothing is sent to anybody.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -10,7 +12,7 @@ try:
     import matplotlib  # noqa: F401
     import networkx  # noqa: F401
 except ImportError as error:
-    raise ImportError(f'{error.name} is needed for the demo: pip install "grapheme-pyg[demo]"') from error
+    raise missing(error.name, "for the demo", "demo") from error
 
 from grapheme_pyg.demo.launch import launch
 

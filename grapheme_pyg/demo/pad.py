@@ -40,7 +40,7 @@ const send = () => {
 };
 const wipe = () => {
   context.clearRect(0, 0, side, side);
-  [empty, down, byPointer] = [true, false, false];
+  [at, empty, down, byPointer] = [[side / 2, side / 2], true, false, false];
   show(false);
 };
 const show = visible => {

@@ -28,9 +28,18 @@ element.addEventListener('submit', event => {
   const form = event.target;
   trigger('class_renamed', {name: form.dataset.name, new: form.elements.new.value});
 });
+let deleting = false;
 element.addEventListener('click', event => {
   const button = event.target.closest('[data-delete]');
-  if (button) trigger('class_deleted', {name: button.dataset.delete});
+  if (!button) return;
+  deleting = true;
+  trigger('class_deleted', {name: button.dataset.delete});
+});
+// The button that had the focus may be gone.
+watch('value', () => {
+  const left = [...element.querySelectorAll('[data-delete]')].at(-1) ?? document.querySelector('#pad canvas');
+  if (deleting && document.activeElement === document.body) left.focus();
+  deleting = false;
 });
 """
 CSS = """
@@ -46,11 +55,14 @@ CSS = """
 @media (pointer: coarse) {#pad-keys {position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden}}
 #teaching .html-container {padding: 0}
 #teaching .block:has(> [role=status]:empty) {margin-bottom: calc(-1 * var(--layout-gap))}
-#teaching .html-container button, #teaching .html-container input {min-height: 44px; padding: 4px 14px;
+#teaching :is(button, input) {min-height: 44px}
+#teaching .html-container :is(button, input) {padding: 4px 14px;
   border-radius: 8px; border: 1px solid var(--input-border-color, #888); color: var(--body-text-color);
   background: var(--button-secondary-background-fill); font-size: 16px; margin: 0}
 #teaching .html-container input {background: var(--input-background-fill); flex: 1 1 5em; min-width: 0; max-width: 14em}
-#teaching .html-container :is(button, input):focus-visible {outline: 3px solid #2563eb; outline-offset: 1px}
+/* Gradio takes the outline from fields. */
+#teaching :is(button, input):focus-visible {outline: 3px solid #2563eb !important; outline-offset: 1px}
+#teaching .clear {margin-top: 6px !important}
 #teaching .wrong {color: #b91c1c} .dark #teaching .wrong {color: #fca5a5}
 #teaching .warned {color: #92400e} .dark #teaching .warned {color: #fcd34d}
 #teaching .drawings {display: flex; flex-wrap: wrap; gap: 6px; margin: 6px 0; padding: 0; list-style: none}
@@ -94,7 +106,9 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
     def teach(lesson: Lesson | None, drawing: str, name: str) -> dict[Any, Any]:
         def action(lesson: Lesson) -> dict[Any, Any]:
             warned = lesson.teach(name, to_digit(read_pad(drawing)))
-            said = f"Taught. {warned}" if warned else f"Taught {name.strip()}."
+            # The count makes each message another one, as screen readers are told of changes alone.
+            own = lesson.memory.examples()[int(lesson.memory.added[-1])]
+            said = f"Taught {name.strip()}: {counted(own)}." + (f" {warned}" if warned else "")
             shown = {classes: show_classes(lesson), taught: saying(said, "warned" if warned else "")}
             return {**shown, pad: "", answer: ""}
 
@@ -188,6 +202,11 @@ def shown(text: str) -> str:
     return escape(printable(text))
 
 
+def counted(drawings: int) -> str:
+    """How many drawings there are, in words."""
+    return "1 drawing" if drawings == 1 else f"{drawings} drawings"
+
+
 def picture(drawing: Tensor, description: str) -> str:
     """A drawing, dark on white, as HTML."""
     ImageOps.invert(Image.fromarray(drawing.numpy())).save(file := BytesIO(), "PNG")
@@ -220,9 +239,8 @@ def show_classes(lesson: Lesson) -> str:
         pictures = "".join(
             f"<li>{picture(drawing, f'Example {number} of {name}')}</li>" for number, drawing in enumerate(drawings, 1)
         )
-        count = "1 drawing" if len(drawings) == 1 else f"{len(drawings)} drawings"
         entries.append(
-            f'<li><h3 dir="auto">{text}</h3><span>{count}</span><ul class="drawings">{pictures}</ul>'
+            f'<li><h3 dir="auto">{text}</h3><span>{counted(len(drawings))}</span><ul class="drawings">{pictures}</ul>'
             f'<form data-name="{raw}"><input name="new" value="{raw}" maxlength="{LONGEST_NAME}" dir="auto"'
             f' aria-label="New name of {text}"><button aria-label="Rename {text}">Rename</button>'
             f'<button type="button" data-delete="{raw}" aria-label="Delete {text}">Delete</button></form></li>'

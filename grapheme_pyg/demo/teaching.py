@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from grapheme_pyg.atomic import replace_file
+from grapheme_pyg.atomic import PART, replace_file
 from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
@@ -183,7 +183,10 @@ class Lesson:
         if not self.drawings:
             raise ValueError("classes: expected at least one to save, got none")
         before = list(folder.glob(DRAWINGS.format("*")))
-        if not before and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        # What was left by a process that was killed in its first save is nothing.
+        if not before and folder.exists() and not (
+            folder.is_dir() and all(PART.fullmatch(path.name) for path in folder.iterdir())
+        ):
             raise ValueError(f"folder: expected a new one, or one that was saved here, got {folder.name!r}")
         Image.fromarray(torch.cat(self.drawings).numpy()).save(file := BytesIO(), "PNG", optimize=True)
         replace_file(folder / self._file(), file.getvalue())

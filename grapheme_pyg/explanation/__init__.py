@@ -1,4 +1,4 @@
-"""Which edges, nodes and pixels decided."""
+"""Explanations of predictions by edges, nodes and pixels."""
 
 from grapheme_pyg.explanation.explanation import Explanation, explain
 

@@ -1,4 +1,4 @@
-"""Attributions of a class to the edges and features of a graph, by PyG's explainers and by one gradient."""
+"""Attributions of a class to the edges and features of a graph, by PyG's explainers or one gradient."""
 
 from copy import deepcopy
 from typing import TYPE_CHECKING
@@ -9,42 +9,44 @@ from torch_geometric.data import Data
 from torch_geometric.explain import CaptumExplainer, Explainer, ExplainerAlgorithm, GNNExplainer
 from torch_geometric.explain.algorithm.utils import set_masks
 
+from grapheme_pyg.extras import missing
+
 if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
 
 METHODS = ("gradient", "integrated", "gnnexplainer")
-# Points of the path of integrated gradients.
+# Number of steps on the path of integrated gradients.
 STEPS = 50
-# In the order of `ImageClassificationModel.forward_graph`: Captum hands them over by position.
+# In the order of `ImageClassificationModel.forward_graph`, since Captum passes them by position.
 FIELDS = ("edge_type", "node_type", "level", "edge_attr")
 
 
 class SeededGNNExplainer(GNNExplainer):
-    """PyG's explainer with masks that start from a seed, and not from the generator that all threads share."""
+    """PyG's explainer with masks that are drawn from a seed, and not from the generator that all threads share."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.generator = torch.Generator().manual_seed(seed)
 
     def _initialize_masks(self, x: Tensor, edge_index: Tensor) -> None:
-        # Of the spread that PyG gives them.
+        # With the standard deviations of PyG.
         self.node_mask = nn.Parameter(0.1 * torch.randn(x.shape, generator=self.generator))
         drawn = torch.randn(edge_index.shape[1], generator=self.generator) * (2.0 / len(x)) ** 0.5
         self.edge_mask = nn.Parameter(drawn) if self.explainer_config.edge_mask_type else None
 
 
 def log_odds(logits: Tensor, target: int) -> Tensor:
-    r"""How much a class leads the others together: :math:`z_t - \log\sum_{k \ne t} e^{z_k}`, the logit of its share.
+    r"""Returns the log-odds of a class, :math:`z_t - \log\sum_{k \ne t} e^{z_k}`.
 
-    Cosines with templates rise and fall together, so a single logit also says how clear an image is in general; a lead
-    leaves that out.
+    A single logit would also depend on the clarity of the image, since cosines with all templates rise and fall
+    together; the log-odds depend on it much less.
 
     Args:
         logits: ``[batch_size, num_classes]``.
         target: Number of the class.
 
     Returns:
-        ``[batch_size]``; the logit itself where there is one class.
+        ``[batch_size]``; the logit itself if there is only one class.
     """
     if logits.shape[1] == 1:
         return logits[:, 0]
@@ -53,7 +55,7 @@ def log_odds(logits: Tensor, target: int) -> Tensor:
 
 
 class Lead(nn.Module):
-    """What explainers call: a graph's fields → :func:`log_odds` of a class, ``[1]``, or logits if there is none."""
+    """Computes :func:`log_odds` of a class, ``[1]``, from a graph's fields for explainers; logits without a class."""
 
     def __init__(self, model: "ImageClassificationModel", target: int | None) -> None:
         super().__init__()
@@ -74,32 +76,32 @@ class Lead(nn.Module):
 
 
 def frozen_copy(model: "ImageClassificationModel") -> "ImageClassificationModel":
-    """A copy on the CPU, in evaluation mode and without gradients, which shares what it does not change.
+    """Returns a copy on the CPU, in evaluation mode and without gradients, which shares the weights if it can.
 
-    Explainers hang masks into a model; in a copy they are in nobody's way.
+    Explainers put masks into a model, which must not affect other users of it.
     """
     memo: dict[int, object] = {id(model.vision): model.vision}
     memo |= {id(weight): nn.Parameter(weight.detach(), requires_grad=False) for weight in model.parameters()}
     memo |= {id(buffer): buffer for buffer in model.buffers()}
     copy = deepcopy(model, memo).eval().cpu()
-    # Attributions take the precision of features, which half precision would blur.
+    # Attributions have the precision of the features, and half precision would be too coarse.
     return copy if copy.classifier.templates.dtype == torch.float64 else copy.float()
 
 
 def attribute(
     model: "ImageClassificationModel", graph: Data, target: int, method: str, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Attributions of a class to the edges and features of a graph.
+    """Attributes a class to the edges and features of a graph.
 
     Args:
-        model: A copy of one's own; it is left with masks.
-        graph: Of one image.
+        model: A copy of the model, which keeps masks afterwards.
+        graph: The graph of one image.
         target: Number of the class.
         method: One of ``METHODS``; see :func:`grapheme_pyg.explanation.explain`.
-        seed: Where ``"gnnexplainer"`` starts.
+        seed: Seed of ``"gnnexplainer"``.
 
     Returns:
-        ``[num_edges]`` and ``[num_nodes, num_features]``.
+        The attributions ``[num_edges]`` and ``[num_nodes, num_features]``.
     """
     if method == "gradient":
         return gradient(Lead(model, target), graph)
@@ -108,7 +110,7 @@ def attribute(
         try:
             algorithm = CaptumExplainer("IntegratedGradients", n_steps=STEPS)
         except ModuleNotFoundError as error:
-            raise ImportError('method="integrated" needs Captum: pip install "grapheme-pyg[explain]"') from error
+            raise missing("captum", 'for method="integrated"', "explain") from error
         of_class: int | None = target
         mode = {"mode": "regression", "task_level": "graph", "return_type": "raw"}
     else:
@@ -130,14 +132,14 @@ def attribute(
 
 
 def gradient(score: nn.Module, graph: Data) -> tuple[Tensor, Tensor]:
-    """Slopes of a score along a mask of ones over edges, and features times their slopes, by one backward pass.
+    """Computes the gradient of a score by a mask of ones over edges, and features times gradient, in one backward pass.
 
     Args:
-        score: Takes ``x``, ``edge_index`` and ``FIELDS``; holds modules that take masks.
-        graph: Of one image.
+        score: A module that takes ``x``, ``edge_index`` and ``FIELDS``, and has parts that take masks.
+        graph: The graph of one image.
 
     Returns:
-        ``[num_edges]`` and ``[num_nodes, num_features]``.
+        The attributions ``[num_edges]`` and ``[num_nodes, num_features]``.
     """
     x = graph.x.clone().requires_grad_()
     mask = torch.ones(graph.num_edges, dtype=x.dtype, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Explanations: which edges, nodes and pixels decided."""
+"""explain: attributes a prediction to edges, nodes and pixels."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What spoke for and against a class.
+    """Attributions of a class to edges, nodes and pixels.
 
     Attributes:
-        graph: Of the image.
+        graph: The graph of the image.
         label: Name of the predicted class.
         target: Number of the explained class.
-        method: How attributions were found.
+        method: The method of attribution.
 
     Shapes:
         - **edges**: ``[num_edges]`` float32
-        - **nodes**: ``[num_nodes]`` float32, of their features
-        - **pixels**: ``[H, W]`` float32, of the same features, put back on the pixels that they were measured on
+        - **nodes**: ``[num_nodes]`` float32, the sums over each node's features
+        - **pixels**: ``[H, W]`` float32, the same features' attributions, on the pixels from which they were measured
 
-    Attributions are in units of log-odds, positive for the class and negative against it, by the methods
-    ``"gradient"`` and ``"integrated"``; by ``"gnnexplainer"`` they are the weights of a mask, of edges in [0, 1], not
-    negative.
+    With the methods ``"gradient"`` and ``"integrated"``, attributions are in units of log-odds, positive for the class
+    and negative against it. With ``"gnnexplainer"`` they are the weights of masks, which are not negative; those of
+    edges are in [0, 1].
     """
 
     graph: Data
@@ -56,31 +56,31 @@ def explain(
     *,
     seed: int = 0,
 ) -> Explanation:
-    r"""Says which edges, nodes and pixels spoke for or against a class.
+    r"""Attributes a class to the edges, nodes and pixels of an image.
 
-    What is explained is the log-odds of the class, :math:`s = z_t - \log\sum_{k \ne t} e^{z_k}` of the logits
-    :math:`z`, as a function of the features :math:`x` of nodes and of a mask :math:`m` of ones over edges, by which
-    messages are multiplied:
+    The log-odds of the class, :math:`s = z_t - \log\sum_{k \ne t} e^{z_k}` with the logits :math:`z`, are explained as
+    a function of the nodes' features :math:`x` and a mask :math:`m` of ones over edges, by which messages are
+    multiplied:
 
     - ``"gradient"``: :math:`\partial s / \partial m` and :math:`x \, \partial s / \partial x` (K. Simonyan et al.,
       "Deep inside convolutional networks", 2014; A. Shrikumar et al., "Not just a black box", 2016).
-    - ``"integrated"``: the same, averaged on the way from :math:`x = 0, m = 0`, so that edges and nodes together add
-      up to what the log-odds rise on that way (M. Sundararajan et al., "Axiomatic attribution for deep networks",
-      2017). Needs Captum.
-    - ``"gnnexplainer"``: a mask in [0, 1] that keeps the class likely with little of the graph (R. Ying et al.,
-      "GNNExplainer", 2019); found by descent from a random start.
+    - ``"integrated"``: the same, averaged over the path from :math:`x = 0, m = 0`, so that the attributions of edges
+      and nodes add up to the rise of the log-odds on this path (M. Sundararajan et al., "Axiomatic attribution for deep
+      networks", 2017). This needs Captum.
+    - ``"gnnexplainer"``: masks, found by gradient descent from a random start, which keep the class likely with a small
+      part of the graph (R. Ying et al., "GNNExplainer", 2019).
 
     Args:
-        model: Is left as it is, whatever mode it is in.
-        image: As :class:`grapheme_pyg.VisionBrain` takes it.
-        method: As above.
+        model: The model, in any mode; it is not changed.
+        image: An image in any form that :class:`grapheme_pyg.VisionBrain` accepts.
+        method: ``"gradient"``, ``"integrated"`` or ``"gnnexplainer"``.
         target: Number of the class to explain; the predicted one if None.
-        seed: Where ``"gnnexplainer"`` starts. PyTorch's own random state stays as it is.
+        seed: Seed of ``"gnnexplainer"``. PyTorch's random state is not changed.
 
     Raises:
-        ValueError: The method is unknown, there is no such class, or the image is not as above.
-        GraphemeError: What the model computes is not finite.
-        ImportError: Captum is missing.
+        ValueError: The method is unknown, there is no such class, or the image is invalid.
+        GraphemeError: The model's results are not finite.
+        ImportError: Captum is not installed.
 
     Example:
         >>> from grapheme_pyg import ImageClassificationModel, VisionBrain

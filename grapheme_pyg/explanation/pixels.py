@@ -1,4 +1,4 @@
-"""Attributions of features, put back on the pixels that the features were measured on."""
+"""Attributions of pixels, from those of the features that were measured from the pixels."""
 
 import torch
 import torch.nn.functional as F
@@ -9,23 +9,23 @@ from grapheme_pyg.vision import VisionBrain
 
 
 def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain) -> Tensor:
-    r"""Puts attributions of features on pixels; the sum stays the same.
+    r"""Distributes attributions of features to pixels; the sum stays the same.
 
-    The features of types that are ``differentiable``, such as those of cells, pixels and their means and standard
-    deviations, are homogeneous of degree one, so :math:`\sum_p p \, \partial f / \partial p = f` for each: a pixel gets
-    the share :math:`(p / f) \, \partial f / \partial p` of what the feature got. By the chain rule that is what
-    x · gradient and integrated gradients from 0 give to pixels, of a graph that stays the same; the pixels are those of
-    :meth:`grapheme_pyg.VisionBrain.prepared`, and levels are relative to the ground. Other entities share
-    what they got evenly among their pixels; those that have none, such as corners, leave it at their centre.
+    Features of ``differentiable`` types, such as pixels, means and standard deviations, are homogeneous of degree one,
+    so that :math:`\sum_p p \, \partial f / \partial p = f` for each: a pixel gets the share
+    :math:`(p / f) \, \partial f / \partial p` of the feature's attribution. By the chain rule, this is the attribution
+    of pixels by x · gradient, and by integrated gradients from 0, if the graph stays the same; the pixels are those of
+    :meth:`grapheme_pyg.VisionBrain.prepared`, with levels relative to the ground. Other entities distribute their
+    attributions evenly to their pixels; those without pixels, such as corners, give them to the pixel at their centre.
 
     Args:
-        features: ``[num_nodes, num_features]``.
-        graph: Of the image; with ``seg``, if not all types are ``differentiable``.
-        pixels: uint8 ``[C, H, W]``, the image.
-        vision: What made the graph.
+        features: Attributions of features, ``[num_nodes, num_features]``.
+        graph: The graph of the image, with ``seg`` if not all types are ``differentiable``.
+        pixels: The image, uint8 ``[C, H, W]``.
+        vision: The brain that made the graph.
 
     Returns:
-        ``[H, W]`` float64. Of images that are resized first, the sum is the same but for rounding at the borders of
+        ``[H, W]`` float64. For images that are resized first, the sum is the same up to rounding at the borders of
         pixels.
     """
     features, (height, width) = features.double(), pixels.shape[1:]
@@ -34,7 +34,7 @@ def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain
     if bool(measured_again.any()):
         values = vision.prepared(pixels[None])[0].double().requires_grad_()
         measured = vision.finder.differentiable_features(values[None])
-        # Features of an entity are used by its first node. Those that are 0 got nothing by any method that multiplies.
+        # An entity's features are used by its first node. Features that are 0 have no attribution, as methods multiply.
         first = measured_again & (torch.tensor(vision.node_rounds)[graph.node_type] == 0)
         rate = torch.where(measured != 0, features[first, : measured.shape[1]] / measured.detach(), 0.0)
         (slope,) = torch.autograd.grad((rate * measured).sum(), values)
@@ -50,23 +50,23 @@ def on_pixels(features: Tensor, graph: Data, pixels: Tensor, vision: VisionBrain
 
 
 def differentiable_types(vision: VisionBrain) -> list[bool]:
-    """For each node type, whether the finder can measure its features with gradients; not those of detections."""
+    """Tells for each node type whether the finder can measure its features with gradients; False for detections."""
     own = [kind.differentiable for kind in vision.finder.schema().entity_types]
     return [kind < len(own) and own[kind] for kind in vision.node_kinds]
 
 
 def spread(amount: Tensor, graph: Data, vision: VisionBrain) -> Tensor:
-    """Shares amounts of nodes evenly among the pixels of their entities and of what is part of them.
+    """Distributes amounts of nodes evenly to the pixels of their entities and of the entities' parts.
 
     Args:
         amount: ``[num_nodes]`` float64.
-        graph: With ``seg``.
-        vision: What made the graph.
+        graph: The graph of one image, with ``seg``.
+        vision: The brain that made the graph.
 
     Returns:
-        ``[H · W]`` float64, of the same sum.
+        ``[H · W]`` float64, with the same sum.
     """
-    # From parts to wholes, and from each round of an entity to the next; parts come first in `level`.
+    # Edges from parts to wholes, and from each round of an entity to the next; parts have lower levels.
     names = [name for _, name, _ in vision.metadata[1]]
     upward = torch.tensor([name == "self" or name.endswith("part_of") for name in names])
     edge = upward[graph.edge_type].nonzero().squeeze(1)

@@ -1,4 +1,4 @@
-"""Exported models as files: ONNX, and programs of ``torch.export``."""
+"""Exported models in files: ONNX, and programs of ``torch.export``."""
 
 import logging
 import os
@@ -21,44 +21,46 @@ from grapheme_pyg.datasets.local_files import check_regular
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.export.input_format import InputFormat
 from grapheme_pyg.export.network import PlannedModel
+from grapheme_pyg.extras import missing
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import printable
 
-# Of images in pixels a side. Generations that a graph does not have cost a few microseconds.
+# Longest side of images in pixels. Generations that a graph does not have cost a few microseconds.
 MAX_SIZE = 256
 METADATA = "grapheme_pyg"
 EXTRA_FILE = "format.json"
-# Bytes of what a model reads, beside a sixteenth of the file; as of a model's settings.
+# Most bytes of an input format, besides a sixteenth of the file, as for a model's settings.
 FORMAT_BYTES = 2**18
-# In protobuf: the field of a model that holds metadata, bytes of values of a fixed size by type, fields of a message.
+# In protobuf: the field of a model with its metadata, bytes of values of fixed size by type, most fields of a message.
 METADATA_PROPS, SIZES, MAX_FIELDS = 14, {1: 8, 5: 4}, 2**12
 
 
 def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: int = MAX_SIZE) -> InputFormat:
-    """Writes a model as ONNX, from the tables of a graph to logits; docs/export.md tells how to use it.
+    """Writes a model as ONNX, from the tables of a graph to logits; docs/export.md describes its use.
 
-    The file holds the weights, and what it reads and answers in its metadata.
+    The file holds the weights and, in its metadata, the input format.
 
     Args:
-        model: In any mode; it is exported as in evaluation.
+        model: The model, which is exported in evaluation mode.
         path: The file to write.
-        max_size: Images have at most so many pixels a side.
+        max_size: The most pixels that a side of an image may have.
 
     Returns:
-        What the exported model reads.
+        The inputs of the exported model.
 
     Raises:
         ValueError: ``max_size`` is not a positive integer.
-        ModelFileError: What was written is more than :func:`read_format` reads: so many classes of so few weights.
-        ImportError: onnxscript is not there.
+        ModelFileError: The input format is larger than :func:`read_format` accepts, with very many classes and few
+            weights.
+        ImportError: onnxscript is not installed.
     """
     try:
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'{error.name} is needed to write ONNX: pip install "grapheme-pyg[onnx]"') from error
+        raise missing(error.name, "to write ONNX", "onnx") from error
     program, input_format = _trace(model, max_size)
     with warnings.catch_warnings(), _without_torchvision():
-        # PyTorch's own, about its own trees; and that inputs share the lengths that we say they share.
+        # Warnings about PyTorch's own code, and about inputs that share lengths, as is meant.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         warnings.filterwarnings("ignore", "# The axis name", UserWarning)
         onnx_program = torch.onnx.export(
@@ -66,7 +68,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
             dynamo=True,
             input_names=list(input_format.inputs),
             output_names=["logits", "similarities"],
-            # Names of lengths, which a program does not keep.
+            # The names of lengths, which are lost in a program.
             dynamic_shapes=({name: _named(shape) for name, shape in input_format.inputs.items()},),
             verbose=False,
         )
@@ -79,7 +81,7 @@ def export_onnx(model: ImageClassificationModel, path: str | Path, *, max_size: 
 def export_program(model: ImageClassificationModel, path: str | Path, *, max_size: int = MAX_SIZE) -> InputFormat:
     """Writes a model as a program for ``torch.export.load``, which takes a dictionary of the same inputs as tensors.
 
-    Arguments, result and errors are those of :func:`export_onnx`. What it reads is the extra file ``format.json``.
+    Arguments, result and errors are those of :func:`export_onnx`. The input format is the extra file ``format.json``.
     """
     program, input_format = _trace(model, max_size)
     torch.export.save(program, path, extra_files={EXTRA_FILE: input_format.to_json()})
@@ -87,11 +89,11 @@ def export_program(model: ImageClassificationModel, path: str | Path, *, max_siz
 
 
 def read_format(path: str | Path) -> InputFormat:
-    """What the exported model in a file reads, whether ONNX or a program. Of the file it reads nothing else.
+    """Returns the input format of an exported model, ONNX or a program; nothing else in the file is read.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ModelFileError: It is none that this library has written, or what it reads is damaged; the message names it.
+        ModelFileError: The file was not written by this library, or its input format is damaged; the message names it.
     """
     path = Path(path)
     check_regular(path, ModelFileError)
@@ -108,16 +110,16 @@ def read_format(path: str | Path) -> InputFormat:
 
 
 def _format_in(file: BinaryIO, most: int) -> bytes | None:
-    """The text of a format, of at most so many bytes; None if there is none."""
+    """Returns the text of an input format, of at most ``most`` bytes; None if there is none."""
     if is_zipfile(file):
-        # Of the names, as ZipFile finds it: it keeps half a kilobyte for each.
+        # The size of the list of names, for each of which ZipFile would take half a kilobyte of memory.
         size = zipfile._EndRecData(file)[zipfile._ECD_SIZE]  # type: ignore[attr-defined]
         _check_size("names", size, most)
         with ZipFile(file) as archive:
             for entry in archive.infolist():
                 if entry.filename.endswith(f"/{EXTRA_FILE}"):
                     if entry.compress_type != ZIP_STORED:
-                        raise ValueError(f"{EXTRA_FILE}: expected bytes as they are, got compressed ones")
+                        raise ValueError(f"{EXTRA_FILE}: expected an uncompressed file, got a compressed one")
                     _check_size(EXTRA_FILE, entry.file_size, most)
                     return archive.read(entry)
         return None
@@ -138,9 +140,9 @@ def _check_size(name: str, size: int, most: int) -> None:
 
 
 def _protobuf_fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
-    """Number and size of each field of a message that has one, at whose beginning the file is then.
+    """Iterates over number and size of the fields that have a size, with the file at the beginning of each.
 
-    A model of ONNX has about ten; after many more it is another file, as after a type that there is not.
+    An ONNX model has about ten fields. After many more, or an unknown type, the file is taken for another one.
     """
     for _ in range(MAX_FIELDS):
         if (key := _varint(file)) is None or (
@@ -168,7 +170,7 @@ def _varint(file: BinaryIO) -> int | None:
 
 @contextmanager
 def _without_torchvision() -> Iterator[None]:
-    """PyTorch logs a warning for each operator of torchvision if that is not there. None of these models has one."""
+    """Silences the warnings that PyTorch logs for each operator of torchvision, which these models do not use."""
 
     def other(record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith("torchvision is not installed")
@@ -189,10 +191,9 @@ def _trace(model: ImageClassificationModel, max_size: int) -> tuple[ExportedProg
     input_format = InputFormat.of(model, max_size)
     network = PlannedModel(deepcopy(model).to("cpu", torch.float32), input_format)
     names = [name for shape in input_format.inputs.values() for name in shape if isinstance(name, str)]
-    # Equal lengths would be taken for one.
-    lengths = count(2)
-    length = {name: next(lengths) for name in dict.fromkeys(names)}
-    # There may be none of anything but of places in lists of pooled nodes.
+    # Equal lengths would be taken for the same length.
+    length = dict(zip(dict.fromkeys(names), count(2)))
+    # Any length may be zero, except those of the lists of pooled nodes.
     dims = {name: Dim(name, min=int(name.startswith("most_"))) for name in length}
     example: dict[str, Tensor] = {}
     dynamic: dict[str, dict[int, Dim]] = {}

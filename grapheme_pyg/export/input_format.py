@@ -1,4 +1,4 @@
-"""InputFormat: what an exported model reads, in words that JSON has."""
+"""InputFormat: the inputs of an exported model, as plain values that JSON can hold."""
 
 import json
 from collections.abc import Iterator
@@ -11,15 +11,15 @@ import torch
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.model import EDGE_DIM, ImageClassificationModel, read_features
+from grapheme_pyg.model_settings import COUNT, MODEL, OPTION, Rule
 from grapheme_pyg.names import shortened
 from grapheme_pyg.nn.readout import READOUTS
 from grapheme_pyg.nn.readout import Readout as ModelReadout
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
-from grapheme_pyg.pretrained import COUNT, MODEL, OPTION, Rule
 from grapheme_pyg.vision import VisionBrain
 
 FORMAT, FORMAT_VERSION = "grapheme_pyg.export", 2
-# What may stand in a file, before anything is made of it. All else follows from these fields, and is compared.
+# Rules for fields of a file, which are checked first. All other fields follow from these, and are compared.
 RULES: dict[str, Rule] = {
     "classes": MODEL["classes"],
     "max_size": COUNT,
@@ -31,13 +31,13 @@ SHOWN = 200
 
 @dataclass(frozen=True)
 class Source:
-    """Nodes of one type that a generation reads.
+    """Nodes of one type whose states a generation reads.
 
     Attributes:
-        node_type: Its name.
-        generations: The earlier generations that have nodes of that type; rows count through one after the other.
-        edge_types: For each relation, in the order of the weights, its number in the field ``edge_type`` of graphs.
-        relations: Their names.
+        node_type: Name of the node type.
+        generations: The earlier generations with nodes of this type, whose rows are numbered one after the other.
+        edge_types: The number of each relation in the graphs' field ``edge_type``, in the order of the weights.
+        relations: Names of the relations.
     """
 
     node_type: str
@@ -51,11 +51,11 @@ class Generation:
     """Nodes of one type and level, which are computed together.
 
     Attributes:
-        name: Of the node type.
-        node_type: Its number in the field ``node_type`` of graphs.
-        level: In the field ``level`` of graphs.
-        num_features: How many leading columns of the field ``x`` its nodes use; 0 if none.
-        sources: Whose states they read.
+        name: Name of the node type.
+        node_type: Its number in the graphs' field ``node_type``.
+        level: The level in the graphs' field ``level``.
+        num_features: Number of leading columns of the graphs' field ``x`` that the nodes use; 0 for none.
+        sources: Nodes whose states are read.
     """
 
     name: str
@@ -66,17 +66,17 @@ class Generation:
 
     @property
     def has_own(self) -> bool:
-        """Whether features of its nodes are an input; if they read nothing else, it says how many there are."""
+        """Whether the nodes' features are an input; without sources, they determine the number of nodes."""
         return self.num_features > 0 or not self.sources
 
 
 @dataclass(frozen=True)
 class Readout:
-    """Which nodes are pooled together.
+    """Nodes that are pooled together.
 
     Attributes:
-        generations: Those whose nodes may be; rows count through one after the other.
-        node_types: Nodes of these are, and with them all that no edge leaves.
+        generations: The generations with nodes that may be pooled, whose rows are numbered one after the other.
+        node_types: The node types that are pooled, besides all nodes without outgoing edges.
     """
 
     generations: list[int]
@@ -85,16 +85,16 @@ class Readout:
 
 @dataclass(frozen=True)
 class InputFormat:
-    """The tensors that an exported model reads, and what makes them; docs/export.md has the whole of it.
+    """The input tensors of an exported model, and how to make them; docs/export.md describes them in full.
 
     Attributes:
-        classes: Names, in the order of the logits.
-        generations: In the order in which they are computed.
-        readouts: One for each kind of node that is pooled for itself.
+        classes: Names of the classes, in the order of the logits.
+        generations: The generations, in the order in which they are computed.
+        readouts: The nodes that are pooled together, for each kind of node.
         edge_dim: Width of edge attributes; 0 if none are read.
-        single: Whether a node has at most one neighbour of each relation.
-        max_size: Images have at most so many pixels a side.
-        vision: The settings of :class:`grapheme_pyg.VisionBrain` that graphs are made with.
+        single: Whether a node has at most one neighbour by each relation.
+        max_size: The most pixels that a side of an image may have.
+        vision: The settings of the :class:`grapheme_pyg.VisionBrain` that makes the graphs.
     """
 
     classes: list[str]
@@ -107,7 +107,7 @@ class InputFormat:
 
     @classmethod
     def of(cls, model: ImageClassificationModel, max_size: int) -> Self:
-        """What an exported model reads of images of up to ``max_size`` pixels a side.
+        """Returns the input format of a model for images of up to ``max_size`` pixels a side.
 
         Raises:
             ValueError: ``max_size`` is not a positive integer.
@@ -137,9 +137,9 @@ class InputFormat:
 
     @property
     def inputs(self) -> dict[str, tuple[int | str, ...]]:
-        """Names and shapes of the tensors, in order; lengths that a graph decides have names.
+        """Names and shapes of the tensors, in order; lengths that depend on the graph have names.
 
-        Their dtypes are in :meth:`dtype`.
+        :meth:`dtype` returns the dtypes.
         """
         shapes: dict[str, tuple[int | str, ...]] = {"edge_attr": ("edges", self.edge_dim)} if self.edge_dim else {}
         for number, generation in enumerate(self.generations):
@@ -162,20 +162,20 @@ class InputFormat:
 
     @staticmethod
     def dtype(name: str) -> torch.dtype:
-        """Of an input: features are float32, numbers are int64, which is what programs gather by."""
+        """Returns the dtype of an input: float32 for features, int64 for indices, as programs need them."""
         return torch.float32 if name == "edge_attr" or name.startswith("x_") else torch.int64
 
     def to_json(self) -> str:
-        """As JSON, with the format's name and version."""
+        """Returns the input format as JSON, with a name and a version."""
         return json.dumps({"format": FORMAT, "format_version": FORMAT_VERSION} | asdict(self), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The reverse of :meth:`to_json`.
+        """Returns the input format that :meth:`to_json` wrote.
 
         Raises:
-            ModelFileError: It is no JSON, or of another format or version; or a field is missing, unknown, or not what
-                the others ask for.
+            ModelFileError: The text is not JSON, or of another format or version; or a field is missing, unknown, or
+                contradicts others.
         """
         try:
             came = json.loads(text)
@@ -188,7 +188,7 @@ class InputFormat:
                     raise ValueError(f"{name}: expected {expected}, got {_shown(came[name])}")
             vision = VisionBrain(**came["vision"])
             generations = []
-            # One by one, as settings of a few bytes may ask for hundreds.
+            # One by one, since a few bytes of settings may ask for hundreds.
             pairs = zip_longest(_generations(vision, came["max_size"]), came["generations"])
             for number, (ours, theirs) in enumerate(pairs):
                 _expect(f"generations[{number}]", None if ours is None else asdict(ours), theirs)

@@ -1,4 +1,4 @@
-"""Graphs → the tensors that an exported model reads."""
+"""graph_inputs: makes the input tensors of an exported model from graphs."""
 
 import json
 from functools import lru_cache
@@ -20,19 +20,19 @@ Array = npt.NDArray[Any]
 
 
 def graph_inputs(input_format: InputFormat, graph: Data | Batch) -> dict[str, Array]:
-    """The tensors that an exported model reads, of a graph or a batch of graphs.
+    """Returns the input tensors of an exported model for a graph or a batch of graphs.
 
     Args:
-        input_format: What the model reads: what :func:`grapheme_pyg.export.export_onnx` returned, or
-            :func:`grapheme_pyg.export.read_format` found in a file.
-        graph: As the :class:`grapheme_pyg.VisionBrain` makes it that the model was trained with.
+        input_format: The input format, from :func:`grapheme_pyg.export.export_onnx` or
+            :func:`grapheme_pyg.export.read_format`.
+        graph: A graph from the :class:`grapheme_pyg.VisionBrain` with which the model was trained.
 
     Returns:
-        For each name of ``input_format.inputs`` an array of that shape and dtype.
+        For each name in ``input_format.inputs`` an array of that shape and dtype.
 
     Raises:
-        ValueError: The graph has a node or an edge that the format has not, such as those of larger images; or lacks
-            a field.
+        ValueError: The graph has a node or an edge that the format lacks, such as those of larger images; or it lacks a
+            field.
     """
     wanted = ["x", "edge_index", "edge_type", "node_type", "level"] + ["edge_attr"] * bool(input_format.edge_dim)
     if missing := [name for name in wanted if not isinstance(graph.get(name), Tensor)]:
@@ -59,7 +59,7 @@ def graph_inputs(input_format: InputFormat, graph: Data | Batch) -> dict[str, Ar
 
 
 def _plan(input_format: InputFormat, graph: Data | Batch) -> Plan:
-    """A plan with just the generations of the format."""
+    """Makes a plan with exactly the generations of the format."""
     vocabulary = _vocabulary(json.dumps(input_format.vision))
     kind, read = torch.zeros(len(vocabulary.node_types), dtype=torch.int64), torch.zeros(len(vocabulary.node_types))
     for number, readout in enumerate(input_format.readouts):
@@ -85,15 +85,15 @@ def _plan(input_format: InputFormat, graph: Data | Batch) -> Plan:
 
 @lru_cache(maxsize=8)
 def _vocabulary(vision: str) -> EdgeVocabulary:
-    """Of a brain with these settings, which takes a millisecond to make."""
+    """Returns the vocabulary of a brain with these settings, which takes a millisecond to make."""
     return EdgeVocabulary(VisionBrain(**json.loads(vision)).metadata)
 
 
 def _tables(input_format: InputFormat, read: Neighbours, plan: Plan, generations: list[int]) -> dict[str, Tensor]:
-    """What a generation reads of one node type, without or with segments, as the format has it."""
+    """Returns the tables by which a generation reads nodes of one type, with or without segments as in the format."""
     if input_format.single:
         if read.segments is not None:
-            raise ValueError("edge_index: expected one edge of each type into a node at most, got several")
+            raise ValueError("edge_index: expected at most one edge of each type into a node, got several")
         rows = _renumber(read.rows, plan, read.generations, generations, first=1)
         return {"rows": rows} if read.edges is None else {"rows": rows, "edges": read.edges}
     edge, source, slot = read.by_edge()
@@ -107,7 +107,7 @@ def _tables(input_format: InputFormat, read: Neighbours, plan: Plan, generations
 
 
 def _padded(values: Tensor, first: Tensor) -> Tensor:
-    """Runs of values as rows, with zeros after them; at least one column."""
+    """Returns runs of values as the rows of a table, padded with zeros; it has at least one column."""
     counts = first.diff()
     table = values.new_zeros(counts.numel(), max([1, *counts.tolist()]))
     place = torch.arange(table.shape[1], device=values.device)
@@ -116,7 +116,7 @@ def _padded(values: Tensor, first: Tensor) -> Tensor:
 
 
 def _renumber(rows: Tensor, plan: Plan, own: tuple[int, ...], all_of_them: list[int], *, first: int = 0) -> Tensor:
-    """Rows of some generations as rows of more generations, one after the other; what is below ``first`` stays."""
+    """Renumbers rows of some generations as rows of more generations; values below ``first`` stay as they are."""
     sizes = [generation.num_nodes for generation in plan.generations]
     starts = {number: sum(sizes[i] for i in all_of_them[:at]) for at, number in enumerate(all_of_them)}
     ends = torch.tensor([sizes[number] for number in own], device=rows.device).cumsum(0)

@@ -1,4 +1,4 @@
-"""A trained model as a function of the tensors of a plan: its own loop, with norms folded into the weights."""
+"""PlannedModel: a trained model as a function of a plan's tensors, with norms folded into the weights."""
 
 from copy import deepcopy
 
@@ -14,14 +14,14 @@ from grapheme_pyg.nn.plan import Generation, Neighbours, Segments, pad_channels,
 
 
 class PlannedModel(nn.Module):
-    """What :class:`grapheme_pyg.ImageClassificationModel` computes in evaluation mode, of tensors alone.
+    """Computes what :class:`grapheme_pyg.ImageClassificationModel` does in evaluation mode, from tensors alone.
 
     Args:
-        model: Trained, in float32 on the CPU; it stays as it is.
-        input_format: What it shall read.
+        model: A trained model in float32 on the CPU; it is not changed.
+        input_format: The inputs.
 
     Shapes:
-        - **inputs**: for each name of ``input_format.inputs`` a tensor of that shape and dtype
+        - **inputs**: for each name in ``input_format.inputs`` a tensor of that shape and dtype
         - **output**: ``logits`` and ``similarities``, float32 ``[graphs, num_classes]``
     """
 
@@ -32,7 +32,7 @@ class PlannedModel(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits and similarities; see the class for shapes."""
+        """Computes logits and similarities; see the class for shapes."""
         x = [inputs.get(f"x_{number}", inputs["x_0"]) for number in range(len(self.format.generations))]
         states = self.dag.sweep(x, self._generations(inputs), inputs.get("edge_attr"))
         rows = pooled_states(states, [readout.generations for readout in self.format.readouts], inputs["x_0"])
@@ -55,16 +55,16 @@ class PlannedModel(nn.Module):
                 pair = f"{source.node_type}__{one.name}"
                 rows, edges = inputs[f"rows_{place}"], inputs.get(f"edges_{place}")
                 sources.append(Neighbours(pair, tuple(source.generations), rows, None, edges, segments))
-            # Instead of numbers of nodes, of which only how many there are is asked.
+            # Any tensor of the right length can stand in for the nodes, since only their number is used.
             nodes = inputs[f"x_{number}"] if one.has_own else sources[0].rows
             found.append(Generation(one.level, one.node_type, nodes, tuple(sources)))
         return found
 
 
 def _mean_and_max(states: Tensor, table: Tensor) -> Tensor:
-    """What :func:`grapheme_pyg.ops.mean_max_pool` computes, by a table of padded lists, ``[graphs, 2 · channels]``.
+    """Does :func:`grapheme_pyg.ops.mean_max_pool` by a table of padded lists; returns ``[graphs, 2 · channels]``.
 
-    Other programs scatter slowly. No state is below zero, which stands for none.
+    Scattering is slow in other programs. Padding with zeros is harmless, since no state is below zero.
     """
     rows = F.embedding(table, F.pad(states, (0, 0, 1, 0)))
     mean = rows.sum(dim=1) / (table > 0).sum(dim=1, keepdim=True).clamp(min=1)
@@ -72,7 +72,7 @@ def _mean_and_max(states: Tensor, table: Tensor) -> Tensor:
 
 
 def fold_norms(dag: DagNN) -> DagNN:
-    """A copy of a network in evaluation mode, with batch normalisation multiplied into its weights."""
+    """Returns a copy of a network with the batch normalisation of evaluation mode multiplied into its weights."""
     if not any(isinstance(norm, GroupedBatchNormReLU) for norm in dag.norm.values()):
         return deepcopy(dag)
     vocabulary = dag.vocabulary

@@ -1,4 +1,4 @@
-"""ClassificationBrain: node states → an embedding of each graph → similarities with class templates."""
+"""ClassificationBrain turns node states into an embedding of each graph and its similarities with class templates."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from grapheme_pyg.nn.templates import move_templates
 from grapheme_pyg.ops import mean_max_pool
 
 TEMPLATE_UPDATES = ("gradient", "momentum")
-# Temperatures end at e^±10, which half precision has too; a gradient takes the logarithm no further.
+# Temperatures are in e^±10, which half precision can represent, too.
 MOST_LOG_TEMPERATURE = 10.0
 
 
 class ClassificationBrain(nn.Module):
     r"""Classifies graphs by their nearest class template.
 
-    The states of a graph's chosen nodes are pooled by mean and maximum, each kind of node for itself, and projected
-    to an embedding :math:`z`. Each class has several templates :math:`t`; its similarity is the cosine with the
-    nearest one,
+    The states of a graph's chosen nodes are pooled by mean and maximum, separately for each kind of node, and projected
+    to an embedding :math:`z`. Each class has several templates :math:`t`; its similarity is the cosine with the nearest
+    one,
 
     .. math:: s_c = \max_k \cos(z, t_{ck}), \qquad \mathrm{logit}_c = \exp(\lambda) \, s_c
 
@@ -35,24 +35,23 @@ class ClassificationBrain(nn.Module):
     Networks for Few-shot Learning", 2017; Gidaris and Komodakis, "Dynamic Few-Shot Visual Learning without
     Forgetting", 2018).
 
-    Templates learn by gradient, like any weight; or by momentum, towards the embeddings that they are the nearest
-    template of the right class to, by :meth:`update_templates` after each step of the optimiser. Until then those
-    are zero, and similar to nothing.
+    Templates learn by gradient, like any weight; or by momentum: after each optimiser step :meth:`update_templates`
+    moves the nearest template of the right class towards each embedding. Before the first step, such templates are
+    zero, and so are the similarities with them.
 
     Args:
-        in_channels: Width of the states; one number for each kind of chosen nodes, if there are several.
-        classes: Number of classes, or their names, as :func:`grapheme_pyg.labels.to_names` takes them; an empty list
-            for a brain that is only taught.
+        in_channels: Width of the states: one number, or one for each kind of chosen nodes.
+        classes: Number of classes, or their names, as in :func:`grapheme_pyg.labels.to_names`; an empty list for a
+            brain that is only taught.
         embedding_channels: Width of the embedding.
-        templates_per_class: Templates of each class.
+        templates_per_class: Number of templates for each class.
         template_update: ``"gradient"`` or ``"momentum"``.
-        dropout: Share of pooled states that are zeroed in training, in [0, 1).
-        template_momentum: How much of a template stays when one embedding moves it, in [0, 1).
+        dropout: Share of the pooled states that training sets to zero, in [0, 1).
+        template_momentum: Share of a template that remains when one embedding moves it, in [0, 1).
 
     Shapes:
         - **states**: for each kind of nodes, ``[num_rows, in_channels]``
-        - **chosen**: for each kind of nodes, which rows belong to which graph; :meth:`grapheme_pyg.nn.plan.Chosen.of`
-          makes it of the graph of each row
+        - **chosen**: for each kind of nodes, the rows of each graph; see :meth:`grapheme_pyg.nn.plan.Chosen.of`
         - **output**: logits ``[batch_size, num_classes]``
 
     Raises:
@@ -85,33 +84,33 @@ class ClassificationBrain(nn.Module):
         self.classes = names
         self.template_update = template_update
         self.project = nn.Linear(self.pooled_channels, embedding_channels, bias=False)
-        # A parameter in both cases: buffers are broadcast from one process to the others when several train.
+        # A parameter in both cases, because distributed training overwrites buffers with those of one process.
         by_gradient = template_update == "gradient"
         templates = torch.zeros(len(names), templates_per_class, embedding_channels)
         self.templates = nn.Parameter(templates, requires_grad=by_gradient)
         self.memory: Memory | None = None
-        # In the order of the memory's classes; some may be names of classes that have templates.
+        # In the order of the memory's classes; classes with templates can be among them.
         self.taught: list[str] = []
-        # Starts soft enough for gradients to reach every class; training sharpens it.
+        # Low at first, so that gradients reach every class.
         self.log_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
         if by_gradient:
             nn.init.normal_(self.templates)
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, added ones included."""
+        """Number of classes, including added ones."""
         return len(self.classes)
 
     @property
     def pooled_channels(self) -> int:
-        """Width of pooled states: mean and maximum for each kind of nodes."""
+        """Width of pooled states: a mean and a maximum for each channel of each kind of nodes."""
         return 2 * sum(self.in_channels)
 
     def pool(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
-        """Mean and maximum of the states of each graph, ``[batch_size, pooled_channels]``; 0 where it has no nodes."""
+        """Pools states by mean and maximum, ``[batch_size, pooled_channels]``; 0 for a graph without such nodes."""
         for rows in states:
             check_device("states", rows, self)
-        # States of a batch without the widest nodes, or without any, come narrower.
+        # States of a batch that lacks the widest nodes are narrower.
         parts = [
             mean_max_pool(pad_channels(rows, width), some.rows, some.first)
             for width, rows, some in zip(self.in_channels, states, chosen, strict=True)
@@ -119,18 +118,18 @@ class ClassificationBrain(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Embeddings of graphs, ``[batch_size, embedding_channels]``."""
+        """Projects pooled states to embeddings, ``[batch_size, embedding_channels]``."""
         if self.training and self.dropout > 0:
-            # As F.dropout, whose random numbers take three times as long on a CPU.
+            # F.dropout's random numbers take three times as long on a CPU.
             pooled = pooled * torch.rand_like(pooled).ge_(self.dropout).div_(1 - self.dropout)
-        # Pooled in single precision at least, also where the weights are of half precision.
+        # Pooled states are in single precision even if the weights are in half precision.
         embedding: Tensor = self.project(pooled.to(self.project.weight.dtype))
         return embedding
 
     def template_similarities(self, embedding: Tensor) -> Tensor:
-        """Cosines with every template, ``[batch_size, num_template_classes, templates_per_class]`` in [−1, 1].
+        """Returns the cosines with all templates, ``[batch_size, num_template_classes, templates_per_class]``.
 
-        Never in half precision: bfloat16 tells apart 128 cosines between 0.5 and 1.
+        They are never in half precision, as bfloat16 has only 128 numbers between 0.5 and 1.
         """
         device = embedding.device.type
         # Exported programs have no autocast.
@@ -141,15 +140,15 @@ class ClassificationBrain(nn.Module):
             return (directions @ templates.flatten(0, 1).t()).view(directions.shape[0], *templates.shape[:2])
 
     def similarities(self, pooled: Tensor, remembered: Tensor | None = None) -> Tensor:
-        """Similarity with each class, ``[batch_size, num_classes]``.
+        """Returns the similarity with each class, ``[batch_size, num_classes]``.
 
-        For a class with templates, the cosine with the nearest one. For a class that was taught, the best of those plus
-        what the class claims beyond it; without any templates, how much images are like it. See
-        :class:`grapheme_pyg.nn.memory.Memory`.
+        For a class with templates it is the cosine with the nearest one. For a taught class it is the largest of these
+        cosines plus the class's claim, :meth:`grapheme_pyg.nn.memory.Memory.claims`; or, if no class has templates,
+        :meth:`grapheme_pyg.nn.memory.Memory.likeness`.
 
         Args:
             pooled: ``[batch_size, pooled_channels]``.
-            remembered: What :meth:`grapheme_pyg.nn.memory.Memory.similarities` says of them, if it is known already.
+            remembered: Their :meth:`grapheme_pyg.nn.memory.Memory.similarities`, if already computed.
         """
         similarities = self.template_similarities(self.embed(pooled)).amax(dim=-1)
         if self.memory is None or not self.taught:
@@ -168,17 +167,17 @@ class ClassificationBrain(nn.Module):
         return torch.cat([similarities, found[:, new]], dim=1)
 
     def _places(self) -> list[int | None]:
-        """For each taught class its number among those with templates, if it is one of them."""
-        known = {canonical(name): number for number, name in enumerate(self.classes[: self.templates.shape[0]])}
-        return [known.get(canonical(name)) for name in self.taught]
+        """Returns, for each taught class, its number among the classes with templates, or None."""
+        with_templates = self.classes[: self.templates.shape[0]]
+        return [self._number(name, with_templates) for name in self.taught]
 
     def logits(self, pooled: Tensor) -> Tensor:
-        """Tempered similarities, ``[batch_size, num_classes]``."""
+        """Returns the similarities times the temperature, ``[batch_size, num_classes]``."""
         return self.temperature * self.similarities(pooled)
 
     @property
     def temperature(self) -> Tensor:
-        """What similarities are multiplied by, a positive number that is finite whatever was learned."""
+        """The learned factor of similarities, positive and finite."""
         return self.log_temperature.clamp(-MOST_LOG_TEMPERATURE, MOST_LOG_TEMPERATURE).exp()
 
     @torch.no_grad()
@@ -193,33 +192,41 @@ class ClassificationBrain(nn.Module):
 
     @torch.no_grad()
     def add_class(self, name: str, pooled: Tensor) -> None:
-        """Teaches a class by examples, without a gradient step: a new one, or one that is there by more examples.
+        """Teaches a new or a known class from examples, without a gradient step.
 
         Args:
-            name: Of the class.
-            pooled: ``[num_examples, pooled_channels]``, their pooled states.
+            name: Name of the class.
+            pooled: ``[num_examples, pooled_channels]``, pooled states of the examples.
 
         Raises:
-            ValueError: The name has control characters, or nothing is remembered.
+            ValueError: The name has control characters, or there is no memory.
         """
         name = str(name)
         check_name("name", name)
-        if self.memory is None:
-            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
         number = self._number(name, self.taught)
-        self.memory.add(pooled, number)
+        self.require_memory().add(pooled, number)
         if number is None:
             known = self._number(name, self.classes)
             self.taught = [*self.taught, name if known is None else self.classes[known]]
             if known is None:
                 self.classes = [*self.classes, name]
 
-    @torch.no_grad()
-    def remove_class(self, name: str) -> None:
-        """Forgets what was taught of a class: all of it, if it has no templates.
+    def require_memory(self) -> Memory:
+        """Returns the memory.
 
         Raises:
-            ValueError: It was not taught.
+            ValueError: There is none.
+        """
+        if self.memory is None:
+            raise ValueError("memory: expected one, as fit leaves it, got none; call remember first")
+        return self.memory
+
+    @torch.no_grad()
+    def remove_class(self, name: str) -> None:
+        """Forgets the examples of a taught class, and the class itself if it has no templates.
+
+        Raises:
+            ValueError: The class was not taught.
         """
         number = self._number(name, self.taught)
         if number is None or self.memory is None:
@@ -231,10 +238,10 @@ class ClassificationBrain(nn.Module):
         self.taught = self.taught[:number] + self.taught[number + 1 :]
 
     def rename_class(self, name: str, new: str) -> None:
-        """Gives a class another name.
+        """Renames a class.
 
         Raises:
-            ValueError: There is no class of that name, or one of the new name, or that has control characters.
+            ValueError: There is no such class, or the new name is taken or has control characters.
         """
         place = self._number(name, self.classes)
         if place is None:
@@ -250,8 +257,8 @@ class ClassificationBrain(nn.Module):
 
     @torch.no_grad()
     def looks_like(self, pooled: Tensor) -> str | None:
-        """The class that most of some images are taken for, if these are as familiar as images of known kinds are."""
-        if self.memory is None or not self.classes or bool(self.memory.quantiles.isnan().any()):
+        """Returns the class to which more than half of some images belong, counting only familiar ones; else None."""
+        if self.memory is None or not self.classes or not self.memory.is_calibrated:
             return None
         remembered = self.memory.similarities(pooled)
         familiar = self.memory.familiarity(pooled, remembered) >= self.memory.threshold(UNFAMILIAR)
@@ -260,7 +267,7 @@ class ClassificationBrain(nn.Module):
         return self.classes[int(votes.argmax())] if 2 * int(votes.max()) > len(pooled) else None
 
     def is_taught(self, name: str) -> bool:
-        """Whether examples of a class were taught."""
+        """Returns whether a class has taught examples."""
         return self._number(name, self.taught) is not None
 
     @staticmethod
@@ -270,14 +277,14 @@ class ClassificationBrain(nn.Module):
 
     @property
     def added_classes(self) -> list[str]:
-        """Names of the classes that were taught and have no templates."""
+        """Names of the taught classes that have no templates."""
         return self.classes[self.templates.shape[0] :]
 
     def forget(self) -> None:
-        """Forgets the memory, and with it what was taught."""
+        """Forgets the memory, and with it all taught classes."""
         self.classes = self.classes[: self.templates.shape[0]]
         self.memory, self.taught = None, []
 
     def forward(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
-        """Logits; see the class for arguments and shapes."""
+        """Computes logits; see the class for arguments and shapes."""
         return self.logits(self.pool(states, chosen))

@@ -1,4 +1,4 @@
-"""DagNN: node states of any typed directed acyclic graph, generation by generation."""
+"""DagNN computes the node states of any typed directed acyclic graph, generation by generation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,48 +22,48 @@ from grapheme_pyg.nn.vocabulary import EdgeVocabulary, RelationNames
 from grapheme_pyg.nn.weight_names import align_by_name
 
 NORMS = ("batch", "layer", None)
-# The relation from a node to the one that stands for the same a round later.
+# The relation between the nodes of one entity in consecutive rounds.
 ITSELF = "self"
 
 
 class DagNN(MessagePassing):
-    r"""A feed-forward network whose shape is the graph's and whose weights are keyed by edge type.
+    r"""Computes node states by a feed-forward network that has the graph's shape and weights keyed by edge type.
 
     .. math::
         h_v = \operatorname{relu}\Bigl(\operatorname{norm}\Bigl(W^{in}_{\tau(v)} x_v + \sum_r
               \operatorname{mean}_{(u \to v) \text{ of type } r} (W_r h_u + V_r e_{uv})\Bigr)\Bigr)
 
-    Every state is computed once, from states already computed: level by level in topological order. The
-    weights are the module's and not the graph's, so what is learned on one topology holds on every other. The
-    mean within a relation bounds states at nodes of high degree; on a lattice, where a relation has one edge
-    into a node at most, the operator is a convolution. It runs on any typed DAG: several edges of a type into
-    one node, edges that skip levels or stay within a node type, isolated nodes, no edges at all.
+    Every state is computed once, level by level in topological order. The weights belong to the module and not to the
+    graph, so one topology uses what another has learned. The mean within a relation bounds the states of nodes of high
+    degree; on a lattice, where a node has at most one incoming edge of each relation, the operator is a convolution. It
+    accepts any typed DAG, also with several edges of a type into one node, edges that skip levels or stay within a node
+    type, isolated nodes, or no edges at all.
 
-    The weights of all relations between one pair of node types are one parameter ``[num_relations, in, out]``
-    under ``weight.<source>__<target>``. The state dict also holds the relations' names, and loading matches by
-    name: a state dict of another vocabulary loads with ``strict=False`` as far as the names agree.
+    The weights of all relations between one pair of node types are one parameter ``[num_relations, in, out]`` under
+    ``weight.<source>__<target>``. The state dict also holds the names of the relations, and loading matches weights by
+    name: with ``strict=False``, a state dict of another vocabulary loads as far as the names agree.
 
     Args:
         metadata: Names of node types and triples (source node type, relation, target node type), all in
             ``[a-z0-9_]+``, as in PyG's ``HeteroData.metadata()``.
-        in_channels: How many leading columns of ``x`` a node uses: one number, or one for each node type.
+        in_channels: Number of leading columns of ``x`` that a node uses: one number, or one for each node type.
         hidden_channels: Width of the states: one number, or one for each node type.
-        edge_dim: Width of ``edge_attr``, 0 to use none.
+        edge_dim: Width of ``edge_attr``; 0 if there is none.
         norm: ``"batch"`` (statistics for each node type and level), ``"layer"`` or None.
-        residual: Whether the mean state along the relation ``self`` is added to :math:`h_v`, where it is as wide (He et
-            al., "Deep Residual Learning for Image Recognition", 2016); explainers see no message in it.
-        fused: Whether to use gathers and matrix products instead of ``message`` and ``aggregate``. Both compute
-            the same; explainers switch to the latter by themselves.
+        residual: Whether the mean state along the relation ``self`` is added to :math:`h_v` if it has the same width
+            (He et al., "Deep Residual Learning for Image Recognition", 2016). Explainers do not see it as a message.
+        fused: Whether to compute with gathers and matrix products instead of ``message`` and ``aggregate``. The results
+            are the same; explainers always use the latter.
 
     Shapes:
-        - **x**: ``[num_nodes, >= max(in_channels)]``, of the weights' dtype
-        - **plan**: of the graph, as :meth:`plan` makes it
-        - **edge_attr**: ``[num_edges, edge_dim]``, of the weights' dtype, if ``edge_dim`` is not 0
+        - **x**: ``[num_nodes, >= max(in_channels)]``, in the dtype of the weights
+        - **plan**: the graph's plan, made by :meth:`plan`
+        - **edge_attr**: ``[num_edges, edge_dim]``, in the dtype of the weights, if ``edge_dim`` is not 0
         - **output**: for each generation of the plan, ``[num_nodes, hidden_channels]``; ``plan.by_node`` puts them into
           the order of the nodes
 
     Raises:
-        ValueError: The metadata or a setting is not as above; or ``x`` or ``edge_attr`` does not fit the plan.
+        ValueError: The metadata or a setting is invalid; or ``x`` or ``edge_attr`` does not fit the plan.
 
     Example:
         >>> dag = DagNN((["n"], [("n", "to", "n")]), in_channels=1, hidden_channels=4)
@@ -93,7 +93,7 @@ class DagNN(MessagePassing):
         self.hidden_channels = _for_each_type("hidden_channels", hidden_channels, vocabulary.node_types, minimum=1)
         self.out_channels = max(self.hidden_channels)
         self.edge_dim, self.residual, self.fused = edge_dim, residual, fused
-        # For each pair of node types of one width, the number of that relation.
+        # The number of the relation ITSELF for each pair of equally wide node types that has it.
         self._itself = {
             name: vocabulary.relations[name].index(ITSELF)
             for name, ends in vocabulary.ends_of_pair.items()
@@ -120,7 +120,7 @@ class DagNN(MessagePassing):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew, uniformly and such that variances are kept (He et al., 2015)."""
+        """Initialises all weights uniformly, so that variances are preserved (He et al., 2015)."""
         for weights in (self.weight, self.edge_weight, self.input_weight):
             for weight in weights.values():
                 bound = (6 / weight.shape[:-1].numel()) ** 0.5
@@ -138,7 +138,7 @@ class DagNN(MessagePassing):
 
     @property
     def _numbers_edges(self) -> bool:
-        """Whether edges have attributes, or messages that are looked at one by one."""
+        """Whether single edges are needed, for their attributes or messages."""
         return self.edge_dim > 0 or not self.fused or bool(self.explain)
 
     def forward(self, x: Tensor, plan: Plan, edge_attr: Tensor | None = None) -> list[Tensor]:
@@ -149,16 +149,16 @@ class DagNN(MessagePassing):
     def sweep(
         self, x: Tensor | Sequence[Tensor], generations: Sequence[Generation], edge_attr: Tensor | None = None
     ) -> list[Tensor]:
-        """The states of generations, one after the other; nothing is checked.
+        """Computes the states of all generations, without checks.
 
         Args:
-            x: As in the class; or apart, for each generation ``[num_nodes, in_channels]``, as exported models have it.
-            generations: Of a plan.
+            x: As in the class; or, as in exported models, ``[num_nodes, in_channels]`` for each generation.
+            generations: Those of a plan.
             edge_attr: As in the class.
         """
         seen: dict[str, list[Statistics]] = {name: [] for name in self.norm}
         like = x if isinstance(x, Tensor) else x[0]
-        # Once, not for each generation.
+        # Converted once, not for each generation.
         x = in_autocast(x) if isinstance(x, Tensor) else x
         states: list[Tensor] = []
         for number, generation in enumerate(generations):
@@ -192,12 +192,12 @@ class DagNN(MessagePassing):
         return states
 
     def _receive(self, x: Tensor, read: Neighbours, edge_attr: Tensor | None) -> Tensor:
-        """What a generation receives of the states of one node type, ``[num_targets, out_channels]``."""
+        """Computes what a generation receives from one node type, ``[num_targets, out_channels]``."""
         weight = self.weight[read.pair]
         edge_weight = self.edge_weight[read.pair] if edge_attr is not None and self.edge_dim else None
         if self.fused and not self.explain:
             return typed_conv(x, weight, read, edge_attr, edge_weight)
-        # The same edge by edge, for explainers: their masks lie over messages.
+        # Edge by edge, because explainers mask messages.
         edge, source, slot = read.by_edge()
         num_targets, num_relations = read.rows.shape
         attr = None if edge_weight is None or edge_attr is None else edge_attr[edge]
@@ -212,13 +212,13 @@ class DagNN(MessagePassing):
         return received
 
     def _require_fitting(self, x: Tensor, plan: Plan, edge_attr: Tensor | None) -> None:
-        """Refuses features that a plan or the weights cannot be used with."""
+        """Checks that features fit the plan and the weights."""
         check_device("x", x, self)
         width = max(self.in_channels)
         if x.dim() != 2 or x.shape[0] != plan.num_nodes or x.shape[1] < width:
             expected = f"[{plan.num_nodes}, at least {width}], one row for each node of the plan"
             raise GraphError(f"x: expected shape {expected}, got {list(x.shape)}")
-        # An explainer adds a parameter of its own, which is float32.
+        # Explainers add a parameter of their own, in float32.
         dtype = next((weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask"))
         if x.dtype != dtype:
             raise GraphError(f"x: expected dtype {dtype}, the weights', got {x.dtype}")
@@ -236,29 +236,29 @@ class DagNN(MessagePassing):
             raise GraphError(f"edge_attr: expected device {x.device}, as of x, got {edge_attr.device}")
 
     def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
-        """Does nothing: PyG would write a module for ``propagate`` into the temporary folder, and leave it there."""
+        """Does nothing: PyG would write a module for ``propagate`` into the temporary folder and leave it there."""
 
     def message(self, x_j: Tensor, edge_attr: OptTensor) -> Tensor:
-        """The source's state and the edge's attributes; weights come after the mean, once for each relation."""
+        """Returns the source's state and the edge's attributes; weights are applied to their means."""
         return x_j if edge_attr is None else torch.cat([x_j, edge_attr], dim=-1)
 
     def aggregate(self, inputs: Tensor, slot: Tensor, num_slots: int) -> Tensor:
-        """Means within each relation, ``[num_targets · num_relations, channels]``; 0 where there is no edge."""
+        """Averages within each relation, ``[num_targets · num_relations, channels]``; 0 where there is no edge."""
         means: Tensor = segment(inputs, index2ptr(slot, num_slots), reduce="mean")
         return means
 
     def explain_message(self, inputs: Tensor, edge: Tensor) -> Tensor:
-        """Weighs messages by an explainer's mask over the edges of the whole graph."""
+        """Multiplies messages by an explainer's mask over the edges of the whole graph."""
         mask = self._edge_mask.sigmoid() if self._apply_sigmoid else self._edge_mask
         weighed: Tensor = inputs * mask[edge].unsqueeze(-1)
         return weighed
 
     def get_extra_state(self) -> RelationNames:
-        """Names of the relations along the first dimension of each weight."""
+        """Returns the names of the relations along the first dimension of each weight."""
         return {pair: list(names) for pair, names in self.vocabulary.relations.items()}
 
     def set_extra_state(self, state: RelationNames) -> None:
-        """Does nothing: the names have done their work when weights were matched by them."""
+        """Does nothing: :func:`align_by_name` has used the names before."""
 
     def __repr__(self) -> str:
         counts = f"{len(self.vocabulary.node_types)} node types, {len(self.vocabulary.edge_types)} edge types"

@@ -1,4 +1,4 @@
-"""Running a module as it is used after training, without touching the mode that it is in."""
+"""Evaluation of a module without changing its mode."""
 
 import functools
 from collections.abc import Callable
@@ -14,10 +14,10 @@ R = TypeVar("R")
 
 
 def evaluating(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate[M, P], R]:
-    """Runs a function of a module without gradients and in evaluation mode, whatever mode the module is in.
+    """Decorates a method or function of a module to run without gradients and in evaluation mode.
 
-    The module, of which a method is a function too, is the first argument. In its place the function gets its
-    :func:`evaluation_view`: other threads may train the module meanwhile, and there is no mode to put back.
+    It passes the :func:`evaluation_view` of the module, its first argument, so that no mode needs to be restored and
+    other threads can train the module meanwhile.
     """
 
     @functools.wraps(function)
@@ -27,18 +27,18 @@ def evaluating(function: Callable[Concatenate[M, P], R]) -> Callable[Concatenate
             with torch.no_grad():
                 return function(evaluation_view(module), *args, **kwargs)
         finally:
-            # Again, as the exception of a signal may have come while `no_grad` was entered or left.
+            # Again, because a signal may have interrupted `no_grad` on entry or exit.
             torch._C._set_grad_enabled(enabled)
 
     return run
 
 
 def evaluation_view(module: M) -> M:
-    """A shallow copy of a module and its parts, in evaluation mode, with the same parameters, buffers and hooks.
+    """Returns a shallow copy of a module and its parts in evaluation mode, with the same parameters, buffers and hooks.
 
-    Hooks are called with the copy. What is set on it, other than a parameter or a buffer, the module does not have.
+    Hooks are called with the copy. Attributes that are set on the copy are not set on the module.
     """
-    # Copies, which no thread can change the size of while they are looped over.
+    # Copies, because another thread may change the size of the originals during the loops.
     fields, parts = module.__dict__.copy(), module._modules.copy()
     view = object.__new__(type(module))
     for name, value in fields.items():
@@ -46,7 +46,7 @@ def evaluation_view(module: M) -> M:
             fields[name] = MethodType(value.__func__, view)
     fields["training"] = False
     fields["_modules"] = {name: None if part is None else evaluation_view(part) for name, part in parts.items()}
-    # It calls the module.
+    # The compiled call would call the original.
     fields["_compiled_call_impl"] = None
     view.__dict__.update(fields)
     return view

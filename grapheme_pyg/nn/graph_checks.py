@@ -1,4 +1,4 @@
-"""What features and labels must be, and where."""
+"""Checks of features, labels and devices."""
 
 from itertools import chain
 
@@ -10,12 +10,12 @@ from grapheme_pyg.errors import GraphError
 
 
 def check_device(name: str, values: Tensor, module: nn.Module) -> None:
-    """Refuses to compute on another device than that of a module's weights.
+    """Checks that a tensor is on the device of all of a module's weights and buffers.
 
     Args:
-        name: Of the tensor.
-        values: What the module is given.
-        module: With all its parts, of which one may have been moved alone.
+        name: Name of the tensor.
+        values: The tensor.
+        module: The module; single parts of it may have been moved.
 
     Raises:
         GraphError: Naming both devices.
@@ -26,17 +26,18 @@ def check_device(name: str, values: Tensor, module: nn.Module) -> None:
 
 
 def to_features(name: str, what: str, values: object, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """Features of nodes or edges in the precision of a network's weights.
+    """Converts features of nodes or edges to the dtype of the weights.
 
     Args:
-        name: Of the field.
-        what: Whose features they are: ``"node"`` or ``"edge"``.
-        values: ``[N, channels]``, of any floating-point precision, finite.
-        shape: Number of nodes or edges, and the least number of channels.
-        dtype: Of the weights.
+        name: Name of the field.
+        what: ``"node"`` or ``"edge"``.
+        values: ``[N, channels]``, floating point, finite.
+        shape: Number of nodes or edges, and the smallest number of channels.
+        dtype: Dtype of the weights.
 
     Raises:
-        GraphError: They are of another kind or shape; or naming the first value that is not finite, and its place.
+        GraphError: They are not floating point, have another shape, or are not finite; then the message names the first
+            such value and its place.
     """
     values = require_tensor(name, values)
     if not values.is_floating_point():
@@ -50,19 +51,10 @@ def to_features(name: str, what: str, values: object, shape: tuple[int, int], dt
 
 
 def check_finite(name: str, what: str, values: Tensor) -> None:
-    """Refuses features with infinite values or none at all (NaN).
-
-    Args:
-        name: Of the field.
-        what: Whose features they are: ``"node"`` or ``"edge"``.
-        values: ``[N, channels]``, floating point.
-
-    Raises:
-        GraphError: Naming the first offending value and its place.
-    """
+    """Refuses features that contain infinity or NaN; see :func:`to_features`."""
     if values.numel() == 0:
         return
-    # The least and the largest value take one pass and no memory, and NaN is both.
+    # One pass without memory; NaN is both the least and the largest value.
     low, high = torch.aminmax(values.detach())
     if not bool((high - low).isfinite()):
         wrong = (~values.isfinite()).nonzero()
@@ -73,15 +65,10 @@ def check_finite(name: str, what: str, values: Tensor) -> None:
 
 
 def check_labels(y: object, num_graphs: int, num_classes: int) -> None:
-    """Refuses classes that a batch cannot be trained with.
-
-    Args:
-        y: ``[num_graphs]`` int64, in [0, num_classes).
-        num_graphs: Number of graphs.
-        num_classes: Number of classes.
+    """Checks that the classes of a batch are ``[num_graphs]`` int64 in [0, num_classes).
 
     Raises:
-        GraphError: Naming the first offending graph, what was expected and what came.
+        GraphError: Naming the first wrong graph, what was expected and what came.
     """
     labels = require_tensor("y", y)
     check_integers("y", labels, (num_graphs,))

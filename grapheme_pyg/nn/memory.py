@@ -1,4 +1,4 @@
-"""Memory: a few keys of training images and those of taught classes, to compare new images with."""
+"""Memory keeps keys of training images and of taught classes, which new images are compared with."""
 
 from collections.abc import Callable, Iterator
 from typing import Self
@@ -9,62 +9,61 @@ from torch import Tensor, nn
 
 # Variance that is added in every direction before whitening, as a share of the mean variance.
 SHRINKAGE = 0.1
-# Keys have at most so many channels; there are at most so many of training images, of each class its share.
+# Largest number of channels of a key; and of keys of training images, shared evenly among the classes.
 WIDTH, NUM_KEYS = 256, 1000
-# Rounds of k-means, in which cosines of training images with their keys hardly grow any more.
+# Rounds of k-means; more hardly increase the cosines between training images and their keys.
 ROUNDS = 8
-# Of training images, the share that a new class may claim, and the share that counts as less familiar than known.
+# Shares of the training images: those that a new class may claim, and those that count as unfamiliar.
 CLAIMED, UNFAMILIAR = 0.005, 0.05
 QUANTILES = 1001
-# How many examples a class is thought to be taught from, where it is measured how familiar others of it are then.
+# Numbers of examples for which the familiarity of other images of the class is measured.
 SHOTS = (1, 2, 5, 10, 20)
-# In so many draws, each with so many others of the class; and cosines that a quantile is taken of, at most.
+# Draws of that measurement, other images in each, and cosines from which a quantile is taken, at most.
 DRAWS, SOME, MOST_MEASURED = 20, 500, 2**20
-# A taught class is believed about itself as far as it has more examples than so many.
+# The number of further examples at which a taught class's own cosines count half.
 DOUBT = 5
-# Cosines computed at once; beyond so many keys they are multiplied as they are stored, which is faster.
+# Cosines computed at once; more keys than MANY_KEYS are multiplied in the precision of storage, which is faster.
 COSINES_AT_ONCE, MANY_KEYS = 2**24, 10_000
 
 
 class Memory(nn.Module):
-    r"""Nearest keys, in a space in which classes are round.
+    r"""Compares images with their nearest keys, in a space in which classes are round.
 
     Pooled states :math:`p` become keys
 
     .. math:: k = \frac{W (p - \mu)}{\lVert \cdot \rVert}
 
     where :math:`W` holds the widest directions of :math:`(\Sigma + \lambda I)^{-1/2}`, with the covariance
-    :math:`\Sigma` within classes. This makes cosines those of Mahalanobis distance (Lee et al., "A Simple Unified
-    Framework for Detecting Out-of-Distribution Samples", 2018). An image is as familiar as its nearest key is similar
-    (Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022). Of many training images, the keys
-    are centres of clusters, found for each class by k-means on the sphere (I. Dhillon and D. Modha, "Concept
-    Decompositions for Large Sparse Text Data Using Clustering", 2001).
+    :math:`\Sigma` within classes, so that cosines correspond to Mahalanobis distances (Lee et al., "A Simple Unified
+    Framework for Detecting Out-of-Distribution Samples", 2018). The familiarity of an image is the cosine with its
+    nearest key (Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors", 2022). If there are many
+    training images, keys are the centres of clusters, found for each class by k-means on the sphere (I. Dhillon and
+    D. Modha, "Concept Decompositions for Large Sparse Text Data Using Clustering", 2001).
 
-    A class can be taught from a few examples, each a key. It claims an image if its nearest key, plus an offset, is
-    more similar than the nearest key of training images. The offset is such that it would claim a small share of
-    these: few examples lie further from their class than many, and would claim too little without it. For the same
-    reason an allowance is added to its cosines where they say how familiar an image is: as much as classes of training
-    would need if so few of their images were known, and, the more examples there are, what these say of each other.
+    A class can be taught from a few examples, each of which becomes a key. The class claims an image if the cosine with
+    its nearest key, plus an offset, exceeds the cosine with the nearest key of training images. The offset lets it
+    claim a small share of the training images; without it, classes with few examples would claim too little. For the
+    same reason an allowance is added to the familiarity of its images: what a trained class would need if it had as few
+    examples, corrected by the cosines of the examples with one another, more so the more examples there are.
 
-    Its tensors keep their precision whatever that of the model.
+    Its tensors keep their precision, whatever the precision of the model.
 
     Args:
         channels: Width of pooled states.
-        width: Of keys.
-        num_keys: How many there are.
-        num_added: Classes that were taught.
+        width: Width of keys; ``channels`` if None.
+        num_keys: Number of keys.
+        num_added: Number of taught classes.
 
     Shapes:
         - **keys**: ``[num_keys, width]`` float16, of length 1
         - **added**: ``[num_keys]`` int64: −1 for keys of training images, else the number of the taught class
-        - **positions**: ``[num_keys]`` int64: which of the remembered images is nearest to it
-        - **total**: ``[]`` int64, how many images there were
+        - **positions**: ``[num_keys]`` int64, the remembered image that is nearest to each key
+        - **total**: ``[]`` int64, the number of remembered images
         - **offsets**, **allowances**: ``[num_added]``
         - **means**: ``[num_added, width]`` float16, of length 1, the mean direction of each taught class's keys
-        - **shots**: ``[2, 5]``, least familiarity but for a share, and its median, of images whose class is known from
+        - **shots**: ``[2, 5]``, the 5 % quantile and the median of the familiarity of images whose class is known from
           1, 2, 5, 10 and 20 others
-        - **quantiles**: ``[1001]``, of the familiarity of images that are known to be of a known kind; NaN until
-          calibrated
+        - **quantiles**: ``[1001]``, of the familiarity of images of known kinds; NaN before calibration
     """
 
     center: Tensor
@@ -84,7 +83,7 @@ class Memory(nn.Module):
         width = channels if width is None else width
         self.register_buffer("center", torch.zeros(channels, dtype=torch.float32))
         self.register_buffer("whitening", torch.eye(channels, width, dtype=torch.float32))
-        # Cosines to three digits are all that is asked of them, and there can be many.
+        # In half precision, as there can be many and cosines need only three digits.
         self.register_buffer("keys", torch.zeros(num_keys, width, dtype=torch.float16))
         self.register_buffer("added", torch.full((num_keys,), -1))
         self.register_buffer("positions", torch.arange(num_keys))
@@ -96,8 +95,7 @@ class Memory(nn.Module):
         self.register_buffer("quantiles", torch.full((QUANTILES,), torch.nan, dtype=torch.float32))
         self.eval()  # as finished models are
 
-    # Half precision, which a model may be put into, would blur what is compared; double would quadruple the keys.
-    # All of `to`, `half`, `double` and `cuda` go through this method.
+    # `to`, `half`, `double` and `cuda` all call this. A change of dtype would lose digits, or enlarge the keys.
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         nn.Module._apply(self, lambda tensor: fn(tensor).to(tensor.dtype), recurse)
         return self
@@ -107,16 +105,21 @@ class Memory(nn.Module):
         """Number of taught classes."""
         return self.offsets.numel()
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether the familiarity of known images was measured."""
+        return not bool(self.quantiles.isnan().any())
+
     def examples(self) -> list[int]:
-        """The number of examples of each taught class."""
+        """Returns the number of examples of each taught class."""
         counts: list[int] = torch.bincount(self.added[self.added >= 0], minlength=self.num_added).tolist()
         return counts
 
     def check(self) -> None:
-        """Refuses a memory from a file that contradicts itself.
+        """Checks a memory that was read from a file.
 
         Raises:
-            ValueError: A key is of no class, or a class is without a key.
+            ValueError: A key belongs to no class, or a class has no key.
         """
         classes = [number for number in self.added.unique().tolist() if number != -1]
         if classes != list(range(self.num_added)):
@@ -126,13 +129,13 @@ class Memory(nn.Module):
     @classmethod
     @torch.no_grad()
     def of(cls, pooled: Tensor, labels: Tensor, positions: Tensor | None = None, total: int | None = None) -> Self:
-        """Remembers examples of the classes that a model was trained on.
+        """Makes the memory of training images.
 
         Args:
             pooled: ``[num_examples, channels]``.
             labels: ``[num_examples]`` int64, in [0, num_classes).
-            positions: ``[num_examples]`` int64, theirs among all images; they are all if None.
-            total: How many images there are.
+            positions: ``[num_examples]`` int64, the position of each among all images; None if these are all.
+            total: Number of all images; that of the examples if None.
         """
         positions = torch.arange(len(labels), device=labels.device) if positions is None else positions
         states = pooled.double()
@@ -142,16 +145,16 @@ class Memory(nn.Module):
         center = means[counts > 0].mean(dim=0)
         within = states - means[labels]
         variances, axes = torch.linalg.eigh(within.t() @ within / len(states))
-        # The least variance keeps keys finite where each class has one example.
+        # 1e-12 keeps keys finite if each class has one example.
         spread = variances.clamp_min(0) + SHRINKAGE * variances.mean() + 1e-12
         whitening = axes / spread.sqrt()
-        # Fewer images say nothing of most directions, of which any choice would be arbitrary.
+        # With fewer images than directions any choice of directions would be arbitrary.
         if len(states) > whitening.shape[1] > WIDTH:
             round_ = (states - center) @ whitening
             whitening = whitening @ torch.linalg.eigh(round_.t() @ round_)[1][:, -WIDTH:]
         memory = cls(*whitening.shape).to(pooled.device)
         memory.center = center.float()
-        memory.whitening = whitening.float().contiguous()  # as it is loaded, to the last bit
+        memory.whitening = whitening.float().contiguous()  # products depend on strides, and files have none
         keys = memory.keys_of(pooled)
         memory.shots = _shots(keys, labels)
         classes = counts.nonzero().flatten().tolist()
@@ -167,86 +170,86 @@ class Memory(nn.Module):
         return memory
 
     def without_keys(self) -> Self:
-        """A memory of no images in the same space, with the same measures of what is familiar."""
+        """Returns a memory of no images with the same key space and calibration."""
         empty = type(self)(*self.whitening.shape).to(self.keys.device)
         empty.center, empty.whitening = self.center.clone(), self.whitening.clone()
         empty.shots, empty.quantiles = self.shots.clone(), self.quantiles.clone()
         return empty
 
     def keys_of(self, pooled: Tensor) -> Tensor:
-        """Keys of pooled states, ``[num_images, width]`` of length 1."""
+        """Returns the keys of pooled states, ``[num_images, width]`` of length 1."""
         return F.normalize((pooled.float() - self.center) @ self.whitening, dim=-1)
 
     def _cosines(self, keys: Tensor) -> Iterator[Tensor]:
-        """Cosines of some images at a time with all keys, ``[some, num_keys]``."""
+        """Yields the cosines of a few images at a time with all keys, ``[some, num_keys]``."""
         many = len(self.keys) > MANY_KEYS
         stored = self.keys if many else self.keys.float()
         keys = keys.to(stored.dtype)
         at_once = max(1, COSINES_AT_ONCE // max(1, len(stored)))
-        # Exported programs do not know how many images will come, and have no loops.
+        # Exported programs accept any number of images and have no loops.
         for rows in (keys,) if torch.compiler.is_exporting() else keys.split(at_once):
             yield (rows @ stored.t()).float()
 
     @torch.no_grad()
     def nearest(self, pooled: Tensor, number: int = 1) -> tuple[Tensor, Tensor]:
-        """The keys that are nearest to images.
+        """Finds the nearest keys of images.
 
         Args:
             pooled: ``[num_images, channels]``.
-            number: Of keys for each image.
+            number: Number of keys to find for each image.
 
         Returns:
-            Cosines ``[num_images, number]``, falling, and the positions of the images that the keys stand for, of the
-            same shape.
+            Cosines ``[num_images, number]``, descending; and the positions ``[num_images, number]`` of the images that
+            the keys stand for.
         """
         found = [cosines.topk(number, dim=1) for cosines in self._cosines(self.keys_of(pooled))]
-        # Rounded keys are a little longer or shorter than 1.
+        # The lengths of rounded keys are not exactly 1.
         cosines = torch.cat([values for values, _ in found]).clamp(-1, 1)
         return cosines, self.positions[torch.cat([places for _, places in found])]
 
     @torch.no_grad()
     def similarities(self, pooled: Tensor) -> Tensor:
-        """Cosine with the nearest key of training images, −1 if there is none, and with that of each taught class.
+        """Returns the cosine with the nearest key of training images, and with that of each taught class.
 
         Args:
             pooled: ``[num_images, channels]``.
 
         Returns:
-            ``[num_images, 1 + num_added]``.
+            ``[num_images, 1 + num_added]``; −1 where there is no key.
         """
         found = []
         for cosines in self._cosines(self.keys_of(pooled)):
-            # Not `len`, which would be one number in exported programs.
+            # Not `len`, which exported programs would take for a constant.
             best = cosines.new_full((cosines.shape[0], 1 + self.num_added), -1.0)
             owners = (self.added + 1).expand(cosines.shape[0], -1)
             found.append(best.scatter_reduce_(1, owners, cosines, "amax").clamp_(-1, 1))
         return torch.cat(found)
 
     def familiarity(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
-        """Cosine with the nearest key of any class, plus its allowance if it was taught, ``[num_images]``.
+        """Returns the cosine with the nearest key, plus the allowance of its class if it was taught, ``[num_images]``.
 
         Args:
             pooled: ``[num_images, channels]``.
-            found: Their :meth:`similarities`, if they are known already.
+            found: Their :meth:`similarities`, if already computed.
         """
         found = self.similarities(pooled) if found is None else found
         return (found + F.pad(self.allowances, (1, 0))).amax(dim=1).clamp(-1, 1)
 
     @torch.no_grad()
     def calibrate(self, pooled: Tensor) -> None:
-        """Learns how familiar known images are, from some that were not remembered: ``[num_images, channels]``."""
+        """Measures the familiarity of known images that are not remembered, ``[num_images, channels]``."""
         at = torch.linspace(0, 1, QUANTILES, dtype=torch.float32, device=pooled.device)
         self.quantiles = torch.quantile(self.familiarity(pooled), at)
         for number in range(self.num_added):
             self._allow(number)
 
     def threshold(self, reject: float) -> Tensor:
-        """The familiarity that a share ``reject`` of known images does not reach."""
+        """Returns the familiarity that a share ``reject`` of known images does not reach."""
         return torch.quantile(self.quantiles, reject)
 
     @torch.no_grad()
     def add(self, pooled: Tensor, number: int | None = None) -> None:
-        """Remembers examples of a class, ``[num_examples, channels]``: of a new one, or of that number."""
+        """Remembers examples ``[num_examples, channels]`` of the taught class of this number, or of a new class."""
         number = self.num_added if number is None else number
         new = self.keys_of(pooled).half()
         self.keys = torch.cat([self.keys, new])
@@ -261,7 +264,7 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def remove(self, number: int) -> None:
-        """Forgets a taught class; the numbers of those after it become smaller by one."""
+        """Forgets a taught class; the numbers of later ones decrease by one."""
         kept = self.added != number
         self.keys, self.positions, added = self.keys[kept], self.positions[kept], self.added[kept]
         self.added = added - (added > number).long()
@@ -269,20 +272,20 @@ class Memory(nn.Module):
         self.offsets, self.allowances, self.means = self.offsets[others], self.allowances[others], self.means[others]
 
     def _measure(self, number: int) -> None:
-        """Sets mean, offset and allowance of a taught class by its examples."""
+        """Sets the mean, offset and allowance of a taught class from its examples."""
         old, new = self.keys[self.added < 0].float(), self.keys[self.added == number].float()
         self.means[number] = F.normalize(new.mean(dim=0), dim=0).half()
         if len(old):
-            # Each compared with all others: the nearest to it is itself.
+            # Without the diagonal, each would be nearest to itself.
             others = (old @ old.t()).fill_diagonal_(-1)
             gains = (old @ new.t()).amax(dim=1) - others.amax(dim=1)
             self.offsets[number] = -torch.quantile(gains, 1 - CLAIMED)
         self._allow(number)
 
     def _allow(self, number: int) -> None:
-        """Sets how much less familiar images of a taught class may be."""
+        """Sets the allowance of a taught class."""
         own = self.keys[self.added == number].float()
-        known = self.shots[0, -1] if bool(self.quantiles.isnan().any()) else self.threshold(UNFAMILIAR)
+        known = self.threshold(UNFAMILIAR) if self.is_calibrated else self.shots[0, -1]
         allowance = known - self._expected(0, len(own))
         if len(own) > 1:
             found = (own @ own.t()).fill_diagonal_(-1).amax(dim=1).median()
@@ -291,15 +294,15 @@ class Memory(nn.Module):
         self.allowances[number] = allowance.clamp(0, 1)
 
     def _expected(self, row: int, shots: int) -> Tensor:
-        """How familiar images are whose class is known from so many others; of the next smaller number measured."""
+        """Returns the familiarity of images whose class has so many examples, or the next smaller number measured."""
         return self.shots[row, sum(shots >= number for number in SHOTS) - 1]
 
     @torch.no_grad()
     def likeness(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
-        """How much images are like each taught class, if there are no others, ``[num_images, num_added]``.
+        """Compares images with taught classes if there are no others, ``[num_images, num_added]``.
 
-        The mean of the cosines with its nearest key and with the mean of its keys (J. Snell et al., "Prototypical
-        Networks for Few-shot Learning", 2017), plus its allowance; arguments as of :meth:`claims`.
+        It is the mean of the cosines with the class's nearest key and with the mean of its keys (J. Snell et al.,
+        "Prototypical Networks for Few-shot Learning", 2017), plus its allowance. Arguments are those of :meth:`claims`.
         """
         found = self.similarities(pooled) if found is None else found
         with_means = self.keys_of(pooled) @ self.means.float().t()
@@ -307,26 +310,26 @@ class Memory(nn.Module):
 
     @torch.no_grad()
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
-        """How much each taught class claims images: positive where it does, ``[num_images, num_added]``.
+        """Returns how much each taught class claims images, ``[num_images, num_added]``: positive where it does.
 
         Args:
             pooled: ``[num_images, channels]``.
-            found: Their :meth:`similarities`, if they are known already.
+            found: Their :meth:`similarities`, if already computed.
         """
         found = self.similarities(pooled) if found is None else found
         return found[:, 1:] + self.offsets - found[:, :1]
 
 
 def _clusters(keys: Tensor, own: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Centres of clusters of a class, and which of all keys is nearest to each.
+    """Clusters the examples of a class.
 
     Args:
         keys: ``[num_examples, width]``, of length 1.
-        own: ``[num_own]`` int64, which of them are of the class.
-        number: Of clusters, at most.
+        own: ``[num_own]`` int64, the examples of the class.
+        number: Largest number of clusters.
 
     Returns:
-        ``[number, width]`` float16, and ``[number]`` int64.
+        Centres ``[number, width]`` float16, and the example that is nearest to each, ``[number]`` int64.
     """
     of_class = keys[own]
     if len(own) <= number:
@@ -336,20 +339,20 @@ def _clusters(keys: Tensor, own: Tensor, number: int) -> tuple[Tensor, Tensor]:
     for _ in range(ROUNDS):
         nearest = (of_class @ centres.t()).argmax(dim=1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, of_class)
-        # One that lost all of its examples stays where it is.
+        # A centre that lost all its examples does not move.
         centres = torch.where(sums.any(dim=1, keepdim=True), F.normalize(sums, dim=1), centres)
     return centres.half(), own[(of_class @ centres.t()).argmax(dim=0)]
 
 
 def _shots(keys: Tensor, labels: Tensor) -> Tensor:
-    """How familiar examples are to a few others of their class, ``[2, 5]``; see :class:`Memory`."""
+    """Measures the familiarity of examples to a few others of their class, ``[2, 5]``; see :class:`Memory`."""
     by_class = [keys[labels == number] for number in labels.unique().tolist()]
     found = []
     for count in SHOTS:
         cosines = []
         for own in by_class:
             draws = min(DRAWS, len(own) // (count + 1))
-            if draws > 0:  # of too few, nothing is known
+            if draws > 0:  # else there are too few to draw from
                 taught, others = own[: draws * count], own[draws * count :][:SOME]
                 cosines.append((others @ taught.t()).view(-1, draws, count).amax(dim=2).clamp(-1, 1).flatten())
         if cosines:

@@ -1,4 +1,4 @@
-"""What a network computes in one graph: the states of its nodes, and how much each edge brings. Knows no plots."""
+"""The states of a graph's nodes, and the strengths of the messages along its edges. Knows no plots."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from grapheme_pyg.nn.plan import pad_channels
 
 
 class Messages(NamedTuple):
-    """What :func:`messages` found.
+    """The result of :func:`messages`.
 
     Attributes:
         states: ``[num_nodes, out_channels]``, narrower states zero-padded, of the weights' dtype.
@@ -25,22 +25,21 @@ class Messages(NamedTuple):
 
 @evaluating
 def messages(dag: DagNN, data: Data) -> Messages:
-    r"""Node states, and the strengths of edges, in evaluation mode, whatever mode the network is in.
+    r"""Computes node states and the strengths of edges, always in evaluation mode.
 
-    The strength of an edge is the Euclidean length of what it brings to its target, as its share of the mean within
-    the relation,
+    The strength of an edge is the Euclidean norm of its contribution to the mean within its relation,
 
     .. math:: s_{uv} = \frac{\lVert W_r^\top h_u + V_r^\top e_{uv} \rVert}{n_{rv}}
 
-    with :math:`n_{rv}` the number of edges of type :math:`r` into :math:`v`; see :class:`grapheme_pyg.nn.DagNN` for the
-    rest. Norms are not additive: messages of opposite directions are strong, and cancel each other.
+    where :math:`n_{rv}` is the number of edges of type :math:`r` into :math:`v`; the other symbols are those of
+    :class:`grapheme_pyg.nn.DagNN`. Norms are not additive: two strong messages can cancel each other.
 
     Args:
         dag: The network.
-        data: A graph or a batch of graphs, with the fields that the network takes; of any precision.
+        data: A graph or a batch of graphs with the fields that the network uses, in any precision.
 
     Raises:
-        ValueError: The graph is not as the network takes it.
+        ValueError: The graph is invalid.
     """
     dtype = next(dag.parameters()).dtype
     attr = None if data.edge_attr is None else data.edge_attr.to(dtype)
@@ -49,7 +48,7 @@ def messages(dag: DagNN, data: Data) -> Messages:
     states = pad_channels(plan.by_node(dag(data.x.to(dtype), plan, attr)), dag.out_channels)
     vocabulary, (source, target) = dag.vocabulary, data.edge_index
     strengths = states.new_zeros(source.numel())
-    # One type at a time: what all edges bring is far more than what all nodes are.
+    # One type at a time, because messages of all edges take far more memory than states of all nodes.
     for edge_type in data.edge_type.unique().tolist():
         edges = (data.edge_type == edge_type).nonzero().squeeze(1)
         pair, row = vocabulary.pairs[vocabulary.pair_of_type[edge_type]], vocabulary.relation_of_type[edge_type]

@@ -1,29 +1,29 @@
-"""Batch normalisation and rectifier for nodes of one type, whose batches come in several groups and may be tiny."""
+"""Batch normalisation and ReLU for nodes of one type, whose batches come in several groups and can be tiny."""
 
 import torch
 from torch import Tensor, nn
 
 from grapheme_pyg import ops
 
-# Number of rows of a group, their means and their biased variances, [channels] each.
+# The number of rows of a group, and their means and biased variances, [channels].
 Statistics = tuple[int, Tensor, Tensor]
 
 
 class GroupedBatchNormReLU(nn.Module):
-    r"""Batch normalisation (Ioffe and Szegedy, 2015) over one group of nodes at a time, and the rectifier after it.
+    r"""Applies batch normalisation (Ioffe and Szegedy, 2015) and ReLU to one group of nodes at a time.
 
-    A node type may occur in several levels of a sweep; each level is a group with statistics of its own.
-    Groups of fewer than two rows use the running statistics. Those move once for each sweep, towards
-    the statistics of all its groups together: call :meth:`update` after the last.
+    A node type can occur in several levels of a sweep; each level is a group with its own statistics. Groups of fewer
+    than two rows use the running statistics. These are updated once for each sweep, from all its groups: call
+    :meth:`update` after the last one.
 
     Args:
         channels: Width of the states.
-        eps: Added to the variance.
+        eps: Number that is added to the variance.
         momentum: Weight of the newest sweep in the running statistics.
 
     Shapes:
         - **x**: ``[num_rows, channels]``
-        - **seen**: a list, to which a group in training adds its statistics
+        - **seen**: a list to which each group adds its statistics in training
         - **output**: as **x**
     """
 
@@ -37,38 +37,33 @@ class GroupedBatchNormReLU(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.ones(channels))
-        # The running statistics that the last sweep in training started with.
+        # The running statistics before the last sweep in training.
         self._before: tuple[Tensor, Tensor] | None = None
 
     def reset_parameters(self) -> None:
-        """Makes the affine map the identity and forgets the running statistics."""
+        """Resets the affine map to the identity, and the running statistics."""
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
         self.running_mean.zero_()
         self.running_var.fill_(1)
 
     def forward(self, x: Tensor, seen: list[Statistics]) -> Tensor:
-        """Normalises one group, and makes negative results zero."""
-        if not self.training:
-            return ops.norm_relu_known(x, self.weight, self.bias, self.running_mean, self.running_var, self.eps)
-        if x.shape[0] < 2:
-            return self._by_running_statistics(x)
-        out, mean, variance = ops.norm_relu(x, self.weight, self.bias, self.eps)
-        seen.append((x.shape[0], mean, variance))
-        return out
-
-    def _by_running_statistics(self, x: Tensor) -> Tensor:
-        """Normalises a group that is too small for statistics of its own, and makes negative results zero."""
-        if _computes_again() and self._before is not None:
+        """Normalises one group and applies ReLU."""
+        if self.training and x.shape[0] >= 2:
+            out, mean, variance = ops.norm_relu(x, self.weight, self.bias, self.eps)
+            seen.append((x.shape[0], mean, variance))
+            return out
+        mean, variance = self.running_mean, self.running_var
+        if self.training and _computes_again() and self._before is not None:
             mean, variance = self._before
-        else:
-            # Copies, because the backward pass reads what `update` is about to change.
-            mean, variance = self.running_mean.clone(), self.running_var.clone()
+        elif self.training:
+            # Copies, because the backward pass reads them after `update` has changed the originals.
+            mean, variance = mean.clone(), variance.clone()
         return ops.norm_relu_known(x, self.weight, self.bias, mean, variance, self.eps)
 
     @torch.no_grad()
     def update(self, seen: list[Statistics]) -> None:
-        """Moves the running statistics by what the groups of a sweep have shown; once, if it is computed again."""
+        """Updates the running statistics from the groups of a sweep; only once, if the sweep is computed again."""
         if not seen or _computes_again():
             return
         self._before = self.running_mean.clone(), self.running_var.clone()
@@ -81,17 +76,14 @@ class GroupedBatchNormReLU(nn.Module):
             mean = (shares * means).sum(0)
             variance = (shares * (variances + (means - mean).square())).sum(0)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        # Unbiased.
-        self.running_var.lerp_((variance * (total / (total - 1))).to(self.running_var.dtype), self.momentum)
+        unbiased = variance * (total / (total - 1))
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
     def extra_repr(self) -> str:
-        """What ``repr`` shows."""
+        """Returns the arguments that ``repr`` shows."""
         return f"{self.weight.numel()}, eps={self.eps}, momentum={self.momentum}"
 
 
 def _computes_again() -> bool:
-    """Whether this is part of a backward pass: gradient checkpointing computes there what it has not kept.
-
-    The second time has to come to the same result as the first, or gradients are those of another function.
-    """
+    """Returns whether this runs in a backward pass, as gradient checkpointing does, which must repeat the result."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -1,4 +1,4 @@
-"""Plan: in which order the states of a graph's nodes are computed, and what each of them reads; a value."""
+"""A Plan is a value that says in which order node states are computed and what each of them reads."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from grapheme_pyg.ops.plan import Sweep
 
 
 class Segments(NamedTuple):
-    """Edges of one type into one node, which are averaged; segment by segment.
+    """Segments of edges: those of one type into one node, which are averaged.
 
     Attributes:
         sources: ``[num_edges]`` int32, the row of each edge's source.
@@ -27,17 +27,17 @@ class Segments(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """What a generation reads of one node type.
+    """A table of what a generation reads from one node type.
 
-    Its rows are those of the source generations, one after the other; or, if some target has several edges of one
-    type, means of segments of them.
+    The rows that are read are the concatenated states of the source generations; or, if some target has several edges
+    of one type, means of segments of these.
 
     Attributes:
-        pair: ``<source type>__<target type>``, the name of its weight.
-        generations: Those of the source type whose states are read, consecutive.
-        rows: ``[num_targets, num_relations]`` int32: 0 where nothing is read, else the number of the row plus one.
-        readers: ``[num_rows, num_relations]`` int32, the same seen from the rows; None if one has several readers.
-        edges: Edge numbers: in the form of ``rows``, or ``[num_edges]`` by segment; None if the plan has none.
+        pair: ``<source type>__<target type>``, the name of the weight.
+        generations: Consecutive generations of the source type whose states are read.
+        rows: ``[num_targets, num_relations]`` int32: 0 where nothing is read, else the row's number plus one.
+        readers: ``[num_rows, num_relations]`` int32, the reverse table; None if a row has several readers.
+        edges: Edge numbers, in the form of ``rows``, or ``[num_edges]`` by segment; None if the plan has none.
         segments: None if no target has several edges of one type.
     """
 
@@ -49,7 +49,7 @@ class Neighbours(NamedTuple):
     segments: Segments | None
 
     def by_edge(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Number, source row and slot (target · num_relations + relation) of each edge, by slot, int64."""
+        """Lists edges by slot: number, source row and slot (target · num_relations + relation), int64."""
         assert self.edges is not None, "expected a plan whose edges are numbered"
         slot = self.rows.flatten().nonzero().squeeze(1)
         if self.segments is None:
@@ -61,10 +61,10 @@ class Generation(NamedTuple):
     """All nodes of one type in one level, which are computed together.
 
     Attributes:
-        level: Of the nodes.
-        node_type: Its number.
+        level: Level of the nodes.
+        node_type: Number of their type.
         nodes: ``[num_nodes, 1]`` int32, the number of each node plus one, ascending.
-        sources: What they read, one for each node type that they read of.
+        sources: A table for each node type that they read from.
     """
 
     level: int
@@ -82,8 +82,8 @@ class Chosen(NamedTuple):
     """Rows that are pooled, graph by graph.
 
     Attributes:
-        rows: ``[num_chosen]`` int64; None for all of them in order.
-        first: ``[num_graphs + 1]`` int64, where each graph starts among them, and their number.
+        rows: ``[num_chosen]`` int64; None for all rows in order.
+        first: ``[num_graphs + 1]`` int64, where each graph starts in ``rows``, and ``num_chosen``.
     """
 
     rows: Tensor | None
@@ -91,14 +91,14 @@ class Chosen(NamedTuple):
 
     @classmethod
     def of(cls, graph: Tensor, num_graphs: int) -> Self:
-        """All rows, whose graphs are known.
+        """Chooses all rows.
 
         Args:
-            graph: ``[num_rows]`` int64, ascending, in [0, num_graphs).
+            graph: ``[num_rows]`` int64, the graph of each row, ascending, in [0, num_graphs).
             num_graphs: Number of graphs.
 
         Raises:
-            GraphError: Graphs are not as above.
+            GraphError: ``graph`` has another dtype, shape or range, or does not ascend.
         """
         check_integers("graph", graph, (graph.numel(),))
         check_ascending("graph", graph, num_graphs)
@@ -108,7 +108,7 @@ class Chosen(NamedTuple):
 
 @dataclass(frozen=True)
 class Tables:
-    """A plan as it is sent and stored: few tensors, of which the parts of :class:`Plan` are views."""
+    """The few tensors of which the parts of :class:`Plan` are views, as they are sent and stored."""
 
     sweep: Sweep
     generations: list[list[int]]
@@ -119,7 +119,7 @@ class Tables:
     num_graphs: int
 
     def to(self, device: torch.device | str) -> "Tables":
-        """The same on another device."""
+        """Returns the same tables on another device."""
         sweep = Sweep(*(tensor.to(device) for tensor in self.sweep))
         if self.readout is None:
             return replace(self, sweep=sweep)
@@ -129,19 +129,19 @@ class Tables:
 
 @dataclass(frozen=True)
 class Plan:
-    """The order of a sweep over a graph or a batch of graphs, and what is pooled of it; a value of plain tensors.
+    """The order of a sweep over a graph or a batch of graphs, and what is pooled: a value of plain tensors.
 
-    Only planning makes plans, and planning looks at the whole graph: networks and compiled kernels trust them. A plan
-    goes from process to process and is checked again where it arrives; :meth:`to` moves it to another device.
+    Networks and compiled kernels trust plans, because only planning makes them, and it checks the whole graph. A plan
+    that another process sends is checked again on arrival. :meth:`to` moves a plan to another device.
 
     Attributes:
         generations: In the order in which they are computed.
-        chosen: What is pooled, one for each kind of node; none in a plan without readout.
-        pooled_generations: For each kind, the generations that its rows are of, one after the other.
-        num_nodes: Of the graph.
-        num_edges: Of the graph.
-        num_graphs: Of the batch.
-        tables: The tensors that all this is in.
+        chosen: The pooled rows of each kind of node; empty in a plan without readout.
+        pooled_generations: For each kind, the generations whose concatenated states these rows index.
+        num_nodes: Number of nodes.
+        num_edges: Number of edges.
+        num_graphs: Number of graphs.
+        tables: The underlying tensors.
     """
 
     generations: tuple[Generation, ...]
@@ -154,22 +154,22 @@ class Plan:
 
     @classmethod
     def of(cls, tables: Tables) -> Self:
-        """The plan that is in some tables."""
+        """Makes the plan of some tables."""
         chosen, pooled = _chosen(tables)
         num_nodes = tables.sweep.nodes.numel()
         return cls(_generations(tables), chosen, pooled, num_nodes, tables.num_edges, tables.num_graphs, tables)
 
     @property
     def device(self) -> torch.device:
-        """Where its tensors are."""
+        """Device of its tensors."""
         return self.tables.sweep.rows.device
 
     def to(self, device: torch.device | str) -> "Plan":
-        """The same plan on another device."""
+        """Returns the same plan on another device."""
         return self if self.device == torch.device(device) else Plan.of(self.tables.to(device))
 
     def by_node(self, states: Sequence[Tensor]) -> Tensor:
-        """States of generations in the order of nodes, ``[num_nodes, widest]``, narrower ones zero-padded."""
+        """Puts the states of generations into the order of nodes, ``[num_nodes, widest]``, zero-padded."""
         if not states:
             return torch.zeros(0, 0, device=self.device)
         width = max(state.shape[1] for state in states)
@@ -177,7 +177,7 @@ class Plan:
         return torch.zeros_like(together).index_copy(0, self.tables.sweep.nodes, together)
 
     def pooled(self, states: Sequence[Tensor], like: Tensor) -> list[Tensor]:
-        """For each kind, the states that the rows of ``chosen`` number; see :func:`pooled_states`."""
+        """Returns, for each kind, the states that the rows of ``chosen`` index; see :func:`pooled_states`."""
         return pooled_states(states, self.pooled_generations, like)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -185,12 +185,12 @@ class Plan:
 
 
 def pooled_states(states: Sequence[Tensor], generations: Sequence[Sequence[int]], like: Tensor) -> list[Tensor]:
-    """For each kind, the states of some generations, one after the other, ``[num_rows, widest]``, zero-padded.
+    """Concatenates the states of the generations of each kind, ``[num_rows, widest]``, zero-padded.
 
     Args:
-        states: Of all generations.
-        generations: Of each kind.
-        like: What stands for states of a kind that has none; of their dtype and device.
+        states: States of all generations.
+        generations: The generations of each kind.
+        like: A tensor of the dtype and device of states, for a kind without generations.
     """
     found = []
     for numbers in generations:
@@ -202,7 +202,7 @@ def pooled_states(states: Sequence[Tensor], generations: Sequence[Sequence[int]]
 
 
 def pad_channels(states: Tensor, width: int) -> Tensor:
-    """The same states, with zeros up to a width."""
+    """Pads states with zero channels up to a width."""
     missing = width - states.shape[1]
     return F.pad(states, (0, missing)) if missing else states
 
@@ -255,14 +255,14 @@ def _chosen(tables: Tables) -> tuple[tuple[Chosen, ...], tuple[tuple[int, ...], 
 
 
 def _arrived(tables: Tables) -> Plan:
-    """A plan from another process or a file.
+    """Makes a plan from another process or a file, and checks it.
 
     Raises:
-        ValueError: A table reads what is not there, or is shorter than it must be.
+        ValueError: A table refers to rows that do not exist, or is too short.
     """
     try:
         plan = Plan.of(tables)
-    except (IndexError, RuntimeError, ValueError) as error:  # of views, slices and searches that do not fit
+    except (IndexError, RuntimeError, ValueError) as error:  # views, slices and searches that do not fit
         raise ValueError(f"plan: expected tables that fit together, got others: {error}") from error
     counts = [generation.num_nodes for generation in plan.generations]
     check_range("nodes", "position", tables.sweep.nodes, plan.num_nodes)

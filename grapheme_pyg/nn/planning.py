@@ -1,11 +1,11 @@
-"""Planning: from the fields of a graph, of which nothing is trusted, to a plan."""
+"""Planning validates the fields of a graph and makes a plan of them."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from grapheme_pyg.dag import check_ascending, check_integers, require_tensor, topological_levels
+from grapheme_pyg.dag import check_ascending, check_edges, check_integers, require_tensor, topological_levels
 from grapheme_pyg.errors import GraphError
 from grapheme_pyg.nn.plan import Plan, Tables
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
@@ -27,24 +27,24 @@ def make_plan(
     number_edges: bool = False,
     readout: tuple[Tensor, Tensor, int] | None = None,
 ) -> Plan:
-    """Plans a sweep over a graph or a batch of graphs, of which nothing is trusted.
+    """Validates a graph or a batch of graphs and plans a sweep over it.
 
     Args:
-        vocabulary: Of the types of nodes and edges.
+        vocabulary: Node types and edge types.
         edge_index: ``[2, num_edges]`` int64, source → target; in [0, num_nodes).
-        edge_type: ``[num_edges]`` int64, index into the edge types, of which each joins two node types.
-        node_type: ``[num_nodes]`` int64, index into the node types; may be None if there is one.
-        level: ``[num_nodes]`` int64, in [0, 2³¹), rising along every edge; computed if None.
-        batch: ``[num_nodes]`` int64, ascending, the graph of each node, which no edge leaves; one graph if None.
-        num_nodes: Number of nodes; that of ``node_type`` or ``level`` if None.
-        num_graphs: Number of graphs; that of the last node plus one if None.
-        expected: Level and node type of generations that the plan shall have in any case, empty where there is none.
-        number_edges: Whether edges have attributes, or masks of an explainer.
-        readout: What to pool: the kind of each node type, whether all its nodes are pooled (those that no edge leaves
-            always are), and the number of kinds.
+        edge_type: ``[num_edges]`` int64, index into the edge types, each of which joins two node types.
+        node_type: ``[num_nodes]`` int64, index into the node types; None is allowed if there is only one.
+        level: ``[num_nodes]`` int64, in [0, 2³¹), increasing along every edge; computed if None.
+        batch: ``[num_nodes]`` int64, ascending, the graph of each node; no edge joins two graphs. None for one graph.
+        num_nodes: Number of nodes; taken from ``node_type``, ``level`` or ``batch`` if None.
+        num_graphs: Number of graphs; taken from the last node if None.
+        expected: Level and node type of generations that the plan has even if the graph has no such nodes.
+        number_edges: Whether the plan numbers edges, for attributes or the masks of an explainer.
+        readout: The kind of each node type, whether all nodes of each type are pooled, and the number of kinds. Sinks
+            are always pooled.
 
     Raises:
-        GraphError: A field is not as above; it names the field, the first offending edge or node, what was expected
+        GraphError: A field is invalid; the message names the field, the first wrong edge or node, what was expected
             and what came. :class:`grapheme_pyg.dag.CycleError` names the nodes of a cycle.
     """
     edge_index, edge_type = require_tensor("edge_index", edge_index), require_tensor("edge_type", edge_type)
@@ -59,10 +59,7 @@ def make_plan(
     if node_type is None and num_node_types > 1:
         raise GraphError(f"node_type: expected one of {num_node_types} types for each node, got None")
     kinds = edge_index.new_zeros(num_nodes) if node_type is None else require_tensor("node_type", node_type)
-    has_two_rows = edge_index.dim() == 2 and edge_index.shape[0] == 2
-    num_edges = edge_index.shape[1] if has_two_rows else edge_type.numel()
-    check_integers("edge_index", edge_index, (2, num_edges), device)
-    check_integers("edge_type", edge_type, (num_edges,), device)
+    check_edges(edge_index, edge_type)
     check_integers("node_type", kinds, (num_nodes,), device)
     levels = topological_levels(edge_index, num_nodes) if level is None else require_tensor("level", level)
     check_integers("level", levels, (num_nodes,), device)
@@ -92,13 +89,13 @@ def make_plan(
         chosen = plan_readout(kinds, graph, sweep, kind.to(device), read.to(device), (num_kinds, num_graphs))
     pairs = [(pair, len(names)) for pair, names in vocabulary.relations.items()]
     described = sweep.generations.tolist(), sweep.blocks.tolist(), pairs
-    return Plan.of(Tables(sweep, *described, chosen, num_edges, num_graphs))
+    return Plan.of(Tables(sweep, *described, chosen, edge_type.numel(), num_graphs))
 
 
 def _count_graphs(graph: Tensor) -> int:
-    """The number of graphs in a batch that does not say it.
+    """Returns the number of graphs in a batch that does not state it, at most the number of nodes.
 
-    There may be no memory for the results of more graphs than nodes: a batch with as many empty ones says how many.
+    Without that limit, one wrong value could ask for more memory than there is.
     """
     check_ascending("batch", graph, graph.numel())
     return int(graph[-1]) + 1 if graph.numel() > 0 else 0
@@ -107,7 +104,7 @@ def _count_graphs(graph: Tensor) -> int:
 def _wrong_node(
     node: int, node_type: Tensor, level: Tensor, graph: Tensor | None, sizes: tuple[int, int]
 ) -> GraphError:
-    """What is wrong with a node of which planning has found that something is."""
+    """Describes what is wrong with a node that planning has refused."""
     fields = [("node_type", node_type, sizes[0]), ("level", level, LEVELS)]
     fields += [] if graph is None else [("batch", graph, sizes[1])]
     for name, values, size in fields:
@@ -128,7 +125,7 @@ def _wrong_edge(
     graph: Tensor | None,
     vocabulary: EdgeVocabulary,
 ) -> GraphError:
-    """What is wrong with an edge of which planning has found that something is."""
+    """Describes what is wrong with an edge that planning has refused."""
     ends, kind = edge_index[:, edge].tolist(), int(edge_type[edge])
     ranges = [("edge_index", end, node_type.numel()) for end in ends]
     for name, value, size in [*ranges, ("edge_type", kind, len(vocabulary.edge_types))]:
@@ -140,7 +137,7 @@ def _wrong_edge(
         return GraphError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
     levels = level[ends].tolist()
     if levels[0] >= levels[1]:
-        topological_levels(edge_index, node_type.numel())  # a cycle is the more useful thing to name
+        topological_levels(edge_index, node_type.numel())  # raises if there is a cycle, which says more
         return GraphError(f"level: expected level[source] < level[target], got {levels[0]} and {levels[1]} {where}")
     assert graph is not None, "expected an edge between two graphs"
     graphs = graph[ends].tolist()

@@ -1,4 +1,4 @@
-"""Names and numbers of node types, edge types and relations."""
+"""EdgeVocabulary: the names and numbers of node types, edge types and relations."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ RelationNames = dict[str, list[str]]
 
 
 class EdgeVocabulary:
-    """Edge types sorted by the pair of node types that they join.
+    """Groups edge types by the pair of node types that they join.
 
     Args:
         metadata: Names of node types and triples (source node type, relation, target node type).
@@ -25,13 +25,13 @@ class EdgeVocabulary:
         pairs: Names of the pairs, in the order in which they first occur.
         pair_of_type: For each edge type, the number of its pair.
         relation_of_type: For each edge type, its number among the relations of the pair.
-        ends_of_pair: For each pair, the node types at its source and at its target.
-        endpoints: Two lists: for each edge type, the node types at its source and at its target.
-        kinds: The same, and ``pair_of_type`` and ``relation_of_type``, ``[4, num_edge_types]`` int64.
+        ends_of_pair: For each pair, its source and target node types.
+        endpoints: The source node type of each edge type, and the target node type of each.
+        kinds: ``[4, num_edge_types]`` int64: ``endpoints``, ``pair_of_type`` and ``relation_of_type``.
 
     Raises:
         ValueError: A name is not in ``[a-z0-9_]+``, has a double underscore, is reserved or occurs twice; or an edge
-            type joins node types that are not there.
+            type joins unknown node types.
     """
 
     def __init__(self, metadata: tuple[Sequence[str], Sequence[EdgeType]]) -> None:
@@ -66,6 +66,6 @@ class EdgeVocabulary:
         place = {pair: i for i, pair in enumerate(self.pairs)}
         self.pair_of_type = [place[f"{source}__{target}"] for source, _, target in self.edge_types]
         self.endpoints = [[number[edge_type[end]] for edge_type in self.edge_types] for end in (0, 2)]
-        # Not on the device "meta", where models are made whose weights are still to be read.
+        # On the CPU even if the default device is "meta", on which models are made before their weights are read.
         kinds = [*self.endpoints, self.pair_of_type, self.relation_of_type]
         self.kinds = torch.tensor(kinds, dtype=torch.int64, device="cpu")

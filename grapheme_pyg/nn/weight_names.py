@@ -1,4 +1,4 @@
-"""Loading typed weights by the names of their relations."""
+"""Matching of loaded weights with a module's by the names of relations."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ def align_by_name(
     unexpected_keys: list[str],
     error_msgs: list[str],  # noqa: ARG001
 ) -> None:
-    """Reorders the relations of stored weights to those of a module; a ``load_state_dict`` pre-hook.
+    """Reorders the relations of stored weights like those of a module; a ``load_state_dict`` pre-hook.
 
-    A relation that only one side has is reported as the key ``weight.<pair>[<relation>]``: an error when
-    loading strictly, else the module keeps its own weights for it.
+    A relation that only one side has is reported as the key ``weight.<pair>[<relation>]``. It is an error when loading
+    strictly; otherwise the module keeps its own weights for it.
     """
     stored: RelationNames = state_dict.get(f"{prefix}_extra_state") or {}
     own: RelationNames = module.get_extra_state()
@@ -36,12 +36,12 @@ def align_by_name(
                 continue
             loaded: Tensor = state_dict[key]
             if loaded.shape[0] == len(theirs) and set(theirs) == set(ours):
-                # Without the module's own, which may not be there yet (on the device "meta").
+                # Does not read the module's own weights, which may be on the device "meta".
                 state_dict[key] = loaded[[theirs.index(name) for name in ours]]
                 continue
             aligned = parameters[f"{kind}.{pair}"].detach().to(loaded.device, loaded.dtype, copy=True)
             if loaded.shape[0] != len(theirs) or loaded.shape[1:] != aligned.shape[1:]:
-                continue  # left as it is for PyTorch to name the shapes
+                continue  # PyTorch reports the shapes
             both = [name for name in ours if name in theirs]
             positions = torch.tensor([theirs.index(name) for name in both], dtype=torch.int64)
             aligned[[ours.index(name) for name in both]] = loaded[positions]

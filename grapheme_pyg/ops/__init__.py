@@ -1,6 +1,7 @@
-"""The operators ``torch.ops.grapheme.*``, one file each: schema, plain implementation, fake and derivative.
+"""The operators ``torch.ops.grapheme.*``: for each its schema, plain implementation, fake implementation and gradient.
 
-On CPUs compiled kernels take their places where they were built (``csrc/``); nothing outside this room asks whether.
+On CPUs, compiled kernels (``csrc/``) replace the plain implementations if they were built; the rest of the package does
+not need to know.
 """
 
 from grapheme_pyg.ops.definition import compiled, describe_kernels

@@ -1,4 +1,4 @@
-"""How an operator is defined: once, in Python, for every device; compiled kernels for CPUs are loaded beside it."""
+"""Definition of operators in Python, for every device, and loading of the compiled kernels for CPUs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 LIBRARY = torch.library.Library("grapheme", "DEF")
 KERNELS = Path(__file__).parent.parent / "_kernels.so"
-# For each operator, what it computes without a kernel.
+# Plain implementations by the names of the operators.
 PLAIN: dict[str, Callable[..., Any]] = {}
 
 
@@ -24,14 +24,14 @@ def define(
     """Defines an operator.
 
     Args:
-        schema: Its name, arguments and results, as PyTorch writes them.
-        plain: What it computes, by PyTorch's own operators, on any device.
-        fake: The shapes and dtypes of its results.
-        backward: Its derivative, if it has one; see :func:`torch.library.register_autograd`.
-        save: What the derivative needs, likewise.
+        schema: Name, arguments and results in PyTorch's notation.
+        plain: Plain implementation by PyTorch's own operators, for any device.
+        fake: Fake implementation, which returns tensors of the right shapes and dtypes.
+        backward: Gradient, if there is one; see :func:`torch.library.register_autograd`.
+        save: Function that saves tensors for ``backward``, likewise.
 
     Returns:
-        A call of the operator, which takes tensors of one device alone.
+        A function that calls the operator; all tensors must be on one device.
     """
     name = schema.partition("(")[0]
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
@@ -47,7 +47,7 @@ def define(
 
     PLAIN[name] = with_one_device(plain)
     LIBRARY.impl(name, PLAIN[name], "CompositeExplicitAutograd")
-    # A call with tensors of the CPU and of "meta" comes here, whatever kernels there are.
+    # A call with tensors both on the CPU and on "meta" ends up here, even if there is a kernel.
     torch.library.register_fake(f"grapheme::{name}", with_one_device(fake), lib=LIBRARY)
     if backward is not None:
         torch.library.register_autograd(f"grapheme::{name}", backward, setup_context=save, lib=LIBRARY)
@@ -55,7 +55,7 @@ def define(
     def call(*values: Any) -> Any:
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return operator(*values)
-        # Derivatives are written in Python, through which a call takes nearly twice as long.
+        # Dispatch through the Python gradient would nearly double the time of a call.
         with torch._C._AutoDispatchBelowAutograd():
             return operator(*values)
 
@@ -63,10 +63,10 @@ def define(
 
 
 def require_one_device(name: str, arguments: dict[str, Any]) -> None:
-    """Refuses tensors of several devices.
+    """Refuses tensors on several devices.
 
     Raises:
-        ValueError: Naming the operator, the first argument that is elsewhere, and both devices.
+        ValueError: Naming the operator, the first argument on another device, and both devices.
     """
     first: tuple[str, Tensor] | None = None
     for argument, value in arguments.items():
@@ -80,17 +80,17 @@ def require_one_device(name: str, arguments: dict[str, Any]) -> None:
 
 
 def single_at_least(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that numbers of a dtype are added up in."""
+    """Returns the dtype in which numbers of a dtype are summed."""
     return torch.promote_types(dtype, torch.float32)
 
 
 def compiled() -> bool:
-    """Whether kernels were built when the package was installed."""
+    """Returns whether kernels were built when the package was installed."""
     return LOADED
 
 
 def describe_kernels() -> str:
-    """Whether computations on CPUs take the fast path, in words."""
+    """Describes whether computations on CPUs use the kernels."""
     if compiled():
         return "compiled"
     return "none, computations take the slow path; installing where PyTorch and a C++ compiler are builds them"

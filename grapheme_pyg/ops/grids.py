@@ -1,4 +1,4 @@
-"""What building the graph of a grid takes: cells measured, and the part of a lattice that images have."""
+"""Operators that build the graphs of grids: measuring cells, and inducing the subgraph of a lattice."""
 
 from functools import reduce
 from typing import NamedTuple
@@ -9,19 +9,19 @@ from torch import Tensor
 
 from grapheme_pyg.ops.definition import define
 
-# Of each channel of coarse cells: mean and standard deviation.
+# Features of each channel of a coarse cell: mean and standard deviation.
 COARSE_FEATURES = 2
 
 
 class Induced(NamedTuple):
-    """Which nodes and edges of a lattice the graphs of a batch have.
+    """The nodes and edges of a lattice that the graphs of a batch have.
 
     Attributes:
-        node: ``[num_nodes]`` int64, of the lattice.
-        row: ``[num_nodes]`` int64, of the features.
-        graph: ``[num_nodes]`` int64, of the batch.
-        edge: ``[num_edges]`` int64, of the lattice.
-        edge_index: ``[2, num_edges]`` int64.
+        node: ``[num_nodes]`` int64, the lattice's number of each node.
+        row: ``[num_nodes]`` int64, its row of the features.
+        graph: ``[num_nodes]`` int64, its graph.
+        edge: ``[num_edges]`` int64, the lattice's number of each edge.
+        edge_index: ``[2, num_edges]`` int64, the edges between nodes of the batch.
         num_nodes: ``[num_graphs]`` int64.
         num_edges: ``[num_graphs]`` int64.
     """
@@ -36,39 +36,39 @@ class Induced(NamedTuple):
 
 
 def induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> Induced:
-    """The subgraph of a lattice that each image's entities induce.
+    """Finds the subgraph of a lattice that the entities of each image induce.
 
     Args:
         entity: ``[num_lattice_nodes]`` int64, the entity of each node.
         edge_index: ``[2, num_lattice_edges]`` int64.
-        present: ``[num_graphs, num_entities]`` bool, the entities that each image has.
+        present: ``[num_graphs, num_entities]`` bool, the entities of each image.
     """
     return Induced(*_induce(entity, edge_index, present))
 
 
 def measure_cells(pixels: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int) -> tuple[Tensor, Tensor]:
-    """Finds which cells of a grid images have, and what their pixels say.
+    """Finds the active cells of images and measures all cells.
 
     Args:
         pixels: ``[B, C, H, W]`` uint8.
         grids: ``[num_levels, 2]`` int64, rows and columns of each level, fine to coarse.
-        patch_size: Side of a fine cell in pixels; those of each level are twice as large as those before.
+        patch_size: Side of a fine cell in pixels; it doubles from level to level.
         margin: Pixels around a fine cell that count as its own.
-        threshold: A fine cell is there if the values of one channel differ by more.
+        threshold: A fine cell is active if the values of one channel differ by more than this.
 
     Returns:
-        ``present`` bool ``[B, num_cells + 1]``, the last column for images without any active cell, and ``features``
-        float32 ``[B, num_cells + 1, num_features]`` in [0, 1], the last row for the image as a whole. Fine cells have
-        their pixels and those of the margin, channel by channel and row by row, the border repeated; coarse cells and
-        the whole have means, then standard deviations of the channels. All come from integers and correctly rounded
-        operations, and so do not depend on the batch.
+        ``present`` bool ``[B, num_cells + 1]``, the last column for images without any active cell; and ``features``
+        float32 ``[B, num_cells + 1, num_features]`` in [0, 1], the last row for the whole image. Features of fine cells
+        are their pixels and those of the margin, channel by channel and row by row, with the border repeated; those of
+        coarse cells and of the whole image are means, then standard deviations of the channels. They are computed from
+        integers by correctly rounded operations, and so do not depend on the batch.
     """
     measured: tuple[Tensor, Tensor] = _measure_cells(pixels, grids, patch_size, margin, threshold)
     return measured
 
 
 def cell_features(pixels: Tensor, grids: list[tuple[int, int]], patch_size: int, margin: int) -> Tensor:
-    """Features of all cells, as :func:`measure_cells` has them, and of floating-point pixels with gradients.
+    """Computes the features of :func:`measure_cells`, differentiably if pixels are floating point.
 
     Args:
         pixels: ``[B, C, H, W]``, whole numbers in 0…255.
@@ -83,15 +83,15 @@ def cell_features(pixels: Tensor, grids: list[tuple[int, int]], patch_size: int,
 
 
 def count_features(channels: int, patch_size: int, margin: int) -> int:
-    """Width of the features of cells."""
+    """Returns the number of features of cells."""
     return channels * max((patch_size + 2 * margin) ** 2, COARSE_FEATURES)
 
 
 def _plain_induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> tuple[Tensor, ...]:
-    # Rows of transposed masks are contiguous, and so quick to pick.
+    # Transposed, because contiguous rows are fast to select.
     by_node = present.t().contiguous().index_select(0, entity)
     graph, edge, num_edges = _positions(by_node.index_select(0, edge_index[0]) & by_node.index_select(0, edge_index[1]))
-    # Number of each kept node in the batch, by position in the mask.
+    # The number of each kept node in the batch, by position in the mask.
     number = by_node.t().reshape(-1).cumsum(0).sub_(1)
     ends = number[edge_index[:, edge] + graph * by_node.shape[0]].contiguous()
     graph, node, num_nodes = _positions(by_node)
@@ -100,7 +100,7 @@ def _plain_induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> tuple[
 
 
 def _positions(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Column and row of each True in ``[n, B]``, column by column, and their number in each column."""
+    """Returns column and row of each True in ``[n, B]``, column by column, and the number in each column."""
     graph, position = kept.t().nonzero(as_tuple=True)
     # Copies: both are columns of one tensor.
     return graph.clone(), position.clone(), kept.sum(dim=0)
@@ -123,7 +123,7 @@ def _plain_measure(
 
 
 def _extend(pixels: Tensor, size: tuple[int, int], patch: int, margin: int) -> Tensor:
-    """Whole cells with a margin: the border is repeated, which adds no contrast."""
+    """Extends images to whole cells with a margin by repeating the border, which adds no contrast."""
     height, width = pixels.shape[-2:]
     y = torch.arange(-margin, size[0] * patch + margin, device=pixels.device).clamp(0, height - 1)
     x = torch.arange(-margin, size[1] * patch + margin, device=pixels.device).clamp(0, width - 1)
@@ -131,7 +131,7 @@ def _extend(pixels: Tensor, size: tuple[int, int], patch: int, margin: int) -> T
 
 
 def _active(extended: Tensor, size: tuple[int, int], patch: int, margin: int, threshold: int) -> Tensor:
-    """Fine cells with contrast in any channel, bool ``[B, rows, columns]``."""
+    """Finds the fine cells with contrast in any channel, bool ``[B, rows, columns]``."""
     high = low = extended
     for dim, count in zip((2, 3), size, strict=True):
         # The k-th pixel of every window along this axis.
@@ -146,7 +146,7 @@ def _active(extended: Tensor, size: tuple[int, int], patch: int, margin: int, th
 def _present(active: Tensor, num_levels: int) -> Tensor:
     present = [active.flatten(1)]
     for _ in range(num_levels - 1):
-        # A coarse cell exists if one of the 3×3 cells that are part of it does.
+        # A coarse cell is active if one of the 3×3 cells that are part of it is.
         active = F.max_pool2d(active.float(), kernel_size=3, stride=2, padding=1).bool()
         present.append(active.flatten(1))
     present.append(~present[0].any(dim=1, keepdim=True))
@@ -155,8 +155,7 @@ def _present(active: Tensor, num_levels: int) -> Tensor:
 
 def _features(pixels: Tensor, extended: Tensor, sizes: list[tuple[int, int]], patch: int, margin: int) -> Tensor:
     num_images, channels, height, width = pixels.shape
-    # Integers are added up as such, in what they fit into: sums of squares over one cell fit into int32 up to a side of
-    # 181, those over coarse cells may not.
+    # Integers are summed as integers. Sums of squares over one fine cell fit into int32 up to a side of 181.
     exact = not pixels.is_floating_point()
     small, large, out = (torch.int32, torch.int64, torch.float32) if exact else (pixels.dtype,) * 3
     (rows, columns), window = sizes[0], patch + 2 * margin
@@ -178,23 +177,23 @@ def _features(pixels: Tensor, extended: Tensor, sizes: list[tuple[int, int]], pa
 
 
 def extents(count: int, side: int, size: int) -> Tensor:
-    """How many pixels of the image each of ``count`` cells covers along an axis."""
+    """Returns the number of pixels that each of ``count`` cells covers along an axis of ``size`` pixels."""
     start = torch.arange(count) * side
     return (start + side).clamp(max=size) - start
 
 
 def _block_sum(values: Tensor, side: int) -> Tensor:
-    """Sums over blocks of ``side × side``, the last ones cut by the border, ``[B, C, rows, columns]``."""
+    """Sums over blocks of ``side × side`` pixels, which the border may cut, ``[B, C, rows, columns]``."""
     values = F.pad(values, (0, -values.shape[3] % side, 0, -values.shape[2] % side))
     values = reduce(torch.add, [values[:, :, k::side] for k in range(side)])
     return reduce(torch.add, [values[..., k::side] for k in range(side)])
 
 
 def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:
-    """Mean and standard deviation of each channel, float64 ``[B, rows · columns, 2 C]``, in [0, 1]."""
+    """Computes mean and standard deviation of each channel, float64 ``[B, rows · columns, 2 C]``, in [0, 1]."""
     mean = total.double() / area
     variance = squares.double() / area - mean * mean
-    # The root has no slope at 0, where it is 0 in all directions that matter.
+    # At 0 the gradient of the root is infinite; 0 is used instead.
     flat = variance <= 0
     spread = variance.masked_fill(flat, 1).sqrt().masked_fill(flat, 0)
     return (torch.cat([mean, spread], dim=1) / 255).flatten(2).transpose(1, 2)

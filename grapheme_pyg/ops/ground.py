@@ -1,4 +1,4 @@
-"""Grey images relative to their ground; :mod:`grapheme_pyg.vision.ground` says what each step is for."""
+"""Normalisation of grey images relative to their ground; :mod:`grapheme_pyg.vision.ground` explains the steps."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,18 @@ Pair = tuple[Tensor, Tensor]
 
 
 def relative_to_ground(pixels: Tensor, frame: int, brightest: int, least_contrast: int, cut: float) -> Tensor:
-    """Takes images relative to their ground and contrast.
+    """Normalises images relative to their ground and contrast.
 
     Args:
         pixels: ``[B, 1, H, W]`` uint8.
-        frame: Its thickness in pixels; the ground is its median.
-        brightest: The contrast is the mean that so many pixels reach.
-        least_contrast: In levels.
-        cut: A pixel is ground if its mean does not exceed so many times the median magnitude of Immerkær's mask.
+        frame: Thickness in pixels of the frame whose median is the ground.
+        brightest: Number of pixels whose local mean reaches the contrast.
+        least_contrast: Smallest contrast, in levels.
+        cut: A pixel is ground if its local mean does not exceed the median magnitude of Immerkær's mask times this.
 
     Returns:
-        ``[B, 1, H, W]`` uint8. It comes from integers and correctly rounded operations, and does not depend on the
-        batch.
+        ``[B, 1, H, W]`` uint8, computed from integers by correctly rounded operations, so that it does not depend on
+        the batch.
     """
     out: Tensor = _relative_to_ground(pixels, frame, brightest, least_contrast, cut)
     return out
@@ -34,7 +34,7 @@ def _plain(pixels: Tensor, frame: int, brightest: int, least_contrast: int, cut:
     mask = _along(_along(levels, 1, (1, -2, 1)), 2, (1, -2, 1))
     noise = mask.abs().flatten(1).median(dim=1).values
     levels = _without_specks(levels)
-    # From here on twice the levels, as a median may lie between two, and of the mean 16 times as much.
+    # Levels are doubled, because a median can lie between two; so the mean, a weighted sum, is 32 times too large.
     levels = 2 * levels - _twice_median_of_frame(levels, frame)[:, None, None]
     mean = _along(_along(levels, 1, (1, 2, 1)), 2, (1, 2, 1))
     side = torch.where(mean.flatten(1).long().pow(3).sum(1) < 0, -1, 1).to(torch.int16)[:, None, None]
@@ -47,7 +47,7 @@ def _plain(pixels: Tensor, frame: int, brightest: int, least_contrast: int, cut:
 
 
 def _padded(levels: Tensor, dim: int) -> Tensor:
-    """One row or column more on either side, the border repeated."""
+    """Repeats the border once on either side of a dimension."""
     size = levels.shape[dim]
     return levels.index_select(dim, torch.arange(-1, size + 1, device=levels.device).clamp(0, size - 1))
 
@@ -59,13 +59,13 @@ def _along(levels: Tensor, dim: int, weights: tuple[int, int, int]) -> Tensor:
 
 
 def _without_specks(levels: Tensor) -> Tensor:
-    """Each pixel between the second smallest and the second largest of its eight neighbours."""
+    """Clamps each pixel between the second smallest and the second largest of its eight neighbours."""
     height, width = levels.shape[1:]
     padded = _padded(_padded(levels, 1), 2)
     places = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
     around = [padded[:, y : y + height, x : x + width].contiguous() for y, x in places]
     pairs = list(zip(around[::2], around[1::2], strict=True))
-    # The first and second largest, and smallest, of each pair; then of two pairs together, and of all.
+    # The two largest and the two smallest of each pair, then of four neighbours, then of all eight.
     large = [(torch.maximum(*pair), torch.minimum(*pair)) for pair in pairs]
     small = [(second, first) for first, second in large]
     while len(large) > 1:
@@ -75,7 +75,7 @@ def _without_specks(levels: Tensor) -> Tensor:
 
 
 def _merged(best: Choice, worst: Choice, one: Pair, other: Pair) -> Pair:
-    """The best and second best of two sets, of each of which they are given."""
+    """Returns the best two of two sets, given the best two of each."""
     return best(one[0], other[0]), best(worst(one[0], other[0]), best(one[1], other[1]))
 
 

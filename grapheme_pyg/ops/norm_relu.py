@@ -1,6 +1,6 @@
-r"""Batch normalisation (Ioffe and Szegedy, 2015) and the rectifier after it, in one pass forward and one backward.
+r"""Batch normalisation (Ioffe and Szegedy, 2015) with ReLU, in one forward and one backward pass.
 
-With the normalised :math:`h` and the gradient :math:`z` where the rectifier lets it through,
+With the normalised input :math:`h` and the gradient :math:`z` where ReLU is active,
 
 .. math:: \partial x = \frac{w}{\sigma} \bigl(z - \operatorname{mean}(z) - h \operatorname{mean}(z h)\bigr), \qquad
           \partial w = \sum z h, \qquad \partial b = \sum z
@@ -15,24 +15,24 @@ from grapheme_pyg.ops.definition import define, single_at_least
 
 
 def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalises rows by their own means and variances, scales and shifts them, and makes negative results zero.
+    """Normalises rows by their means and variances, scales and shifts them, and applies ReLU.
 
     Args:
         x: ``[num_rows, channels]``, floating point, at least one row.
         weight: ``[channels]``.
         bias: ``[channels]``.
-        eps: Added to variances.
+        eps: Number that is added to the variances.
 
     Returns:
-        The result, of the shape and dtype of ``x``; means and biased variances, ``[channels]``, in single precision at
-        least and without gradients.
+        The result, in the shape and dtype of ``x``; means and biased variances, ``[channels]``, at least in single
+        precision and without gradients.
     """
     out: tuple[Tensor, Tensor, Tensor] = _norm_relu(x, weight, bias, eps)
     return out
 
 
 def norm_relu_known(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float) -> Tensor:
-    """The same with means and variances that are known, ``[channels]`` each and without gradients."""
+    """Does the same with given means and variances, ``[channels]``, which get no gradients."""
     out: Tensor = _known(x, weight, bias, mean, variance, eps)
     return out
 
@@ -40,10 +40,10 @@ def norm_relu_known(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, varia
 def norm_relu_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of :func:`norm_relu` with respect to its first three arguments."""
+    """Computes the gradients of :func:`norm_relu` with respect to its first three arguments."""
     function = _norm_relu_backward
     if torch.is_grad_enabled():
-        # The operator has no derivative; and statistics depend on x, which a second derivative has to know.
+        # The operator has no gradient itself, and a second derivative needs the statistics as functions of x.
         function, (variance, mean) = _plain_backward, torch.var_mean(x.to(mean.dtype), 0, correction=0)
     gradients: tuple[Tensor, Tensor, Tensor] = function(grad, x, weight, bias, mean, variance, eps)
     return gradients
@@ -62,12 +62,19 @@ def _plain_known(x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance
 def _plain_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
+    inverse, normalised, active, grad_weight, grad_bias = _common(grad, x, weight, bias, mean, variance, eps)
+    inner = active - grad_bias / x.shape[0] - normalised * (grad_weight / x.shape[0])
+    return (weight * inverse * inner).to(x.dtype), grad_weight, grad_bias
+
+
+def _common(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
+) -> tuple[Tensor, ...]:
+    """Returns 1 / σ, h, z, and the gradients of weight and bias."""
     inverse = (variance + eps).rsqrt()
     normalised = (x - mean) * inverse
-    let_through = grad * (normalised * weight + bias > 0).to(mean.dtype)
-    grad_bias, grad_weight = let_through.sum(0), (let_through * normalised).sum(0)
-    inner = let_through - grad_bias / x.shape[0] - normalised * (grad_weight / x.shape[0])
-    return (weight * inverse * inner).to(x.dtype), grad_weight, grad_bias
+    active = grad * (normalised * weight + bias > 0).to(mean.dtype)
+    return inverse, normalised, active, (active * normalised).sum(0), active.sum(0)
 
 
 def _fake(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:  # noqa: ARG001
@@ -103,11 +110,8 @@ def _save_known(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # n
 
 def _backward_known(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, weight, bias, mean, variance = ctx.saved_tensors
-    inverse = (variance + ctx.eps).rsqrt()
-    normalised = (x - mean) * inverse
-    let_through = grad * (normalised * weight + bias > 0).to(mean.dtype)
-    grad_weight, grad_bias = (let_through * normalised).sum(0), let_through.sum(0)
-    grad_x = (weight * inverse * let_through).to(x.dtype)
+    inverse, _, active, grad_weight, grad_bias = _common(grad, x, weight, bias, mean, variance, ctx.eps)
+    grad_x = (weight * inverse * active).to(x.dtype)
     return grad_x, grad_weight.to(weight.dtype), grad_bias.to(bias.dtype), None, None, None
 
 

@@ -1,11 +1,11 @@
-"""Planning by PyTorch's own operators, on any device: a column of all edges or nodes at a time."""
+"""The plain implementation of planning, vectorised over all edges or nodes, on any device."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-# Levels are below this: a level and a node type together must be a number that 64 bits hold.
+# Levels are smaller, so that a level and a node type together fit into 64 bits.
 LEVELS = 2**31
 
 
@@ -21,14 +21,12 @@ def plan(
     num_graphs: int,
     edges: bool,
 ) -> tuple[Tensor, ...]:
-    """See :func:`grapheme_pyg.ops.plan_sweep`; all that comes back, in the order of its result."""
-    wrong_node = _first(_wrong_nodes(node_type, level, graph, num_node_types, num_graphs))
+    """Implements :func:`grapheme_pyg.ops.plan_sweep`."""
+    wrong_node, wrong_edge = _first(_wrong_nodes(node_type, level, graph, num_node_types, num_graphs)), -1
     if wrong_node < 0:
         wrong_edge = _first(_wrong_edges(edge_index, edge_type, node_type, level, graph, kinds))
-        if wrong_edge < 0:
-            return _tables(edge_index, edge_type, node_type, level, kinds, expected, num_node_types, edges)
-    else:
-        wrong_edge = -1
+    if wrong_node < 0 and wrong_edge < 0:
+        return _tables(edge_index, edge_type, node_type, level, kinds, expected, num_node_types, edges)
     wrong, nothing, narrow = node_type.new_tensor([wrong_node, wrong_edge]), node_type[:0], node_type[:0].int()
     grids = nothing.view(0, 3), nothing.view(0, 7)
     wide, thin = [nothing.clone() for _ in range(4)], [narrow.clone() for _ in range(5)]
@@ -67,7 +65,7 @@ def _wrong_edges(
 
 
 def _of_ends(values: Tensor, ends: Tensor) -> Tensor:
-    """Values of the nodes at both ends of edges, ``[2, num_edges]``; several times as fast as indexing."""
+    """Returns the values of the nodes at both ends of edges, ``[2, num_edges]``, several times as fast as indexing."""
     return values.index_select(0, ends).view(2, -1)
 
 
@@ -112,7 +110,7 @@ def _tables(
 
 
 class _Nodes(NamedTuple):
-    """Nodes by generation; level, type, number of nodes, place and start are of generations."""
+    """Nodes sorted by generation, and the level, type, number of nodes, place and start of generations."""
 
     order: Tensor
     generation: Tensor
@@ -153,7 +151,7 @@ class _Blocks(NamedTuple):
 
 
 class _Edges(NamedTuple):
-    """Of each edge its block, its slot among those of all blocks, and the row of its source."""
+    """The block of each edge, its slot among those of all blocks, and the row of its source."""
 
     block: Tensor
     slot: Tensor
@@ -163,7 +161,7 @@ class _Edges(NamedTuple):
 def _find_blocks(
     nodes: _Nodes, edge_index: Tensor, edge_type: Tensor, kinds: Tensor, *, keep_all: bool
 ) -> tuple[_Blocks, _Edges]:
-    # Every generation may have a block for each pair that ends in its type.
+    # A generation can have a block for each pair that ends in its type.
     num_pairs = int(kinds[2].max()) + 1 if kinds.numel() else 0
     ends = kinds.new_zeros(2, num_pairs)
     ends[:, kinds[2]] = kinds[:2]
@@ -178,7 +176,7 @@ def _find_blocks(
     places = nodes.place.index_select(0, generations[0])
     low = torch.full_like(target, nodes.type.numel()).scatter_reduce_(0, block, places, "amin")
     high = torch.full_like(target, -1).scatter_reduce_(0, block, places, "amax")
-    # Without edges, a block reads the last generation before its own, if there is one.
+    # A block without edges reads the last generation before its own, if there is one.
     in_order = nodes.type[nodes.by_type] * LEVELS + nodes.level[nodes.by_type]
     last = torch.searchsorted(in_order, ends[0][pair] * LEVELS + nodes.level[target]) - 1
     last = torch.where((last >= 0) & (nodes.type[nodes.by_type[last]] == ends[0][pair]), last, -1)
@@ -200,7 +198,7 @@ def _find_blocks(
 def _list_edges(
     blocks: _Blocks, edges: _Edges, rows: Tensor, filled: Tensor, listed: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Edges of listed blocks by segment, the segment of each, and where segments start; ``rows`` numbers these then."""
+    """Lists the edges of listed blocks by segment, the segment of each, and where segments start; updates ``rows``."""
     lists = listed[edges.block].nonzero().squeeze(1)
     in_list = lists[edges.slot[lists].argsort(stable=True)]
     slots, times = edges.slot[in_list].unique_consecutive(return_counts=True)
@@ -227,7 +225,7 @@ def _number_edges(blocks: _Blocks, edges: _Edges, listed: Tensor, in_list: Tenso
 
 
 def _reverse(blocks: _Blocks, rows: Tensor, filled: Tensor, listed: Tensor) -> tuple[Tensor, Tensor]:
-    """Tables seen from what is read, of the blocks that can have one; and which these are."""
+    """Makes the reverse tables of the blocks that have one, and says which blocks these are."""
     num_slots = torch.where(listed, filled, blocks.num_sources) * blocks.width
     slot = (rows != 0).nonzero().squeeze(1)
     block = torch.repeat_interleave(blocks.num_slots, output_size=rows.numel()).index_select(0, slot)
@@ -241,7 +239,7 @@ def _reverse(blocks: _Blocks, rows: Tensor, filled: Tensor, listed: Tensor) -> t
 
 
 def _starts(lengths: Tensor) -> Tensor:
-    """Where runs of these lengths start, one after the other."""
+    """Returns where consecutive runs of these lengths start."""
     return lengths.cumsum(0) - lengths
 
 
@@ -263,7 +261,7 @@ def choose(
     num_kinds: int,
     num_graphs: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """See :func:`grapheme_pyg.ops.plan_readout`."""
+    """Implements :func:`grapheme_pyg.ops.plan_readout`."""
     chosen = (is_sink | read[node_type]).nonzero().squeeze(1)
     kinds = kind[node_type[chosen]]
     chosen = chosen[kinds.argsort(stable=True)]

@@ -1,7 +1,6 @@
-"""Planning: a graph's nodes by generation, its edges as tables of neighbours, and whether it is a graph at all.
+"""Operators of planning: they sort nodes by generation, turn edges into tables of neighbours, and validate the graph.
 
-Each edge is looked at a fixed number of times. What is wrong with a graph is found on the way: where this is so, the
-first node and the first edge that are wrong come back, and nothing else.
+Each edge is visited a fixed number of times. If the graph is invalid, they return only the first wrong node and edge.
 """
 
 from typing import NamedTuple
@@ -14,28 +13,29 @@ from grapheme_pyg.ops.plain_plan import choose, plan
 
 
 class Sweep(NamedTuple):
-    """What :func:`plan_sweep` returns.
+    """The result of :func:`plan_sweep`.
 
-    A generation is all nodes of one type in one level. A block is what a generation reads of one node type; its
-    sources are the rows of some consecutive generations of that type, one after the other. If some target has several
-    edges of one type in a block, the block is listed: it reads means of segments, and its table numbers those.
+    A generation is all nodes of one type in one level. A block is what a generation reads from one node type; its
+    sources are the concatenated rows of consecutive generations of that type. If a target has several edges of one type
+    in a block, the block is listed: it reads means of segments of edges, and its table numbers segments.
 
     Attributes:
-        wrong: ``[2]`` int64, the first wrong node and the first wrong edge, −1 where none is; else all is empty.
+        wrong: ``[2]`` int64, the first wrong node and the first wrong edge, −1 if there is none; if there is one, all
+            other tensors are empty.
         generations: ``[num_generations, 3]`` int64, ascending: level, node type, number of nodes.
         nodes: ``[num_nodes]`` int64, generation by generation, ascending in each.
-        generation: ``[num_nodes]`` int64, of each node.
-        row: ``[num_nodes]`` int64, of each node in its generation.
-        is_sink: ``[num_nodes]`` bool, whether no edge leaves a node.
+        generation: ``[num_nodes]`` int64, the generation of each node.
+        row: ``[num_nodes]`` int64, the row of each node in its generation.
+        is_sink: ``[num_nodes]`` bool, whether a node has no outgoing edge.
         blocks: ``[num_blocks, 7]`` int64, by generation and pair: generation; pair of node types; first and last
             generation of the sources; number of edges; number of segments if it is listed, else −1; whether each row
-            that is read has one reader of each relation at most.
+            has at most one reader of each relation.
         rows: int32, for each block ``[num_targets, num_relations]``: 0 where nothing is read, else the number of the
             source or segment plus one.
-        readers: int32, for each block with one reader of each relation, ``[num_rows, num_relations]``: the same seen
-            from the sources or segments.
-        edges: int32, for each block that is not listed, the number of the edge plus one in the shape of its rows; for
-            others, the number of each edge by segment. Empty if not asked for.
+        readers: int32, for each block whose rows have at most one reader of each relation, the reverse table
+            ``[num_rows, num_relations]``.
+        edges: int32, edge numbers: for each block that is not listed, plus one, in the shape of its rows; for each
+            listed block, by segment. Empty if not requested.
         sources: int32, for each listed block, the source of each edge by segment.
         segment: int64, for each listed block, the segment of each edge by segment.
         first: int32, for each listed block, where each segment starts among its edges.
@@ -75,12 +75,11 @@ def plan_sweep(
         edge_type: ``[num_edges]`` int64.
         node_type: ``[num_nodes]`` int64.
         level: ``[num_nodes]`` int64.
-        graph: ``[num_nodes]`` int64, the graph of each node, which has to ascend; None if there is one.
+        graph: ``[num_nodes]`` int64, ascending, the graph of each node; None if there is only one.
         kinds: ``[4, num_edge_types]`` int64, for each edge type: the node types that it joins, its pair of node types,
             and its number among the relations of that pair.
         expected: ``[num_expected]`` int64, ascending, ``level · num_node_types + node_type`` of generations that the
-            plan shall have whether the graph has nodes there or not; it then has all their blocks, too. Empty for a
-            plan of what there is.
+            plan has with all their blocks even if the graph has no such nodes; empty if there are none.
         sizes: Numbers of node types and of graphs.
         edges: Whether to number edges.
     """
@@ -90,20 +89,21 @@ def plan_sweep(
 def plan_readout(
     node_type: Tensor, graph: Tensor | None, sweep: Sweep, kind: Tensor, read: Tensor, sizes: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Chooses the nodes to pool: those of the types that are read, and those that no edge leaves; kind by kind.
+    """Chooses the nodes to pool, kind by kind: all nodes of some types, and all sinks.
 
     Args:
         node_type: ``[num_nodes]`` int64.
-        graph: ``[num_nodes]`` int64, ascending, the graph of each node; None if there is one.
-        sweep: Of this graph.
-        kind: ``[num_node_types]`` int64, in [0, num_kinds).
-        read: ``[num_node_types]`` bool.
+        graph: ``[num_nodes]`` int64, ascending, the graph of each node; None if there is only one.
+        sweep: The sweep over this graph.
+        kind: ``[num_node_types]`` int64, the kind of each type, in [0, num_kinds).
+        read: ``[num_node_types]`` bool, whether all nodes of a type are pooled.
         sizes: Numbers of kinds and of graphs.
 
     Returns:
-        ``rows`` ``[num_chosen]`` int64, for each kind, in the order of nodes, their rows in the generations that have
-        any of them, one after the other; ``first`` ``[num_kinds, num_graphs + 1]`` int64, where each graph starts among
-        the rows of its kind; ``used`` ``[num_kinds, num_generations]`` bool, which generations those are.
+        ``used`` ``[num_kinds, num_generations]`` bool says in which generations the chosen nodes of each kind are.
+        ``rows`` ``[num_chosen]`` int64 are their rows in the concatenation of these generations, kind by kind in the
+        order of nodes. ``first`` ``[num_kinds, num_graphs + 1]`` int64 says where each graph starts among the rows of a
+        kind. They are returned in the order ``rows``, ``first``, ``used``.
     """
     found: tuple[Tensor, Tensor, Tensor] = _readout(
         node_type, graph, sweep.generation, sweep.row, sweep.is_sink, sweep.generations, kind, read, *sizes

@@ -1,4 +1,4 @@
-"""Pooling: mean and maximum of the rows of each graph, side by side, in passes over whole rows."""
+"""Pooling of the rows of each graph by mean and maximum."""
 
 from typing import Any
 
@@ -9,16 +9,16 @@ from grapheme_pyg.ops.definition import define, single_at_least
 
 
 def mean_max_pool(x: Tensor, rows: Tensor | None, first: Tensor) -> Tensor:
-    """Takes the mean and the maximum of the rows of each graph; 0 where it has none.
+    """Computes the mean and the maximum of the rows of each graph; 0 if it has none.
 
     Args:
         x: ``[num_rows, channels]``, floating point.
-        rows: ``[num_chosen]`` int64, which rows, graph by graph, none twice; None for all of them in order.
+        rows: ``[num_chosen]`` int64, distinct rows, graph by graph; None for all rows in order.
         first: ``[num_graphs + 1]`` int64, where each graph starts in ``rows``, and ``num_chosen``.
 
     Returns:
-        ``[num_graphs, 2 · channels]``, in single precision at least: a mean of many is more than half precision holds.
-        Rows that hold a maximum share its gradient.
+        ``[num_graphs, 2 · channels]``, at least in single precision, because half precision is too coarse for a mean of
+        many rows. Rows that share a maximum share its gradient.
     """
     operator = decomposed if torch.compiler.is_exporting() else _mean_max_pool
     pooled: Tensor = operator(x, rows, first)
@@ -26,7 +26,7 @@ def mean_max_pool(x: Tensor, rows: Tensor | None, first: Tensor) -> Tensor:
 
 
 def decomposed(x: Tensor, rows: Tensor | None, first: Tensor) -> Tensor:
-    """The same by PyTorch's own operators."""
+    """Implements pooling by PyTorch's own operators."""
     chosen = (x if rows is None else x.index_select(0, rows)).to(single_at_least(x.dtype))
     graph = _graphs(first, chosen.shape[0])
     shape = first.shape[0] - 1, x.shape[1]
@@ -38,7 +38,7 @@ def decomposed(x: Tensor, rows: Tensor | None, first: Tensor) -> Tensor:
 
 
 def _graphs(first: Tensor, length: int) -> Tensor:
-    """The graph of each chosen row; some graphs may have none, also the last ones."""
+    """Returns the graph of each chosen row; any graph can have none."""
     starts = first[:-1]
     marks = starts.new_zeros(length + 1, 1).index_add(0, starts, starts.new_ones(starts.shape[0], 1))
     return marks.cumsum(0)[:length, 0] - 1
@@ -72,7 +72,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
     x, out, rows, first = ctx.saved_tensors
-    # The kernel has no derivative of its own.
+    # The operator has no gradient itself.
     function = _plain_backward if torch.is_grad_enabled() else _mean_max_pool_backward
     return function(grad, x, out, rows, first), None, None
 

@@ -1,4 +1,4 @@
-"""Means of runs of gathered rows: what several edges of one type bring to a node, before weights are applied."""
+"""Means of segments of gathered rows, for several edges of one type into one node."""
 
 from typing import Any
 
@@ -10,31 +10,31 @@ from grapheme_pyg.ops.definition import define
 
 
 def segment_mean(x: Tensor, rows: Tensor, first: Tensor, segment: Tensor) -> Tensor:
-    """Averages runs of gathered rows.
+    """Averages segments of gathered rows.
 
     Args:
         x: ``[num_rows, channels]``, floating point.
         rows: ``[num_edges]`` int32, in [0, num_rows).
         first: ``[num_segments]`` int32, where each segment starts in ``rows``; none is empty.
-        segment: ``[num_edges]`` int64, the same: the segment of each edge.
+        segment: ``[num_edges]`` int64, the segment of each edge, consistent with ``first``.
 
     Returns:
         ``[num_segments, channels]`` in the dtype of ``x``.
     """
-    # Exported programs run where nobody knows this operator.
+    # Exported programs run where this operator does not exist.
     operator = decomposed if torch.compiler.is_exporting() else _segment_mean
     means: Tensor = operator(x, rows, first, segment)
     return means
 
 
 def decomposed(x: Tensor, rows: Tensor, first: Tensor, segment: Tensor) -> Tensor:
-    """The same by operators that exported models may have."""
+    """Implements the mean by operators that exported programs can contain."""
     sums = x.new_zeros(first.shape[0], x.shape[1]).index_add(0, segment, x.index_select(0, rows))
     return sums / _counts(x, first, segment)
 
 
 def _counts(x: Tensor, first: Tensor, segment: Tensor) -> Tensor:
-    """How many edges each segment has, ``[num_segments, 1]``."""
+    """Returns the number of edges of each segment, ``[num_segments, 1]``."""
     return x.new_zeros(first.shape[0], 1).index_add(0, segment, x.new_ones(segment.shape[0], 1))
 
 
@@ -60,7 +60,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     if torch.is_grad_enabled():
         gradient = shares.new_zeros(ctx.num_rows, grad.shape[1]).index_add(0, rows, shares.index_select(0, segment))
         return gradient, None, None, None
-    # Edges by row: then each row's gradient is a sum over a run of its own, which is faster.
+    # Sorted by row, the gradient of each row is the sum of a contiguous run, which is faster.
     by_row, order = rows.sort(stable=True)
     numbers = torch.arange(ctx.num_rows, dtype=rows.dtype, device=rows.device)
     runs = torch.searchsorted(by_row, numbers, out_int32=True)

@@ -1,4 +1,4 @@
-"""Superpixels: images cut into compact regions of similar pixels."""
+"""Superpixels: segmentation of images into compact regions of similar pixels."""
 
 import numpy as np
 import torch
@@ -7,39 +7,39 @@ from torch import Tensor
 
 from grapheme_pyg.ops.definition import define
 
-# Of the k-means clustering.
+# Iterations of k-means.
 ITERATIONS = 10
-# Regions of less than so much of the mean are too small.
+# Smallest area of a region, as a share of the mean.
 LEAST = 0.25
-# Computed at once.
+# Distances computed at once.
 DISTANCES = 2**20
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 def superpixels(values: Tensor, active: Tensor, num_regions: Tensor, compactness: float) -> Tensor:
-    r"""Cuts images into regions by k-means over colour and place, each pixel among the centres that are near it.
+    r"""Segments images into regions by k-means over colour and position, with nearby centres only.
 
     SLIC (R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012) within a
     mask. With :math:`S` the side of a square of a region's mean area, the distance of a pixel from a centre is
 
     .. math:: D^2 = \lVert v - v_k \rVert^2 + (m / S)^2 \lVert p - p_k \rVert^2
 
-    The centres start as the means of runs of pixels of equal length within bands of height :math:`S`. In each of ten
-    iterations a pixel goes to the nearest centre, the first of several, of those that are at most :math:`2 S` away
-    along each axis. In the end regions are taken apart into what is connected along rows and columns. The smallest
-    parts join what they have the longest border with, until all have :math:`S^2 / 4` pixels and there are no more
-    regions than asked for; what is smaller and has nothing beside it is left out.
+    The initial centres are the means of runs of pixels of equal length within bands of height :math:`S`. In each of ten
+    iterations, a pixel is assigned to the nearest centre that is at most :math:`2 S` away along each axis, the first of
+    several. Finally regions are split into parts that are connected along rows and columns. The smallest parts join the
+    neighbour with the longest common border, until all have :math:`S^2 / 4` pixels and their number is at most
+    ``num_regions``. Smaller parts without neighbours are dropped.
 
     Args:
         values: ``[B, C, H, W]`` float32.
-        active: ``[B, H, W]`` bool, the pixels to cut.
-        num_regions: ``[B]`` int64, how many regions to make at most, but for what is apart; at least 1.
-        compactness: :math:`m`, positive: the larger, the squarer.
+        active: ``[B, H, W]`` bool, the pixels to segment.
+        num_regions: ``[B]`` int64, largest number of regions, at least 1; isolated parts can exceed it.
+        compactness: :math:`m`, positive; larger values make squarer regions.
 
     Returns:
-        ``[B, H, W]`` int64, for each image from 0 on in the order of first pixels, −1 where there is none. It does not
-        depend on the batch.
+        ``[B, H, W]`` int64, the region of each pixel, numbered for each image from 0 in the order of their first
+        pixels; −1 for no region. It does not depend on the batch.
     """
     out: Tensor = _superpixels(values, active, num_regions, compactness)
     return out
@@ -67,7 +67,7 @@ def _of_image(v: Floats, y: Ints, x: Ints, shape: tuple[int, ...], number: int, 
         kept = size > 0
         labels, size = (np.cumsum(kept) - 1)[labels], size[kept]
         centres = [np.bincount(labels, one) / size for one in (y, x, *v)]
-        # In blocks, as each takes the distances of all its pixels from all centres.
+        # In blocks, because distances between all pixels and all centres take much memory.
         for block in np.array_split(np.arange(count), -(-count * len(size) // DISTANCES)):
             dy, dx, *dv = (one[block, None] - centre for one, centre in zip((y, x, *v), centres, strict=True))
             distance = sum((one * one for one in dv), np.zeros(())) + weight * (dy * dy + dx * dx)
@@ -79,7 +79,7 @@ def _of_image(v: Floats, y: Ints, x: Ints, shape: tuple[int, ...], number: int, 
 
 
 def _runs(y: Ints, x: Ints, side: float, area: float) -> Ints:
-    """Numbers of runs of about equal length within bands of pixels, along the bands."""
+    """Numbers runs of pixels of about equal length along horizontal bands."""
     band = ((y - y.min()) / side).astype(np.int64)
     labels, first = np.empty_like(y), 0
     for number in range(band.max() + 1):
@@ -104,18 +104,18 @@ def _connected(labels: Ints, y: Ints, x: Ints, shape: tuple[int, ...], number: i
     pairs = pairs[:, (pairs >= 0).all(axis=0)]
     same = pairs[:, labels[pairs[0]] == labels[pairs[1]]]
     _, part = connected_components(coo_array((np.ones(same.shape[1]), same), (count, count)), directed=False)
-    part = _by_first_pixel(part)
+    part = number_by_first(part)
     borders = part[pairs]
     borders = borders[:, borders[0] != borders[1]]
     borders = np.concatenate([borders, borders[::-1]], axis=1)
     size, root = np.bincount(part), np.arange(part.max() + 1)
     order, left, before = size.argsort(kind="stable"), len(size), None
-    # A part whose neighbours have all joined it finds none, though they have others: hence another round.
+    # In one round, a part whose neighbours have all joined it finds no others; another round joins it.
     while before is None or before > left > number:
         before = left
         for small in order:
             own = root[small]
-            if size[own] >= least and left <= number:  # as others may have joined it
+            if size[own] >= least and left <= number:
                 continue
             beside = np.bincount(borders[1][borders[0] == small], minlength=len(size))
             beside[root == own] = 0
@@ -126,12 +126,13 @@ def _connected(labels: Ints, y: Ints, x: Ints, shape: tuple[int, ...], number: i
                 left -= 1
     root[size[root] < least] = -1
     kept = root >= 0
-    root[kept] = _by_first_pixel(root[kept])
+    root[kept] = number_by_first(root[kept])
     return root[part]
 
 
-def _by_first_pixel(part: Ints) -> Ints:
-    _, first, numbers = np.unique(part, return_index=True, return_inverse=True)
+def number_by_first(labels: Ints) -> Ints:
+    """Renumbers labels ``[n]`` from 0, without gaps, in the order of their first occurrence."""
+    _, first, numbers = np.unique(labels, return_index=True, return_inverse=True)
     rank = np.empty_like(first)
     rank[first.argsort()] = np.arange(first.size)
     return rank[numbers]

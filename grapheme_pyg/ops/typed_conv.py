@@ -1,16 +1,16 @@
-r"""The typed convolution: rows gathered through a table, times weights, :math:`out_v = \sum_r x_{s(v, r)} W_r`.
+r"""The typed convolution of rows that are gathered through a table, :math:`out_v = \sum_r x_{s(v, r)} W_r`.
 
-:math:`s(v, r)` is the one row that v reads along relation r, if any. Backward,
+:math:`s(v, r)` is the row that v reads along relation r, if any. The gradients are
 
 .. math:: \partial W_r = \sum_v x_{s(v, r)}^\top \, \partial out_v, \qquad
           \partial x_u = \sum_r \partial out_{t(u, r)} W_r^\top,
 
-where :math:`t(u, r)` is the one v that reads u along r: the same operation through the reversed table. If some u has
-several readers along r, products come first and are then added up for each u. Both derivatives are bilinear again, and
-so can be derived as often as one likes.
+where :math:`t(u, r)` is the v that reads u along r: the same operation through the reverse table. If some u has several
+readers along r, the products are computed first and then summed for each u. Both gradients are bilinear again, so they
+can be differentiated any number of times.
 
-Kernels read the rows of the left factor of a product through the table, after M. Dukhan, "The Indirect Convolution
-Algorithm", 2019: gathered rows are never written anywhere.
+Kernels read the rows of the left factor of a product through the table and never write the gathered rows (M. Dukhan,
+"The Indirect Convolution Algorithm", 2019).
 """
 
 from collections.abc import Iterator
@@ -22,32 +22,32 @@ from torch import Tensor
 
 from grapheme_pyg.ops.definition import define, single_at_least
 
-# Bytes that are gathered at once without a kernel: on a lattice, gathered rows are nine times the states.
+# Bytes gathered at once without a kernel; on a lattice, gathered rows are nine times as large as the states.
 PIECE = 2**26
 
 
 def typed_conv(x: Tensor, rows: Tensor, weight: Tensor, readers: Tensor | None = None) -> Tensor:
-    """Multiplies gathered rows by the weights of the relations that they are read along, and adds them up.
+    """Multiplies gathered rows by the weights of their relations and sums over relations.
 
     Args:
         x: ``[num_rows, in_channels]``, floating point.
         rows: ``[num_readers, num_relations]`` int32: 0 where nothing is read, else the number of the row plus one.
         weight: ``[num_relations, in_channels, out_channels]``, floating point.
-        readers: ``[num_rows, num_relations]`` int32, the same seen from the rows; None if some row has several readers
-            along one relation. Only derivatives need it.
+        readers: ``[num_rows, num_relations]`` int32, the reverse table; None if a row has several readers along one
+            relation. Only gradients need it.
 
     Returns:
-        ``[num_readers, out_channels]`` in the dtype of ``x``; sums are in single precision at least.
+        ``[num_readers, out_channels]`` in the dtype of ``x``; sums are at least in single precision.
     """
-    # Exported programs run where nobody knows this operator.
+    # Exported programs run where this operator does not exist.
     operator = decomposed if torch.compiler.is_exporting() else _typed_conv
     result: Tensor = operator(x, rows, weight, readers)
     return result
 
 
 def decomposed(x: Tensor, rows: Tensor, weight: Tensor, readers: Tensor | None = None) -> Tensor:  # noqa: ARG001
-    """The same by PyTorch's own operators, all at once."""
-    # Programs keep conversions that change nothing.
+    """Implements the convolution by PyTorch's own operators."""
+    # Exported programs would keep a conversion that changes nothing.
     weight = weight if weight.dtype == x.dtype else weight.to(x.dtype)
     return _gather(x, rows) @ weight.flatten(0, 1)
 
@@ -67,7 +67,7 @@ def _plain_weight_grad(x: Tensor, rows: Tensor, grad: Tensor, readers: Tensor | 
 
 
 def _pieces(x: Tensor, rows: Tensor) -> Iterator[slice]:
-    """Readers whose gathered rows are not too many bytes."""
+    """Yields slices of readers whose gathered rows have at most ``PIECE`` bytes."""
     num_readers, num_relations = rows.shape
     length = max(1, PIECE // max(1, num_relations * x.shape[1] * x.element_size()))
     for start in range(0, max(1, num_readers), length):
@@ -75,7 +75,7 @@ def _pieces(x: Tensor, rows: Tensor) -> Iterator[slice]:
 
 
 def _gather(x: Tensor, rows: Tensor) -> Tensor:
-    """Rows by table, zeros where there is none, ``[num_readers, num_relations · channels]``."""
+    """Gathers rows through a table, ``[num_readers, num_relations · channels]``, with zeros where there is none."""
     padded = F.pad(x, (0, 0, 1, 0))
     return padded.index_select(0, rows.reshape(-1)).view(rows.shape[0], rows.shape[1] * x.shape[1])
 
@@ -89,7 +89,7 @@ def _fake_weight_grad(x: Tensor, rows: Tensor, grad: Tensor, readers: Tensor | N
 
 
 def _rows_gradient(grad: Tensor, rows: Tensor, weight: Tensor, readers: Tensor | None, num_rows: int) -> Tensor:
-    """What of a gradient reaches the rows that were read, ``[num_rows, in_channels]``."""
+    """Computes the gradient of the rows that were read, ``[num_rows, in_channels]``."""
     if readers is not None:
         return typed_conv(grad, readers, weight.transpose(1, 2), rows)
     products = (grad @ weight.to(grad.dtype).flatten(0, 1).t()).view(-1, weight.shape[1])

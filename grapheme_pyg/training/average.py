@@ -1,4 +1,4 @@
-"""MovingAverage: an average of the weights over the last part of training."""
+"""MovingAverage: the average of the weights over the last part of training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ class MovingAverage:
 
     Args:
         model: The module whose floating-point parameters and buffers are averaged.
-        share: The share of the steps so far over which it averages, in [0, 1]; 0 averages nothing.
+        share: The share of the steps so far over which weights are averaged, in [0, 1]; 0 averages nothing.
 
     Attributes:
-        tensors: The averages, one for each floating-point parameter and buffer; none with a share of 0.
+        tensors: The averages of the floating-point parameters and buffers, in order; empty if ``share`` is 0.
     """
 
     def __init__(self, model: nn.Module, share: float) -> None:
@@ -35,13 +35,13 @@ class MovingAverage:
             torch._foreach_lerp_(self.tensors, self._current, 1 / max(1.0, self._share * step))
 
     def load(self, tensors: list[Tensor]) -> None:
-        """Takes up the averages of a checkpoint."""
+        """Loads averages, such as those of a checkpoint."""
         for own, stored in zip(self.tensors, tensors, strict=True):
             own.copy_(stored)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Lets the model have the averages, and afterwards its weights again."""
+        """Gives the model the averages within the context, and its weights afterwards."""
         self.exchange()
         try:
             yield
@@ -49,7 +49,7 @@ class MovingAverage:
             self.exchange()
 
     def exchange(self) -> None:
-        """Exchanges the weights of the model and the averages."""
+        """Exchanges the model's weights and the averages."""
         for average, current in zip(self.tensors, self._current, strict=True):
             kept = current.clone()
             current.copy_(average)

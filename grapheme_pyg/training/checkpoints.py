@@ -1,6 +1,6 @@
-"""Checkpoints of training on disk: written whole, the previous one kept; files may come from strangers.
+"""Checkpoints of training on disk: written whole, with the previous one kept; they may come from strangers.
 
-A checkpoint is a safetensors file, whose metadata hold the plain values as JSON, and after it its SHA-256 sum.
+A checkpoint is a safetensors file, whose metadata hold the plain values as JSON, followed by its SHA-256 sum.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ FOLDER, LAST, PREVIOUS = "checkpoints", "last.ckpt", "previous.ckpt"
 FORMAT, FORMAT_VERSION = "grapheme_pyg.training", 3
 PLAIN = "state"
 SUM_BYTES, LENGTH_BYTES = hashlib.sha256().digest_size, 8
-# Bytes of a header for the shape and place of each tensor, for the metrics of each epoch, and for all numbers.
+# Bytes that a header may have for the shape and place of each tensor, the metrics of each epoch, and all other numbers.
 TENSOR_BYTES, EPOCH_BYTES, NUMBER_BYTES = 256, 1024, 2**16
 SHOWN = 500
 
@@ -32,16 +32,20 @@ State = dict[str, Any]
 
 
 def write_checkpoint(run_dir: Path, state: State) -> None:
-    """Writes the last checkpoint of a run; the one that was the last becomes the previous one.
+    """Writes a run's last checkpoint; the one that was there becomes the previous one.
 
     Args:
         run_dir: The run's folder.
-        state: Plain values, and by the names of ``TENSORS`` tensors by name.
+        state: Plain values, and under each name in ``TENSORS`` a dictionary of tensors.
 
     Raises:
-        CheckpointError: It cannot be written; those that are there stay as they are.
+        CheckpointError: The checkpoint cannot be written; those that are there stay as they are.
     """
-    path, content = run_dir / FOLDER / LAST, _to_bytes(state)
+    path = run_dir / FOLDER / LAST
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous() for part in TENSORS for name, tensor in state[part].items()
+    }
+    content = save(tensors, {PLAIN: _plain_json(state)})
     try:
         replace_file(path, content + hashlib.sha256(content).digest(), keep_as=path.with_name(PREVIOUS))
     except OSError as error:
@@ -51,22 +55,15 @@ def write_checkpoint(run_dir: Path, state: State) -> None:
         ) from error
 
 
-def _to_bytes(state: State) -> bytes:
-    tensors = {
-        f"{part}.{name}": tensor.detach().cpu().contiguous() for part in TENSORS for name, tensor in state[part].items()
-    }
-    return save(tensors, {PLAIN: _plain_json(state)})
-
-
 def _plain_json(state: State) -> str:
     known = {"format": FORMAT, "format_version": FORMAT_VERSION}
     return json.dumps(known | {name: value for name, value in state.items() if name not in TENSORS})
 
 
 def limits_of(state: State, epochs: int) -> tuple[int, int]:
-    """Returns how many bytes a checkpoint of a training may have, and its header, from a state before the first epoch.
+    """Returns how many bytes a checkpoint and its header may have, from the state before the first epoch.
 
-    Python's objects take up to 24 times the JSON they are made of.
+    The limit on the header bounds memory, since Python's objects take up to 24 times the JSON they are made of.
     """
     tensors = [(name, tensor) for part in TENSORS for name, tensor in state[part].items()]
     names = sum(TENSOR_BYTES + len(name) for name, _ in tensors)
@@ -75,15 +72,15 @@ def limits_of(state: State, epochs: int) -> tuple[int, int]:
 
 
 def read_checkpoint(path: Path, limits: tuple[int, int] | None = None) -> State:
-    """Reads a checkpoint, whose sum must be right; it may hold anything else than what the training needs.
+    """Reads a checkpoint and verifies its checksum; whether its contents fit the training is for others to check.
 
     Args:
         path: The file.
-        limits: Bytes that it, and its header, may have; None for no limit, if it is not a stranger's.
+        limits: The most bytes that the file and its header may have; None for no limit, for trusted files.
 
     Raises:
-        FileNotFoundError: There is none.
-        CheckpointError: It is damaged, too large, of another version, or no checkpoint.
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is damaged, too large, of another version, or no checkpoint.
     """
     check_regular(path, CheckpointError)
     try:
@@ -95,7 +92,7 @@ def read_checkpoint(path: Path, limits: tuple[int, int] | None = None) -> State:
         content, found = content[:-SUM_BYTES], content[-SUM_BYTES:]
         length = int.from_bytes(content[:LENGTH_BYTES], "little")
         if not LENGTH_BYTES + length <= len(content):
-            raise ValueError("expected a checkpoint, got bytes that are none, or not all of them")
+            raise ValueError("expected a checkpoint, got a file that is none, or is cut short")
         if hashlib.sha256(content).digest() != found:
             raise ValueError("expected a checkpoint with its checksum, got other bytes")
         if length > most_header:
@@ -103,7 +100,7 @@ def read_checkpoint(path: Path, limits: tuple[int, int] | None = None) -> State:
         state = _plain_state(content[LENGTH_BYTES : LENGTH_BYTES + length])
         came = state.pop("format", None), state.pop("format_version", None)
         if came != (FORMAT, FORMAT_VERSION):
-            raise ValueError(f"expected a checkpoint of {(FORMAT, FORMAT_VERSION)}, got one of {came}")
+            raise ValueError(f"expected a checkpoint of format {(FORMAT, FORMAT_VERSION)}, got {came}")
         return state | _by_part(load(content))
     except FileNotFoundError:
         raise
@@ -112,7 +109,7 @@ def read_checkpoint(path: Path, limits: tuple[int, int] | None = None) -> State:
 
 
 def _plain_state(header: bytes) -> State:
-    """Returns the plain values in the header of a safetensors file; none if they are not there."""
+    """Returns the plain values in the header of a safetensors file; an empty dictionary if they are missing."""
     metadata = _object(json.loads(header)).get("__metadata__")
     text = _object(metadata).get(PLAIN)
     return _object(json.loads(text)) if isinstance(text, str) else {}
@@ -124,7 +121,7 @@ def _object(value: object) -> State:
 
 def _by_part(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in TENSORS}
-    for full_name, tensor in sorted(tensors.items()):  # the library gives them in any order
+    for full_name, tensor in sorted(tensors.items()):  # safetensors returns them in any order
         part, _, name = full_name.partition(".")
         if part not in parts:
             raise ValueError(f"{full_name}: expected a tensor of {', '.join(TENSORS)}")
@@ -139,17 +136,17 @@ def _shown(error: Exception) -> str:
 def newest_checkpoint(
     run_dir: Path, check: Callable[[State], None] = lambda _: None, limits: tuple[int, int] | None = None
 ) -> tuple[Path, State] | None:
-    """Reads the newest checkpoint of a run that is as it must be; returns its path and content, None if there is none.
+    """Returns the path and state of a run's newest valid checkpoint, or None if the run has no checkpoint.
 
-    If the last one is not, a warning says so, and it is the previous one.
+    If the last checkpoint is not valid, the previous one is read, with a warning.
 
     Args:
         run_dir: The run's folder.
-        check: Raises ValueError if the training cannot go on from a state.
-        limits: Of :func:`read_checkpoint`.
+        check: Raises ValueError if training cannot go on from a state.
+        limits: Limits on sizes, as in :func:`read_checkpoint`.
 
     Raises:
-        CheckpointError: None of those that are there is as it must be.
+        CheckpointError: There are checkpoints, but none is valid.
     """
     errors: list[CheckpointError] = []
     for name in (LAST, PREVIOUS):

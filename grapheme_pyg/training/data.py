@@ -1,10 +1,11 @@
-"""The data of a training: loaders of mini-batches, how large these may be, and what tells one data set from another."""
+"""The data of a training: its loaders, the size of its mini-batches, and a description that identifies it."""
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -23,51 +24,50 @@ from grapheme_pyg.errors import GraphemeError, ImageError, TrainingError
 from grapheme_pyg.home import Home, measure
 from grapheme_pyg.image_pooling import NODES_AT_ONCE
 from grapheme_pyg.training.interrupts import ignore_in_worker
-from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.settings import SuitedSettings
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import ImageGraph
 
-# Images whose graphs are made before training, to see what they are like; and so many together.
-LOOKED_AT = 128
-AT_A_TIME = 32
+# Number of images that are examined before training, and how many of them at a time.
+LOOKED_AT, AT_A_TIME = 128, 32
 
 
 def make_loader(
-    images: ImageDataset | ImageSequenceDataset, batches: EpochBatches, vision: VisionBrain, settings: TrainingSettings
+    images: ImageDataset | ImageSequenceDataset, batches: EpochBatches, vision: VisionBrain, settings: SuitedSettings
 ) -> DataLoader[Any]:
-    """Loads mini-batches, in the way that the settings name.
+    """Makes the loader of mini-batches that the settings name.
 
     Args:
         images: The images and labels.
-        batches: Which of them make a mini-batch, or this process's share of one.
+        batches: The positions of the images of each mini-batch, or of this process's share of it.
         vision: Makes the graphs.
         settings: How to load.
     """
     workers: dict[str, Any] = {"num_workers": settings.num_workers, "worker_init_fn": ignore_in_worker}
     if settings.loader == "pyg":
         loader: DataLoader[Any] = GraphDataLoader(ImageGraphDataset(images, vision), batch_sampler=batches, **workers)
-        loader.collate_fn = _CollateShare(loader.collate_fn, vision)
+        loader.collate_fn = partial(_collate_share, loader.collate_fn, vision)
         return loader
-    # The data set indexes with whole batches: one indexing, one augmentation, one graph building for each.
+    # The data set is indexed with whole batches, so that each is augmented and made into graphs at once.
     return DataLoader(images, batch_size=None, sampler=batches, **workers)
 
 
 @contextmanager
 def loading(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
-    """Gives what a loader loads, and ends its processes, which ignore the signals by which Python would end them.
+    """Iterates over a loader, and ends its processes, which ignore the signals by which Python would end them.
 
-    What goes wrong in one of them, which PyTorch tells with tracebacks, is one line.
+    Errors from these processes, which PyTorch reports with tracebacks, become one line.
 
     Raises:
-        TrainingError: One has ended, as when somebody or a lack of memory kills it.
-        GraphemeError: One has met an image that is not as it must be.
+        TrainingError: A process has ended, for example because it was killed for lack of memory.
+        GraphemeError: A process has met an invalid image.
     """
     loaded: Any = None
     try:
         loaded = iter(loader)
         yield loaded
-    except RuntimeError as error:  # raised wherever the signal comes that the process has ended
+    except RuntimeError as error:  # raised by PyTorch's signal handler, wherever the main process is
         if not str(error).startswith("DataLoader worker"):
             raise
         what = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
@@ -78,18 +78,18 @@ def loading(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
             raise
         raise type(error)(text.rpartition(f".{type(error).__name__}: ")[2].strip()) from None
     finally:
-        # An error keeps it, and with it its processes, until Python waits for them in vain.
+        # The traceback of an error would keep the iterator, and Python would wait for its processes in vain.
         if isinstance(loaded, _MultiProcessingDataLoaderIter):
             loaded._shutdown_workers()
 
 
 def graphs_of_share(vision: VisionBrain, images: Any, labels: torch.Tensor) -> Batch:
-    """The graphs of a share of a mini-batch, which has no images if there are more processes than images."""
+    """Makes the graphs of a share of a mini-batch, which is empty if there are more processes than images."""
     return vision.batch(images, labels) if labels.numel() > 0 else no_graphs(vision)
 
 
 def no_graphs(vision: VisionBrain) -> Batch:
-    """A batch of no graphs, with the fields of one that has some."""
+    """Makes a batch of no graphs, with all fields."""
     one = vision.batch(torch.zeros(1, 8, 8, dtype=torch.uint8), [0])
     fields = {key: one[key][:, :0] if key == "edge_index" else one[key][:0] for key in one._slice_dict}
     none = Batch(_base_cls=ImageGraph, **fields)
@@ -98,20 +98,20 @@ def no_graphs(vision: VisionBrain) -> Batch:
     return none
 
 
-class _CollateShare:
-    """PyG's collation, which has no batch of nothing."""
-
-    def __init__(self, collate: Any, vision: VisionBrain) -> None:
-        self._collate, self._vision = collate, vision
-
-    def __call__(self, graphs: list[ImageGraph]) -> Batch:
-        return self._collate(graphs) if graphs else no_graphs(self._vision)
+def _collate_share(
+    collate: Callable[[list[ImageGraph]], Batch], vision: VisionBrain, graphs: list[ImageGraph]
+) -> Batch:
+    """Collates graphs as PyG does, which cannot collate none."""
+    return collate(graphs) if graphs else no_graphs(vision)
 
 
 def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
-    """Returns how many images of a set may be computed with at a time, and what they are like, judged by some of them.
+    """Examines some images of a data set; returns how many may be computed at a time, and what they are like.
 
-    Warns if nearly all of these are blank.
+    Warns if nearly all of them are blank.
+
+    Raises:
+        ImageError: None of them can be read.
     """
     some = torch.linspace(0, len(dataset) - 1, min(len(dataset), LOOKED_AT)).long().unique().tolist()
     skip = getattr(dataset.images, "on_error", "raise") == "skip"
@@ -131,28 +131,27 @@ def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
         nodes = max(nodes, int(graphs.ptr.diff().max()))
         measured.append(measure(images, graphs, vision))
     if not measured:
-        raise ImageError(f"images: expected some of {len(some)} to be readable, got none")
+        raise ImageError(f"images: expected at least one of {len(some)} to be readable, got none")
     all_measured = torch.cat(measured)
     warn_if_blank(all_measured[:, -1], stacklevel=3)
     return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // nodes)), Home.of(all_measured)
 
 
-def in_parts(settings: TrainingSettings, at_once: int, *, verbose: bool) -> TrainingSettings:
-    """Returns settings whose mini-batches come in parts of at most ``at_once`` images, whose gradients are added up."""
-    assert settings.batch_size is not None, "for_images: expected to have set it"
+def in_parts(settings: SuitedSettings, at_once: int, *, verbose: bool) -> SuitedSettings:
+    """Returns settings that split each mini-batch into parts of at most ``at_once`` images and add up the gradients."""
     parts = ceil(settings.batch_size / at_once)
     if parts == 1:
         return settings
     size = ceil(settings.batch_size / parts)
     if verbose:
-        print(f"images are large: {size} are trained on at a time, and each step adds up {parts} times as many")
+        print(f"images are large: each step adds up the gradients of {parts} parts of {size} images")
     return replace(settings, batch_size=size, accumulate=settings.accumulate * parts)
 
 
 def describe_data(training: LabelledImages) -> dict[str, Any]:
-    """Returns what tells the images of one training from those of another, in plain values."""
+    """Returns plain values that distinguish these training images from others."""
     described = {"images": len(training), "labels_crc32": zlib.crc32(training.labels.numpy().data)}
-    if isinstance(training.images, Tensor):  # others may be files, and would all have to be read
+    if isinstance(training.images, Tensor):  # files would all have to be read
         described["pixels_crc32"] = zlib.crc32(training.images.contiguous().numpy().data)
     if isinstance(training.images, ImageFiles):
         names = "\n".join(f"{path.parent.name}/{path.name}" for path in training.images.paths)

@@ -25,18 +25,18 @@ from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
 from grapheme_pyg.training.remembering import remember
 from grapheme_pyg.training.run_lock import alone_in
-from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.settings import SuitedSettings, TrainingSettings
 from grapheme_pyg.training.state import check_state, state_of, take_up
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
 METRICS = "metrics.csv"
-# Without gradients there is room for more graphs at once.
+# Without gradients, more graphs fit into memory.
 VALIDATION_BATCH = 256
-# Of robust training: share of the images that are moved further, and the steps from which on there is all of it.
+# Robust training: the share of images that are warped further, and the steps a training needs for its full strength.
 WIDE, ALL_STEPS = 0.075, 1000
-# Of images in colour: what is photographed is rigid, and has two sides.
+# Images in colour are photographs of rigid things.
 OF_PHOTOGRAPHS = RandomWarp(degrees=0, scale=0, shear=0, shift=0.1, bend=0)
 
 
@@ -53,53 +53,55 @@ def fit(
     on_epoch_end: OnEpochEnd | None = None,
     verbose: bool = True,
 ) -> list[EpochMetrics]:
-    """Trains a model, in place, and leaves it with a memory of training images, which says what is unfamiliar.
+    """Trains a model in place and gives it a memory of training images, which tells familiar images from others.
 
-    The memory is calibrated by the validation images, if there are any, so that ``model.predict(images, reject=0.02)``
-    refuses what is unlike anything known, and classes can be taught. What the model remembered before is forgotten.
+    The memory replaces the model's former one. It is calibrated on the validation images, if there are any, so that
+    ``model.predict(images, reject=0.02)`` refuses images that are unlike anything known, and classes can be taught.
 
-    Processes that ``torchrun`` has started train it together, by PyTorch's ``DistributedDataParallel``: each calls this
-    with the same arguments, takes its share of every mini-batch, and ends with the same weights. Batch statistics are
-    those of each process's share; running statistics are averaged after each step. The first process writes all files.
+    Processes started by ``torchrun`` train the model together with PyTorch's ``DistributedDataParallel``: each calls
+    this function with the same arguments, takes its share of every mini-batch, and ends with the same weights. Each
+    process has the batch statistics of its share; running statistics are averaged after each step. The first process
+    writes all files.
 
-    Before the first epoch the graphs of some images are made: :class:`grapheme_pyg.errors.ImageWarning` says if nearly
-    all have a single node, as of blank images. Large images make mini-batches that are trained on in parts, of at most
-    2²⁰ pixels and nodes, whose gradients are added up; batch statistics are then those of a part.
+    Before the first epoch, the graphs of some images are examined: :class:`grapheme_pyg.errors.ImageWarning` is issued
+    if nearly all of the images are blank. Mini-batches of large images are split into parts of at most 2²⁰ pixels and
+    nodes, whose gradients are added up; batch statistics are then those of a part.
 
-    At the end :class:`grapheme_pyg.errors.TrainingWarning` names classes of which the last validation recognised no
-    image, and different classes of which a template has become the same: cosine above 1 − 10⁻⁶.
+    After training, :class:`grapheme_pyg.errors.TrainingWarning` names classes none of whose images the last validation
+    recognised, and pairs of classes with a template in common (a cosine above 1 − 10⁻⁶).
 
     Args:
-        model: The model; left in evaluation mode, in the precision and on the device in which it came.
-        images: As :meth:`grapheme_pyg.VisionBrain.batch` takes them; a sequence may read them when they are asked for,
-            as :class:`grapheme_pyg.datasets.ImageFiles` does.
-        labels: ``[N]``, integers in [0, num_classes) or names of classes, as :func:`grapheme_pyg.labels.to_labels`
-            takes them.
-        validation: Images and labels for the accuracy after each epoch.
+        model: The model, which ends in evaluation mode, with the precision and on the device that it had before.
+        images: Images in any form that :meth:`grapheme_pyg.VisionBrain.batch` accepts; a sequence may read them when
+            they are indexed, as :class:`grapheme_pyg.datasets.ImageFiles` does.
+        labels: ``[N]``, integers in [0, num_classes) or names of classes, in any form that
+            :func:`grapheme_pyg.labels.to_labels` accepts.
+        validation: Images and labels on which loss and accuracy are measured after each epoch.
         settings: How to train; the defaults if None.
-        run_dir: Where to write ``metrics.csv`` after each epoch, and ``checkpoints/last.ckpt`` and ``previous.ckpt``
-            after each epoch and within it; nothing if None.
-        resume: Whether to continue the run in ``run_dir``, which must have the same model, settings and data; it may
-            have more epochs than planned, and then follows the schedule of so many from there on. The result is
+        run_dir: The folder for ``metrics.csv``, written after each epoch, and for ``checkpoints/last.ckpt`` and
+            ``previous.ckpt``, written after each epoch and within it. Nothing is written if None.
+        resume: Whether to continue the run in ``run_dir``, which must have the same model, settings and data. It may
+            have more epochs than it was started with, and follows their schedule from there on; otherwise the result is
             bit-identical to that of an uninterrupted run. Without a checkpoint, training starts from the beginning.
-        log: Called after each epoch with its metrics and number, such as ``wandb.log`` or ``mlflow.log_metrics``.
-        on_epoch_end: Called after each epoch with the model, as it would be if training ended there, and the metrics of
-            all epochs; training ends if it returns True.
-        verbose: Whether to show a progress bar, in a terminal, and a line for each epoch.
+        log: A function that is called after each epoch with its metrics and number, such as ``wandb.log`` or
+            ``mlflow.log_metrics``.
+        on_epoch_end: A function that is called after each epoch with the model, as it would be if training ended there,
+            and the metrics of all epochs; training ends if it returns True.
+        verbose: Whether to show a progress bar in a terminal and print a line for each epoch.
 
     Returns:
-        For each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
+        The metrics of each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
         ``learning_rate`` (of AdamW), ``kernel_learning_rate`` (of Muon, if used), ``graphs_per_second`` and
-        ``seconds``; for a resumed run from its first epoch.
+        ``seconds``. A resumed run returns those of its earlier epochs, too.
 
     Raises:
-        ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run that is not resumed, or the
-            model has classes that were taught.
-        CheckpointError: No checkpoint of the run can be read, it is of another run, or one cannot be written.
-        TrainingError: The loss, its gradient or a weight is not finite, or a process that loads has ended; the last
-            checkpoint is from before. Or another process trains in ``run_dir``.
-        KeyboardInterrupt: SIGINT came; the step was finished and saved.
-        SystemExit: SIGTERM came; the same, with exit code 143.
+        ValueError: A setting, an image or a label is out of range, ``run_dir`` holds a run and ``resume`` is False, or
+            the model has taught classes.
+        CheckpointError: No checkpoint of the run can be read, it belongs to another run, or one cannot be written.
+        TrainingError: The loss, its gradient or a weight is not finite, or a loading process has ended; the last
+            checkpoint is from before that. Or another process trains in ``run_dir``.
+        KeyboardInterrupt: SIGINT was received; the current step was finished and saved.
+        SystemExit: SIGTERM was received; likewise, with exit code 143.
     """
     settings = TrainingSettings() if settings is None else settings
     folder = None if run_dir is None else as_path("run_dir", run_dir)
@@ -112,36 +114,34 @@ def fit(
     held_out = None if validation is None else labelled_images(*validation, name="validation", **kinds)
     at_once, home = look_at(training, model.vision)
     in_colour = model.vision.in_channels == 3
-    settings = settings.for_images(len(training), in_colour=in_colour)
-    settings = in_parts(settings, at_once, verbose=verbose and processes.writes)
-    assert settings.batch_size is not None, "for_images: expected to have set it"
-    assert settings.epochs is not None, "for_images: expected to have set it"
-    steps = settings.epochs * ceil(len(training) / (settings.batch_size * settings.accumulate))
-    robust = settings.augment and model.vision.relative if settings.robust is None else settings.robust
+    suited = settings.for_images(len(training), in_colour=in_colour)
+    suited = in_parts(suited, at_once, verbose=verbose and processes.writes)
+    steps = suited.epochs * ceil(len(training) / (suited.batch_size * suited.accumulate))
+    robust = suited.augment and model.vision.relative if suited.robust is None else suited.robust
     strength = min(1.0, steps / ALL_STEPS) if robust else 0.0
-    augment, calm = (_augmentation(settings, some, in_colour=in_colour) for some in (strength, 0.0))
-    training.augment_by(augment, later=calm, since=settings.robust_epochs)
+    augment, calm = (_augmentation(suited, some, in_colour=in_colour) for some in (strength, 0.0))
+    training.augment_by(augment, later=calm, since=suited.robust_epochs)
     described = {
-        "settings": asdict(settings),
+        "settings": asdict(suited),
         "model": model.config,
         "vision": model.vision.config,
         "data": describe_data(training),
     }
     share = {"rank": processes.rank, "world_size": processes.world_size}
-    balanced = training.labels if settings.sampling == "balanced" else None
-    batches = EpochBatches(EpochSampler(training, settings.seed, balanced), settings.batch_size, **share)
-    loader = make_loader(training, batches, model.vision, settings)
+    balanced = training.labels if suited.sampling == "balanced" else None
+    batches = EpochBatches(EpochSampler(training, suited.seed, balanced), suited.batch_size, **share)
+    loader = make_loader(training, batches, model.vision, suited)
     validation_loader = None
     if held_out is not None:
-        at_once = min(max(settings.batch_size, VALIDATION_BATCH), look_at(held_out, model.vision)[0])
+        at_once = min(max(suited.batch_size, VALIDATION_BATCH), look_at(held_out, model.vision)[0])
         in_order = EpochBatches(range(len(held_out)), at_once, **share)
-        validation_loader = make_loader(held_out, in_order, model.vision, settings)
+        validation_loader = make_loader(held_out, in_order, model.vision, suited)
 
     dtype, origin = model.classifier.templates.dtype, model.classifier.templates.device
-    cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    cuda = suited.device == "cuda" or (suited.device == "auto" and torch.cuda.is_available())
     device = torch.device("cuda", processes.local_rank) if cuda else torch.device("cpu")
     processes.connect(cuda=cuda)
-    show, class_weights = verbose and processes.writes, weights_of_classes(settings, training.labels, model.classes)
+    class_weights = weights_of_classes(suited, training.labels, model.classes)
     table = folder / METRICS if folder is not None and processes.writes else None
     with ExitStack() as stack:
         if folder is not None and processes.writes:
@@ -150,15 +150,16 @@ def fit(
                 check_unused(folder)
         before = model.classifier.memory, model.home
         model.forget()
-        model.home = replace(home, mirrored=settings.augment and bool(settings.flip))
+        model.home = replace(home, mirrored=suited.augment and bool(suited.flip))
         stack.callback(lambda: model.to(origin, dtype).eval())
-        model.to(device, torch.float64 if settings.precision == "64-true" else dtype)
-        stack.enter_context(_frozen(model, settings.freeze))
+        model.to(device, torch.float64 if suited.precision == "64-true" else dtype)
+        stack.enter_context(_frozen(model, suited.freeze))
         stack.enter_context(torch.random.fork_rng())
-        report = stack.enter_context(ProgressReport(table, settings.epochs, len(batches), verbose=show))
+        show = verbose and processes.writes
+        report = stack.enter_context(ProgressReport(table, suited.epochs, len(batches), verbose=show))
         loop = TrainingLoop(
-            BatchLosses(model, settings, None if class_weights is None else class_weights.to(device)),
-            settings,
+            BatchLosses(model, suited, None if class_weights is None else class_weights.to(device)),
+            suited,
             batches,
             loader,
             validation_loader,
@@ -173,10 +174,10 @@ def fit(
         if resume:
             found = None
             if folder is not None and processes.writes:
-                limits = limits_of(state_of(loop, [0.0, 0.0]), settings.epochs)
+                limits = limits_of(state_of(loop, [0.0, 0.0]), suited.epochs)
                 try:
                     found = newest_checkpoint(folder, partial(check_state, loop), limits)
-                except CheckpointError:  # nothing was trained
+                except CheckpointError:  # nothing was trained, so the model keeps what it had
                     model.classifier.memory, model.home = before
                     raise
             if (stored := processes.from_first(None if found is None else found[1])) is not None:
@@ -189,9 +190,8 @@ def fit(
     return loop.metrics
 
 
-def _augmentation(settings: TrainingSettings, strength: float, *, in_colour: bool) -> list[Augmentation]:
-    """What is done to training images, robust training of a strength in [0, 1] among it."""
-    assert settings.flip is not None, "for_images: expected to have set it"
+def _augmentation(settings: SuitedSettings, strength: float, *, in_colour: bool) -> list[Augmentation]:
+    """Returns the augmentations of training images, with robust training of a strength in [0, 1]."""
     augment: list[Augmentation] = []
     if settings.augment:
         moved = OF_PHOTOGRAPHS if in_colour else RandomWarp(wide=WIDE * strength)
@@ -211,40 +211,40 @@ def _check_arguments(
     *,
     resume: bool,
 ) -> None:
-    """Refuses what no training can begin with."""
+    """Refuses arguments with which no training can begin."""
     if (dtype := model.classifier.templates.dtype) not in (torch.float32, torch.float64):
         expected = 'weights in float32 or float64 (TrainingSettings(precision="bf16-mixed") trains in half precision)'
         raise ValueError(f"model: expected {expected}, got {dtype}")
     if not isinstance(settings, TrainingSettings):
         raise ValueError(f"settings: expected TrainingSettings, got {settings!r}")
     if validation is not None and (not isinstance(validation, tuple | list) or len(validation) != 2):
-        raise ValueError(f"validation: expected images and labels, got {type(validation).__name__}")
+        raise ValueError(f"validation: expected a pair of images and labels, got {type(validation).__name__}")
     if taught := model.classifier.taught:
-        raise ValueError(f"model: expected no classes that were taught, got {taught}; call forget first")
+        raise ValueError(f"model: expected no taught classes, got {taught}; call forget first")
     if settings.loss == "structural" and len(model.classes) < 2:
         raise ValueError(f"loss: expected at least two classes for 'structural', got {model.classes}")
     if "classifier" in settings.freeze and not bool(model.classifier.templates.any()):
         raise ValueError("freeze: expected a classifier with templates, got one whose templates are unset")
     if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: expected 'auto' or 'cpu', as PyTorch finds no CUDA device here, got 'cuda'")
+        raise ValueError("device: expected 'auto' or 'cpu', as PyTorch finds no CUDA device, got 'cuda'")
     if resume and folder is None:
-        raise ValueError("run_dir: expected a folder for resume, got none")
+        raise ValueError("run_dir: expected the folder of the run to resume, got None")
 
 
 def check_unused(folder: Path) -> None:
-    """Refuses a folder in which a run has saved something; one that has saved nothing is no loss.
+    """Refuses a folder in which a run has saved its metrics or a checkpoint.
 
     Raises:
-        ValueError: There is one.
+        ValueError: There is such a file.
     """
     for path in (folder / METRICS, folder / FOLDER / LAST):
         if path.exists():
-            raise ValueError(f"run_dir: expected a folder without a run, or resume; {path} is there already")
+            raise ValueError(f"run_dir: expected a folder without a run, or resume=True, got one with {path}")
 
 
 @contextmanager
 def _frozen(model: ImageClassificationModel, parts: Sequence[str]) -> Iterator[None]:
-    """Lets parts have no gradients."""
+    """Keeps gradients from parts of a model."""
     parameters = [parameter for part in parts for parameter in model.get_submodule(part).parameters()]
     learning = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter in learning:

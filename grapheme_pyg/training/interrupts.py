@@ -1,4 +1,4 @@
-"""Signals that end training: noted when they come, obeyed after the step that they come in."""
+"""Signals that end training: noted when they are received, obeyed after the current step."""
 
 import signal
 import threading
@@ -13,7 +13,7 @@ class Interrupts:
     """Notes SIGINT and SIGTERM. A second SIGINT interrupts at once.
 
     Attributes:
-        came: The signal that came, or None.
+        came: The signal that was received, or None.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Interrupts:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Takes over from the handlers there are, and gives back to them; only the main thread can."""
+        """Replaces the signal handlers within the context; does nothing outside the main thread, which alone may."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -39,6 +39,6 @@ class Interrupts:
 
 
 def ignore_in_worker(_: int) -> None:
-    """Ignores signals in a process that loads data: the one that trains tells it when to end."""
+    """Ignores signals in a loading process, which the training process ends."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

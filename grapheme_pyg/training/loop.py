@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps, validation, checkpoints, and how it stops and goes on."""
+"""The training loop: epochs, steps, validation, checkpoints, stopping and going on."""
 
 import signal
 import sys
@@ -28,7 +28,7 @@ from grapheme_pyg.training.losses import BatchLosses
 from grapheme_pyg.training.optimizer import make_optimizer, one_cycle
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.progress import EpochMetrics, ProgressReport
-from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.settings import SuitedSettings
 from grapheme_pyg.training.state import averages_of, state_of
 
 HALF = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -41,32 +41,33 @@ class TrainingLoop:
     """Trains a model in place.
 
     Args:
-        losses_of: Computes losses by the model, which is on the device of the training.
+        losses_of: Computes the losses of the model, which is on the device for training.
         settings: How to train.
         batches: The mini-batches of an epoch.
-        loader: Loads them.
-        validation_loader: Loads those of the validation; None for none.
-        dropping: What training graphs lack; nothing if None.
+        loader: Loads the mini-batches.
+        validation_loader: Loads those of the validation; None for no validation.
+        dropping: Drops parts of training graphs; None to keep them whole.
         processes: Which of several processes this is.
-        run: Describes the training in plain values: checkpoints hold it.
-        folder: Where checkpoints are written; None for none.
-        report: Tells of the progress.
-        log: Called after each epoch with its metrics and number; nothing if None.
-        on_epoch_end: Called after each epoch with the model and the metrics of all epochs; True ends the training.
+        run: A description of the training in plain values, which checkpoints hold.
+        folder: Where checkpoints are written; None for no checkpoints.
+        report: Reports the progress.
+        log: Called after each epoch with its metrics and number; None for no call.
+        on_epoch_end: Called after each epoch with the model and the metrics of all epochs; training ends if it returns
+            True. None for no call.
 
     Attributes:
-        epoch: Epochs that are over.
-        batch: Mini-batches of the current epoch that are done.
-        step: Steps of the optimiser that were taken.
-        metrics: Of each epoch that is over.
-        recognised: ``[2, num_classes]`` int64: the images of each class in the last validation, and those of them that
-            were classified rightly.
+        epoch: Number of finished epochs.
+        batch: Number of finished mini-batches of the current epoch.
+        step: Number of steps that the optimiser has taken.
+        metrics: The metrics of each finished epoch.
+        recognised: ``[2, num_classes]`` int64: the number of images of each class in the last validation, and the
+            number of those that were classified correctly.
     """
 
     def __init__(
         self,
         losses_of: BatchLosses,
-        settings: TrainingSettings,
+        settings: SuitedSettings,
         batches: EpochBatches,
         loader: DataLoader[Any],
         validation_loader: DataLoader[Any] | None,
@@ -87,7 +88,7 @@ class TrainingLoop:
         self.device = self.model.classifier.templates.device
         self.optimizer = make_optimizer(self.model, settings)
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
-        # A sample that counts several times may pull as many times as hard: clipping would take its weight away again.
+        # Clipping to the same norm would cancel the weights of the classes.
         weights = losses_of.class_weights
         self.clip = settings.clip * (1.0 if weights is None else max(1.0, float(weights.max())))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=settings.precision == "16-mixed")
@@ -100,15 +101,15 @@ class TrainingLoop:
         self.ended = False
         self.saved: int | None = None
         self.loss = torch.zeros(2, dtype=torch.float64, device=self.device)  # sum and number of this epoch's losses
-        self.seconds, self.started = 0.0, time.perf_counter()  # of this epoch before it was interrupted; since then
+        # Duration of this epoch before it was interrupted, and when it went on.
+        self.seconds, self.started = 0.0, time.perf_counter()
         self.recognised = torch.zeros(2, len(self.model.classes), dtype=torch.int64)
-        # Of the step that is being computed.
+        # Of the current step.
         self.losses: list[Tensor] = []
         self.embedded: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def run(self) -> None:
-        """Trains to the end."""
-        assert self.settings.epochs is not None, "settings: expected those for a number of images"
+        """Trains for the remaining epochs."""
         with self.interrupts.noted():
             while self.epoch < self.settings.epochs and not self.ended:
                 self.report.start_epoch(self.epoch, self.batch)
@@ -123,10 +124,10 @@ class TrainingLoop:
         self.average.exchange()
 
     def train_epoch(self) -> None:
-        """Takes the steps of an epoch that are still to be taken."""
+        """Takes the remaining steps of an epoch."""
         settings, num_batches = self.settings, len(self.batches)
         self.model.train()
-        for part in settings.freeze:  # their running statistics stay, too
+        for part in settings.freeze:  # which keeps their running statistics, too
             self.model.get_submodule(part).eval()
         self.batches.go_on(self.epoch, self.batch)
         kept: list[Tensor] = []
@@ -158,13 +159,12 @@ class TrainingLoop:
                 self.stop_if_told()
 
     def compute(self, batch: Batch, plan: Plan, *, is_last: bool) -> None:
-        """Adds up the gradients of a mini-batch, in which every sample weighs the same, in a smaller last one too."""
+        """Adds the gradients of a mini-batch; each sample has the same weight, also in a smaller last mini-batch."""
         settings, world_size = self.settings, self.processes.world_size
-        assert settings.batch_size is not None, "settings: expected those for a number of images"
         with nullcontext() if is_last else self.processes.unsynced(self.shared):
             with self.autocast():
                 losses, _, pooled = self.shared(batch, plan)
-            # Processes take the mean of their gradients, of which the sum is wanted.
+            # The sum over processes is wanted, but DistributedDataParallel takes the mean.
             share = losses.sum() * world_size / (settings.batch_size * settings.accumulate)
             self.scaler.scale(share).backward()
         self.losses.append(losses.detach())
@@ -177,28 +177,28 @@ class TrainingLoop:
             self.embedded.append((embedding, batch.y, place))
 
     def take_step(self) -> bool:
-        """Takes a step of the optimiser, unless its loss or gradient is not finite; returns whether it was taken.
+        """Takes a step of the optimiser if loss and gradient are finite; returns whether it was taken.
 
         Raises:
-            TrainingError: They are not finite, and such steps are not to be skipped. The message names the step and the
-                samples.
+            TrainingError: Loss or gradient is not finite, and the settings do not skip such steps. The message names
+                the step and the samples.
         """
         self.scaler.unscale_(self.optimizer)
         parameters = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         losses = torch.cat(self.losses).double()
-        # The gradient is that of all processes, but the losses are not.
+        # All processes have the same gradient, but each has its own losses.
         wrong = self.processes.total(torch.stack([~losses.sum().isfinite(), ~norm.isfinite()]).int()).tolist()
         overflow = self.scaler.is_enabled() and not wrong[0]
         if any(wrong) and self.settings.nonfinite == "stop" and not overflow:
             value = f"loss {float(losses.mean())} and gradient of norm {float(norm)}"
-            raise TrainingError(f"loss: expected it and its gradient finite, got {value} at {self.place()}")
+            raise TrainingError(f"loss: expected a finite loss and gradient, got {value} at {self.place()}")
         if any(wrong):
             self.scaler.update()
             return False
         if self.clip:
             clip_grads_with_norm_(parameters, self.clip, norm)
-        factor = one_cycle(self.step, self.total_steps)
+        factor = one_cycle(self.step, self.steps_in(len(self.batches)) * self.settings.epochs)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
         self.scaler.step(self.optimizer)
@@ -209,7 +209,7 @@ class TrainingLoop:
         return True
 
     def move_templates(self) -> None:
-        """Moves templates that learn by momentum towards the embeddings of the step, of all processes."""
+        """Moves templates that learn by momentum towards the step's embeddings from all processes."""
         if not self.embedded:
             return
         of_all = self.processes.gathered([torch.cat(parts) for parts in zip(*self.embedded, strict=True)])
@@ -219,23 +219,17 @@ class TrainingLoop:
         order = place.argsort()
         self.model.classifier.update_templates(embedding[order], labels[order])
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of the whole training."""
-        assert self.settings.epochs is not None, "settings: expected those for a number of images"
-        return self.steps_in(len(self.batches)) * self.settings.epochs
-
     def steps_in(self, batches: int) -> int:
-        """The steps of the optimiser in so many mini-batches of an epoch."""
+        """Returns the number of optimiser steps for a number of mini-batches of an epoch."""
         return -(-batches // self.settings.accumulate)
 
     def seconds_so_far(self) -> float:
-        """What this epoch has taken."""
+        """Returns the duration of this epoch so far."""
         return self.seconds + (time.perf_counter() - self.started if self.batch else 0.0)
 
     @torch.no_grad()
     def end_epoch(self) -> None:
-        """Validates, measures and tells what has come of an epoch."""
+        """Validates, and records and reports the metrics of the epoch."""
         trained = self.seconds + time.perf_counter() - self.started
         self.model.eval()
         metrics: EpochMetrics = {"epoch": self.epoch + 1}
@@ -243,7 +237,7 @@ class TrainingLoop:
         metrics["train_loss"] = total / max(count, 1)
         if self.validation_loader is not None:
             metrics |= self.validate()
-        # Of Muon, if it is used, and of AdamW.
+        # AdamW's, and Muon's if it is used.
         rates = {group["orthogonal"]: group["lr"] for group in self.optimizer.param_groups}
         metrics["learning_rate"] = rates[False]
         if True in rates:
@@ -261,7 +255,7 @@ class TrainingLoop:
                 self.ended = self.processes.from_first(self.on_epoch_end(self.model, rows) is True)
 
     def validate(self) -> EpochMetrics:
-        """Returns loss and accuracy on the validation images."""
+        """Measures loss and accuracy on the validation images."""
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         num_classes = self.recognised.shape[1]
         counts = torch.zeros(2, num_classes, dtype=torch.int64, device=self.device)
@@ -282,7 +276,7 @@ class TrainingLoop:
         return {"val_loss": loss / max(count, 1), "val_accuracy": hit / max(count, 1)}
 
     def prepare(self, loaded: Any, *, training: bool = False) -> tuple[Batch, Plan]:
-        """Makes the graphs of a mini-batch and plans them where they were loaded, then moves them to the device."""
+        """Makes the graphs of a mini-batch, plans them, and moves both to the device."""
         batch = loaded if isinstance(loaded, Batch) else graphs_of_share(self.model.vision, *loaded)
         plan = self.model.check(batch) if batch is loaded else None
         if training and self.dropping is not None and self.epoch < self.settings.robust_epochs:
@@ -293,21 +287,21 @@ class TrainingLoop:
         return batch.to(self.device), plan.to(self.device)
 
     def seed_step(self) -> None:
-        """Makes what is random in a step depend on the seed and the numbers of step and process alone."""
+        """Seeds the random numbers of a step with the settings' seed and the numbers of the step and the process."""
         number = (self.epoch * len(self.batches) + self.batch) * self.processes.world_size + self.processes.rank
         seed = ((self.settings.seed << 31) + number) % (1 << 63)
-        # As torch.manual_seed, without looking for devices that are not there: that takes half a millisecond.
+        # torch.manual_seed would also look for other devices, which takes half a millisecond.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed_all(seed)
 
     def autocast(self) -> torch.autocast:
-        """The context of the settings' precision."""
+        """Returns the context of the settings' precision."""
         half = HALF.get(self.settings.precision)
         return torch.autocast(self.device.type, half, enabled=half is not None)
 
     def place(self) -> str:
-        """Names the step, and the samples whose losses are not finite, or all of them if none is to blame alone."""
+        """Names the step and the samples whose losses are not finite, or all samples if all losses are finite."""
         bad = [~torch.isfinite(losses) for losses in self.losses]
         if not any(bool(rows.any()) for rows in bad):
             bad = [torch.ones_like(rows) for rows in bad]
@@ -321,11 +315,11 @@ class TrainingLoop:
         return f"step {self.step + 1} (epoch {self.epoch + 1}), samples {', '.join(samples)}"
 
     def stop_if_told(self) -> None:
-        """Ends training if a signal has come to any of the processes: all of them end after the same step.
+        """Ends training, in all processes after the same step, if any of them has received a signal.
 
         Raises:
-            KeyboardInterrupt: It was SIGINT.
-            SystemExit: It was SIGTERM.
+            KeyboardInterrupt: This process received SIGINT.
+            SystemExit: This process received SIGTERM, or another process received a signal.
         """
         came = self.interrupts.came
         if not bool(self.processes.total(torch.tensor(came is not None).int())):
@@ -342,7 +336,7 @@ class TrainingLoop:
         raise SystemExit(128 + signal.SIGTERM)
 
     def save(self) -> None:
-        """Writes a checkpoint, with nothing half added up.
+        """Writes a checkpoint; called only between steps, when no gradients are held.
 
         Raises:
             TrainingError: A weight is not finite; the last checkpoint from before is kept.
@@ -351,7 +345,7 @@ class TrainingLoop:
             return
         weights = (*self.model.named_parameters(), *self.model.named_buffers(), *averages_of(self))
         for name, weight in weights:
-            weight = weight.detach().float()  # as trained models have it, also those that are trained in double
+            weight = weight.detach().float()  # the precision of saved models, also after training in float64
             if not bool(weight.sum().isfinite()) and not bool(weight.isfinite().all()):
                 expected = f"expected finite weights after step {self.step}"
                 raise TrainingError(f"{name}: {expected}, got NaN or infinity; the last checkpoint from before is kept")

@@ -1,32 +1,34 @@
 """Muon for the matrices of the DAG, AdamW for everything else, as one optimiser."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-# Of the quintic iteration, tuned for its slope at zero (Jordan, 2024).
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-# What both keep of each parameter, beside the number of its steps.
+# Coefficients of the quintic iteration, tuned for its slope at zero (Jordan, 2024), and its steps.
+NEWTON_SCHULZ, STEPS = (3.4445, -4.7750, 2.0315), 5
+# The state of each parameter, besides the number of its steps.
 MUON, ADAMW = ("momentum_buffer",), ("exp_avg", "exp_avg_sq")
-# Short sides are padded to multiples of this.
+# The shorter sides of matrices are padded to multiples of this.
 SIDE = 32
 
 
 class MuonAdamW(torch.optim.AdamW):
-    r"""Muon (Jordan, "Muon: An optimizer for hidden layers in neural networks", 2024) beside AdamW.
+    r"""Optimises kernels by Muon and other parameters by AdamW.
 
-    The momentum :math:`M` of a kernel ``[num_relations, in, out]``, seen as one matrix ``[num_relations · in, out]``,
-    is replaced by the nearest matrix with orthonormal columns, so that every direction learns at the same pace:
+    Muon (Jordan, "Muon: An optimizer for hidden layers in neural networks", 2024) replaces the momentum :math:`M` of a
+    kernel ``[num_relations, in, out]``, taken as one matrix ``[num_relations · in, out]``, by the nearest matrix with
+    orthonormal columns, so that every direction learns at the same pace:
 
     .. math:: W \leftarrow (1 - \eta \lambda) W - \eta \sqrt{\max(1, rows / columns)} \;
         \operatorname{orthogonal}(\beta M + (1 - \beta) G)
 
-    If relations share what they learn, each also moves by the same of the sum of :math:`M` over all relations, as if
-    :math:`W_r + W_0` stood in place of each :math:`W_r`, with a weight :math:`W_0` for all of them.
+    With ``shared``, each relation also moves by the update for the sum of :math:`M` over all relations, as if its
+    weight were :math:`W_r + W_0` with a common :math:`W_0`.
 
-    ``torch.optim.Muon`` takes parameters of two dimensions only and leaves the rest to a second optimiser.
+    (``torch.optim.Muon`` takes parameters of two dimensions only, and leaves the others to a second optimiser.)
 
     Args:
         kernels: Parameters of two or more dimensions, for Muon.
@@ -34,8 +36,8 @@ class MuonAdamW(torch.optim.AdamW):
         lr: Learning rate of AdamW.
         kernel_lr: Learning rate of Muon.
         kernel_decay: Weight decay of Muon.
-        momentum: :math:`\beta`.
-        shared: Whether relations share what they learn.
+        momentum: The factor :math:`\beta`, in [0, 1).
+        shared: Whether relations share a part of their updates.
     """
 
     def __init__(
@@ -55,23 +57,23 @@ class MuonAdamW(torch.optim.AdamW):
             *({**group, "orthogonal": False} for group in others),
         ]
         super().__init__([group for group in groups if group["params"]], lr=lr, fused=True)
-        # Muon does not unscale gradients, so AdamW shall not: ``torch.amp.GradScaler`` then does it for both.
+        # Muon does not unscale gradients, so AdamW must not: ``torch.amp.GradScaler`` then does it for both.
         self._step_supports_amp_scaling = False
 
     def make_states(self) -> None:
-        """Makes all states, as each would be made in its first step: then they have the same tensors in every step."""
+        """Makes the states of all parameters, which are else made in their first steps, so that any can be loaded."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 self._make_state(parameter, *(MUON if group["orthogonal"] else ADAMW))
 
     def _make_state(self, parameter: Tensor, *slots: str) -> None:
-        # AdamW looks for the step in every state that it loads.
+        # AdamW expects the number of steps in every state that it loads.
         step = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device)}
         self.state[parameter] = step | {slot: torch.zeros_like(parameter) for slot in slots}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step of both."""
+        """Takes a step of both optimisers."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -109,26 +111,26 @@ class MuonAdamW(torch.optim.AdamW):
         updates = orthogonal_all([direction for _, direction in directions])
         for (parameter, _), update in zip(directions, updates, strict=True):
             scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
-            # Of all relations, or one that is the same for each.
+            # For each relation, or the same for all of them.
             parameter.add_(update.view(-1, *parameter.shape[1:]), alpha=-lr * scale)
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Roughly the nearest matrix with orthonormal rows or columns: singular values between 0.7 and 1.2.
+    """Approximates the nearest matrix with orthonormal rows or columns, with singular values between 0.7 and 1.2.
 
     Args:
-        matrix: ``[rows, columns]``; one that is all zeros stays so.
+        matrix: ``[rows, columns]``; zeros stay zeros.
     """
     return orthogonal_all([matrix])[0]
 
 
 def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """:func:`orthogonal` of many matrices, those of similarly short sides together.
+    """Does :func:`orthogonal` for many matrices, with those of similar shorter sides together.
 
-    Each step of the Newton-Schulz iteration multiplies by a polynomial of the matrix of inner products. These
-    polynomials commute, so all steps are done on the shorter side, ``[columns, columns]`` of a tall matrix, which is
-    itself multiplied once, at the end. Small matrices cost calls more than arithmetic: together, padded with zeros,
-    they cost the calls of one.
+    Each step of the Newton-Schulz iteration multiplies the matrix by a polynomial of its Gram matrix. These polynomials
+    commute, so all steps are computed on the Gram matrix, ``[columns, columns]`` for a tall matrix, which is itself
+    multiplied once, at the end. Small matrices cost more in calls than in arithmetic, so they are padded with zeros and
+    computed as one batch.
     """
     tall = [matrix if matrix.shape[0] > matrix.shape[1] else matrix.t() for matrix in matrices]
     sides: dict[int, list[int]] = {}
@@ -140,7 +142,7 @@ def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
         for i, gram in zip(places, grams, strict=True):
             width = tall[i].shape[1]
             torch.mm(tall[i].t(), tall[i], out=gram[:width, :width])
-        # Of unit length: the trace of the inner products is the square of the length.
+        # The trace of the Gram matrix is the square of the matrix's norm.
         lengths = grams.diagonal(dim1=1, dim2=2).sum(1).sqrt_().add_(1e-7)[:, None, None]
         products = _newton_schulz(grams / lengths.square()) / lengths
         for i, product in zip(places, products, strict=True):
@@ -149,15 +151,14 @@ def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
     return [x if matrix.shape[0] > matrix.shape[1] else x.t() for x, matrix in zip(out, matrices, strict=True)]
 
 
-def _newton_schulz(gram: Tensor, steps: int = 5) -> Tensor:
-    """What a matrix is to be multiplied by, from its matrix of inner products, ``[batch, side, side]``."""
+def _newton_schulz(gram: Tensor) -> Tensor:
+    """Returns the factors of matrices with given Gram matrices, ``[batch, side, side]``."""
     a, b, c = NEWTON_SCHULZ
-    product = None
-    for step in range(steps):
+    factors: list[Tensor] = []
+    for _ in range(STEPS):
+        if factors:
+            gram = gram @ factors[-1] @ factors[-1]
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         factor.diagonal(dim1=1, dim2=2).add_(a)
-        product = factor if product is None else product @ factor
-        if step + 1 < steps:
-            gram = gram @ factor @ factor
-    assert product is not None
-    return product
+        factors.append(factor)
+    return reduce(torch.matmul, factors)

@@ -4,22 +4,20 @@ import math
 
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.muon import MuonAdamW
-from grapheme_pyg.training.settings import TrainingSettings
+from grapheme_pyg.training.settings import SuitedSettings
 
-# The share of steps in which rates rise, and by which factors of their peak they start and end.
+# The share of the steps in which learning rates rise, and the factors of their peak with which they start and end.
 RISE, START, END = 0.2, 1 / 25, 1 / 250_000
-# A schedule of fewer steps has no rise and fall.
+# A schedule of fewer steps would have no rise and fall.
 FEWEST = 6
 
 
-def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) -> MuonAdamW:
-    """Makes the optimiser of all weights that learn; weight decay is on matrices only."""
+def make_optimizer(model: ImageClassificationModel, settings: SuitedSettings) -> MuonAdamW:
+    """Makes the optimiser of all weights that learn, with weight decay on matrices only."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     kernels = [parameter for parameter in model.dag.parameters() if parameter.requires_grad and parameter.dim() >= 2]
     if settings.optimizer == "adamw":
         kernels = []
-    assert settings.kernel_lr is not None, "settings: expected those for a number of images"
-    assert settings.weight_decay is not None, "settings: expected those for a number of images"
     apart = {id(parameter) for parameter in kernels}
     matrices = [parameter for parameter in learning if parameter.dim() >= 2 and id(parameter) not in apart]
     others = [
@@ -27,7 +25,7 @@ def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) 
         {"params": [parameter for parameter in learning if parameter.dim() < 2], "weight_decay": 0.0},
     ]
     rates = {"lr": settings.lr, "kernel_lr": settings.kernel_lr}
-    # On a lattice each relation is a place of its own; elsewhere those of one pair of node types have much in common.
+    # On a lattice each relation is a separate place; elsewhere relations between two node types have much in common.
     shared = not model.vision.finder.single_neighbours
     optimizer = MuonAdamW(kernels, others, kernel_decay=settings.weight_decay, shared=shared, **rates)
     optimizer.make_states()
@@ -35,10 +33,11 @@ def make_optimizer(model: ImageClassificationModel, settings: TrainingSettings) 
 
 
 def one_cycle(step: int, total_steps: int) -> float:
-    """Returns the factor of the peak learning rate in a step: one rise and one fall, both of a cosine.
+    """Returns a step's learning rate as a factor of its peak: one rise and one fall, both along a cosine.
 
-    Smith and Topin, "Super-convergence", 2018, in the form of ``torch.optim.lr_scheduler.OneCycleLR``, whose values it
-    has; as a function of the step alone, it needs no state, and a training can be given more steps.
+    The schedule is that of Smith and Topin, "Super-convergence", 2018, with the values of
+    ``torch.optim.lr_scheduler.OneCycleLR``. As a function of the step it needs no state, and a training can be given
+    more steps.
 
     Args:
         step: The step, from 0.

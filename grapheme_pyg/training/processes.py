@@ -1,4 +1,4 @@
-"""Processes that train one model together, as ``torchrun`` starts them."""
+"""Processes that train one model together, started by ``torchrun``."""
 
 import atexit
 import os
@@ -20,9 +20,9 @@ class Processes:
     """One of the processes that train together.
 
     Attributes:
-        rank: Its number, in [0, world_size).
-        world_size: How many there are.
-        local_rank: Its number among those of its machine.
+        rank: The number of this process, in [0, world_size).
+        world_size: The number of processes.
+        local_rank: The number of this process among those of its machine.
     """
 
     rank: int = 0
@@ -31,7 +31,7 @@ class Processes:
 
     @classmethod
     def of_environment(cls) -> Self:
-        """Reads ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``, which ``torchrun`` sets; one process without them."""
+        """Reads ``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK``, set by ``torchrun``; by default there is one process."""
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
         return cls(*(int(os.environ.get(name) or default) for name, default in zip(names, (0, 1, 0), strict=True)))
 
@@ -46,7 +46,7 @@ class Processes:
         return self.rank == 0
 
     def connect(self, *, cuda: bool) -> None:
-        """Joins the others, once in the life of the process; tensors on CUDA devices go through NCCL, others Gloo."""
+        """Joins the others once, by NCCL for tensors on CUDA devices and by Gloo for others."""
         if self.several and not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
             atexit.register(dist.destroy_process_group)
@@ -67,7 +67,7 @@ class Processes:
         return found  # type: ignore[return-value]  # every place has been filled
 
     def total(self, values: Tensor) -> Tensor:
-        """Adds up a tensor of numbers over all processes, in place."""
+        """Adds up a tensor over all processes, in place."""
         if self.several:
             dist.all_reduce(values)
         return values
@@ -82,17 +82,14 @@ class Processes:
             tensor.copy_(mean.view_as(tensor))
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Lets processes average the gradients of a module, which gets the first one's weights.
-
-        Graphs differ, so that a process may have no node of some type: weights without a gradient are looked for.
-        """
+        """Gives a module the weights of the first process, and lets processes average its gradients."""
         if not self.several:
             return module
-        # PyTorch warns who looks for weights without a gradient and finds none.
+        # A process's graphs may lack a node type, whose weights then have no gradient; PyTorch warns if all have one.
         warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
         return DistributedDataParallel(module, find_unused_parameters=True, broadcast_buffers=False)
 
     @staticmethod
     def unsynced(module: nn.Module) -> AbstractContextManager[None]:
-        """Within it, gradients of a module that :meth:`wrap` returned add up on each process alone."""
+        """Returns a context in which each process adds up its gradients of a module from :meth:`wrap` separately."""
         return module.no_sync() if isinstance(module, DistributedDataParallel) else nullcontext()

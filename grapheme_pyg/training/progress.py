@@ -1,4 +1,4 @@
-"""ProgressReport: what training shows and writes of its epochs."""
+"""ProgressReport: the progress bar, printed lines and metrics file of a training."""
 
 import csv
 import io
@@ -12,17 +12,17 @@ from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.ops import compiled, describe_kernels
 
 EpochMetrics = dict[str, float]
-# Steps between two looks at the loss: each one waits for the device.
+# Steps between two readings of the loss, each of which waits for the device.
 REFRESH = 20
 
 
 class ProgressReport:
-    """Shows a bar and a line for each epoch, and keeps the metrics of all epochs as CSV.
+    """Shows a bar and a line for each epoch, and writes the metrics of all epochs as CSV.
 
     Args:
         table: The CSV file, or None.
         epochs: Number of epochs.
-        num_batches: Mini-batches in an epoch.
+        num_batches: Number of mini-batches in an epoch.
         verbose: Whether to show a progress bar (on stderr, if it is a terminal) and print a line for each epoch (on
             stdout).
     """
@@ -40,14 +40,14 @@ class ProgressReport:
         self.close()
 
     def start_epoch(self, epoch: int, done: int) -> None:
-        """Shows the bar of an epoch, counted from 0, of which some mini-batches are done."""
+        """Shows the bar of an epoch, counted from 0, with ``done`` finished mini-batches."""
         self._bar = tqdm(
             desc=f"epoch {epoch + 1}/{self._epochs}",
             total=self._num_batches,
             initial=done,
             leave=False,
             mininterval=0.5,
-            disable=None if self._verbose else True,  # None: where stderr is no terminal
+            disable=None if self._verbose else True,  # None: unless stderr is a terminal
         )
 
     def batch(self, number: int, losses: Tensor) -> None:
@@ -57,12 +57,12 @@ class ProgressReport:
         self._bar.update()
 
     def close(self) -> None:
-        """Takes the bar away, so that what follows stands on a line of its own."""
+        """Removes the bar, so that later output starts on its own line."""
         if self._bar is not None:
             self._bar.close()
 
     def end_epoch(self, metrics: list[EpochMetrics]) -> None:
-        """Prints the last epoch and writes all of them."""
+        """Prints the metrics of the last epoch and writes those of all epochs."""
         if self._table is not None:
             text = io.StringIO(newline="")
             writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in metrics for name in row)))

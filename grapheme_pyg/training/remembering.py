@@ -1,4 +1,4 @@
-"""What a model remembers when its training is over."""
+"""remember: gives a model its memory of training images when training is over."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.progress_bar import progress_bar
 
-# Images that are remembered, and of which others are said to be familiar: more would say nothing else.
+# The most images that are remembered, and that calibrate; more would change little.
 MOST = 10_000
-# Without images for validation, each so many-th training image is for calibration.
+# Without validation images, every fifth training image is for calibration.
 HELD_OUT = 5
 AT_ONCE = 256
 
@@ -22,43 +22,43 @@ def remember(
     *,
     verbose: bool,
 ) -> None:
-    """Leaves a model with a memory of training images, calibrated by images for validation.
+    """Gives a model a memory of training images, calibrated on validation images.
 
-    If there are none, it is calibrated by training images that are not remembered, which are a little more familiar to
-    the model than others would be.
+    Without validation images, it is calibrated on training images that are not remembered, which are slightly more
+    familiar to the model than unseen images.
 
     Args:
-        model: In evaluation mode; changed in place.
-        training: The images that it was trained on.
-        validation: Others of the same classes, if there are any.
-        verbose: Whether to show a progress bar, in a terminal.
+        model: The model, in evaluation mode; changed in place.
+        training: The images that the model was trained on.
+        validation: Other images of the same classes; None if there are none.
+        verbose: Whether to show a progress bar in a terminal.
     """
-    positions = _evenly(len(training), MOST)
+    positions = _evenly(len(training))
     apart = torch.zeros(len(positions), dtype=torch.bool)
     if validation is None and len(positions) > HELD_OUT:
         apart[HELD_OUT - 1 :: HELD_OUT] = True
     pooled, labels, found = _pool(model, training, positions[~apart], verbose=verbose)
-    if len(labels) == 0:  # not one of the files can still be read
+    if len(labels) == 0:  # none of the files can be read any more
         return
     memory = Memory.of(pooled, labels, found, len(training))
-    if validation is not None:
-        known = _pool(model, validation, _evenly(len(validation), MOST), verbose=verbose)[0]
-    else:
+    if validation is None:
         known = _pool(model, training, positions[apart], verbose=verbose)[0]
+    else:
+        known = _pool(model, validation, _evenly(len(validation)), verbose=verbose)[0]
     if len(known):
         memory.calibrate(known)
     model.classifier.memory = memory
 
 
-def _evenly(count: int, most: int) -> Tensor:
-    """Positions from the first of a set to its last, ``[min(count, most)]`` int64."""
-    return torch.linspace(0, count - 1, min(count, most), dtype=torch.float64).long()
+def _evenly(count: int) -> Tensor:
+    """Returns evenly spaced positions in a set, ``[min(count, MOST)]`` int64."""
+    return torch.linspace(0, count - 1, min(count, MOST), dtype=torch.float64).long()
 
 
 def _pool(
     model: ImageClassificationModel, dataset: ImageDataset | ImageSequenceDataset, positions: Tensor, *, verbose: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Pooled states of images, labels and positions, without those that cannot be read and are to be left out."""
+    """Returns pooled states, labels and positions of the images, without unreadable ones that are to be skipped."""
     device = model.classifier.templates.device
     pooled = [torch.zeros(0, model.classifier.pooled_channels, device=device)]
     kept = [torch.zeros(0, dtype=torch.int64)]

@@ -1,4 +1,4 @@
-"""alone_in: one process at a time changes a folder, by a lock that ends with the process."""
+"""alone_in: a lock by which one process at a time changes a folder, and which ends with the process."""
 
 import os
 import platform
@@ -18,27 +18,27 @@ else:
     import fcntl
 
 LOCK = ".lock"
-# Windows lets nobody read bytes that are locked: one is locked that lies behind the holder's name.
+# On Windows locked bytes cannot be read, so the locked byte lies behind the holder's name.
 LOCKED_BYTE, MOST_NAME = 2**30, 200
-# Seconds between two looks at a lock that another holds.
+# Seconds between two attempts to take a lock.
 WAIT = 0.05
-# By folder: the descriptor whose lock this process holds, and the thread that took it.
+# For each folder that is locked by this process, the file descriptor that holds the lock and the thread that took it.
 _held: dict[Path, tuple[int, int]] = {}
 
 
 @contextmanager
 def alone_in(folder: Path, *, patience: float = 0) -> Iterator[None]:
-    """Keeps every other process and thread from changing a folder; may be used again within itself.
+    """Keeps other processes and threads from changing a folder; the thread that holds the lock may take it again.
 
-    The lock is on the file ``.lock``, which stays, as removing it could let two in. However the process ends, the
-    system takes the lock away; processes that it has forked, such as those that load data, do not hold it.
+    The lock is on the file ``.lock``, which is never removed, since removing it could let two processes in. The system
+    releases the lock however the process ends; forked processes, such as those that load data, do not hold it.
 
     Args:
         folder: The folder; made if missing.
-        patience: Seconds to wait for another process or thread that has it.
+        patience: Seconds to wait for the lock if another process or thread holds it.
 
     Raises:
-        TrainingError: Another process or thread has it.
+        TrainingError: Another process or thread holds the lock.
         OSError: The folder or the file cannot be made.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _take(descriptor: int, folder: Path) -> None:
         os.lseek(descriptor, 0, os.SEEK_SET)
         holder = os.read(descriptor, MOST_NAME).decode(errors="replace").strip()
         raise TrainingError(
-            f"folder: expected one that nothing else changes, got {folder}, which process {holder} does"
+            f"folder: expected one that nothing else is changing, got {folder}, which process {holder} is changing"
         ) from error
     except OSError as error:
         warnings.warn(f"run_dir: {folder} cannot be locked ({error}): start no second run in it", TrainingWarning, 3)
@@ -89,7 +89,7 @@ def _take(descriptor: int, folder: Path) -> None:
 
 
 def _leave_to_parent() -> None:
-    """Closes a forked process's copies of descriptors, which would keep the locks when the parent has ended."""
+    """Closes a forked process's copies of the descriptors, which would hold the locks after the parent has ended."""
     for descriptor, _ in _held.values():
         os.close(descriptor)
     _held.clear()

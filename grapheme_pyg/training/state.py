@@ -1,4 +1,4 @@
-"""What a training has changed: as a checkpoint holds it, and whether one that comes fits."""
+"""The state of a training, as checkpoints hold it, and the check of a state that comes from outside."""
 
 import json
 from collections.abc import Iterator
@@ -10,28 +10,28 @@ from torch import Tensor
 if TYPE_CHECKING:
     from grapheme_pyg.training.loop import TrainingLoop
 
-# Parts of a state that are tensors by name; all else is plain: what JSON holds.
+# Parts of a state that are dictionaries of tensors; the others are plain values that JSON can hold.
 TENSORS = ("model", "average", "optimizer")
-# Settings that do not change what comes out of a run. More epochs than planned are checked apart.
+# Settings that may differ when a run is resumed. The number of epochs is checked separately.
 FREE_SETTINGS = ("device", "num_workers", "loader", "checkpoint_every", "nonfinite", "epochs")
-# What every row of metrics has, and what some have.
+# Metrics of every epoch, and metrics that only some trainings have.
 METRICS = {"epoch", "train_loss", "learning_rate", "graphs_per_second", "seconds"}
 MORE_METRICS = {"val_loss", "val_accuracy", "kernel_learning_rate"}
-# Tensors that are squares, counts, or sums of them.
+# Ends of the names of tensors that are squares, counts, or averages of them.
 NOT_NEGATIVE = (".running_var", ".exp_avg_sq", ".step")
 
 
 def state_of(loop: "TrainingLoop", loss: list[float]) -> dict[str, Any]:
-    """Returns all that training has changed, and what the training is.
+    """Returns everything that training has changed, and a description of the training.
 
     Args:
         loop: The training.
-        loss: Sum and number of the losses of this epoch, of all processes.
+        loss: Sum and number of the losses of this epoch, over all processes.
     """
     model = loop.model.state_dict()
     return {
         "run": loop.run_description,
-        # What the rows of weights are for.
+        # The names of the relations, in the order of the weights.
         "relations": {name: value for name, value in model.items() if not isinstance(value, Tensor)},
         "epoch": loop.epoch,
         "batch": loop.batch,
@@ -49,10 +49,10 @@ def state_of(loop: "TrainingLoop", loss: list[float]) -> dict[str, Any]:
 
 
 def take_up(loop: "TrainingLoop", state: dict[str, Any]) -> None:
-    """Goes on from a state that :func:`check_state` has accepted."""
+    """Sets a training to a state that :func:`check_state` has accepted."""
     loop.epoch, loop.batch, loop.step = state["epoch"], state["batch"], state["step"]
     loop.seconds, loop.metrics = float(state["seconds"]), list(state["metrics"])
-    # Who asks for more epochs than planned wants them, even if `on_epoch_end` ended the training before.
+    # More epochs than planned are trained even if `on_epoch_end` had ended the training.
     loop.ended = state["ended"] and state["run"]["settings"]["epochs"] == loop.settings.epochs
     loop.model.load_state_dict(state["model"] | state["relations"])
     with torch.no_grad():
@@ -62,20 +62,20 @@ def take_up(loop: "TrainingLoop", state: dict[str, Any]) -> None:
     for group, rate in zip(loop.optimizer.param_groups, state["rates"], strict=True):
         group["lr"] = float(rate)
     loop.scaler.load_state_dict(state["scaler"])
-    if loop.processes.writes:  # it is of all processes
+    if loop.processes.writes:  # the sum over all processes, which is added up again
         loop.loss.copy_(torch.tensor(state["loss"], dtype=torch.float64))
     loop.saved = loop.step
 
 
 def averages_of(loop: "TrainingLoop") -> Iterator[tuple[str, Tensor]]:
-    """The averages of the weights, by their names; none if nothing is averaged."""
+    """Iterates over the names and averages of the weights; there are none if nothing is averaged."""
     both = [*loop.model.named_parameters(), *loop.model.named_buffers()]
     names = [name for name, tensor in both if tensor.is_floating_point()]
     yield from zip(names, loop.average.tensors, strict=True) if loop.average.tensors else ()
 
 
 def _slots(loop: "TrainingLoop") -> Iterator[tuple[str, Tensor]]:
-    """What the optimiser keeps of each parameter, ``<parameter>.<slot>``."""
+    """Iterates over the names, ``<parameter>.<slot>``, and tensors of the optimiser's state."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in loop.model.named_parameters()}
     for parameter, slots in loop.optimizer.state.items():
         for slot, tensor in slots.items():
@@ -83,11 +83,11 @@ def _slots(loop: "TrainingLoop") -> Iterator[tuple[str, Tensor]]:
 
 
 def check_state(loop: "TrainingLoop", state: dict[str, Any]) -> None:
-    """Refuses a state, of plain values and tensors of any kind, with which the training cannot go on.
+    """Refuses a state with which the training cannot go on; its values may be of any kind.
 
     Raises:
-        ValueError: A field is missing, unknown, of another kind, out of range or not finite, or it is the state of
-            another run. The message begins with its name.
+        ValueError: A field is missing, unknown, of the wrong type, out of range or not finite, or the state belongs to
+            another run. The message begins with the name of the field.
     """
     own = state_of(loop, [0.0, 0.0])
     _same_names("", own, state)
@@ -113,7 +113,7 @@ def check_state(loop: "TrainingLoop", state: dict[str, Any]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Returns a value as it comes back from JSON: tuples are lists there."""
+    """Returns a value as it is after being saved as JSON, where tuples become lists."""
     return json.loads(json.dumps(value))
 
 
@@ -136,7 +136,7 @@ def _is_count(value: object, most: int) -> bool:
 
 
 def _is_number(value: object, least: float, most: float) -> bool:
-    # Written so that NaN is out of range; integers, which JSON has without an end, are compared as they are.
+    # NaN fails the comparison; integers from JSON may be too large for a conversion to float.
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -151,7 +151,7 @@ def _check_metrics(rows: object, epochs: int) -> None:
 
 
 def _check_scaler(came: object, own: dict[str, Any]) -> None:
-    """The scale and how many steps it has been good for; the other values are settings."""
+    """Checks the scale and the number of steps for which it has held; the other values are constants."""
     _same_names("scaler.", own, came)
     assert isinstance(came, dict)
     for name, value in own.items():
@@ -165,21 +165,21 @@ def _check_scaler(came: object, own: dict[str, Any]) -> None:
 
 
 def _check_tensor(name: str, own: Tensor, came: Tensor) -> None:
-    """Refuses another dtype or shape, NaN, infinity, and what cannot be negative and is."""
+    """Refuses a tensor with another dtype or shape, values that are not finite, or invalid negative values."""
     wanted, got = ((tensor.dtype, list(tensor.shape)) for tensor in (own, came))
     if wanted != got:
         raise ValueError(f"{name}: expected {wanted[0]} of shape {wanted[1]}, got {got[0]} of shape {got[1]}")
     if came.numel() == 0 or not came.is_floating_point():
         return
     if not name.startswith("optimizer."):
-        came = came.float()  # as trained models have it
+        came = came.float()  # the precision of saved models
     least, greatest = (value.item() for value in came.aminmax())
     _expect(name, -torch.inf < least and greatest < torch.inf, "finite values", f"{least} to {greatest}")
     _expect(name, least >= 0 or not name.endswith(NOT_NEGATIVE), "no negative value", least)
 
 
 def _check_run(stored: object, expected: dict[str, Any]) -> None:
-    """Refuses the state of another run, but for one that is to have more epochs than it was planned with."""
+    """Refuses the state of another run; a run may have been planned with fewer epochs."""
     _same_names("run.", expected, stored)
     assert isinstance(stored, dict)
     for part, values in expected.items():
@@ -199,13 +199,13 @@ def _check_run(stored: object, expected: dict[str, Any]) -> None:
 
 
 def _check_data(name: str, want: Any, got: Any) -> None:
-    """Refuses the state of a run on other images, and says what to do."""
+    """Refuses the state of a run on other images, with a message that says what to do."""
     if want == got:
         return
     change = "other images"
     if name == "images" and type(got) is int:
         change = f"{abs(want - got):,} {'fewer' if want < got else 'more'} images"
     raise ValueError(
-        f"expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: bring them back to "
-        "what they were when it was started, or start anew in another run_dir"
+        f"expected a run with data.{name} = {want!r}, got {got!r}; there are {change} now: restore the images with "
+        "which the run was started, or start a new run in another run_dir"
     )

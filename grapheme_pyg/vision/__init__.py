@@ -1,4 +1,4 @@
-"""Image → directed acyclic graph: signal processing, nothing learned."""
+"""Conversion of images to directed acyclic graphs by signal processing; nothing is learned."""
 
 from grapheme_pyg.vision.blob import BlobFinder
 from grapheme_pyg.vision.brain import VisionBrain

@@ -1,4 +1,4 @@
-"""Names for NumPy arrays in annotations: what their values are."""
+"""Type aliases of NumPy arrays that say what their values are."""
 
 from typing import Any, TypeAlias
 

@@ -1,4 +1,4 @@
-"""Nested blobs, light and dark: the finder of ``mode="blob"``. Knows pixels and no PyG."""
+"""BlobFinder, the finder of ``mode="blob"``, finds nested light and dark blobs. Knows pixels and no PyG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.checks import check, is_int
+from grapheme_pyg.vision.checks import check, is_int, set_int
 from grapheme_pyg.vision.components import Components, find_components, stand_ins, touching, wholes
 from grapheme_pyg.vision.finder import Finder
-from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
-from grapheme_pyg.vision.neighbours import SIDES, nearest, side, within_spacing
+from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema, to_relations
+from grapheme_pyg.vision.neighbours import SIDES, nearest, rank_in_run, side, within_spacing
 from grapheme_pyg.vision.pixels import to_grey
 from grapheme_pyg.vision.shapes import Regions, ellipse, hu_moments, rasters, signed_root
 
 POLARITIES = ("light", "dark")
 LATERAL = ("self", *SIDES, "near")
-# What a blob is to a blob of the other polarity that it touches.
+# Relations of a blob to a blob of the other polarity that touches it.
 TOUCHING = ("inside", "contains", "adjacent")
 NUM_SHAPE_FEATURES = 23
-# Euler numbers are cut off at as many holes.
+# Largest number of holes that Euler numbers count.
 HOLES = 8
 
 
 @dataclass(frozen=True)
 class BlobFinder(Finder):
-    """Finds connected components at several thresholds, of light pixels and of dark ones, nested in one another.
+    """Finds the connected components of light and of dark pixels at several thresholds, which are nested.
 
     Args:
-        in_channels: Of the image, 1 or 3; blobs are found in its luma.
-        thresholds: Rising, in 0…254; a pixel is light if it exceeds the threshold.
-        min_area: Blobs of fewer pixels are left out; the largest of an image, polarity and threshold never is.
-        max_blobs: At most so many of each image, polarity and threshold, the largest.
-        blob_rounds: How many nodes each blob has.
+        in_channels: Channels of the image, 1 or 3; blobs are found in its luma.
+        thresholds: Ascending, in 0…254; a pixel is light if it exceeds the threshold.
+        min_area: Smaller blobs, in pixels, are dropped, except the largest of an image, polarity and threshold.
+        max_blobs: Number of largest blobs that are kept for each image, polarity and threshold.
+        blob_rounds: Number of nodes of each blob.
         raster: Side of the raster of a blob's shape, at most 8.
 
     Raises:
@@ -55,22 +55,22 @@ class BlobFinder(Finder):
         rising = rising and all(low < high for low, high in pairwise(self.thresholds))
         check("thresholds", self.thresholds, rising, "rising integers in 0…254")
         object.__setattr__(self, "thresholds", tuple(self.thresholds))
-        check("raster", self.raster, is_int(self.raster, 1) and self.raster <= 8, "an integer in 1…8")
+        set_int(self, "raster", 1, 8)
         for name in ("min_area", "max_blobs", "blob_rounds"):
-            check(name, getattr(self, name), is_int(getattr(self, name), 1), "a positive integer")
+            set_int(self, name, 1)
 
     @property
     def num_levels(self) -> int:
-        """One for each threshold."""
+        """Number of levels: one for each threshold."""
         return len(self.thresholds)
 
     @property
     def num_features(self) -> int:
-        """Of each blob."""
+        """Number of features of a blob."""
         return NUM_SHAPE_FEATURES + 2 * self.in_channels + self.raster**2
 
     def schema(self) -> Schema:
-        """Types are named after polarity and level, the smallest blobs first; of both polarities."""
+        """Returns a type for each polarity and level, the smallest blobs first."""
         names = [f"{polarity}{level}" for level in range(self.num_levels) for polarity in POLARITIES]
         types = [EntityType(name, i // 2, self.num_features, self.blob_rounds) for i, name in enumerate(names)]
         lateral = [RelationType(i, name, i) for i in range(len(types)) for name in LATERAL]
@@ -81,24 +81,24 @@ class BlobFinder(Finder):
         return Schema(tuple(types), tuple(lateral), tuple(part_of))
 
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
-        """Blobs of images, how they nest, lie and touch; and their features.
+        """Finds the blobs of images, and how they are nested, arranged and touching.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            The blobs, and float32 ``[num_blobs, num_features]``.
+            The blobs, and their features, float32 ``[num_blobs, num_features]``.
         """
         grey = to_grey(pixels).numpy()
         num_images, height, width = grey.shape
         components = find_components(grey, self.thresholds)
         image = components.first // (height * width)
         stand_in = stand_ins(components, self._kept(components, image))
-        # By image, then level, then first pixel; two blobs of one level and one first pixel differ in polarity.
+        # Sorted by image, level, first pixel and polarity.
         chosen = np.flatnonzero(stand_in == np.arange(stand_in.size))
         kind = ~components.light + 2 * components.step
         chosen = chosen[np.lexsort((kind[chosen], components.first[chosen], components.step[chosen], image[chosen]))]
-        # Number of the blob that stands for a component; the last entry is for none.
+        # The number of the blob that stands for each component; the last entry is for none.
         number = np.full(stand_in.size + 1, -1)
         number[chosen] = np.arange(chosen.size)
         number[:-1] = number[stand_in]
@@ -123,22 +123,21 @@ class BlobFinder(Finder):
         return hierarchy, torch.from_numpy(features.astype(np.float32))
 
     def _kept(self, components: Components, image: Ints) -> Bools:
-        """Components that are large enough, and few enough; of each image, polarity and threshold at least one."""
+        """Chooses the largest components of each image, polarity and threshold, at least one."""
         group = (image * self.num_levels + components.threshold) * 2 + components.light
         order = np.lexsort((components.first, -components.area, group))
         rank = np.empty_like(order)
-        ordered = group[order]
-        rank[order] = np.arange(order.size) - ordered.searchsorted(ordered)
+        rank[order] = rank_in_run(group[order])
         kept: Bools = (rank < self.max_blobs) & ((components.area >= self.min_area) | (rank == 0))
         return kept
 
     def _relations(self, blobs: "_Blobs", whole: Ints, touching: Ints) -> tuple[Relations, Relations]:
-        """Lateral and part-of relations.
+        """Finds lateral and part-of relations.
 
         Args:
-            blobs: All that are kept.
-            whole: ``[num_blobs]``, the next larger blob of the same polarity, −1 where none.
-            touching: ``[2, num_pairs]``, light and dark blobs that touch, −1 for those that are not kept.
+            blobs: All blobs.
+            whole: ``[num_blobs]``, the next larger blob of the same polarity, −1 for none.
+            touching: ``[2, num_pairs]``, light and dark blobs that touch, −1 for components that are not kept.
         """
         schema = self.schema()
         num_types = len(schema.entity_types)
@@ -157,7 +156,7 @@ class BlobFinder(Finder):
         ]
 
         kept = touching[:, (touching >= 0).all(axis=0)]
-        # As numbers: NumPy turns a signal's exception into another while it compares rows.
+        # Encoded as numbers, because np.unique of rows can turn an exception of a signal handler into another one.
         kept = np.stack(np.divmod(np.unique(kept[0] * whole.size + kept[1]), max(1, whole.size)))
         source, target = np.concatenate([kept, kept[::-1]], axis=1)
         level = blobs.level
@@ -169,10 +168,10 @@ class BlobFinder(Finder):
             tables = np.stack([_table(relations, name, num_types) for name in TOUCHING])
             how = np.where(blobs.encloses(b, a), 0, np.where(blobs.encloses(a, b), 1, 2))
             found.append((a, b, tables[how, blobs.kind[a], blobs.kind[b]]))
-        return _join(lateral), _join(up)
+        return to_relations(lateral), to_relations(up)
 
     def _features(self, pixels: Tensor, grey: Ints, components: Components, stack: Regions, chosen: Ints) -> Floats:
-        """Of the chosen components; those of the dark ones are of the inverted image."""
+        """Measures the chosen components; dark ones in the inverted image."""
         num_images, height, width = grey.shape
         top, left, bottom, right = stack.box[chosen].T
         extent = np.stack([right - left + 1, bottom - top + 1], axis=1)
@@ -180,9 +179,6 @@ class BlobFinder(Finder):
         moments = stack.moments[chosen]
         light = components.light[components.labels].reshape(stack.labels.shape)
         seen = [_seen(channel, light) for channel in pixels.numpy().swapaxes(0, 1)]
-        mean = np.stack([stack.mean(values)[chosen] for values in seen], axis=1)
-        squares = np.stack([stack.mean(values * values)[chosen] for values in seen], axis=1)
-        spread = np.sqrt((squares - mean * mean).clip(min=0))
         of_image = components.first[chosen] // (height * width)
         drawn = _seen(grey, light) if len(seen) > 1 else seen[0]
         return np.concatenate(
@@ -196,8 +192,7 @@ class BlobFinder(Finder):
                 ellipse(moments),
                 stack.euler[chosen, None].clip(-HOLES, 1) / HOLES,
                 hu_moments(moments),
-                mean / 255,
-                spread / 255,
+                stack.mean_and_spread(seen)[chosen] / 255,
                 rasters(stack, drawn / 255, chosen, components.threshold[chosen] * num_images + of_image, self.raster),
             ],
             axis=1,
@@ -206,7 +201,7 @@ class BlobFinder(Finder):
 
 @dataclass(frozen=True)
 class _Blobs:
-    """The components that are kept: image, entity type, centroid and bounding box of each."""
+    """Image, level, entity type, centroid and bounding box of each component that is kept."""
 
     image: Ints
     level: Ints
@@ -215,19 +210,19 @@ class _Blobs:
     box: Ints
 
     def encloses(self, one: Ints, other: Ints) -> Bools:
-        """Whether the bounding box of the one has that of the other in its inside."""
+        """Returns whether the bounding box of ``other`` is strictly inside that of ``one``."""
         a, b = self.box[one], self.box[other]
         return np.logical_and((a[:, :2] < b[:, :2]).all(axis=1), (a[:, 2:] > b[:, 2:]).all(axis=1))
 
 
 def _seen(values: Ints, light: Ints) -> Ints:
-    """Values of a channel ``[B, H, W]`` at every threshold, inverted where dark, ``[T · B, H, W]``."""
+    """Repeats a channel ``[B, H, W]`` for every threshold, inverted where pixels are dark, ``[T · B, H, W]``."""
     repeated = np.tile(values.astype(np.int64), (light.shape[0] // values.shape[0], 1, 1))
     return np.where(light, repeated, 255 - repeated)
 
 
 def _smallest(components: Components, number: Ints, area: Ints) -> Ints:
-    """The smallest blob at each pixel, ``[num_pixels]``, the first of several; −1 where none."""
+    """Finds the smallest blob at each pixel, ``[num_pixels]``, the first of several; −1 for none."""
     blob = number[components.labels]
     size = np.where(blob >= 0, area[blob], np.iinfo(np.int64).max)
     smallest: Ints = np.take_along_axis(blob, size.argmin(axis=0)[None], axis=0)[0]
@@ -235,13 +230,9 @@ def _smallest(components: Components, number: Ints, area: Ints) -> Ints:
 
 
 def _table(relations: Sequence[RelationType], name: str, num_types: int) -> Ints:
-    """The number of the relation of that name from one type to another, ``[source, target]``, −1 where none."""
+    """Returns the number of the relation of a name between types, ``[source, target]``, −1 for none."""
     table = np.full((num_types, num_types), -1)
     for i, kind in enumerate(relations):
         if kind.name == name:
             table[kind.source, kind.target] = i
     return table
-
-
-def _join(relations: Sequence[tuple[Ints, Ints, Ints]]) -> Relations:
-    return Relations(*(torch.from_numpy(np.concatenate(column)) for column in zip(*relations, strict=True)))

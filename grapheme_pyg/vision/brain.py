@@ -1,4 +1,4 @@
-"""VisionBrain: images → directed acyclic graphs, by signal processing alone."""
+"""VisionBrain converts images to directed acyclic graphs by signal processing."""
 
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from grapheme_pyg.vision.ground import relative_to_ground
 from grapheme_pyg.vision.hierarchy import NO_RELATIONS
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph, together
-from grapheme_pyg.vision.lattice import Lattice, Part, restrict, restrict_parts
+from grapheme_pyg.vision.lattice import Part, restrict, restrict_parts
 from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixels
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
@@ -27,69 +27,68 @@ from grapheme_pyg.vision.unroll import Vocabulary, unroll
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images
 
-# The graphs of images of at most so many pixels are cut from the lattice of all cells; those of larger ones are put
-# together cell by cell, which takes memory only for cells that are there.
+# Graphs of images of at most so many pixels are subgraphs of the lattice of all cells. Graphs of larger images are
+# built from their cells, which takes memory only for cells that exist.
 LATTICE_PIXELS = 2**16
-# Images of several sizes may share a lattice of so many times their pixels.
+# Images of several sizes may share a lattice of at most so many times their pixels.
 SPARE = 4
-# Pixels a side that images are brought to: settings may come from a file, and small images would become huge.
+# Largest value of `resize`; settings may come from a file and make small images huge.
 LARGEST_RESIZE = 4096
 
 
 class VisionBrain(BaseTransform):
-    r"""Turns each image into its own directed acyclic graph. Nothing in it is learned.
+    r"""Converts each image to its own directed acyclic graph, without learned parameters.
 
-    A finder looks for entities, level by level, fine to coarse, and for relations among them. A node stands for an
-    entity at a round of computation. Edges run from entities to their neighbours in the next round, and from the last
-    round of a part to the first of its whole. An edge's type is its relation, such as ``north_east_of``, between two
-    node types. What is found depends on the mode:
+    A finder finds entities, level by level, fine to coarse, and relations between them. A node stands for an entity in
+    a round of computation. Edges run from entities to their neighbours in the next round, and from the last round of a
+    part to the first round of its whole. The type of an edge is its relation, such as ``north_east_of``, between two
+    node types. Entities depend on the mode:
 
-    - ``"grid"``: cells of pixels that have contrast, and ever coarser cells above them. The graph of an image is the
-      subgraph that its active cells induce in the lattice of all cells; a coarse cell is active if a cell that is part
-      of it is. An image without any active cell becomes one node.
+    - ``"grid"``: cells of pixels that have contrast, and coarser cells above them. The graph of an image is the
+      subgraph that its active cells induce in the lattice of all cells; a coarse cell is active if a part of it is. An
+      image without any active cell becomes one node.
       Options: :class:`grapheme_pyg.vision.grid.GridFinder`.
-    - ``"blob"``: connected components at several thresholds, light and dark, nested in one another.
+    - ``"blob"``: light and dark connected components at several thresholds, which are nested.
       Options: :class:`grapheme_pyg.vision.blob.BlobFinder`.
-    - ``"superpixel"``: regions of SLIC, and what they merge into.
+    - ``"superpixel"``: SLIC regions, and the regions into which they merge.
       Options: :class:`grapheme_pyg.vision.superpixel.SuperpixelFinder`.
-    - ``"hybrid"``: a grid and blobs of the same image, each cell part of the smallest blob that contains its centre.
+    - ``"hybrid"``: the grid and the blobs of an image; each cell is part of the smallest blob that contains its centre.
       Options: those of both.
 
-    Two brains are equal, and have the same hash, if they are of one type and have the same settings.
+    Two brains are equal, and have the same hash, if they have the same type and settings.
 
     Attributes:
-        finder: That of the mode, made of its options.
-        node_features: For each node type, how many leading columns of ``x`` it uses; the rest are zero.
+        finder: The finder of the mode.
+        node_features: For each node type, the number of leading columns of ``x`` that it uses; the others are zero.
         node_kinds: For each node type, the number of its entity type.
         node_levels: For each node type, its configured level of the hierarchy, 0 the finest.
         node_rounds: For each node type, its round of computation, 0 the first.
         num_features: Width of ``x``.
 
     Args:
-        mode: How entities are found: as above, or as :func:`grapheme_pyg.vision.register_finder` was told.
+        mode: A mode as above, or one that was registered by :func:`grapheme_pyg.vision.register_finder`.
         in_channels: 1 (colour images become ITU-R 601 luma) or 3 (grey images are repeated).
-        edge_attr: Whether graphs carry ``edge_attr``, the offsets from target to source; the mode's default if None,
-            which is yes but where types say it all, as in the grid.
-        seg: Whether graphs carry ``seg``, the map from pixels to the nodes of the finest entities.
-        resize: To how many pixels, at most 4096, the longer side of each image is brought first, in proportion; None
-            leaves images as they are. ``"training"`` leaves them, too, until :func:`grapheme_pyg.fit` has seen training
-            images of one size: it then becomes that size, so that a model takes the same things in other resolutions.
-            Images are enlarged to more than 256 pixels at most 8 times; smaller ones are refused.
-        relative: Whether grey images are taken relative to their ground and contrast, by
-            :func:`grapheme_pyg.vision.ground.relative_to_ground`, so that polarity, brightness and contrast hardly
-            matter; if None, which is the default, exactly if ``in_channels`` is 1.
-        white: Which level of PIL images of 16 bits is white, in 1…65535; found out for each if None. With that of the
-            training images, a model takes others as bright as those.
+        edge_attr: Whether graphs have ``edge_attr``, the offsets from target to source. If None, the mode's default:
+            yes, unless edge types determine the offsets, as in the grid.
+        seg: Whether graphs have ``seg``, the map from pixels to the nodes of the finest entities.
+        resize: Longer side in pixels, at most 4096, to which each image is first resized proportionally; None for no
+            resizing. With ``"training"``, :func:`grapheme_pyg.fit` sets it to the size of the training images if they
+            have one size, so that a model also accepts other resolutions; until then images are not resized. Images are
+            never enlarged both to more than 256 pixels and more than 8 times; smaller ones are refused.
+        relative: Whether grey images are normalised by :func:`grapheme_pyg.vision.ground.relative_to_ground`, so that
+            polarity, brightness and contrast hardly matter. If None, only if ``in_channels`` is 1.
+        white: Level of white in 16-bit PIL images, in 1…65535; determined for each image if None. A model whose
+            training images share one scale should set it.
         contours: Whether finest entities that one contour crosses are related.
-        detections: Whether edges and corners are entities too, inside the others.
-        options: Of the mode.
+        detections: Whether edges and corners are entities, too, inside the others.
+        options: Options of the mode.
 
     Shapes:
         - **image**: see :meth:`forward`
         - **output**: :class:`ImageGraph`
 
     Raises:
-        ValueError: An argument is out of its range, or no option of the mode.
+        ValueError: An argument is out of range, or is not an option of the mode.
 
     Example:
         >>> brain = VisionBrain()
@@ -115,17 +114,16 @@ class VisionBrain(BaseTransform):
         in_channels, resize, white = plain(in_channels), plain(resize), plain(white)
         options = {name: plain(value) for name, value in options.items()}
         check("in_channels", in_channels, is_int(in_channels, 1) and in_channels in (1, 3), "1 or 3")
-        size = None if resize == "training" else resize
-        valid = size is None or (isinstance(size, int) and is_int(size, 1) and size <= LARGEST_RESIZE)
+        size = resize if is_int(resize, 1) else None
+        valid = resize in (None, "training") or (size is not None and size <= LARGEST_RESIZE)
         check("resize", resize, valid, f"an integer in 1…{LARGEST_RESIZE}, 'training' or None")
-        self.finder = make_finder(mode, in_channels, options, size if isinstance(size, int) else None)
+        self.finder = make_finder(mode, in_channels, options, size)
         if edge_attr is None:
             edge_attr = not self.finder.single_neighbours
         if relative is None:
             relative = in_channels == 1
         switches = {"edge_attr": edge_attr, "seg": seg, "contours": contours, "detections": detections}
-        switches["relative"] = relative
-        for name, value in switches.items():
+        for name, value in (switches | {"relative": relative}).items():
             check(name, value, isinstance(value, bool), "True or False")
         check("relative", relative, not relative or in_channels == 1, "False for images in colour")
         check("white", white, white is None or (is_int(white, 1) and white < 2**16), "an integer in 1…65535 or None")
@@ -142,17 +140,17 @@ class VisionBrain(BaseTransform):
 
     @property
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments, in types that JSON has."""
+        """The constructor's arguments as JSON types."""
         settings = {name: getattr(self, name) for name in SETTINGS} | asdict(self.finder)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
     @property
     def longer_side(self) -> int | None:
-        """To how many pixels the longer side of each image is brought; None if images stay as they are."""
+        """Longer side in pixels to which images are resized; None if they are not resized."""
         return self.resize if isinstance(self.resize, int) else None
 
     def for_images_of(self, height: int, width: int) -> "VisionBrain":
-        """The brain for training on images of one size: this one, unless that is what ``resize`` waits for."""
+        """Returns the brain for training on images of one size, which sets ``resize`` if it is ``"training"``."""
         if self.resize != "training":
             return self
         return type(self)(**self.config | {"resize": min(max(height, width), LARGEST_RESIZE)})
@@ -161,38 +159,37 @@ class VisionBrain(BaseTransform):
     def metadata(self) -> tuple[list[str], list[EdgeType]]:
         """Names of node types and triples of edge types, as in PyG's ``HeteroData.metadata()``.
 
-        They depend on the configuration, never on an image.
+        They depend only on the configuration.
         """
         return list(self._vocabulary.node_types), list(self._vocabulary.edge_types)
 
     def generations(self, size: int) -> list[tuple[int, int]]:
-        """Level and node type of all groups of nodes that graphs can have, in the order in which they are computed.
+        """Returns level and node type of all groups of nodes that graphs can have, in the order of computation.
 
         Args:
-            size: Of the images, at most so many pixels a side; some finders have more levels for larger images.
+            size: Largest side of the images in pixels; larger images can have more levels.
         """
         size = self.longer_side or size
         num_levels = max(self._vocabulary.num_levels, self.finder.count_levels(size, size))
         return self._vocabulary.generations(num_levels)
 
     def __call__(self, image: Any) -> ImageGraph:
-        """As :meth:`forward`. The base class would copy the image first, by pickling it, which not every kind bears."""
+        """Calls :meth:`forward`; the base class would first copy the image by pickling, which not all types support."""
         return self.forward(image)
 
     def forward(self, image: "Image") -> ImageGraph:
-        """The graph of one image.
+        """Makes the graph of one image.
 
         Args:
             image: A PIL image of any mode, an array ``[H, W]`` or ``[H, W, C]``, or a tensor ``[H, W]`` or
-                ``[C, H, W]`` with C = 1 or 3; uint8, float in [0, 1], or bool. Levels that end far below white are
-                warned of.
+                ``[C, H, W]`` with C = 1 or 3; uint8, float in [0, 1], or bool. A very dark image causes a warning.
 
         Returns:
-            The graph. The same image gives the same graph, bit for bit, alone or in a batch.
+            The graph, which is the same, bit for bit, alone and in a batch.
 
         Raises:
-            ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; it is of a file
-                that is broken or too large; or it is too small for ``resize``.
+            ImageError: The image is empty, has another shape or dtype, is not finite or not in [0, 1]; its file is
+                broken or too large; or it is too small for ``resize``.
         """
         pixels = to_pixels(image, self.in_channels, white=self.white)[None]
         warn_if_dark([pixels], relative=self.relative)
@@ -200,20 +197,20 @@ class VisionBrain(BaseTransform):
         return graph
 
     def batch(self, images: "Images", y: Any = None) -> Batch:
-        """The graphs of many images at once, vectorised over images of one size.
+        """Makes the graphs of many images, vectorised over images of one size.
 
         Args:
             images: A tensor ``[N, H, W]`` or ``[N, C, H, W]``, an array ``[N, H, W]`` or ``[N, H, W, C]``, or a
-                sequence of images of any sizes as :meth:`forward` takes them. What may be one image in colour as well
-                as several grey ones is refused, unless ``y`` says how many there are.
-            y: Classes, ``[N]``, as :func:`grapheme_pyg.labels.to_labels` takes them.
+                sequence of images of any sizes, as in :meth:`forward`. An ambiguous shape, which could mean one colour
+                image or several grey ones, is refused unless ``y`` determines the number of images.
+            y: Classes, ``[N]``, as in :func:`grapheme_pyg.labels.to_labels`.
 
         Returns:
-            What ``Batch.from_data_list([brain(image) for image in images])`` gives.
+            The batch ``Batch.from_data_list([brain(image) for image in images])``.
 
         Raises:
             ImageError: As :meth:`forward`; the message names the position of the image.
-            ValueError: There are no images, or not as many classes.
+            ValueError: There are no images, or the number of classes differs.
         """
         if y is not None:
             y = to_labels(y, name="y")
@@ -231,9 +228,9 @@ class VisionBrain(BaseTransform):
         return self._build_sizes(stacks, list(places.split([len(stack) for stack in stacks])), y)
 
     def _build_sizes(self, stacks: list[Tensor], places: list[Tensor], y: Tensor | None) -> Batch:
-        """The graphs of images of several sizes, each stack with the places of its images in the batch.
+        """Makes the graphs of images of several sizes; ``places`` are the places of each stack's images in the batch.
 
-        Those of similar sizes are cut from one lattice, which saves the time that every single batch takes.
+        Images of similar sizes share a lattice, which saves time.
         """
         ready = [self.prepared(stack) for stack in stacks]
         similar: dict[tuple[int, int], list[tuple[int, Part]]] = {}
@@ -252,8 +249,8 @@ class VisionBrain(BaseTransform):
             sizes = torch.tensor([stacks[i].shape[-2:] for i, _ in some])
             counts = torch.tensor([len(places[i]) for i, _ in some])
             order = at.argsort()
-            lattice = self._lattice(*larger)
-            assert lattice is not None, "lattice: expected one, as it has parts"
+            lattice = self._lattices.get(*larger)
+            assert lattice is not None, "expected a lattice, because it has parts"
             restricted = restrict_parts(
                 lattice,
                 [part for _, part in some],
@@ -283,7 +280,7 @@ class VisionBrain(BaseTransform):
         return batch
 
     def prepared(self, pixels: Tensor) -> Tensor:
-        """Images as the finder sees them: in its size, and relative to their ground.
+        """Resizes and normalises images, as the finder sees them.
 
         Args:
             pixels: uint8 ``[B, in_channels, H, W]``.
@@ -293,7 +290,7 @@ class VisionBrain(BaseTransform):
 
     def _graphs(self, pixels: Tensor, y: Tensor | None) -> Batch:
         plain = not (self.contours or self.detections)
-        lattice = self._lattice(*pixels.shape[-2:]) if plain and pixels[0, 0].numel() <= LATTICE_PIXELS else None
+        lattice = self._lattices.get(*pixels.shape[-2:]) if plain and pixels[0, 0].numel() <= LATTICE_PIXELS else None
         if lattice is not None:
             return restrict(lattice, *self.finder.measure(pixels), y)
         if plain and (found := self.finder.find_unrolled(pixels, self._vocabulary)) is not None:
@@ -306,18 +303,15 @@ class VisionBrain(BaseTransform):
         if self.detections:
             hierarchy, features = add_detections(hierarchy, features, pixels, schema)
         dag = unroll(hierarchy, self._vocabulary)
-        # Relations are edges now. Of a large image they take much memory, which is given back before more is needed.
+        # Relations are edges now, and take much memory for a large image.
         hierarchy = replace(hierarchy, lateral=NO_RELATIONS, part_of=NO_RELATIONS)
         return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
-
-    def _lattice(self, height: int, width: int) -> Lattice | None:
-        return self._lattices.get(height, width)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.config == self.config
 
     def __hash__(self) -> int:
-        # Not of ``repr``: 10 and 10.0 are equal.
+        # `repr` would differ for 10 and 10.0, which are equal.
         settings = (tuple(value) if isinstance(value, list) else value for value in self.config.values())
         return hash((type(self), *settings))
 
@@ -327,9 +321,9 @@ class VisionBrain(BaseTransform):
 
 
 def _sizes_of_lattices(stacks: list[Tensor]) -> list[tuple[int, int] | None]:
-    """For images of several sizes, the size of the lattice from which their graphs are cut, None for large ones.
+    """Chooses the size of the lattice for the images of each stack, None for large ones.
 
-    It is one for all, if that has at most ``SPARE`` times as many pixels as they have; else sides are powers of two.
+    It is the same for all if it has at most ``SPARE`` times as many pixels as they have; else sides are powers of two.
     """
     height, width = (_rounded_up(max(stack.shape[dim] for stack in stacks)) for dim in (-2, -1))
     pixels, images = sum(stack[:, 0].numel() for stack in stacks), sum(len(stack) for stack in stacks)
@@ -340,6 +334,6 @@ def _sizes_of_lattices(stacks: list[Tensor]) -> list[tuple[int, int] | None]:
 
 
 def _rounded_up(side: int) -> int:
-    """To one of four numbers between a power of two and the next, so that few lattices serve all sizes."""
+    """Rounds up to one of four numbers between powers of two, so that few lattices serve all sizes."""
     step = 1 << max(0, side.bit_length() - 3)
     return -(-side // step) * step

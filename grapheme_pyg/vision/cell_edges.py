@@ -1,7 +1,7 @@
-"""Cells → directed acyclic graphs, in the order in which :func:`grapheme_pyg.vision.unroll.unroll` has them.
+"""Unrolling of cells into the same graphs as :func:`grapheme_pyg.vision.unroll.unroll`, without sorting.
 
-Cells know their neighbours by place, so that edges are written where they belong: nothing is sorted, and little memory
-is needed beside the result. Knows no pixels.
+The neighbours of cells follow from their places, so edges are written in order, and little memory is needed beside the
+result. Knows no pixels.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from grapheme_pyg.vision.cells import PLACES
+from grapheme_pyg.vision.cells import PLACES, number_present
 from grapheme_pyg.vision.unroll import Dag, Vocabulary
 
-# Cells whose neighbours are looked up together.
+# Number of cells whose neighbours are looked up together.
 CELLS = 2**17
 
 
@@ -21,20 +21,20 @@ def unroll_cells(grids: Sequence[Tensor], alone: Tensor, vocabulary: Vocabulary)
     """Unrolls the cells of images.
 
     Args:
-        grids: For each level, fine to coarse, bool ``[B, rows, columns]``: which cells images have.
-        alone: bool ``[B]``, images that have no cell, and one node that stands for the image as a whole.
-        vocabulary: Of a schema with nine lateral relations and nine part-of relations of each entity type, in the order
-            of :data:`grapheme_pyg.vision.cells.PLACES`. Levels beyond the last type have that type.
+        grids: For each level, fine to coarse, bool ``[B, rows, columns]``: the cells of images.
+        alone: bool ``[B]``, images that have no cells, but one node that stands for the whole image.
+        vocabulary: The vocabulary of a schema with nine lateral and nine part-of relations of each entity type, in the
+            order of :data:`grapheme_pyg.vision.cells.PLACES`. Levels beyond the last type have that type.
     """
     kinds = [min(i, vocabulary.num_levels - 1) for i in range(len(grids))]
     rounds = [vocabulary.schema.entity_types[kind].rounds for kind in kinds]
     first_type = [vocabulary.first_node_type[kind] for kind in kinds]
     first_stage = vocabulary.first_stages(len(grids))
-    # Of each image and level: the first entity; of each image, level and round: the first node.
+    # The first entity of each image and level, and the first node of each image, level and round.
     counts = torch.stack([grid.flatten(1).sum(1) for grid in grids] + [alone], dim=1)
     first_entity = (counts.flatten().cumsum(0) - counts.flatten()).view_as(counts)
     groups = [(i, r) for i, number in enumerate(rounds) for r in range(number)]
-    # The lone node has the type and stage of the highest level's first round.
+    # A node that stands for the whole image has the type and stage of the first round of the highest level.
     stages = [*((first_type[i] + r, first_stage[i] + r) for i, r in groups), (first_type[-1], first_stage[-1])]
     column = torch.tensor([*(i for i, _ in groups), len(grids)])
     in_group = counts[:, column].flatten()
@@ -52,7 +52,7 @@ def unroll_cells(grids: Sequence[Tensor], alone: Tensor, vocabulary: Vocabulary)
     for b in range(len(alone)):
         below: Tensor | None = None
         for i, grid in enumerate(grids):
-            here = _ranks(grid[b])
+            here = number_present(grid[b])
             if below is not None:
                 types = vocabulary.part_of_types[9 * kinds[i - 1] : 9 * kinds[i - 1] + 9]
                 ends = nodes[b][place[i - 1, rounds[i - 1] - 1]], nodes[b][place[i, 0]]
@@ -85,18 +85,13 @@ def unroll_cells(grids: Sequence[Tensor], alone: Tensor, vocabulary: Vocabulary)
     return Dag(entity, node_type, level, edge_index, edge_type, first)
 
 
-def _ranks(grid: Tensor) -> Tensor:
-    """Numbers of the cells of a level, −1 where there is none."""
-    return torch.where(grid, grid.flatten().cumsum(0).view_as(grid) - 1, -1)
-
-
 def _neighbours(sources: Tensor, targets: Tensor, stride: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """For some cells at a time: what is at the nine places around each, ``[n, 9]``, −1 for nothing; and their numbers.
+    """Yields, for some cells at a time, the cells at the nine places around each, ``[n, 9]``, and their numbers.
 
     Args:
-        sources: Numbers of the cells that may be there, ``[rows, columns]``.
-        targets: Those of the cells around which they are.
-        stride: Cell (y, x) is around (stride · y, stride · x).
+        sources: Numbers of the cells at these places, ``[rows, columns]``, −1 for none.
+        targets: Numbers of the cells around which they are, ``[rows, columns]``, −1 for none.
+        stride: The places of target cell (y, x) are around (stride · y, stride · x).
     """
     rows, columns = targets.shape
     padded = F.pad(sources, (1, 1 + stride, 1, 1 + stride), value=-1)

@@ -1,38 +1,48 @@
-"""Checks of settings."""
+"""Checks of the settings of finders and brains."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
-# Contrast that counts unless another is asked for, in levels of 0…255, by the number of channels: pictures in colour
-# have softer edges than ink.
+from grapheme_pyg.checks import as_int
+
+# Default contrast thresholds in levels of 0…255, by the number of channels; colour pictures have softer edges than ink.
 THRESHOLDS = {1: 32, 3: 8}
 
 
 def check(name: str, value: object, valid: bool, expected: str) -> None:
-    """Refuses a setting.
+    """Refuses an invalid setting.
 
     Raises:
-        ValueError: It is not valid; the message names it, what was expected, and what came.
+        ValueError: ``valid`` is False; the message names the setting, what was expected and what came.
     """
     if not valid:
         raise ValueError(f"{name}: expected {expected}, got {value!r}")
 
 
-def is_int(value: object, minimum: int) -> bool:
-    """Whether a value is an integer, not a bool, and not below the minimum."""
+def is_int(value: object, minimum: int) -> TypeGuard[int]:
+    """Returns whether a value is an int, but not a bool, of at least the minimum."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
 
 
 def plain(value: Any) -> Any:
-    """A setting whose numbers are NumPy's, with Python's own: those that JSON has."""
+    """Replaces NumPy's numbers in a setting by Python's, which JSON has."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return type(value)(map(plain, value)) if isinstance(value, list | tuple) else value
 
 
-def check_rounds(rounds: object) -> None:
-    """Refuses rounds that are not two positive integers or more."""
+def set_int(finder: object, name: str, minimum: int, maximum: int | None = None, *, default: int | None = None) -> None:
+    """Validates an integer option of a frozen finder, and sets a default if it is None."""
+    value = getattr(finder, name)
+    value = default if value is None and default is not None else value
+    object.__setattr__(finder, name, as_int(name, value, minimum, maximum))
+
+
+def set_rounds(finder: Any) -> None:
+    """Validates the option ``rounds`` of a frozen finder and makes it a tuple."""
+    rounds = finder.rounds
     valid = isinstance(rounds, Sequence) and len(rounds) >= 2 and all(is_int(count, 1) for count in rounds)
     check("rounds", rounds, valid, "at least two positive integers")
+    object.__setattr__(finder, "rounds", tuple(rounds))

@@ -1,31 +1,33 @@
-"""Connected components of images at several thresholds, and how they nest. Knows pixels and no graphs."""
+"""Connected components of images at several thresholds, and their nesting. Knows pixels and no graphs."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from grapheme_pyg.vision.arrays import Bools, Ints
+from grapheme_pyg.vision.region_graph import beside
 
-# Eight neighbours in the image, none in the stack.
+# Eight neighbours within an image, none in other images of the stack.
 CONNECTED = np.zeros((3, 3, 3), dtype=bool)
 CONNECTED[1] = True
 
 
 @dataclass(frozen=True)
 class Components:
-    """All components of a stack of images: threshold by threshold, then image by image, then by their first pixel.
+    """All components of a stack of images, sorted by threshold, image and first pixel.
 
-    At each threshold every pixel belongs to one component: of the light pixels, which exceed it, or of the dark ones.
+    At each threshold, every pixel belongs to a component of light pixels, which exceed the threshold, or of dark ones.
 
     Shapes:
         - **labels**: ``[num_thresholds, num_images · H · W]``, the component of each pixel
         - **threshold**: ``[num_components]``, index into the thresholds
-        - **step**: ``[num_components]``, the same counted from where the polarity's components are smallest
+        - **step**: ``[num_components]``, the same, counted from the threshold at which components of the polarity are
+          smallest
         - **light**: ``[num_components]`` bool
         - **first**: ``[num_components]``, position of the first pixel in the stack
         - **area**: ``[num_components]``, number of pixels
-        - **larger**: ``[num_components]``, the component of the same polarity that it is a part of at the next
-          threshold, −1 where there is none
+        - **larger**: ``[num_components]``, the component of the same polarity that contains it at the next threshold,
+          −1 for none
     """
 
     labels: Ints
@@ -38,13 +40,13 @@ class Components:
 
 
 def find_components(grey: Ints, thresholds: tuple[int, ...]) -> Components:
-    """Labels a stack of images at every threshold at once.
+    """Labels the components of a stack of images at all thresholds.
 
     Args:
         grey: uint8 ``[num_images, H, W]``.
         thresholds: Ascending, in 0…254; a pixel is light if it exceeds the threshold.
     """
-    from scipy import ndimage  # a tenth of a second, and a grid has no use for it
+    from scipy import ndimage  # importing takes a tenth of a second, and grids do not need it
 
     num_pixels = grey.size
     labels = np.empty((len(thresholds), num_pixels), dtype=np.int64)
@@ -57,7 +59,7 @@ def find_components(grey: Ints, thresholds: tuple[int, ...]) -> Components:
         number = np.where(bright, number, dark + num_light).ravel() - 1
         total = num_light + num_dark
         start = np.empty(total, dtype=np.int64)
-        # Of several assignments the last one stays: that of the first pixel.
+        # The last of several assignments wins: that of the first pixel.
         start[number[::-1]] = np.arange(num_pixels - 1, -1, -1)
         order = start.argsort()
         rank = np.empty_like(order)
@@ -66,7 +68,7 @@ def find_components(grey: Ints, thresholds: tuple[int, ...]) -> Components:
         found.append((np.full(total, k), order < num_light, start[order]))
         count += total
     threshold, light, first = (np.concatenate(column) for column in zip(*found, strict=True))
-    # What is light at a threshold is so at every lower one; what is dark, at every higher one.
+    # Pixels that are light at one threshold are light at all lower ones; dark pixels at all higher ones.
     last = len(thresholds) - 1
     step = np.where(light, last - threshold, threshold)
     following = (threshold + np.where(light, -1, 1)).clip(0, last)
@@ -76,14 +78,14 @@ def find_components(grey: Ints, thresholds: tuple[int, ...]) -> Components:
 
 
 def stand_ins(components: Components, kept: Bools) -> Ints:
-    """Which component stands for each: itself, or the first of a run that did not change from step to step.
+    """Finds the representative of each component: the first of a run that does not change from step to step.
 
     Args:
-        components: As found.
-        kept: ``[num_components]``, which may stand for anything.
+        components: The components.
+        kept: ``[num_components]`` bool, components that can be representatives.
 
     Returns:
-        ``[num_components]``, −1 for what nothing stands for.
+        ``[num_components]``, −1 for none.
     """
     numbers = np.arange(kept.size)
     stand_in = np.where(kept, numbers, -1)
@@ -96,7 +98,7 @@ def stand_ins(components: Components, kept: Bools) -> Ints:
 
 
 def wholes(components: Components, stand_in: Ints) -> Ints:
-    """For each component, what stands for the next larger one that is another, −1 where there is none."""
+    """Finds, for each component, the representative of the next larger one that differs; −1 for none."""
     numbers = np.arange(stand_in.size)
     whole = np.full(numbers.size, -1)
     for step in range(int(components.step.max()) - 1, -1, -1):
@@ -108,17 +110,16 @@ def wholes(components: Components, stand_in: Ints) -> Ints:
 
 
 def touching(components: Components, shape: tuple[int, int, int]) -> Ints:
-    """Pairs of components that touch at the same threshold, light first, ``[2, num_pairs]``, ascending.
+    """Finds pairs of components that touch at the same threshold, light first, ``[2, num_pairs]``, ascending.
 
     Args:
-        components: As found.
-        shape: Of the stack.
+        components: The components.
+        shape: Shape of the stack.
     """
     total = components.area.size
     keys = []
     for labels in components.labels:
-        volume = labels.reshape(shape)
-        for one, other in ((volume[:, 1:], volume[:, :-1]), (volume[:, :, 1:], volume[:, :, :-1])):
+        for one, other in beside(labels.reshape(shape)):
             differ = one != other
             a, b = one[differ], other[differ]
             is_light = components.light[a]

@@ -1,34 +1,34 @@
-"""Which entities are crossed by the same contour. Knows no PyG."""
+"""Relations between entities that the same contour crosses. Knows no PyG."""
 
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.hierarchy import Hierarchy, RelationType, Schema, join, to_relations
 from grapheme_pyg.vision.pixels import to_grey
+from grapheme_pyg.vision.region_graph import beside
 
 NAME = "same_contour"
 
 
 def with_contours(schema: Schema) -> Schema:
-    """The words, and one for entities of the finest level that one contour crosses."""
+    """Adds the relation between entities of the finest level that one contour crosses."""
     finest = [i for i, kind in enumerate(schema.entity_types) if kind.level == 0]
     return replace(schema, lateral=schema.lateral + tuple(RelationType(i, NAME, i) for i in finest))
 
 
 def add_contours(hierarchy: Hierarchy, pixels: Tensor, schema: Schema) -> Hierarchy:
-    """Relates finest entities of one type that a contour enters one after the other, both ways.
+    """Adds relations in both directions between finest entities of one type that a contour enters consecutively.
 
-    A contour runs where luma passes the middle between the least and the greatest of its image. Its pixels are the
-    light ones that share a side with a dark one. Two entities are on one contour if a pixel of the one is beside, or
-    at the corner of, a pixel of the other, and both are on the contour.
+    A contour separates pixels whose luma is above and below the middle of the image's range. Its pixels are the light
+    ones that share a side with a dark one. Two entities are related if a contour pixel of one is a neighbour, also
+    diagonally, of a contour pixel of the other.
 
     Args:
-        hierarchy: Of the images.
+        hierarchy: The hierarchy of the images.
         pixels: uint8 ``[B, C, H, W]``.
-        schema: With the word, see :func:`with_contours`.
+        schema: The schema that :func:`with_contours` returned.
     """
     grey = to_grey(pixels).numpy().astype(np.int64)
     low, high = grey.min(axis=(1, 2), keepdims=True), grey.max(axis=(1, 2), keepdims=True)
@@ -42,11 +42,10 @@ def add_contours(hierarchy: Hierarchy, pixels: Tensor, schema: Schema) -> Hierar
     entity = np.where(on_contour, hierarchy.finest_of_pixel.numpy().reshape(grey.shape), -1)
 
     kind, level = hierarchy.type.numpy(), hierarchy.level.numpy()
-    beside = ((entity[:, 1:], entity[:, :-1]), (entity[:, :, 1:], entity[:, :, :-1]))
     across = ((entity[:, 1:, 1:], entity[:, :-1, :-1]), (entity[:, 1:, :-1], entity[:, :-1, 1:]))
     total = max(1, level.size)
     keys = []
-    for one, other in (*beside, *across):
+    for one, other in (*beside(entity), *across):
         both = (one >= 0) & (other >= 0) & (one != other)
         a, b = one[both], other[both]
         alike = (kind[a] == kind[b]) & (level[a] == 0)
@@ -55,10 +54,5 @@ def add_contours(hierarchy: Hierarchy, pixels: Tensor, schema: Schema) -> Hierar
     source, target = np.divmod(np.unique(np.concatenate(keys)), total)
     number = {relation.source: i for i, relation in enumerate(schema.lateral) if relation.name == NAME}
     of_type = np.array([number.get(i, -1) for i in range(len(schema.entity_types))])
-    old = hierarchy.lateral
-    lateral = Relations(
-        torch.cat([old.source, torch.from_numpy(source)]),
-        torch.cat([old.target, torch.from_numpy(target)]),
-        torch.cat([old.type, torch.from_numpy(of_type[kind[source]])]),
-    )
-    return replace(hierarchy, lateral=lateral)
+    found = to_relations([(source, target, of_type[kind[source]])])
+    return replace(hierarchy, lateral=join([hierarchy.lateral, found]))

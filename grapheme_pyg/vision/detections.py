@@ -1,4 +1,4 @@
-"""Edges and corners of images, as points. Knows no PyG."""
+"""Edges and corners of images as point entities. Knows no PyG."""
 
 from dataclasses import replace
 
@@ -11,30 +11,29 @@ from grapheme_pyg.vision.arrays import Bools, Floats, Ints
 from grapheme_pyg.vision.hierarchy import (
     EntityType,
     Hierarchy,
-    Relations,
     RelationType,
     Schema,
-    image_order,
-    renumber,
-    stack_features,
+    in_image_order,
+    join,
+    to_relations,
 )
-from grapheme_pyg.vision.neighbours import nearest, within_spacing
-from grapheme_pyg.vision.pixels import to_grey
+from grapheme_pyg.vision.neighbours import nearest, rank_in_run, within_spacing
+from grapheme_pyg.vision.pixels import gradients, to_grey
 
 KINDS = ("edge", "corner")
 NUM_FEATURES = 5
-# Root mean square slopes along an axis, in 0…1: the greater one of an edge, the lesser one of a corner.
+# Smallest root mean square slope along an axis, in 0…1: the greater slope of an edge, the lesser one of a corner.
 STRENGTH = 0.1
-# A corner's lesser slope is at least this share of its greater one.
+# Smallest ratio of the lesser to the greater slope of a corner.
 ROUNDNESS = 0.4
-# No stronger detection of its kind is as near as this, in pixels along an axis.
+# Distance along an axis, in pixels, within which a detection is the strongest of its kind.
 REACH = 2
-# At most so many of each kind and image, the strongest.
+# Largest number of detections of each kind in an image; the strongest are kept.
 MOST = 32
 
 
 def with_detections(schema: Schema) -> Schema:
-    """The words, and those for edges and corners, which stand on the finest level."""
+    """Adds the types of edges and corners, which are on the finest level."""
     finest = [i for i, kind in enumerate(schema.entity_types) if kind.level == 0]
     rounds = schema.entity_types[finest[0]].rounds
     first = len(schema.entity_types)
@@ -50,19 +49,19 @@ def with_detections(schema: Schema) -> Schema:
 
 
 def add_detections(hierarchy: Hierarchy, features: Tensor, pixels: Tensor, schema: Schema) -> tuple[Hierarchy, Tensor]:
-    """Puts edges and corners into a hierarchy: near one another, and inside the finest entity at their pixel.
+    """Adds edges and corners to a hierarchy, related to one another and to the finest entity at their pixel.
 
-    Both are local maxima of the structure tensor's eigenvalues: of the greater one along edges, of the lesser one at
-    corners (J. Shi and C. Tomasi, "Good features to track", 1994).
+    They are local maxima of eigenvalues of the structure tensor: edges of the greater one, corners of the lesser one
+    (J. Shi and C. Tomasi, "Good features to track", 1994).
 
     Args:
-        hierarchy: Of the images.
-        features: ``[num_entities, num_features]`` float32, of its entities.
+        hierarchy: The hierarchy of the images.
+        features: ``[num_entities, num_features]`` float32, features of its entities.
         pixels: uint8 ``[B, C, H, W]``.
-        schema: With the words, see :func:`with_detections`.
+        schema: The schema that :func:`with_detections` returned.
 
     Returns:
-        The hierarchy with the new entities, and the features of all.
+        The hierarchy with the new entities, and the features of all entities.
     """
     grey = to_grey(pixels).numpy().astype(np.int64)
     width = grey.shape[2]
@@ -94,29 +93,22 @@ def add_detections(hierarchy: Hierarchy, features: Tensor, pixels: Tensor, schem
             else:
                 part_of.append((inner, outer, np.full(here.size, upward[first + i, "inside", j])))
 
-    both_images = torch.cat([hierarchy.image, torch.from_numpy(image)])
-    both_levels = torch.cat([hierarchy.level, torch.zeros(kind.size, dtype=torch.int64)])
-    order, number = image_order(both_images, both_levels)
-    measured = torch.from_numpy(found.astype(np.float32))
     joined = replace(
         hierarchy,
-        image=both_images[order],
-        level=both_levels[order],
-        type=torch.cat([hierarchy.type, torch.from_numpy(kind + first)])[order],
-        centre=torch.cat([hierarchy.centre, torch.from_numpy(centre)])[order],
-        lateral=_extend(hierarchy.lateral, lateral, number),
-        part_of=_extend(hierarchy.part_of, part_of, number),
-        finest_of_pixel=renumber(hierarchy.finest_of_pixel, number),
-        alone=None if hierarchy.alone is None else F.pad(hierarchy.alone, (0, kind.size))[order],
+        image=torch.cat([hierarchy.image, torch.from_numpy(image)]),
+        level=torch.cat([hierarchy.level, torch.zeros(kind.size, dtype=torch.int64)]),
+        type=torch.cat([hierarchy.type, torch.from_numpy(kind + first)]),
+        centre=torch.cat([hierarchy.centre, torch.from_numpy(centre)]),
+        lateral=join([hierarchy.lateral, to_relations(lateral)]),
+        part_of=join([hierarchy.part_of, to_relations(part_of)]),
+        alone=None if hierarchy.alone is None else F.pad(hierarchy.alone, (0, kind.size)),
     )
-    return joined, stack_features([features, measured])[order]
+    return in_image_order(joined, [features, torch.from_numpy(found.astype(np.float32))])
 
 
 def _detect(grey: Ints) -> tuple[Ints, Ints, Ints, Ints, Floats]:
-    """Kind, image, row, column and features of detections, by image, then row, column and kind."""
-    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    gx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
-    gy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    """Finds detections: kind, image, row, column and features, sorted by image, row, column and kind."""
+    gx, gy = gradients(grey)
     xx, xy, yy = (_window_sum(product) for product in (gx * gx, gx * gy, gy * gy))
     # Sums over nine pixels of products of differences in −255…255.
     a, b, c = (values / (9 * 255**2) for values in (xx, xy, yy))
@@ -129,8 +121,7 @@ def _detect(grey: Ints) -> tuple[Ints, Ints, Ints, Ints, Floats]:
         peak = mask & _is_maximum(np.where(mask, strength, 0.0))
         image, y, x = peak.nonzero()
         order = np.lexsort((x, y, -strength[image, y, x], image))
-        ranked = image[order]
-        order = order[np.arange(order.size) - ranked.searchsorted(ranked) < MOST]
+        order = order[rank_in_run(image[order]) < MOST]
         found.append((np.full(order.size, number), image[order], y[order], x[order]))
     kind, image, y, x = (np.concatenate(column) for column in zip(*found, strict=True))
     order = np.lexsort((kind, x, y, image))
@@ -144,7 +135,7 @@ def _detect(grey: Ints) -> tuple[Ints, Ints, Ints, Ints, Floats]:
 
 
 def _window_sum(values: Ints) -> Ints:
-    """Sums over 3×3 pixels, the border repeated."""
+    """Sums over 3×3 pixels, with the border repeated."""
     padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     total: Ints = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
@@ -152,7 +143,7 @@ def _window_sum(values: Ints) -> Ints:
 
 
 def _is_maximum(strength: Floats) -> Bools:
-    """Which pixels are the strongest of those within reach; of equally strong ones the first, row by row."""
+    """Returns which pixels are the strongest within ``REACH``; of equally strong ones the first, row by row."""
     height, width = strength.shape[1:]
     padded = np.pad(strength, ((0, 0), (REACH, REACH), (REACH, REACH)), constant_values=-1.0)
     best = np.ones(strength.shape, bool)
@@ -162,11 +153,3 @@ def _is_maximum(strength: Floats) -> Bools:
                 other = padded[:, REACH + dy : REACH + dy + height, REACH + dx : REACH + dx + width]
                 best &= strength > other if (dy, dx) < (0, 0) else strength >= other
     return best
-
-
-def _extend(old: Relations, new: list[tuple[Ints, Ints, Ints]], number: Tensor) -> Relations:
-    columns = [torch.from_numpy(np.concatenate([np.empty(0, np.int64), *column])) for column in zip(*new, strict=True)]
-    if not columns:
-        columns = [old.source[:0]] * 3
-    source, target, kind = (torch.cat(pair) for pair in zip((old.source, old.target, old.type), columns, strict=True))
-    return Relations(number[source], number[target], kind)

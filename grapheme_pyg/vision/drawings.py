@@ -1,15 +1,13 @@
-"""Drawings on sheets of paper, found by signal processing and brought into MNIST's form."""
+"""Detection of drawings on sheets of paper, and their conversion to MNIST's form."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from grapheme_pyg.vision.frames import EIGHT, find_frames, stroke_width
+from grapheme_pyg.vision.arrays import Bools, Floats, Ints
+from grapheme_pyg.vision.frames import EIGHT, corners_of, find_frames, stroke_width
 from grapheme_pyg.vision.pixels import to_pixels
 from grapheme_pyg.vision.printed_lines import DEVIATIONS, FAINTEST, THINNEST, Line, add_line, find_lines
 
@@ -17,44 +15,42 @@ if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
 
 Box: TypeAlias = tuple[int, int, int, int]
-Floats: TypeAlias = NDArray[Any]
-Mask: TypeAlias = NDArray[np.bool_]
-# Where a part of a picture is, and what ink is there, 1 where it is full.
+# The place of a part of a picture, and its ink, where 1 is full ink.
 Group: TypeAlias = tuple[tuple[slice, slice], Floats]
 
-# MNIST's: the drawing fits into a box of BOX², its centre of mass is at the centre of FORM², and strokes are about so
-# wide, of the longer side of the drawing.
+# MNIST's form: a drawing fits into BOX², its centre of mass is the centre of FORM², and STROKE is the typical width of
+# strokes as a share of the longer side of the drawing.
 FORM, BOX, STROKE = 28, 20, 0.12
-# Drawings have at least so many pixels a side when they are made black and white.
+# Smallest longer side of a drawing when it is thresholded.
 FINE = 120
-# Pixels a side in which strokes and the edges of sheets are looked for.
+# Longer side of pictures in which strokes, and the edges of sheets, are found.
 LARGEST, COARSE = 700, 128
-# The edge of a sheet is a step of so many levels, and encloses so much of the picture.
+# The edge of a sheet is a step of more than STEP levels, and encloses more than ENCLOSED of the picture.
 STEP, ENCLOSED = 7, 0.3
-# What the corners of a region span, of the region, if it is a quadrilateral: of an ellipse it is 0.64.
+# Smallest overlap of a quadrilateral region with the quadrilateral of its corners; for an ellipse it is 0.64.
 SPANNED = 0.85
-# Of the longer side of the sheet: strokes are less wide, and drawings at least so large.
+# Largest width of strokes and smallest size of drawings, as shares of the longer side of the sheet.
 WIDEST, LEAST = 0.25, 0.045
-# Near full ink, ink is so much of it.
+# Smallest strength of ink relative to the strongest ink nearby.
 NEAR_FULL = 0.4
-# Drawings are darker than paper by so much, and ink by so many levels, or it may be noise of JPEG.
+# Smallest difference between drawings and paper, relative to paper; and of ink in levels, as less may be JPEG noise.
 FAINT, LEVELS = 0.08, 5
-# Of the outline of a stroke, so much is a step of so much of its strength, between means over so many pixels a side.
-# Light and shadow come and go slowly.
+# OUTLINED of the outline of a stroke is a step of at least RISE of its strength, between means over AROUND pixels a
+# side. Light and shadow change more slowly.
 OUTLINED, RISE, AROUND = 0.7, 0.4, 9
-# Slow changes are measured on so many points a side, of which, in per cent, those are paper: lines and ink are on the
-# darker ones.
+# Slow changes are measured on a grid of GRID points a side, as the percentile PAPER, because ink is darker.
 GRID, PAPER = 32, 30
-# More parts and enclosed areas than drawings have.
+# Largest number of parts and enclosed areas of a drawing.
 HATCHED = 16
-# It is larger than so much of the sheet's longer side, and so many times as dark as printed lines are; or as what lies
-# along them, less wide than so much of its length.
+# Smallest size of a part, as a share of the longer side of the sheet; smallest darkness relative to printed lines, and
+# for a part along a line, which is narrower than ALONG of its length.
 SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.25, 1.75, 0.12
-# Parts are of one ink, and of one drawing if they are apart by less than twice so much of the largest part.
+# Smallest strength of a part relative to the strongest; and half the largest gap within a drawing, relative to the
+# largest part.
 OF_ONE_INK, APART = 0.5, 0.1
-# Groups of parts that are smaller than so much of the largest, or have less than so much of its ink, are dirt.
+# Groups of parts are dirt if their size, or their ink, is below these shares of the largest.
 DIRT, SPECK = 0.3, 0.15
-# So many printed lines, or none are taken for such.
+# Smallest number of printed lines on a sheet that has any.
 FEWEST = 3
 
 
@@ -62,7 +58,7 @@ class Drawing(NamedTuple):
     """A drawing that was found.
 
     Attributes:
-        pixels: In MNIST's form, uint8 ``[side, side]``: light ink on black.
+        pixels: The drawing in MNIST's form, uint8 ``[side, side]``: light ink on black.
         box: Its place in the picture: left, top, right and bottom, in pixels.
     """
 
@@ -70,31 +66,32 @@ class Drawing(NamedTuple):
     box: Box
 
 
-def find_drawings(image: Image, side: int = FORM) -> list[Drawing]:
-    """Finds the drawings on a sheet of paper, and brings each into the form of MNIST's digits.
+def find_drawings(image: "Image", side: int = FORM) -> list[Drawing]:
+    """Finds the drawings on a sheet of paper, and converts each to the form of MNIST's digits.
 
     "The original black and white images were size normalized to fit in a 20×20 pixel box while preserving their aspect
     ratio. The resulting images contain grey levels as a result of the anti-aliasing technique. The images were centered
     in a 28×28 image by computing the center of mass of the pixels, and translating the image so as to position this
-    point at the center" (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Thin strokes are made
-    as wide as those of MNIST before that.
+    point at the center" (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Before that, thin
+    strokes are widened to the width of MNIST's.
 
-    In this order: the table around the sheet becomes paper, if the sheet's edges enclose a quadrilateral. Paper is the
-    morphological closing of the picture, which keeps the edges of shadows; ink is what is darker than it, or lighter,
-    whichever differs more from the median around it. Parts that cover the four sides of a quadrilateral are frames, and
-    are taken away. So are thin lines from one edge of the sheet to the other, found by a Hough transform, where nothing
-    stronger crosses them. What remains and has the picture's levels rise around it, as around strokes, is drawn, but
-    for what the border cuts. Parts that are near one another are one drawing.
+    The steps are: If the edges of the sheet form a quadrilateral, the area around it is replaced by paper. The paper is
+    estimated by the morphological closing of the picture, which preserves the edges of shadows; ink is darker or
+    lighter than the paper, whichever differs more from the local median. Frames, parts that cover the four sides of a
+    quadrilateral, are removed. Thin lines from one edge of the sheet to the other, found by a Hough transform, are
+    removed except where stronger ink crosses them. A remaining part belongs to a drawing if the picture's levels rise
+    steeply around it, as around strokes, and the border does not cut it. Parts that are near one another form one
+    drawing.
 
     Args:
-        image: As :class:`grapheme_pyg.VisionBrain` takes it.
-        side: Of the drawings' pixels; the box grows with it.
+        image: An image, as in :class:`grapheme_pyg.VisionBrain`.
+        side: Side of the drawings in pixels; the box grows in proportion.
 
     Returns:
         The drawings, the largest first; none if the sheet is blank.
 
     Raises:
-        ImageError: It is no image, or one of a broken file.
+        ImageError: It is not an image, or its file is broken.
     """
     grey = to_pixels(image, 1)[0].cpu().numpy()
     small, beyond, (left, top), factor = _on_sheet(grey)
@@ -107,7 +104,7 @@ def find_drawings(image: Image, side: int = FORM) -> list[Drawing]:
 
 
 def _resized(picture: Floats, shape: tuple[int, ...], *, smooth: bool = True) -> Floats:
-    """Interpolated, or made of the means of areas."""
+    """Resizes a picture by interpolation, or by means of areas."""
     from PIL.Image import Resampling, fromarray
 
     resampling = Resampling.BILINEAR if smooth else Resampling.BOX
@@ -115,27 +112,31 @@ def _resized(picture: Floats, shape: tuple[int, ...], *, smooth: bool = True) ->
 
 
 def _reduced(grey: Floats, most: int) -> Floats:
-    """In at most so many pixels a side."""
+    """Reduces a picture to at most so many pixels a side."""
     scale = min(1, most / max(grey.shape))
     return _resized(grey, tuple(max(1, round(scale * length)) for length in grey.shape), smooth=False)
 
 
-def _span(inside: Mask) -> tuple[slice, slice]:
-    """The rows and columns in which there is something."""
+def _span(inside: Bools) -> tuple[slice, slice]:
+    """Returns the range of rows and columns that contain any True."""
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
-def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
-    """Cuts the sheet out of a picture, reduced; what is beyond its edge; its left and top, and the size of pixels."""
+def _on_sheet(grey: Floats) -> tuple[Floats, Bools, tuple[float, float], float]:
+    """Crops a picture to the sheet and reduces it.
+
+    Returns:
+        The reduced sheet; where the picture is beyond its edge; its left and top; and the factor of reduction.
+    """
     from scipy import ndimage
 
     coarse = ndimage.median_filter(_reduced(grey, COARSE), 5, mode="nearest")
     flat = ndimage.maximum_filter(coarse, 3) - ndimage.minimum_filter(coarse, 3) <= STEP
     regions, _ = ndimage.label(flat)
     border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    # Steps within the sheet are edges of shadows.
-    enclosed = np.pad(flat & ~np.isin(regions, border), 4)  # a closing takes away what is near the border
+    # The closing bridges steps within the sheet, which are edges of shadows; padded, as it erodes the border.
+    enclosed = np.pad(flat & ~np.isin(regions, border), 4)
     enclosed = ndimage.binary_closing(enclosed, EIGHT, iterations=3)[4:-4, 4:-4]
     regions, _ = ndimage.label(ndimage.binary_fill_holes(enclosed))
     sizes = np.bincount(regions.ravel())[1:]
@@ -145,7 +146,7 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
         small = _reduced(grey, LARGEST)
         return small, np.zeros(small.shape, bool), (0, 0), max(grey.shape) / max(small.shape)
     factor = max(grey.shape) / max(coarse.shape)
-    sheet = ndimage.binary_dilation(sheet, EIGHT)  # what is next to a step is not flat
+    sheet = ndimage.binary_dilation(sheet, EIGHT)  # pixels beside a step are not flat
     cut = _span(sheet)
     outside = ~sheet[cut]
     nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
@@ -158,19 +159,18 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Mask, tuple[float, float], float]:
     return np.where(beyond, _resized(paper, small.shape), small), beyond, (left, top), size
 
 
-def _quadrilateral(region: Mask) -> Mask | None:
-    """The quadrilateral between the corners of a region, if it is nearly the region."""
-    y, x = np.nonzero(region)
-    corners = [np.argmax(a * x + b * y) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+def _quadrilateral(region: Bools) -> Bools | None:
+    """Returns the quadrilateral between the corners of a region, if it is nearly the region."""
+    corners = corners_of(region)
     inside = np.ones(region.shape, bool)
     rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
-    for i, j in zip(corners, np.roll(corners, -1), strict=True):
-        inside &= (x[j] - x[i]) * (rows - y[i]) >= (y[j] - y[i]) * (columns - x[i])
+    for (x, y), (next_x, next_y) in zip(corners, corners[1:] + corners[:1], strict=True):
+        inside &= (next_x - x) * (rows - y) >= (next_y - y) * (columns - x)
     return inside if (inside & region).sum() > SPANNED * (inside | region).sum() else None
 
 
-def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
-    """The drawings in dark ink or in light ink, whichever there is more of."""
+def _drawn(grey: Floats, beyond: Bools) -> list[Group]:
+    """Finds the drawings in dark or in light ink, whichever there is more of."""
     from scipy import ndimage
 
     side = max(grey.shape)
@@ -178,7 +178,7 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
     window = max(3, round(WIDEST * side) | 1)
     both = []
     for levels in (smooth, 255 - smooth):
-        # Every other pixel says which there is more of.
+        # Every other pixel is enough to compare them.
         fewer, half = levels[::2, ::2], max(3, round(WIDEST * side / 2) | 1)
         coarse = _reduced(fewer, GRID)
         around = ndimage.median_filter(coarse, max(3, round(max(coarse.shape) / 3) | 1), mode="nearest")
@@ -187,7 +187,7 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
         both.append(((darker.astype(np.float64) ** 3).sum(), levels))
     for _, levels in sorted(both, key=lambda one: -one[0]):
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
-        # The noise of what is nearly black is not ink.
+        # On nearly black paper, noise would count as ink.
         strokes, framed = _strokes(levels, np.maximum(paper, 32), beyond)
         if strokes.any() or framed:
             return _groups(strokes)
@@ -195,7 +195,7 @@ def _drawn(grey: Floats, beyond: Mask) -> list[Group]:
 
 
 def _even(ink: Floats) -> Floats:
-    """Ink without what closings leave of slow changes of light, measured around on the points of a coarse grid."""
+    """Subtracts slow changes of light that closings leave in ink, measured on a coarse grid."""
     from scipy import ndimage
 
     step = max(1, round(max(ink.shape) / GRID))
@@ -203,11 +203,11 @@ def _even(ink: Floats) -> Floats:
     return ink - _resized(coarse, ink.shape)
 
 
-def _steps(levels: Floats, inked: Mask, of: Mask) -> Floats:
-    """How much darker ink is than paper, around each pixel, by the means of what is near; erased pixels are neither."""
+def _steps(levels: Floats, inked: Bools, of: Bools) -> Floats:
+    """Returns the difference between the local means of paper and ink; pixels outside ``of`` are neither."""
     from scipy import ndimage
 
-    def mean(mask: Mask) -> Floats:
+    def mean(mask: Bools) -> Floats:
         share = ndimage.uniform_filter(mask.astype(np.float32), AROUND)
         total = ndimage.uniform_filter(np.where(mask, levels, 0).astype(np.float32), AROUND)
         return np.where(share > 1e-3, total / np.maximum(share, 1e-3), np.nan)
@@ -215,10 +215,10 @@ def _steps(levels: Floats, inked: Mask, of: Mask) -> Floats:
     return mean(~inked & of) - mean(inked & of)
 
 
-def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]:
-    """Ink where there are strokes, else 0, and whether there are frames.
+def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool]:
+    """Returns the ink of strokes, else 0, and whether there are frames.
 
-    Printed lines, frames, and what the border cuts are no strokes.
+    Printed lines, frames, and parts that the border cuts are not strokes.
     """
     from scipy import ndimage
 
@@ -226,14 +226,14 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
     ink = _even((paper - levels) / paper)
     printed: list[float] = []
     all_lines: tuple[list[Line], list[Line]] = [], []
-    # Where they are darker than printed lines, frames are found before lines are taken out of them.
+    # Frames that are darker than printed lines are found before lines are removed from them.
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
     frames = find_frames(ink > np.maximum(NEAR_FULL * near, FAINT), round(LEAST * side))
     frames = ndimage.binary_dilation(frames, EIGHT, iterations=5) if frames.any() else frames
     framed, erased = bool(frames.any()), frames.copy()
-    for _ in range(2):  # what was taken for noise may be lines, too
+    for _ in range(2):  # lines can increase the first estimate of noise
         low, middle = np.percentile(ink[~erased], (PAPER / 3, PAPER))
-        # Between these percentiles of a normal distribution are 0.76 deviations; rounding and JPEG make 0.8 levels.
+        # These percentiles of a normal distribution differ by 0.76 deviations; rounding and JPEG add 0.8 levels.
         noise = max((middle - low) / 0.76, 0.8 / float(np.median(paper)))
         ink = np.where(erased, 0, ink - middle)
         hidden = beyond | frames
@@ -249,16 +249,16 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
         ink[erased] = 0
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
     inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), np.maximum(NEAR_FULL * near, LEVELS / paper))
-    # Thick strokes are cut from what is left of the lines that lead to the border.
+    # Separates thick strokes from remains of lines that lead to the border.
     parts, _ = ndimage.label(inked, EIGHT)
     thick = ndimage.grey_opening(inked.astype(np.uint8), (round(THINNEST * side) | 1,) * 2) > 0
     inked &= thick | ~np.isin(parts, list(_at_border(parts, beyond)))
-    # Strokes go on across the lines that were taken away.
+    # Strokes continue across removed lines.
     bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased & ~frames
     ink[bridged] = near[bridged]
     steps = _steps(levels, inked | bridged, ~erased | bridged) / paper
     inked |= bridged
-    # Frames as faint as printed lines are apart from them only now.
+    # Frames as faint as printed lines are separate from them only now.
     late = find_frames(inked, round(LEAST * side))
     framed |= bool(late.any())
     inked &= ~late
@@ -277,7 +277,7 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
         at = at[~np.isnan(at)]
         if not len(at) or (at > RISE * strength).mean() < OUTLINED:
             continue
-        # Only thin strokes may be left of printed lines.
+        # Only thin strokes can be remains of printed lines.
         darker = (DARKER_ALONG if _lies_along(part, all_lines) else DARKER) if width < 2 * THINNEST * side else 0
         if strength < max(FAINT, darker * lines_are):
             continue
@@ -290,8 +290,8 @@ def _strokes(levels: Floats, paper: Floats, beyond: Mask) -> tuple[Floats, bool]
     return np.where(kept[parts], ink, 0), framed
 
 
-def _lies_along(part: Mask, printed: tuple[list[Line], list[Line]]) -> bool:
-    """Whether a part is long and lies along the printed lines of one of the two ways."""
+def _lies_along(part: Bools, printed: tuple[list[Line], list[Line]]) -> bool:
+    """Returns whether a part is long and lies along the printed lines of one of the two directions."""
     y, x = np.nonzero(part)
     for along, across, these in ((x, y, printed[0]), (y, x, printed[1])):
         if these:
@@ -301,8 +301,8 @@ def _lies_along(part: Mask, printed: tuple[list[Line], list[Line]]) -> bool:
     return False
 
 
-def _at_border(parts: NDArray[Any], beyond: Mask) -> set[int]:
-    """The parts that the border of the picture or of the sheet cuts."""
+def _at_border(parts: Ints, beyond: Bools) -> set[int]:
+    """Returns the parts that the border of the picture or of the sheet cuts."""
     from scipy import ndimage
 
     lines = parts[0], parts[-1], parts[:, 0], parts[:, -1], parts[ndimage.binary_dilation(beyond, EIGHT, iterations=2)]
@@ -310,11 +310,12 @@ def _at_border(parts: NDArray[Any], beyond: Mask) -> set[int]:
 
 
 def _groups(ink: Floats) -> list[Group]:
-    """Ink in groups of parts that are near one another, the largest first."""
+    """Groups parts of ink that are near one another, the largest group first."""
     from scipy import ndimage
 
     inked = ink > 0
-    extents = [max(part.stop - part.start for part in where) for where in _objects(inked)]
+    boxes = ndimage.find_objects(ndimage.label(inked, EIGHT)[0])
+    extents = [max(part.stop - part.start for part in where) for where in boxes]
     if not extents:
         return []
     near = ndimage.distance_transform_edt(~inked) <= APART * max(extents)
@@ -323,7 +324,7 @@ def _groups(ink: Floats) -> list[Group]:
     for i in range(1, labels.max() + 1):
         group = (labels == i) & inked
         where = _span(group)
-        # What is of many parts, or encloses many areas, is left of printed lines, or the grain of a table.
+        # Groups of many parts or enclosed areas are remains of printed lines, or the grain of a table.
         if ndimage.label(group[where], EIGHT)[1] + ndimage.label(np.pad(~group[where], 1))[1] > HATCHED:
             continue
         cut = np.where(group, ink, 0)[where]
@@ -336,15 +337,8 @@ def _groups(ink: Floats) -> list[Group]:
     return [one for one in found if max(one[1].shape) > least and one[1].sum() > SPECK * most]
 
 
-def _objects(mask: Mask) -> list[tuple[slice, slice]]:
-    from scipy import ndimage
-
-    found: list[tuple[slice, slice]] = ndimage.find_objects(ndimage.label(mask, EIGHT)[0])
-    return found
-
-
 def _in_form(ink: Floats, side: int) -> Tensor:
-    """A drawing in MNIST's form."""
+    """Converts a drawing to MNIST's form."""
     from scipy import ndimage
 
     scale = max(1, FINE / max(ink.shape))
@@ -356,9 +350,9 @@ def _in_form(ink: Floats, side: int) -> Tensor:
     scale = round(side * BOX / FORM) / max(inked.shape)
     height, width = (max(1, round(scale * length)) for length in inked.shape)
     digit = _resized(inked.astype(np.float32), (height, width), smooth=scale > 1)
-    # Of MNIST's own 60,000 the mean centre of mass is at pixel (14, 14), not on the border between 13 and 14.
+    # The mean centre of mass of MNIST's 60,000 digits is pixel (14, 14), not the border between 13 and 14.
     y, x = (round(side // 2 - centre) for centre in ndimage.center_of_mass(digit))
-    # The centre of mass lies in the box, but a long tail may reach beyond the border.
+    # A long tail must not reach beyond the border.
     y, x = min(max(y, 0), side - height), min(max(x, 0), side - width)
     page = np.zeros((side, side))
     page[y : y + height, x : x + width] = digit

@@ -1,6 +1,6 @@
-"""Finder: the protocol that each mode of VisionBrain keeps, and the modes by name."""
+"""Finder, the protocol that each mode of VisionBrain implements, and the registry of modes."""
 
-# ruff: noqa: ARG002, ARG003 - what is there for all finders takes what some of them need
+# ruff: noqa: ARG002, ARG003 - defaults do not use the arguments
 
 import re
 from abc import abstractmethod
@@ -14,21 +14,21 @@ from grapheme_pyg.vision.checks import check
 from grapheme_pyg.vision.hierarchy import Hierarchy, Schema
 from grapheme_pyg.vision.unroll import Dag, Vocabulary
 
-# The arguments that VisionBrain has in every mode, other than ``in_channels``.
+# Arguments of VisionBrain in every mode, apart from ``in_channels``.
 SETTINGS = ("mode", "edge_attr", "seg", "resize", "relative", "white", "contours", "detections")
 
 
 class Finder(Protocol):
-    """Finds the entities of images, level by level, and how they relate.
+    """Finds the entities of images, level by level, and their relations.
 
-    A finder is a frozen dataclass. Its fields are the options of its mode, ``in_channels`` among them; it checks them
-    when it is made. It defines :meth:`schema` and :meth:`find`. The other members have defaults, which a finder
-    inherits from this class, and replaces where it can do more.
+    A finder is a frozen dataclass. Its fields are the options of its mode, including ``in_channels``, and it validates
+    them on creation. It implements :meth:`schema` and :meth:`find`. The other members have defaults, which it inherits
+    from this class and can override.
 
     Attributes:
-        single_neighbours: Whether a node has at most one neighbour of each relation, so that its type says where it
-            is. Then graphs have no ``edge_attr`` unless it is asked for, and exported models read fewer tensors.
-        of_version_1: Options that models of version 1 of the features were made with and do not name.
+        single_neighbours: Whether a node has at most one neighbour of each relation, so that the relation says where
+            the neighbour is. Graphs then have no ``edge_attr`` by default, and exported models read fewer tensors.
+        of_version_1: Options with which models of version 1 of the features were made, and which their files omit.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -39,83 +39,83 @@ class Finder(Protocol):
 
     @abstractmethod
     def schema(self) -> Schema:
-        """The words for entities and relations, which depend on the options alone."""
+        """Returns the types of entities and relations, which depend only on the options."""
 
     @abstractmethod
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
-        """Finds the entities of images of one size; each image has at least one.
+        """Finds the entities of images of one size, at least one for each image.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            The entities, and their features, float32 ``[num_entities, num_features]``. Those of an image are the same,
-            bit for bit, alone and in a batch.
+            The entities, and their features, float32 ``[num_entities, num_features]``. For each image they are the
+            same, bit for bit, alone and in a batch.
         """
 
     def find_unrolled(self, pixels: Tensor, vocabulary: Vocabulary) -> tuple[Hierarchy, Tensor, Dag] | None:
-        """What :meth:`find` finds, without relations, and what :func:`grapheme_pyg.vision.unroll.unroll` makes of it.
+        """Returns the result of :meth:`find` without relations, and its unrolled graph; None by default.
 
-        None, which is the default, if there is no faster way than these.
+        It is for finders that can unroll faster than :func:`grapheme_pyg.vision.unroll.unroll`.
         """
         return None
 
     @classmethod
     def options_for(cls, size: int) -> dict[str, Any]:
-        """Options that suit images of so many pixels on their longer side, unless others are given; by default none."""
+        """Returns default options for images with a longer side of ``size`` pixels; none by default."""
         return {}
 
     def count_levels(self, height: int, width: int) -> int:
-        """How many levels images of this size can have, if the schema may have fewer; by default 0."""
+        """Returns the number of levels of images of this size, if it can exceed that of the schema; 0 by default."""
         return 0
 
     def lattice(self, height: int, width: int) -> Hierarchy | None:
-        """All entities that an image of this size can have, if they are known without it; by default None.
+        """Returns all entities that an image of this size can have, or None, which is the default.
 
-        The graphs of images are then cut from the lattice's, by :meth:`measure` in place of :meth:`find`.
+        The graphs of images are then subgraphs of the lattice's, and :meth:`measure` is used in place of :meth:`find`.
         """
         return None
 
     def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """Finds the lattice of one image size in that of another, if it is part of it; by default None.
+        """Finds the lattice of one image size within that of a larger one; returns None by default.
 
-        The graphs of images of several sizes are then cut from one lattice, all at once.
+        The graphs of images of several sizes are then subgraphs of one lattice.
 
         Args:
             size: Height and width.
-            larger: The same of images that are as high and wide, or more.
+            larger: Height and width of the larger images.
 
         Returns:
-            Of each entity of the lattice of the size its number in the larger lattice, ascending, int64
-            ``[num_entities]``, and its centre in pixels, float64 ``[num_entities, 2]``. Relations between entities are
-            the same in both.
+            For each entity of the smaller lattice its number in the larger one, ascending, int64 ``[num_entities]``,
+            and its centre in pixels, float64 ``[num_entities, 2]``. Both lattices have the same relations between these
+            entities.
         """
         return None
 
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Says which entities of the lattice images have, and measures them; asked only if there is a lattice.
+        """Finds the lattice's entities in images and measures them; needed only if there is a lattice.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            bool ``[B, num_entities + 1]``, the last column for images without any entity, which get one node of the
-            lattice's last type; and their features, float32 ``[B, num_entities + 1, num_features]``.
+            Which entities images have, bool ``[B, num_entities + 1]``, with a last column for images without any, which
+            get one node of the lattice's last type; and features, float32 ``[B, num_entities + 1, num_features]``.
         """
         raise TypeError(f"{type(self).__name__}: expected measure beside lattice, got none")
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
-        """Measures entities again, with gradients; asked only if there are types that are ``differentiable``.
+        """Measures the entities of ``differentiable`` types with gradients; needed only if there are such types.
 
-        :func:`grapheme_pyg.explain` puts on pixels by these gradients what the features got. What entities of other
-        types got, it shares evenly among their pixels.
+        :func:`grapheme_pyg.explain` uses these gradients to distribute the attributions of features over pixels.
+        Attributions of other entities are distributed evenly over their pixels.
 
         Args:
             pixels: float64 ``[B, C, H, W]``, whole numbers in 0…255.
 
         Returns:
-            ``[num_differentiable, num_features]``, of the entities of ``differentiable`` types in the order of
-            :meth:`find`: its features, as functions of the pixels that are homogeneous of degree one.
+            ``[num_differentiable, num_features]``, features of these entities in the order of :meth:`find`, as
+            functions of the pixels that are homogeneous of degree one.
         """
         raise TypeError(f"{type(self).__name__}: expected differentiable_features for its types, got none")
 
@@ -124,17 +124,17 @@ FINDERS: dict[str, type[Finder]] = {}
 
 
 def register_finder(name: str, finder: type[Finder]) -> None:
-    """Makes a finder a mode of :class:`grapheme_pyg.VisionBrain`.
+    """Registers a finder as a mode of :class:`grapheme_pyg.VisionBrain`.
 
-    Models are saved with the name of their mode alone: register the finder before you load them.
+    Saved models contain only the name of their mode, so register the finder before you load them.
 
     Args:
-        name: Of the mode, in ``[a-z0-9_]+``.
-        finder: A frozen dataclass that keeps the protocol; all its fields have defaults.
+        name: Name of the mode, in ``[a-z0-9_]+``.
+        finder: A frozen dataclass that implements the protocol; all its fields have defaults.
 
     Raises:
-        ValueError: The name is not as above, or it is taken; the class does not keep the protocol, or has an option
-            with the name of one of the brain's own arguments.
+        ValueError: The name is invalid or taken; or the class does not implement the protocol, or has an option with
+            the name of an argument of the brain.
     """
     fits = isinstance(name, str) and re.fullmatch("[a-z0-9_]+", name) is not None
     check("name", name, fits, "letters a…z, digits and underscores")
@@ -157,10 +157,10 @@ def register_finder(name: str, finder: type[Finder]) -> None:
 
 
 def make_finder(mode: str, in_channels: int, options: dict[str, Any], size: int | None = None) -> Finder:
-    """The finder of a mode, for images of that size if it is known.
+    """Makes the finder of a mode, with defaults for a size of images if it is known.
 
     Raises:
-        ValueError: There is no such mode, or an option is none of its own or out of its range.
+        ValueError: There is no such mode, or an option is unknown or out of range.
     """
     check("mode", mode, isinstance(mode, str) and mode in FINDERS, f"one of {tuple(FINDERS)}")
     known = [field.name for field in fields(FINDERS[mode]) if field.name != "in_channels"]

@@ -1,22 +1,17 @@
 """Frames around drawings: strokes along the four sides of a quadrilateral."""
 
-from __future__ import annotations
-
-from typing import TypeAlias
-
 import numpy as np
-from numpy.typing import NDArray
 
-Mask: TypeAlias = NDArray[np.bool_]
+from grapheme_pyg.vision.arrays import Bools
 
-# Of a frame, so much is on the sides, so much of each side is covered, and so much of its box is enclosed.
+# Smallest share of a frame that is on its sides, and of each side that it covers; smallest share of its box enclosed.
 ON_SIDES, FILLED = 0.95, 0.4
-# Pixels are neighbours across corners, too.
+# Structuring element of the eight neighbours.
 EIGHT = np.ones((3, 3), dtype=bool)
 
 
-def find_frames(inked: Mask, least: int) -> Mask:
-    """Where frames of at least so many pixels a side are, among what is inked."""
+def find_frames(inked: Bools, least: int) -> Bools:
+    """Finds the pixels of frames of at least so many pixels a side among inked pixels."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(inked, EIGHT)
@@ -31,30 +26,36 @@ def find_frames(inked: Mask, least: int) -> Mask:
     return frames
 
 
-def _frame(part: Mask, width: float) -> Mask | None:
-    """The band along the sides of a quadrilateral, if a part of that stroke width is there, and covers all four."""
-    y, x = np.nonzero(part)
-    corners = [int(np.argmax(a * x + b * y)) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+def corners_of(region: Bools) -> list[tuple[int, int]]:
+    """Returns the corners of a region as (x, y): upper left, upper right, lower right, lower left."""
+    y, x = np.nonzero(region)
+    outermost = [int(np.argmax(a * x + b * y)) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    return [(int(x[i]), int(y[i])) for i in outermost]
+
+
+def _frame(part: Bools, width: float) -> Bools | None:
+    """Returns the band along the sides of a part's quadrilateral if the part, of this stroke width, is a frame."""
+    corners = corners_of(part)
     rows, columns = np.ogrid[: part.shape[0], : part.shape[1]]
     depth = np.full(part.shape, np.inf)
     covered, area = [], 0.0
-    for i, j in zip(corners, np.roll(corners, -1), strict=True):
-        dx, dy = int(x[j]) - int(x[i]), int(y[j]) - int(y[i])
+    for (x, y), (next_x, next_y) in zip(corners, corners[1:] + corners[:1], strict=True):
+        dx, dy = next_x - x, next_y - y
         length = float(np.hypot(dx, dy))
         if length < 4 * width:
             return None
-        area += (int(x[i]) * int(y[j]) - int(x[j]) * int(y[i])) / 2
-        inwards = (dx * (rows - y[i]) - dy * (columns - x[i])) / length
+        area += (x * next_y - next_x * y) / 2
+        inwards = (dx * (rows - y) - dy * (columns - x)) / length
         depth = np.minimum(depth, inwards)
-        along = (dx * (columns - x[i]) + dy * (rows - y[i])) / length
+        along = (dx * (columns - x) + dy * (rows - y)) / length
         near = part & (inwards > -0.5 * width - 1) & (inwards < 1.5 * width + 1) & (along >= 0) & (along < length)
         covered.append(len(np.unique(along[near].astype(int))) / length)
     band = (depth > -0.5 * width - 1) & (depth < 1.5 * width + 1)
     return band if area > FILLED * part.size and min(band[part].mean(), *covered) > ON_SIDES else None
 
 
-def stroke_width(part: Mask) -> float:
-    """The width of a stroke: the mean distance from the edge within one is a quarter of it."""
+def stroke_width(part: Bools) -> float:
+    """Estimates the width of a stroke as four times the mean distance of its pixels from the edge."""
     from scipy import ndimage
 
     depth = ndimage.distance_transform_edt(np.pad(part, 1))

@@ -1,4 +1,4 @@
-"""Cells of pixels and coarser cells above them: the finder of ``mode="grid"``. Knows pixels and no PyG."""
+"""GridFinder, the finder of ``mode="grid"``, finds cells with contrast and coarser cells above them. Knows no PyG."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -9,22 +9,31 @@ from torch import Tensor
 
 from grapheme_pyg.ops.grids import COARSE_FEATURES, cell_features, measure_cells
 from grapheme_pyg.vision.cell_edges import unroll_cells
-from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, join, within
-from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
+from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, number_present, within
+from grapheme_pyg.vision.checks import THRESHOLDS, check, set_int, set_rounds
 from grapheme_pyg.vision.finder import Finder
-from grapheme_pyg.vision.hierarchy import NO_RELATIONS, EntityType, Hierarchy, Relations, RelationType, Schema
+from grapheme_pyg.vision.hierarchy import (
+    NO_RELATIONS,
+    EntityType,
+    Hierarchy,
+    Relations,
+    RelationType,
+    Schema,
+    join,
+    with_image_centre,
+)
 from grapheme_pyg.vision.unroll import Dag, Vocabulary
 
-# Images whose size is known have about so many finest cells in a row or column, as long as cells have at most so many
+# Images of known size have about the first number of finest cells in a row, unless cells exceed the second number of
 # pixels a side.
 FINEST_CELLS, LARGEST_CELL = 24, 32
-# Levels are added until the grid has at most this many cells in a row and in a column.
+# Levels are added until the grid has at most so many cells in a row and in a column.
 TOP_CELLS = 4
-# By the number of channels; states of colour images are kept from round to round, so that more rounds can be trained.
+# Defaults by the number of channels; models of colour images are residual, so that more rounds can be trained.
 ROUNDS = {1: (2, 3, 2), 3: (4, 4, 3)}
-# A cell and its margin are at most so many times as wide as the cell: each pixel is in that many cells, squared.
+# Largest width of a cell with its margin, in cells; each pixel is in at most the square of this number of windows.
 WIDEST_WINDOW = 6
-# Of a cell and its margin, in all channels: the features of every other node are as many, padded with zeros.
+# Largest number of features of a fine cell; those of all nodes are padded to this width.
 MOST_FEATURES = 2**12
 
 
@@ -33,25 +42,24 @@ class GridFinder(Finder):
     """Finds the cells of an image where it has contrast.
 
     Args:
-        in_channels: Of the image, 1 or 3.
-        patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels. Where
-            ``resize`` of :class:`grapheme_pyg.VisionBrain` gives the size of images, the default is a 24th of that,
-            in 2…32.
-        threshold: A finest cell is active if max − min over its pixels, in any channel, exceeds this. In levels of
-            0…255, so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
-        margin: How many pixels around a finest cell count as its own, in that comparison and in its features; at most
-            2.5 times ``patch_size``.
-        rounds: For each configured level, fine to coarse, how many nodes each cell has; at least two levels. By
-            default 2, 3 and 2 for grey images, and 4, 4 and 3 for colour.
-            Levels are added until the grid is at most 4×4; those beyond share the last one's types.
-        extend: Whether there are levels beyond the configured ones. Without them the top grid of a large image is
-            larger than 4×4, and a model has no weights that small images would leave untrained.
+        in_channels: Channels of the image, 1 or 3.
+        patch_size: Side of a finest cell in pixels. With its margin it has at most 4096 values in all channels. If
+            ``resize`` of :class:`grapheme_pyg.VisionBrain` sets the size of images, the default is a 24th of it, in
+            2…32.
+        threshold: A finest cell is active if max − min over its pixels exceeds this in any channel. In levels of 0…255,
+            so that uint8, float and inverted images agree. If None, 32 for grey images and 8 for colour.
+        margin: Pixels around a finest cell that count as its own, for activity and features; at most 2.5 times
+            ``patch_size``.
+        rounds: Number of nodes of each cell for each configured level, fine to coarse; at least two levels. The default
+            is 2, 3 and 2 for grey images, and 4, 4 and 3 for colour.
+        extend: Whether levels with the types of the last configured one are added until the grid is at most 4×4.
+            Without them, a model has no weights that small images leave untrained.
 
     Raises:
         ValueError: An argument is out of its range.
     """
 
-    # Each neighbour is in one place beside a cell.
+    # There is one place for each neighbour of a cell.
     single_neighbours: ClassVar[bool] = True
     in_channels: int = 1
     patch_size: int = 2
@@ -61,12 +69,9 @@ class GridFinder(Finder):
     extend: bool = True
 
     def __post_init__(self) -> None:
-        check("patch_size", self.patch_size, is_int(self.patch_size, 1), "a positive integer")
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
-        valid = isinstance(self.threshold, int) and is_int(self.threshold, 0) and self.threshold < 255
-        check("threshold", self.threshold, valid, "an integer in 0…254, or None")
-        check("margin", self.margin, is_int(self.margin, 0), "a non-negative integer")
+        set_int(self, "patch_size", 1)
+        set_int(self, "threshold", 0, 254, default=THRESHOLDS[self.in_channels])
+        set_int(self, "margin", 0)
         several = "at least 1 for cells of one pixel, which has no contrast"
         check("margin", self.margin, self._window > 1, several)
         narrow = self._window <= WIDEST_WINDOW * self.patch_size
@@ -75,12 +80,11 @@ class GridFinder(Finder):
         check("patch_size", self.patch_size, few, f"at most {MOST_FEATURES} values in a cell with its margin")
         if self.rounds == ():
             object.__setattr__(self, "rounds", ROUNDS[self.in_channels])
-        check_rounds(self.rounds)
-        object.__setattr__(self, "rounds", tuple(self.rounds))
+        set_rounds(self)
         check("extend", self.extend, isinstance(self.extend, bool), "True or False")
 
     def schema(self) -> Schema:
-        """Eight neighbours and ``self`` within each level; nine parts of each coarser cell."""
+        """Returns ``self`` and eight neighbours within each level, and nine parts of each coarser cell."""
         last = len(self.rounds) - 1
         types = [EntityType(f"cell{i}", i, self._num_features(i), count, True) for i, count in enumerate(self.rounds)]
         names = ["self" if name == "centre" else f"{name}_of" for name in NAMES]
@@ -95,15 +99,15 @@ class GridFinder(Finder):
 
     @classmethod
     def options_for(cls, size: int) -> dict[str, Any]:
-        """Cells that grow with the image, as those of 2 pixels would make 12,544 of one of 224×224."""
+        """Returns a ``patch_size`` that grows with the image; 224×224 pixels would have 12,544 cells of 2×2 pixels."""
         return {"patch_size": min(max(cls.patch_size, round(size / FINEST_CELLS)), LARGEST_CELL)}
 
     def count_levels(self, height: int, width: int) -> int:
-        """Number of levels of an image of this size."""
+        """Returns the number of levels of an image of this size."""
         return len(self._grids(height, width))
 
     def lattice(self, height: int, width: int) -> Hierarchy:
-        """All cells that an image of this size can have."""
+        """Returns all cells that an image of this size can have."""
         level, kind, centre, grids = self._cells(height, width)
         numbers = by_level(torch.arange(level.numel())[None], grids)
         lateral, part_of = self._relations(numbers)
@@ -120,7 +124,7 @@ class GridFinder(Finder):
         )
 
     def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """The cells of an image in the upper left corner of a larger one."""
+        """Finds the cells of an image among those of a larger one that has it in its upper left corner."""
         _, _, centre, grids = self._cells(*size)
         wider = self._grids(*larger)
         numbers = by_level(torch.arange(sum(rows * columns for rows, columns in wider))[None], wider)
@@ -128,50 +132,46 @@ class GridFinder(Finder):
         return torch.cat(own), centre
 
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
-        """The cells that images have, and their features; for an image without any, one of the top level.
+        """Finds the active cells of images; an image without any gets one entity of the top level.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            The cells, and float32 ``[num_cells, num_features]``.
+            The cells, and their features, float32 ``[num_cells, num_features]``.
         """
         present, features = self.measure(pixels)
         hierarchy, grids = self._present(present, *pixels.shape[-2:])
-        number = torch.where(present, present.flatten().cumsum(0).view_as(present) - 1, -1)
-        lateral, part_of = self._relations(by_level(number[:, :-1], grids))
+        lateral, part_of = self._relations(by_level(number_present(present)[:, :-1], grids))
         return replace(hierarchy, lateral=lateral, part_of=part_of), features[present]
 
     def find_unrolled(self, pixels: Tensor, vocabulary: Vocabulary) -> tuple[Hierarchy, Tensor, Dag]:
-        """The same, unrolled from the places of the cells."""
+        """Does the same and unrolls the cells by their places."""
         present, features = self.measure(pixels)
         hierarchy, grids = self._present(present, *pixels.shape[-2:])
         dag = unroll_cells(by_level(present[:, :-1], grids), present[:, -1], vocabulary)
         return hierarchy, features[present], dag
 
     def _present(self, present: Tensor, height: int, width: int) -> tuple[Hierarchy, list[tuple[int, int]]]:
-        """The cells that images have, without relations; rows and columns of the levels."""
+        """Returns the present cells of images without relations; and rows and columns of the levels."""
         level, kind, centre, grids = self._cells(height, width)
         image, cell = present.nonzero(as_tuple=True)
-        number = torch.where(present, present.flatten().cumsum(0).view_as(present) - 1, -1)
-        numbers = by_level(number[:, :-1], grids)
-        middle = torch.tensor([[width / 2, height / 2]], dtype=torch.float64)
         hierarchy = Hierarchy(
             num_images=len(present),
             image=image,
             level=torch.cat([level, level[-1:]])[cell],
             type=torch.cat([kind, kind[-1:]])[cell],
-            centre=torch.cat([centre, middle])[cell],
+            centre=with_image_centre(centre, (height, width))[cell],
             lateral=NO_RELATIONS,
             part_of=NO_RELATIONS,
-            finest_of_pixel=self._of_pixels(numbers[0], height, width),
+            finest_of_pixel=self._of_pixels(by_level(number_present(present)[:, :-1], grids)[0], height, width),
             size=(height, width),
             alone=cell == level.numel(),
         )
         return hierarchy, grids
 
     def _cells(self, height: int, width: int) -> tuple[Tensor, Tensor, Tensor, list[tuple[int, int]]]:
-        """Level, type and centre of each cell that an image of this size can have; rows and columns of the levels."""
+        """Returns level, type and centre of all cells of an image of this size; and rows and columns of the levels."""
         grids = self._grids(height, width)
         level = torch.arange(len(grids)).repeat_interleave(torch.tensor([rows * columns for rows, columns in grids]))
         centre = [
@@ -183,7 +183,7 @@ class GridFinder(Finder):
         return level, level.clamp(max=len(self.rounds) - 1), torch.cat(centre), grids
 
     def _relations(self, numbers: list[Tensor]) -> tuple[Relations, Relations]:
-        """Lateral and part-of relations of cells, by their numbers ``[B, rows, columns]``, −1 where there is none."""
+        """Finds the relations of cells from their numbers ``[B, rows, columns]``, −1 for none."""
         last = len(self.rounds) - 1
         lateral = [
             beside(grid, dy, dx, 9 * min(i, last) + kind)
@@ -199,35 +199,28 @@ class GridFinder(Finder):
         return join(lateral), join(part_of)
 
     def _of_pixels(self, finest: Tensor, height: int, width: int) -> Tensor:
-        """The finest cell at each pixel, ``[B, H · W]``."""
+        """Returns the finest cell at each pixel, ``[B, H · W]``."""
         y, x = torch.arange(height) // self.patch_size, torch.arange(width) // self.patch_size
         return finest[:, y][:, :, x].flatten(1)
 
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Which entities of the lattice an image has, and what their pixels say.
-
-        Args:
-            pixels: uint8 ``[B, C, H, W]``.
-
-        Returns:
-            As :func:`grapheme_pyg.ops.measure_cells`.
-        """
+        """Finds and measures the cells of images ``[B, C, H, W]``; see :func:`grapheme_pyg.ops.measure_cells`."""
         assert self.threshold is not None  # chosen when this was made
         grids = torch.tensor(self._grids(*pixels.shape[-2:]))
         return measure_cells(pixels, grids, self.patch_size, self.margin, self.threshold)
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
-        """Features of all cells that images have, with gradients."""
+        """Computes the features of the cells of images, with gradients."""
         present, _ = self.measure(pixels.detach().to(torch.uint8))
         return cell_features(pixels, self._grids(*pixels.shape[-2:]), self.patch_size, self.margin)[present]
 
     @property
     def _window(self) -> int:
-        """Side of a fine cell with the pixels around it that count as its own."""
+        """Side of a fine cell with its margin."""
         return self.patch_size + 2 * self.margin
 
     def _grids(self, height: int, width: int) -> list[tuple[int, int]]:
-        """Rows and columns of each level; at least one coarse level."""
+        """Returns rows and columns of each level; there is at least one coarse level."""
         grids = [(-(-height // self.patch_size), -(-width // self.patch_size))]
         max_levels = None if self.extend else len(self.rounds)
         while len(grids) == 1 or (max(grids[-1]) > TOP_CELLS and len(grids) != max_levels):

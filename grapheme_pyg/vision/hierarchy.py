@@ -1,22 +1,26 @@
-"""What a finder hands over: entities, level by level, and how they relate. Knows no PyG and no rounds."""
+"""The result of a finder: entities, level by level, and their relations. Knows no PyG and no rounds."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grapheme_pyg.vision.arrays import Ints
+
 
 @dataclass(frozen=True)
 class EntityType:
-    """The word for a kind of entity.
+    """A type of entities.
 
     Attributes:
-        name: In ``[a-z0-9_]+``.
-        level: The level at which it stands, 0 the finest.
-        num_features: How many leading columns of ``x`` it uses.
-        rounds: How many nodes each entity has, at least one.
-        differentiable: Whether :meth:`grapheme_pyg.vision.Finder.differentiable_features` measures entities again.
+        name: Name in ``[a-z0-9_]+``.
+        level: Level of the hierarchy, 0 for the finest.
+        num_features: Number of leading columns of ``x`` that it uses.
+        rounds: Number of nodes of each entity, at least one.
+        differentiable: Whether :meth:`grapheme_pyg.vision.Finder.differentiable_features` measures its entities.
     """
 
     name: str
@@ -28,7 +32,7 @@ class EntityType:
 
 @dataclass(frozen=True)
 class RelationType:
-    """The word for a relation between two kinds of entities, given by number."""
+    """A type of relations between entities of two types, which are given by number."""
 
     source: int
     name: str
@@ -37,13 +41,14 @@ class RelationType:
 
 @dataclass(frozen=True)
 class Schema:
-    """All words of a finder; they depend on its configuration, never on an image.
+    """All types of a finder; they depend on its configuration, never on an image.
 
     Attributes:
-        entity_types: By level.
-        lateral: Relations within a level, ``"self"`` of each type among them; both types have equally many rounds.
-        part_of: Relations to a higher level. One from a type to itself is for levels beyond the configured ones. Where
-            a name ends with ``part_of``, the pixels of the part are pixels of the whole.
+        entity_types: Types of entities, by level.
+        lateral: Types of relations within a level, including ``"self"`` for each entity type; both entity types have
+            the same number of rounds.
+        part_of: Types of relations to a higher level. A relation from a type to itself serves levels beyond the
+            configured ones. If a name ends with ``part_of``, the pixels of the part are pixels of the whole.
     """
 
     entity_types: tuple[EntityType, ...]
@@ -71,19 +76,19 @@ NO_RELATIONS = Relations(_NOTHING, _NOTHING, _NOTHING)
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Entities of images of one size: image by image, level by level, fine to coarse, in image order.
+    """Entities of images of one size, sorted by image, then by level, fine to coarse.
 
     Shapes:
         - **image**: ``[num_entities]`` int64, ascending
         - **level**: ``[num_entities]`` int64, ascending within an image
         - **type**: ``[num_entities]`` int64, index into the schema's ``entity_types``
         - **centre**: ``[num_entities, 2]`` float64, (x right, y down) in pixels
-        - **lateral**: relations between entities of one level (an entity's relation to itself is implied)
+        - **lateral**: relations between entities of one level, without ``"self"``, which is implied
         - **part_of**: relations from entities to entities of a higher level
-        - **finest_of_pixel**: ``[num_images, H · W]`` int64, the finest entity at each pixel, row by row, −1 where none
+        - **finest_of_pixel**: ``[num_images, H · W]`` int64, the finest entity at each pixel, row by row, −1 for none
         - **size**: height and width of the images in pixels
-        - **alone**: ``[num_entities]`` bool, entities that stand for an image in which nothing was found, and have one
-          node whatever their type; None if there are none
+        - **alone**: ``[num_entities]`` bool, entities that stand for an image in which nothing was found and that have
+          one node, whatever their type; None if there are none
     """
 
     num_images: int
@@ -99,14 +104,14 @@ class Hierarchy:
 
 
 def image_order(image: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """How to sort entities that were put together from several sources: by image, then level, else as they are.
+    """Sorts entities by image, then by level; otherwise they keep their order.
 
     Args:
         image: ``[num_entities]`` int64.
         level: ``[num_entities]`` int64.
 
     Returns:
-        The old number of each new entity, and the new one of each old entity.
+        The old number of each new entity, and the new number of each old entity.
     """
     levels = int(level.max()) + 1 if level.numel() else 1
     order = (image * levels + level).argsort(stable=True)
@@ -116,11 +121,70 @@ def image_order(image: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def renumber(entities: Tensor, number: Tensor) -> Tensor:
-    """New numbers of entities, −1 where there is none."""
+    """Returns the new numbers of entities; −1 for none stays −1."""
     return torch.where(entities >= 0, number[entities.clamp(min=0)], -1)
 
 
 def stack_features(parts: list[Tensor]) -> Tensor:
-    """Features of several kinds of entities, the narrower ones padded with zeros."""
+    """Stacks the features of several types of entities and pads narrower ones with zeros."""
     width = max(part.shape[1] for part in parts)
     return torch.cat([F.pad(part, (0, width - part.shape[1])) for part in parts])
+
+
+def in_image_order(hierarchy: Hierarchy, features: Sequence[Tensor]) -> tuple[Hierarchy, Tensor]:
+    """Sorts entities from several sources by image, then by level.
+
+    Args:
+        hierarchy: The entities in the order of their sources.
+        features: ``[num_entities, num_features]`` of each source, in the same order.
+
+    Returns:
+        The sorted hierarchy, and the features in its order; narrower ones are padded with zeros.
+    """
+    order, number = image_order(hierarchy.image, hierarchy.level)
+    lateral, part_of = (
+        Relations(number[relations.source], number[relations.target], relations.type)
+        for relations in (hierarchy.lateral, hierarchy.part_of)
+    )
+    result = replace(
+        hierarchy,
+        image=hierarchy.image[order],
+        level=hierarchy.level[order],
+        type=hierarchy.type[order],
+        centre=hierarchy.centre[order],
+        lateral=lateral,
+        part_of=part_of,
+        finest_of_pixel=renumber(hierarchy.finest_of_pixel, number),
+        alone=None if hierarchy.alone is None else hierarchy.alone[order],
+    )
+    sorted_features = features[0].new_zeros(len(order), max(part.shape[1] for part in features))
+    for part, places in zip(features, number.split([len(part) for part in features]), strict=True):
+        sorted_features[places, : part.shape[1]] = part
+    return result, sorted_features
+
+
+def join(relations: Sequence[Relations]) -> Relations:
+    """Concatenates relations."""
+    return Relations(
+        torch.cat([one.source for one in relations]),
+        torch.cat([one.target for one in relations]),
+        torch.cat([one.type for one in relations]),
+    )
+
+
+def to_relations(found: Sequence[tuple[Ints, Ints, Ints]]) -> Relations:
+    """Concatenates relations that are given as arrays of sources, targets and types."""
+    columns = zip(*found, strict=True) if found else ((), (), ())
+    return Relations(*(torch.from_numpy(np.concatenate([np.empty(0, np.int64), *column])) for column in columns))
+
+
+def with_image_centre(centre: Tensor, size: tuple[int, int]) -> Tensor:
+    """Appends the centre of an image of this height and width to centres ``[n, 2]`` in pixels."""
+    height, width = size
+    return torch.cat([centre, torch.tensor([[width / 2, height / 2]], dtype=torch.float64)])
+
+
+def to_positions(centre: Tensor, size: tuple[int, int]) -> Tensor:
+    """Converts centres in pixels to positions in [0, 1], float32 ``[n, 2]``, (x right, y down)."""
+    height, width = size
+    return (centre / torch.tensor([width, height])).float()

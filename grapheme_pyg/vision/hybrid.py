@@ -1,4 +1,4 @@
-"""A grid and blobs of the same image, joined: the finder of ``mode="hybrid"``. Knows no PyG."""
+"""HybridFinder, the finder of ``mode="hybrid"``, joins the grid and the blobs of an image. Knows no PyG."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -15,8 +15,8 @@ from grapheme_pyg.vision.hierarchy import (
     Relations,
     RelationType,
     Schema,
-    image_order,
-    renumber,
+    in_image_order,
+    join,
 )
 
 
@@ -24,10 +24,10 @@ from grapheme_pyg.vision.hierarchy import (
 class HybridFinder(Finder):
     """Finds cells and blobs; each finest cell is part of the smallest blob that contains its centre.
 
-    Blobs stand one level above the finest cells. Otherwise the two hierarchies meet at the readout.
+    Blobs are one level above the finest cells. Apart from that, the two hierarchies meet only in the readout.
 
     Args:
-        in_channels: Of the image, 1 or 3.
+        in_channels: Channels of the image, 1 or 3.
         patch_size, threshold, margin, rounds, extend: See :class:`grapheme_pyg.vision.grid.GridFinder`.
         thresholds, min_area, max_blobs, blob_rounds, raster: See :class:`grapheme_pyg.vision.blob.BlobFinder`.
 
@@ -61,7 +61,7 @@ class HybridFinder(Finder):
         return BlobFinder(**{field.name: getattr(self, field.name) for field in fields(BlobFinder)})
 
     def schema(self) -> Schema:
-        """The words of both, and that cells are part of blobs."""
+        """Returns the types of both finders, and the relation of cells to blobs."""
         grid, blob = self._grid.schema(), self._blob.schema()
         first = len(grid.entity_types)
         blobs = tuple(replace(kind, level=kind.level + 1) for kind in blob.entity_types)
@@ -74,73 +74,60 @@ class HybridFinder(Finder):
 
     @classmethod
     def options_for(cls, size: int) -> dict[str, Any]:
-        """Those of the grid."""
+        """Returns the options of :class:`GridFinder`."""
         return GridFinder.options_for(size)
 
     def count_levels(self, height: int, width: int) -> int:
-        """Number of levels of the cells of an image of this size."""
+        """Returns the number of levels of cells of an image of this size."""
         return self._grid.count_levels(height, width)
 
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
-        """Cells and blobs of images, and their features.
+        """Finds the cells and blobs of images.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            Both, and float32 ``[num_entities, num_features]``.
+            Cells and blobs, and their features, float32 ``[num_entities, num_features]``.
         """
-        # In this order, as what finding blobs takes for a while then has room for the cells, which are more.
+        # Blobs first, because the memory that finding them needs is then free for the more numerous cells.
         blob, blobs = self._blob.find(pixels)
         grid, cells = self._grid.find(pixels)
         words, of_grid = self.schema(), self._grid.schema()
         num_cells, first = grid.level.numel(), len(of_grid.entity_types)
-        image = torch.cat([grid.image, blob.image])
-        level = torch.cat([grid.level, blob.level + 1])
-        order, number = image_order(image, level)
-
         height, width = grid.size
         finest = (grid.level == 0).nonzero().squeeze(1)
         x, y = grid.centre[finest].long().t()
         pixel = y.clamp(max=height - 1) * width + x.clamp(max=width - 1)
         around = blob.finest_of_pixel[grid.image[finest], pixel]
-        # All the blobs there may be too small to be kept.
+        # A cell is in no blob if all blobs there are too small to be kept.
         finest, around = finest[around >= 0], around[around >= 0]
         into = len(words.part_of) - (len(words.entity_types) - first) + blob.type[around]
-        lateral = [
-            (grid.lateral, 0, 0),
-            (blob.lateral, num_cells, len(of_grid.lateral)),
-        ]
-        part_of = [
-            (grid.part_of, 0, 0),
-            (blob.part_of, num_cells, len(of_grid.part_of)),
-            (Relations(finest, around + num_cells, into), 0, 0),
-        ]
         joined = Hierarchy(
             num_images=grid.num_images,
-            image=image[order],
-            level=level[order],
-            type=torch.cat([grid.type, blob.type + first])[order],
-            centre=torch.cat([grid.centre, blob.centre])[order],
-            lateral=_join(lateral, number),
-            part_of=_join(part_of, number),
-            finest_of_pixel=renumber(grid.finest_of_pixel, number),
+            image=torch.cat([grid.image, blob.image]),
+            level=torch.cat([grid.level, blob.level + 1]),
+            type=torch.cat([grid.type, blob.type + first]),
+            centre=torch.cat([grid.centre, blob.centre]),
+            lateral=join([grid.lateral, _shifted(blob.lateral, num_cells, len(of_grid.lateral))]),
+            part_of=join(
+                [
+                    grid.part_of,
+                    _shifted(blob.part_of, num_cells, len(of_grid.part_of)),
+                    Relations(finest, around + num_cells, into),
+                ]
+            ),
+            finest_of_pixel=grid.finest_of_pixel,
             size=grid.size,
-            alone=None if grid.alone is None else F.pad(grid.alone, (0, len(blobs)))[order],
+            alone=None if grid.alone is None else F.pad(grid.alone, (0, len(blobs))),
         )
-        features = cells.new_zeros(len(order), max(cells.shape[1], blobs.shape[1]))
-        features[number[:num_cells], : cells.shape[1]] = cells
-        features[number[num_cells:], : blobs.shape[1]] = blobs
-        return joined, features
+        return in_image_order(joined, [cells, blobs])
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
-        """Features of all cells that images have, with gradients."""
+        """Computes the features of the cells of images, with gradients."""
         return self._grid.differentiable_features(pixels)
 
 
-def _join(parts: list[tuple[Relations, int, int]], number: Tensor) -> Relations:
-    """Relations with their entities and types counted on from other numbers."""
-    source = torch.cat([relations.source + entities for relations, entities, _ in parts])
-    target = torch.cat([relations.target + entities for relations, entities, _ in parts])
-    kind = torch.cat([relations.type + types for relations, _, types in parts])
-    return Relations(number[source], number[target], kind)
+def _shifted(relations: Relations, entities: int, types: int) -> Relations:
+    """Adds offsets to the numbers of entities and types."""
+    return Relations(relations.source + entities, relations.target + entities, relations.type + types)

@@ -1,4 +1,4 @@
-"""Many images: what counts as many, a few of them at a time, and warnings about a whole set."""
+"""Collections of images: validation, iteration in batches, and warnings."""
 
 import logging
 import warnings
@@ -18,31 +18,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Images are told to be dark if their brightest pixel is below the first, of 255, and several of them, below the second.
+# Images are dark if their brightest pixel is below the first level, or below the second in a set of several images.
 DARKEST, DARKEST_OF_SEVERAL, SEVERAL = 32, 128, 10
-# Of the graphs of a set, the share with a single node from which on something is wrong with the images.
+# Share of blank images in a set that causes a warning.
 NEARLY_ALL = 0.95
-# Pixels that are looked at together: the graphs of so many take some 400 MB.
+# Largest number of pixels in a batch, whose graphs take some 400 MB.
 PIXELS_AT_ONCE = 2**20
 
 
 def to_pixel_batch(
     images: "Images", in_channels: int, *, count: int | None = None, first: int = 0, white: int | None = None
 ) -> tuple[list[Tensor], list[int]]:
-    """Many images as integers, those of one size stacked.
+    """Converts many images to uint8 and stacks those of one size.
 
     Args:
-        images: As :func:`check_many` accepts them.
+        images: As in :func:`check_many`.
         in_channels: 1 or 3.
-        count: How many images there must be, if that is known.
-        first: The position of the first image, for messages.
-        white: As of :func:`to_pixels`.
+        count: Expected number of images, if known.
+        first: Position of the first image, for messages.
+        white: As in :func:`to_pixels`.
 
     Returns:
-        uint8 tensors ``[n_i, in_channels, H_i, W_i]``, and the positions of their images among those given.
+        uint8 tensors ``[n_i, in_channels, H_i, W_i]``, and the positions of their images.
 
     Raises:
-        ImageError: As :func:`to_pixels`; the message names the position of the image. Or as :func:`check_many`.
+        ImageError: As :func:`check_many`; or as :func:`to_pixels`, with the position of the image.
     """
     check_many(images, count=count)
     if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
@@ -56,21 +56,21 @@ def to_pixel_batch(
 
 
 def check_many(images: object, *, count: int | None = None) -> None:
-    """Refuses what is not many images, or could as well be one.
+    """Refuses anything that is not many images, or could also be a single one.
 
-    What has the shape ``[3, H, W]`` may be three grey images or one in colour, and what has the shape ``[N, H, 3]`` N
-    narrow images or one in colour: only ``count`` tells them apart.
+    The shape ``[3, H, W]`` can mean three grey images or one in colour, and ``[N, H, 3]`` can mean N narrow images or
+    one in colour; only ``count`` tells them apart.
 
     Args:
         images: A tensor ``[N, H, W]`` or ``[N, C, H, W]``, an array ``[N, H, W]`` or ``[N, H, W, C]``, or a sequence of
-            images as :func:`to_pixels` takes them, of any sizes.
-        count: How many images there must be, if that is known.
+            images of any sizes, as in :func:`to_pixels`.
+        count: Expected number of images, if known.
 
     Raises:
-        ImageError: They are not as above.
+        ImageError: They are invalid or ambiguous.
     """
     if not isinstance(images, Tensor | np.ndarray):
-        # What has keys is a mapping, or a graph.
+        # Objects with keys are mappings or graphs.
         several = hasattr(images, "__getitem__") and hasattr(images, "__len__") and not hasattr(images, "keys")
         if not several or isinstance(images, str | bytes):
             expected = "a tensor, a NumPy array or a sequence of images"
@@ -86,7 +86,7 @@ def check_many(images: object, *, count: int | None = None) -> None:
     if len(shape) not in (3, 4):
         hint = "; for one image, [image]" if len(shape) == 2 else ""
         raise ImageError(f"images: expected shape {shapes}, got {shape}{hint}")
-    # Channels may come first or last, whatever is usual; no image is as narrow as four pixels.
+    # Channels may be first or last; no image is only four pixels wide.
     may_be_one = len(shape) == 3 and (shape[0] == 3 or shape[2] <= 4 < shape[1])
     if may_be_one and (count != shape[0] or count == 1):
         raise ImageError(
@@ -106,22 +106,22 @@ def in_batches(
     skip: bool = False,
     some: Sequence[int] | None = None,
 ) -> Iterator[tuple[list[int], Tensor | list[Tensor]]]:
-    """Many images as integers, a few at a time: at most ``batch_size``, and 2²⁰ pixels unless one alone has more.
+    """Converts many images to uint8 in batches of at most ``batch_size`` images, and 2²⁰ pixels if it is several.
 
-    Images of a sequence are asked for one by one, so that memory does not grow with their number.
+    Images of a sequence are read one by one, so that memory does not grow with their number.
 
     Args:
-        images: As :func:`check_many` accepts them.
+        images: As in :func:`check_many`.
         in_channels: 1 or 3.
-        batch_size: The largest number of images at a time.
-        count: How many images there must be, if that is known.
-        size: To how many pixels the longer side of each is brought; None leaves them as they are.
-        white: As of :func:`to_pixels`.
-        skip: Whether images that cannot be read are left out, with a warning in the log.
-        some: The positions of the images to take; all if None.
+        batch_size: Largest number of images in a batch.
+        count: Expected number of images, if known.
+        size: Longer side in pixels to which images are resized; None leaves them unchanged.
+        white: As in :func:`to_pixels`.
+        skip: Whether to leave out images that cannot be read, with a warning in the log.
+        some: Positions of the images to convert; all if None.
 
     Yields:
-        The positions of some images, ascending, and those images: uint8 ``[n, in_channels, H, W]``, or a list of
+        Positions of images, ascending, and these images: uint8 ``[n, in_channels, H, W]``, or a list of
         ``[in_channels, H, W]``.
 
     Raises:
@@ -130,7 +130,7 @@ def in_batches(
     check_many(images, count=count)
     if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
         (one,), _ = to_pixel_batch(images[:1], in_channels, count=1)
-        # Before and after they are resized: both are held.
+        # The larger of both, because images before and after resizing are in memory together.
         largest = max(_area(one), _area(one if size is None else resized(one, size)))
         number = min(batch_size, max(1, PIXELS_AT_ONCE // largest))
         order = list(range(len(images)) if some is None else some)
@@ -168,16 +168,16 @@ def _area(pixels: Tensor) -> int:
 
 
 def _holds_objects(images: Any) -> bool:
-    """Whether an array is a sequence of images, such as a column of a table."""
+    """Returns whether an array is a sequence of images, such as a column of a table."""
     return isinstance(images, np.ndarray) and images.dtype == object
 
 
 def warn_if_dark(stacks: Sequence[Tensor], *, relative: bool) -> None:
-    """Warns of images whose levels do not go from 0 to 255; of images that are black there is nothing to say.
+    """Warns of images whose levels are far below 255, except black ones.
 
     Args:
         stacks: uint8 ``[n_i, C, H_i, W_i]``.
-        relative: Whether they are taken relative to their ground; then all but the darkest are as good as others.
+        relative: Whether images are normalised relative to their ground; then only the darkest matter.
     """
     brightest = max((int(stack.max()) for stack in stacks if stack.numel()), default=0)
     darkest = DARKEST if sum(map(len, stacks)) < SEVERAL else DARKEST_OF_SEVERAL
@@ -191,11 +191,11 @@ def warn_if_dark(stacks: Sequence[Tensor], *, relative: bool) -> None:
 
 
 def warn_if_blank(blank: Tensor, *, stacklevel: int) -> None:
-    """Warns of a set of images of which nearly all are blank.
+    """Warns if nearly all images of a set are blank.
 
     Args:
-        blank: ``[N]``, 1 for each image that has a graph of a single node, or one level everywhere; else 0.
-        stacklevel: As of :func:`warnings.warn`, from the caller on.
+        blank: ``[N]``, 1 for each image whose graph has a single node or that has only one level, else 0.
+        stacklevel: As for :func:`warnings.warn`, counted from the caller.
     """
     number = int(blank.sum())
     if number and number >= NEARLY_ALL * len(blank):

@@ -1,4 +1,4 @@
-"""The graph of one image: a PyG ``Data`` that knows which fields belong to nodes and which to edges."""
+"""ImageGraph, a PyG ``Data`` that knows which fields belong to nodes and which to edges, and batches of them."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.storage import GlobalStorage
 from torch_geometric.utils import scatter, select
 
-from grapheme_pyg.dag import check_shapes
+from grapheme_pyg.dag import check_edges
 from grapheme_pyg.errors import GraphError
 
 NODE_FIELDS = frozenset({"x", "pos", "node_type", "level", "batch"})
@@ -20,16 +20,16 @@ GRAPH_FIELDS = frozenset({"y", "image_size", "seg", "ptr"})
 
 
 class _ImageGraphStorage(GlobalStorage):
-    """Knows which fields belong together.
+    """Storage that knows which fields belong to nodes, edges and graphs, and notices inconsistent reordering.
 
-    PyG guesses by length, and so files ``y`` under the nodes of a graph that has one node. And some of it sorts
-    ``edge_index`` without ``edge_type``: :class:`torch_geometric.transforms.RemoveDuplicatedEdges`.
+    PyG guesses by length, and so takes ``y`` for a node field if a graph has one node. Some transforms sort
+    ``edge_index`` without ``edge_type``, such as :class:`torch_geometric.transforms.RemoveDuplicatedEdges`.
     """
 
-    # Fields of edges whose order is that of an earlier edge_index, with the wrong edges that they make. None if there
-    # are none: torch.compile takes an empty mapping for true.
+    # Edge fields that still have the order of an earlier edge_index, with the wrong edges that result. None if there
+    # are none, because torch.compile takes an empty mapping for true.
     _left_behind: dict[str, list[Tensor]] | None = None
-    # What they were before they were put in another order, which edge_index may be about to follow.
+    # Edge fields before they were reordered; edge_index may be reordered next.
     _replaced: Mapping[str, Tensor] = MappingProxyType({})
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -45,7 +45,7 @@ class _ImageGraphStorage(GlobalStorage):
                 self._replaced = {**self._replaced, key: before}
 
     def _compare_order(self, before: Tensor, now: Tensor) -> None:
-        """Notes which fields belong to the same edges in another order."""
+        """Notes the fields that kept their order when the same edges were reordered."""
         replaced, self._replaced = self._replaced, {}
         if not _are_same(_sorted_edges(before), _sorted_edges(now)):
             return
@@ -56,7 +56,7 @@ class _ImageGraphStorage(GlobalStorage):
                 self._left_behind = {key: rows, **(self._left_behind or {})}
 
     def check_order(self) -> None:
-        """Refuses edges whose types belong to other edges."""
+        """Refuses edge fields that have the order of an earlier ``edge_index``."""
         if self._left_behind is not None:
             name = max(self._left_behind)
             raise GraphError(
@@ -70,7 +70,7 @@ class _ImageGraphStorage(GlobalStorage):
             super().coalesce(reduce)
             return self
         self.check_order()
-        check_shapes(self.edge_index, self.edge_type, {}, 0)
+        check_edges(self.edge_index, self.edge_type)
         order, is_first = self._by_source_target_type()
         group, first = is_first.cumsum(0) - 1, order[is_first]
         merged = {}
@@ -84,7 +84,7 @@ class _ImageGraphStorage(GlobalStorage):
         if slices is not None:
             counts = slices["edge_index"].diff()
             graph = torch.arange(counts.numel()).repeat_interleave(counts)[first.cpu()]
-            now = F.pad(torch.bincount(graph, minlength=counts.numel()).cumsum(0), (1, 0))
+            now = _pointers(torch.bincount(graph, minlength=counts.numel()))
             self._slice_dict = slices | {key: now for key in merged if key in slices}
         for key, value in merged.items():
             super().__setitem__(key, value)
@@ -92,14 +92,14 @@ class _ImageGraphStorage(GlobalStorage):
         return self
 
     def is_coalesced(self) -> bool:
-        """Whether :meth:`coalesce` would change nothing."""
+        """Returns whether :meth:`coalesce` would change nothing."""
         if "edge_index" not in self or "edge_type" not in self:
             return bool(super().is_coalesced())
         order, is_first = self._by_source_target_type()
         return bool(is_first.all()) and torch.equal(order, torch.arange(order.numel(), device=order.device))
 
     def _by_source_target_type(self) -> tuple[Tensor, Tensor]:
-        """Positions of the edges in order, and which of them is the first of its source, target and type."""
+        """Returns the order of edges, and which are the first of their source, target and type."""
         rows = torch.cat([self.edge_index, self.edge_type[None]])
         order = _lexical_order([*rows])
         is_first = torch.ones_like(order, dtype=torch.bool)
@@ -120,25 +120,25 @@ class _ImageGraphStorage(GlobalStorage):
 class ImageGraph(Data):
     """A directed acyclic graph made from one image.
 
-    A :class:`torch_geometric.data.Data` in every respect, except that the fields below are filed by name
-    and not by length, so that graphs of one node or one edge survive ``to_heterogeneous`` and transforms; and
-    that edges have types: ``coalesce`` sorts them by source, target and type, and merges only those that agree in all
-    three, with the mean of their attributes. Where something else puts ``edge_index`` in another order and leaves
-    ``edge_type`` or ``edge_attr`` as it was, models and batches refuse the graph.
+    It is a :class:`torch_geometric.data.Data` with two differences. The fields below are assigned to nodes, edges and
+    graphs by name and not by length, so that graphs of one node or one edge survive ``to_heterogeneous`` and
+    transforms. And edges have types: ``coalesce`` sorts them by source, target and type, and merges those that agree in
+    all three, averaging their attributes. If a transform reorders ``edge_index`` but not ``edge_type`` or
+    ``edge_attr``, models and batches refuse the graph.
 
     Shapes:
-        - **x**: ``[num_nodes, num_features]`` float32, signal features, zero-padded to one width
+        - **x**: ``[num_nodes, num_features]`` float32, features, zero-padded to one width
         - **pos**: ``[num_nodes, 2]`` float32, centre in the image, (x right, y down), each in [0, 1]
         - **node_type**: ``[num_nodes]`` int64, index into the brain's node types
         - **edge_index**: ``[2, num_edges]`` int64, source → target, ``level[source] < level[target]``
         - **edge_type**: ``[num_edges]`` int64, index into the brain's edge types
-        - **edge_attr** (by configuration): ``[num_edges, 3]`` float32, (dx, dy, distance) from target to
-          source, divided by the longer side of the image
+        - **edge_attr** (optional): ``[num_edges, 3]`` float32, (dx, dy, distance) from target to source, divided by
+          the longer side of the image
         - **level**: ``[num_nodes]`` int64, the stage at which a node is computed
         - **y** (if known): ``[1]`` int64, class
         - **image_size**: ``[1, 2]`` int64, height and width in pixels
-        - **seg** (by configuration): ``[H · W]`` int64, the first-round node of the finest level at each pixel, row
-          by row, −1 where there is none; not offset in a batch
+        - **seg** (optional): ``[H · W]`` int64, the first-round node of the finest level at each pixel, row by row, −1
+          for none; not offset in a batch
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -152,22 +152,22 @@ class ImageGraph(Data):
         return super().__inc__(key, value, *args, **kwargs)
 
     def stores_as(self, data: Data) -> Self:
-        """Takes over what another graph knows of its order; PyG calls this on batches, and on their single graphs."""
+        """Copies what another graph knows of its order; PyG calls this for batches and for their single graphs."""
         if (left_behind := getattr(data._store, "_left_behind", None)) is not None:
             self._store._left_behind = left_behind
         return self
 
     def check_order(self) -> None:
-        """Refuses a graph of which ``edge_index`` was put in another order, but not what belongs to its edges.
+        """Refuses a graph if ``edge_index`` was reordered, but another field of edges was not.
 
         Raises:
-            GraphError: Naming the field that has kept its order.
+            GraphError: Naming the field that kept its order.
         """
         self._store.check_order()
 
 
 def _has_changed(before: object, now: object) -> bool:
-    """Whether a tensor has taken the place of another one of its kind, with other values; False if they have none."""
+    """Returns whether both are tensors of the same shape, device and layout with different values."""
     if before is now or not isinstance(before, Tensor) or not isinstance(now, Tensor):
         return False
     kinds = [(one.device, one.layout, one.shape) for one in (before, now)]
@@ -177,7 +177,7 @@ def _has_changed(before: object, now: object) -> bool:
 
 
 def _sorted_edges(edge_index: Tensor, *values: Any) -> list[Tensor]:
-    """Sources, targets and columns of values in an order that only these decide; empty if values are not of edges."""
+    """Sorts sources, targets and columns of values lexically; returns no rows if values do not fit the edges."""
     rows = [*edge_index]
     for value in values:
         if not isinstance(value, Tensor) or value.device != edge_index.device or value.shape[:1] != rows[0].shape:
@@ -192,7 +192,7 @@ def _are_same(rows: list[Tensor], others: list[Tensor]) -> bool:
 
 
 def _lexical_order(rows: Sequence[Tensor]) -> Tensor:
-    """Positions, ascending by the first row, then by the second, and so on; equal ones keep their order."""
+    """Returns the order that sorts by the first row, then the second, and so on; equal columns keep their order."""
     order = torch.arange(rows[0].numel(), device=rows[0].device)
     for row in reversed(rows):
         order = order[row[order].argsort(stable=True)]
@@ -200,17 +200,16 @@ def _lexical_order(rows: Sequence[Tensor]) -> Tensor:
 
 
 def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_edges: Tensor) -> Batch:
-    """Puts the fields of many graphs together, with the slices that ``Batch.to_data_list`` needs.
+    """Makes a batch of concatenated fields, with the slices that ``Batch.to_data_list`` needs.
 
     Args:
-        fields: Of all graphs, concatenated; ``edge_index`` with offsets.
+        fields: Concatenated fields of all graphs; ``edge_index`` has offsets.
         batch: ``[num_nodes]`` int64, the graph of each node, ascending.
         num_nodes: ``[num_graphs]`` int64.
         num_edges: ``[num_graphs]`` int64.
     """
     num_graphs = num_nodes.numel()
-    ptr = torch.cat([num_nodes.new_zeros(1), num_nodes.cumsum(0)])
-    edge_ptr = torch.cat([num_edges.new_zeros(1), num_edges.cumsum(0)])
+    ptr, edge_ptr = _pointers(num_nodes), _pointers(num_edges)
     out = Batch(_base_cls=ImageGraph, **fields)
     out.batch, out.ptr = batch, ptr
     out._num_graphs = num_graphs
@@ -228,8 +227,13 @@ def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_ed
     return out
 
 
+def _pointers(counts: Tensor) -> Tensor:
+    """Returns where consecutive runs of these lengths start, and where the last one ends."""
+    return F.pad(counts.cumsum(0), (1, 0))
+
+
 def to_graphs(batch: Batch) -> list[ImageGraph]:
-    """What ``batch.to_data_list()`` gives, of a batch by :func:`as_batch`, in half of the time."""
+    """Returns ``batch.to_data_list()`` of a batch from :func:`as_batch`, in half of the time."""
     starts: list[int] = batch.ptr.tolist()
     parts: dict[str, list[Tensor]] = {}
     for key, slices in batch._slice_dict.items():
@@ -240,11 +244,11 @@ def to_graphs(batch: Batch) -> list[ImageGraph]:
 
 
 def together(parts: Sequence[Batch], order: Tensor) -> Batch:
-    """The graphs of several batches by :func:`as_batch` in one, in an order of their own.
+    """Joins the graphs of several batches from :func:`as_batch` in a given order.
 
     Args:
-        parts: The batches, of the same fields.
-        order: ``[num_graphs]`` int64, which graph of all of them, one batch after the other, comes in each place.
+        parts: The batches, which have the same fields.
+        order: ``[num_graphs]`` int64, for each place the number of the graph, counted over all batches.
     """
     fields: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
@@ -257,13 +261,13 @@ def together(parts: Sequence[Batch], order: Tensor) -> Batch:
     before = torch.cat([part.ptr[:-1] for part in parts])[order]
     fields["edge_index"] += (num_nodes.cumsum(0) - num_nodes - before).repeat_interleave(num_edges)
     out = as_batch(fields, torch.arange(len(order)).repeat_interleave(num_nodes), num_nodes, num_edges)
-    # Images of several sizes have several numbers of pixels.
-    out._slice_dict = {key: torch.cat([order.new_zeros(1), number.cumsum(0)]) for key, number in counts.items()}
+    # Numbers of pixels can differ.
+    out._slice_dict = {key: _pointers(number) for key, number in counts.items()}
     return out
 
 
 def _rows(number: Tensor, order: Tensor) -> Tensor:
-    """Which rows come in each place, if segments of so many rows are put into another order."""
+    """Returns the row for each place when segments of rows are reordered."""
     chosen = number[order]
     shift = (number.cumsum(0) - number)[order] - (chosen.cumsum(0) - chosen)
     return torch.arange(int(number.sum())) + shift.repeat_interleave(chosen)

@@ -1,4 +1,4 @@
-"""The graph of all cells of an image size, and the subgraphs that images induce in it."""
+"""The graph of all entities that an image of some size can have, and the subgraphs that images induce in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg.ops import induce
+from grapheme_pyg.ops.grids import Induced, induce
 from grapheme_pyg.vision.assemble import offsets
-from grapheme_pyg.vision.hierarchy import Hierarchy
+from grapheme_pyg.vision.hierarchy import Hierarchy, to_positions, with_image_centre
 from grapheme_pyg.vision.image_graph import as_batch
 from grapheme_pyg.vision.unroll import Vocabulary, unroll
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """An unrolled hierarchy, and what its nodes and edges carry.
+    """An unrolled hierarchy with the fields of its nodes and edges.
 
-    Its last node stands for an image of which no entity is present.
+    The last node stands for an image without any entity.
 
     Shapes:
         - **entity**, **node_type**, **level**: ``[num_nodes]`` int64
@@ -50,21 +50,20 @@ def make_lattice(hierarchy: Hierarchy, vocabulary: Vocabulary, *, edge_attr: boo
 
     Args:
         hierarchy: All entities that an image of this size can have.
-        vocabulary: Whose rounds and types to use.
+        vocabulary: Rounds and types of the schema.
         edge_attr: Whether to measure edges.
         seg: Whether to keep the map from pixels to entities.
     """
     dag = unroll(hierarchy, vocabulary)
-    height, width = hierarchy.size
     num_levels = int(hierarchy.level[-1]) + 1
-    centre = torch.cat([hierarchy.centre, torch.tensor([[width / 2, height / 2]], dtype=torch.float64)])
+    centre = with_image_centre(hierarchy.centre, hierarchy.size)
     entity = torch.cat([dag.entity, torch.tensor([hierarchy.level.numel()])])
     return Lattice(
         size=hierarchy.size,
         entity=entity,
         node_type=torch.cat([dag.node_type, torch.tensor([vocabulary.first_node_type[int(hierarchy.type[-1])]])]),
         level=torch.cat([dag.level, torch.tensor([vocabulary.first_stages(num_levels)[-1]])]),
-        pos=(centre / torch.tensor([width, height])).float()[entity],
+        pos=to_positions(centre, hierarchy.size)[entity],
         edge_index=dag.edge_index,
         edge_type=dag.edge_type,
         edge_attr=offsets(centre[dag.entity], dag.edge_index, hierarchy.size) if edge_attr else None,
@@ -74,12 +73,13 @@ def make_lattice(hierarchy: Hierarchy, vocabulary: Vocabulary, *, edge_attr: boo
 
 @dataclass(frozen=True)
 class Part:
-    """What the lattice of one image size is in a larger one.
+    """The lattice of one image size as a part of a larger one.
 
     Shapes:
-        - **entity**: ``[num_entities + 1]`` int64, of the larger lattice; the last stands for an image without any
+        - **entity**: ``[num_entities + 1]`` int64, entities of the larger lattice; the last one stands for an image
+          without any entity
         - **pos**: ``[num_entities + 1, 2]`` float32
-        - **alone**: a node of the larger lattice, whose type and level are those of an image without any entity
+        - **alone**: a node of the larger lattice with the type and level of an image without any entity
     """
 
     entity: Tensor
@@ -88,20 +88,18 @@ class Part:
 
 
 def make_part(lattice: Lattice, entity: Tensor, centre: Tensor, size: tuple[int, int]) -> Part:
-    """Finds in a lattice what images of another size need to know.
+    """Describes the lattice of a smaller image size as a part of a lattice.
 
     Args:
-        lattice: Of larger images.
-        entity: ``[num_entities]`` int64, its entities that images of the size have, too, ascending.
-        centre: ``[num_entities, 2]`` float64, in pixels.
-        size: Height and width of these images.
+        lattice: Lattice of larger images.
+        entity: ``[num_entities]`` int64, entities of this lattice that the smaller one has, ascending.
+        centre: ``[num_entities, 2]`` float64, their centres in pixels.
+        size: Height and width of the smaller images.
     """
-    height, width = size
-    centre = torch.cat([centre, torch.tensor([[width / 2, height / 2]], dtype=torch.float64)])
     return Part(
         entity=torch.cat([entity, lattice.entity[-1:]]),
-        pos=(centre / torch.tensor([width, height])).float(),
-        # The first node of the highest entity: nodes come by level.
+        pos=to_positions(with_image_centre(centre, size), size),
+        # The first node of the highest entity, as nodes are sorted by level.
         alone=int((lattice.entity == entity[-1]).nonzero()[0]),
     )
 
@@ -114,15 +112,15 @@ def restrict_parts(
     image_size: Tensor,
     y: Tensor | None,
 ) -> Batch:
-    """The subgraphs that images of several sizes induce in one lattice, as :func:`restrict` finds them for one size.
+    """Makes the subgraphs that images of several sizes induce in one lattice; see :func:`restrict`.
 
     Args:
-        lattice: Without ``edge_attr`` and ``cell_of_pixel``, which depend on the size.
-        parts: What it has of the lattice of each size.
-        measured: For each size, what :func:`restrict` takes of its images.
+        lattice: The lattice, without ``edge_attr`` and ``cell_of_pixel``, which depend on the size.
+        parts: The part of the lattice for each size.
+        measured: For each size, ``present`` and ``features`` of its images.
         places: ``[B]`` int64, the place of each image in the batch, one size after the other.
-        image_size: ``[B, 2]`` int64, heights and widths, in the order of the batch.
-        y: ``[B]`` int64 classes, likewise.
+        image_size: ``[B, 2]`` int64, heights and widths in the order of the batch.
+        y: ``[B]`` int64 classes in the order of the batch.
     """
     num_graphs, num_entities = len(places), int(lattice.entity[-1]) + 1
     present = torch.zeros(num_graphs, num_entities, dtype=torch.bool)
@@ -137,50 +135,55 @@ def restrict_parts(
     induced = induce(lattice.entity, lattice.edge_index, present)
     is_alone = induced.node == lattice.entity.numel() - 1
     node = torch.where(is_alone, alone[induced.graph], induced.node)
-    fields = {
-        "x": features.flatten(0, 1).index_select(0, induced.row),
-        "edge_index": induced.edge_index,
-        "edge_type": lattice.edge_type.index_select(0, induced.edge),
-        **({} if y is None else {"y": y}),
-        "pos": pos.flatten(0, 1).index_select(0, induced.row),
-        "node_type": lattice.node_type.index_select(0, node),
-        "level": lattice.level.index_select(0, node),
-        "image_size": image_size,
-    }
-    return as_batch(fields, induced.graph, induced.num_nodes, induced.num_edges)
+    return _subgraphs(lattice, induced, node, features, pos.flatten(0, 1).index_select(0, induced.row), image_size, y)
 
 
 def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | None = None) -> Batch:
-    """The subgraph of the lattice that each image's entities induce.
+    """Makes the subgraphs that the entities of images induce in the lattice.
 
     Args:
-        lattice: Of the images' size.
-        present: ``[B, num_entities + 1]`` bool, the last column for an image of which no other is present.
+        lattice: The lattice of the images' size.
+        present: ``[B, num_entities + 1]`` bool, the last column for an image without any entity.
         features: ``[B, num_entities + 1, num_features]`` float32.
         y: ``[B]`` int64 classes.
 
     Returns:
-        The batch that ``Batch.from_data_list`` would make of the single graphs, slices included.
+        The batch that ``Batch.from_data_list`` would make of the single graphs, including slices.
     """
-    num_graphs = present.shape[0]
     induced = induce(lattice.entity, lattice.edge_index, present)
+    pos = lattice.pos.index_select(0, induced.node)
+    image_size = torch.tensor([lattice.size]).expand(len(present), 2).contiguous()
+    seg = None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel)
+    return _subgraphs(lattice, induced, induced.node, features, pos, image_size, y, seg)
+
+
+def _subgraphs(
+    lattice: Lattice,
+    induced: Induced,
+    node: Tensor,
+    features: Tensor,
+    pos: Tensor,
+    image_size: Tensor,
+    y: Tensor | None,
+    seg: Tensor | None = None,
+) -> Batch:
     known = {
         "x": features.flatten(0, 1).index_select(0, induced.row),
         "edge_index": induced.edge_index,
         "edge_type": lattice.edge_type.index_select(0, induced.edge),
         "edge_attr": None if lattice.edge_attr is None else lattice.edge_attr.index_select(0, induced.edge),
         "y": y,
-        "pos": lattice.pos.index_select(0, induced.node),
-        "node_type": lattice.node_type.index_select(0, induced.node),
-        "level": lattice.level.index_select(0, induced.node),
-        "image_size": torch.tensor([lattice.size]).expand(num_graphs, 2).contiguous(),
-        "seg": None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel),
+        "pos": pos,
+        "node_type": lattice.node_type.index_select(0, node),
+        "level": lattice.level.index_select(0, node),
+        "image_size": image_size,
+        "seg": seg,
     }
     fields = {key: value for key, value in known.items() if value is not None}
     return as_batch(fields, induced.graph, induced.num_nodes, induced.num_edges)
 
 
 def _segmentation(present: Tensor, cell_of_pixel: Tensor) -> Tensor:
-    """The node of each pixel, −1 where none: nodes of the finest level come first in a graph, in order."""
+    """Returns the node of each pixel, −1 for none; nodes of the finest level come first in a graph, in order."""
     number = present.cumsum(dim=1) - 1
     return torch.where(present, number, -1).index_select(1, cell_of_pixel).flatten()

@@ -1,4 +1,4 @@
-"""Who lies near whom, and where: relations between points. Knows no pixels and no graphs."""
+"""Relations between nearby points. Knows no pixels and no graphs."""
 
 import numpy as np
 
@@ -10,15 +10,15 @@ SIDES = ("above", "below", "left_of", "right_of")
 
 
 def nearest(group: Ints, point: Floats, number: int = NEAREST) -> tuple[Ints, Ints, Floats]:
-    """For each point, the nearest others of its group.
+    """Finds, for each point, the nearest others of its group.
 
     Args:
         group: ``[num_points]``, ascending.
         point: ``[num_points, 2]``.
-        number: How many for each, at most; of equally distant ones the first.
+        number: Largest number for each point; of equally distant ones the first are chosen.
 
     Returns:
-        Source (the near one), target and distance, by target, then distance.
+        Sources (the near points), targets and distances, sorted by target, then distance.
     """
     if group.size == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
@@ -34,19 +34,23 @@ def nearest(group: Ints, point: Floats, number: int = NEAREST) -> tuple[Ints, In
     distance = np.sqrt((offset * offset).sum(axis=1))
     order = np.lexsort((source, distance, target))
     source, target, distance = source[order], target[order], distance[order]
-    rank = np.arange(target.size) - (target.searchsorted(target))
-    kept = rank < number
+    kept = rank_in_run(target) < number
     return source[kept], target[kept], distance[kept]
 
 
-def within_spacing(group: Ints, target: Ints, distance: Floats) -> Bools:
-    """Which neighbours are within twice the mean spacing of their group.
+def rank_in_run(values: Ints) -> Ints:
+    """Returns the rank of each element of an ascending array among the elements of equal value."""
+    return np.arange(values.size) - values.searchsorted(values)
 
-    The spacing of a group is the mean distance of its points to the nearest other (Clark and Evans, 1954).
+
+def within_spacing(group: Ints, target: Ints, distance: Floats) -> Bools:
+    """Returns which neighbours are within twice the mean spacing of their group.
+
+    The mean spacing is the mean distance between a point and the nearest other one (Clark and Evans, 1954).
 
     Args:
         group: ``[num_points]``.
-        target: ``[num_pairs]``, as :func:`nearest` returns it.
+        target: ``[num_pairs]``, from :func:`nearest`.
         distance: ``[num_pairs]``.
     """
     first = np.flatnonzero(np.diff(target, prepend=-1))
@@ -59,7 +63,7 @@ def within_spacing(group: Ints, target: Ints, distance: Floats) -> Bools:
 
 
 def side(source: Floats, target: Floats) -> Ints:
-    """On which side of the target the source lies, index into ``SIDES``: of both axes, that of the larger offset.
+    """Returns the side of the target on which the source lies, index into ``SIDES``, by the axis of larger offset.
 
     Args:
         source: ``[num_pairs, 2]``, (x right, y down).

@@ -1,4 +1,4 @@
-"""How a picture is to be turned: the one thing that is read of what a file says beside its pixels."""
+"""The EXIF orientation of pictures, the only metadata that is read."""
 
 import re
 import struct
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112
 EXIF = b"Exif\0\0"
-# By the type that an EXIF block gives a number.
+# Formats of EXIF number types.
 NUMBERS = {1: "B", 3: "H", 4: "I"}
 IN_XMP = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
 def orientation(image: "PILImage") -> int:
-    """The EXIF orientation of a picture, in 1…8; 1 if it says none, or none that can be read.
+    """Returns the EXIF orientation of a picture, in 1…8; 1 if there is none that can be read.
 
-    Pillow's own ``getexif`` reads all values of a block, which may overlap: 220 KB of them took 959 MB. Here each entry
-    of the first directory is looked at once. TIFF pictures have none: Pillow turns those while it loads them.
+    Pillow's ``getexif`` reads all values of a block, which can overlap: a block of 220 KB took 959 MB. This reads each
+    entry of the first directory once. Pillow applies the orientation of TIFF pictures itself while loading them.
     """
     if hasattr(image, "tag_v2"):
         return 1
@@ -33,7 +33,7 @@ def orientation(image: "PILImage") -> int:
 
 
 def orientation_in(exif: bytes | None, xmp: bytes) -> int:
-    """The orientation by an EXIF block, or else by XMP, in 1…8; 1 if neither says one that can be read."""
+    """Returns the orientation in an EXIF block, or else in XMP, in 1…8; 1 if neither has one that can be read."""
     found = None if exif is None else _in_exif(exif)
     if found is None and (match := IN_XMP.search(xmp)):
         found = int(match[1])
@@ -41,7 +41,7 @@ def orientation_in(exif: bytes | None, xmp: bytes) -> int:
 
 
 def _in_exif(exif: bytes) -> int | None:
-    """The value of the tag in the first directory of an EXIF block; None if it is not there or cannot be read."""
+    """Returns the tag's value in the first directory of an EXIF block; None if it is missing or cannot be read."""
     block = exif.removeprefix(EXIF)
     order = {b"II": "<", b"MM": ">"}.get(block[:2])
     if order is None:
@@ -53,11 +53,11 @@ def _in_exif(exif: bytes) -> int | None:
             tag, kind, number = struct.unpack_from(f"{order}HHI", block, at)
             if tag == ORIENTATION and kind in NUMBERS and number:
                 return int(struct.unpack_from(f"{order}{NUMBERS[kind]}", block, at + 8)[0])
-    except struct.error:  # the block ends before
+    except struct.error:  # the block is too short
         pass
     return None
 
 
 def exif_of(value: int) -> bytes:
-    """An EXIF block that says an orientation and nothing else."""
+    """Returns an EXIF block that contains only an orientation."""
     return EXIF + struct.pack(">2sHIHHHIHHI", b"MM", 42, 8, 1, ORIENTATION, 3, 1, value, 0, 0)

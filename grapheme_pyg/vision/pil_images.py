@@ -1,4 +1,4 @@
-"""PIL images of every mode → arrays of grey levels or RGB."""
+"""Conversion of PIL images of all modes to arrays of grey levels or RGB."""
 
 import warnings
 from collections.abc import Iterator
@@ -13,43 +13,43 @@ from grapheme_pyg.vision.orientation import orientation
 if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
-# Of pictures in files, unless another limit is asked for: cameras of phones go to 48 megapixels and a little more.
+# Default limit for pictures in files; cameras of phones have a little more than 48 megapixels.
 MAX_PIXELS = 50_000_000
-# What transparent pixels show: drawings with a transparent background are mostly dark ink, which black would swallow.
+# Level behind transparent pixels; drawings with a transparent background mostly have dark ink.
 PAPER = 255
-# Pillow's names of what brings each EXIF orientation, from 1 on, upright.
+# Pillow's names of the operations that undo EXIF orientations 1 to 8.
 TURNS = (None, "FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 GREY_MODES = ("1", "L", "LA", "La")
-# Tags of TIFF files: how many bits of a level are used, and which level is the largest.
+# TIFF tags.
 BITS_PER_SAMPLE, MAX_SAMPLE_VALUE = 258, 281
 
 
 def from_pil(
     image: "PILImage", name: str = "image", max_pixels: int = MAX_PIXELS, *, white: int | None = None
 ) -> "np.ndarray[Any, Any]":
-    """What a PIL image of any mode shows; a file that was opened but not yet read is read now.
+    """Converts a PIL image of any mode to an array; it reads the file if Pillow has only opened it.
 
-    - It is turned upright as its EXIF orientation says; one that cannot be read says nothing.
-    - Transparent pixels show white paper behind them.
-    - 16-bit grey levels, of modes ``I`` and ``I;16…``, are scaled so that white becomes 255. White is what a TIFF
-      or PGM file says, else ``white``, else 65,535; but where fewer than 15 bits are used, as by cameras and
-      microscopes of 10, 12 or 14 bits, it is the largest level of so many bits, and a warning says so. Pillow's own
-      conversion would turn all above 255 white.
+    - The EXIF orientation is applied if it can be read.
+    - Transparent pixels show white paper.
+    - 16-bit grey levels, modes ``I`` and ``I;16…``, are scaled so that white becomes 255. White is the level that a
+      TIFF or PGM file states, else ``white``, else 65,535; but if fewer than 15 bits are used, as by cameras and
+      microscopes of 10, 12 or 14 bits, it is the largest level of that many bits, and a warning is issued. Pillow's own
+      conversion would make all levels above 255 white.
     - Palettes, CMYK, YCbCr, LAB and HSV become RGB; bilevel images become 0 and 255.
-    - Floats, mode ``F``, stay as they are.
-    - Of an animation it is the frame that is shown.
+    - Floats, mode ``F``, do not change.
+    - An animation is represented by its current frame.
 
     Args:
         image: The image.
-        name: How errors call it.
-        max_pixels: Of images from files, the largest number of pixels, compared before they are decoded.
-        white: The 16-bit level that is white, in 1…65535; found out if None.
+        name: Name of the image, for errors.
+        max_pixels: Largest number of pixels of images from files, checked before decoding.
+        white: The 16-bit level of white, in 1…65535; determined for each image if None.
 
     Returns:
         uint8 or float32, ``[H, W]`` or ``[H, W, 3]``.
 
     Raises:
-        ImageError: It has no pixels, too many, or levels outside of 0…65535; or its file is broken.
+        ImageError: The image has no pixels, too many, or levels outside 0…65535; or its file is broken.
     """
     from PIL.ImageFile import ImageFile
 
@@ -75,13 +75,13 @@ def from_pil(
     levels: np.ndarray[Any, Any] = np.minimum((values.astype(np.uint32) * 510 + white) // (2 * white), 255)
     levels = levels.astype(np.uint8)
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):  # of a PNG file: that level is no ink
+    if isinstance(transparent, int):  # a PNG file declares this level transparent
         levels[values == transparent] = PAPER
     return levels
 
 
 def check_num_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:
-    """Refuses an image that is too large, by the width and height that its header says.
+    """Refuses an image whose width and height, as in its header, are too large.
 
     Raises:
         ImageError: It has more pixels than ``max_pixels``.
@@ -93,7 +93,7 @@ def check_num_pixels(size: tuple[int, int], name: str, max_pixels: int) -> None:
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Whatever Pillow raises within becomes an :class:`ImageError` of that name; its warnings are not shown."""
+    """Turns any exception from Pillow into an :class:`ImageError` with this name, and hides Pillow's warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -101,7 +101,7 @@ def decoding(name: str) -> Iterator[None]:
     except ImageError:
         raise
     # For broken files Pillow's decoders raise OSError, SyntaxError, ValueError, IndexError, struct.error, MemoryError
-    # and others, which have no other base in common.
+    # and others, whose only common base is Exception.
     except Exception as error:
         raise ImageError(f"{name}: expected an image, got {type(error).__name__}: {error}") from error
 
@@ -120,7 +120,7 @@ def _levels(image: "PILImage") -> "np.ndarray[Any, Any]":
     mode = image.mode
     if mode == "F":
         return np.asarray(image)
-    if mode == "La":  # which Pillow turns into nothing else
+    if mode == "La":  # which Pillow converts only to LA
         image = image.convert("LA")
     if image.has_transparency_data:
         pixels = image.convert("RGBA")
@@ -131,8 +131,8 @@ def _levels(image: "PILImage") -> "np.ndarray[Any, Any]":
 
 
 def declared_white(image: "PILImage") -> int | None:
-    """The level that is white by what a file says of itself; None if it says nothing, or 16 bits."""
-    if image.format == "PPM":  # Pillow scales by what the header says
+    """Returns the level of white that a file states; None if it states none, or 16 bits."""
+    if image.format == "PPM":  # Pillow scales levels by the header's maximum
         return 65_535
     tags = getattr(image, "tag_v2", {})
     largest, bits = tags.get(MAX_SAMPLE_VALUE), tags.get(BITS_PER_SAMPLE)
@@ -144,6 +144,6 @@ def declared_white(image: "PILImage") -> int | None:
 
 
 def used_white(highest: int) -> int:
-    """The largest level of as many bits as the highest level of some images takes, at least 8; of 16 from 15 on."""
+    """Returns the largest level of as many bits as ``highest`` needs, at least 8; of 16 bits if it needs 15 or more."""
     bits = max(8, highest.bit_length())
     return 2**bits - 1 if highest > 0 and bits < 15 else 65_535

@@ -1,4 +1,4 @@
-"""Images of every accepted kind → uint8 tensors ``[C, H, W]``, checked once, here."""
+"""Validation of images of all accepted types, and their conversion to uint8 tensors ``[C, H, W]``."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grapheme_pyg.errors import ImageError
+from grapheme_pyg.vision.arrays import Ints
 from grapheme_pyg.vision.pil_images import from_pil
 
 if TYPE_CHECKING:
@@ -19,43 +20,43 @@ if TYPE_CHECKING:
 
 DTYPES = (torch.bool, torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 NUMPY_DTYPES = ("bool", "uint8", "float16", "float32", "float64")
-# Images are enlarged to at most so many pixels a side, or so many times: settings may come from a file, and a small
-# image would become a huge one.
+# Images are enlarged at most to the first number of pixels a side, or that many times, because settings may come from a
+# file and make a small image huge.
 ALWAYS_ENLARGED, MOST_TIMES = 256, 8
-# ITU-R 601 luma in 16-bit fixed point, the weights that Pillow's "L" mode uses.
+# ITU-R 601 luma in 16-bit fixed point, with the weights of Pillow's mode "L".
 LUMA = (19595, 38470, 7471)
 
 
 def to_pixels(image: "Image", in_channels: int, *, name: str = "image", white: int | None = None) -> Tensor:
-    """One image as integers.
+    """Converts an image to uint8.
 
     Args:
         image: A PIL image of any mode (see :func:`grapheme_pyg.vision.pil_images.from_pil`), a NumPy array ``[H, W]``
             or ``[H, W, C]``, or a tensor ``[H, W]`` or ``[C, H, W]``, with C = 1 or 3; uint8, float in [0, 1], or bool.
         in_channels: 1 (colour becomes ITU-R 601 luma) or 3 (grey is repeated).
-        name: How errors call the image.
-        white: Of PIL images of 16 bits, the level that is white; see :func:`grapheme_pyg.vision.pil_images.from_pil`.
+        name: Name of the image, for errors.
+        white: Level of white in 16-bit PIL images; see :func:`grapheme_pyg.vision.pil_images.from_pil`.
 
     Returns:
         uint8 ``[in_channels, H, W]``; a float ``v`` becomes ``round(255 v)``, and True becomes 255.
 
     Raises:
-        ImageError: The image is empty, of another shape or dtype, not finite or outside [0, 1]; or it is of a file
-            that is broken or too large.
+        ImageError: The image is empty, has another shape or dtype, is not finite or not in [0, 1]; or its file is
+            broken or too large.
     """
     pixels = quantize(channels_first(image, name, batched=False, white=white), name, batched=False)
     return to_channels(pixels, in_channels)
 
 
 def channels_first(image: Any, name: str, *, batched: bool, white: int | None = None) -> Tensor:
-    """``[..., H, W]`` → ``[..., C, H, W]``, with a leading dimension exactly if ``batched``."""
+    """Converts an image, or a batch if ``batched``, to a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on the CPU."""
     channels_last = not isinstance(image, Tensor)
     if not isinstance(image, Tensor | np.ndarray):
         image = _from_pil(image, name, white)
     if isinstance(image, np.ndarray):
         if image.dtype not in NUMPY_DTYPES:
             raise ImageError(f"{name}: expected uint8, or float in [0, 1], got dtype {image.dtype}")
-        # What Pillow hands over is read-only, which PyTorch has no tensors for.
+        # Pillow's arrays are read-only, which tensors cannot be.
         image = torch.from_numpy(np.require(image, requirements=["C", "W"]))
     if image.dtype not in DTYPES:
         raise ImageError(f"{name}: expected uint8, or float in [0, 1], got dtype {image.dtype}")
@@ -92,12 +93,12 @@ def _from_pil(image: Any, name: str, white: int | None) -> "np.ndarray[Any, Any]
 
 
 def quantize(image: Tensor, name: str, *, batched: bool, first: int = 0) -> Tensor:
-    """uint8 of levels of any accepted dtype; ``first`` is the position of the first image of a batch, for messages."""
+    """Converts levels of any accepted dtype to uint8; ``first`` is the position of the first image, for errors."""
     if image.dtype == torch.uint8:
         return image
     if image.dtype == torch.bool:
         return image.to(torch.uint8) * 255
-    # One pass finds NaN and infinities too: neither compares as inside the range.
+    # NaN and infinity do not compare as inside either.
     inside = (image >= 0) & (image <= 1)
     if not bool(inside.all()):
         at = tuple((~inside).nonzero()[0].tolist())
@@ -106,12 +107,12 @@ def quantize(image: Tensor, name: str, *, batched: bool, first: int = 0) -> Tens
         value = image[at].item()
         advice = "is it in 0…255? then divide by 255, or by whatever level is white"
         raise ImageError(f"{name}: expected float values in [0, 1], got {value}; {advice}")
-    # In float64, so that every dtype rounds once, and a float16 value as the same float32 one.
+    # In float64, so that all dtypes are rounded only once and equally.
     return (image.double() * 255).round().to(torch.uint8)
 
 
 def to_channels(pixels: Tensor, in_channels: int) -> Tensor:
-    """uint8 ``[..., C, H, W]`` with the number of channels that is asked for."""
+    """Converts uint8 ``[..., C, H, W]`` to a number of channels, 1 or 3."""
     channels = pixels.shape[-3]
     if channels == in_channels:
         return pixels
@@ -121,7 +122,7 @@ def to_channels(pixels: Tensor, in_channels: int) -> Tensor:
 
 
 def to_grey(pixels: Tensor) -> Tensor:
-    """Luma of uint8 ``[..., C, H, W]`` with C = 1 or 3: uint8 ``[..., H, W]``."""
+    """Returns the luma of uint8 ``[..., C, H, W]`` with C = 1 or 3 as uint8 ``[..., H, W]``."""
     if pixels.shape[-3] == 1:
         return pixels.squeeze(-3)
     weights = torch.tensor(LUMA, dtype=torch.int32, device=pixels.device).view(3, 1, 1)
@@ -129,14 +130,18 @@ def to_grey(pixels: Tensor) -> Tensor:
     return ((luma + 0x8000) >> 16).to(torch.uint8)
 
 
-def resized(pixels: Tensor, side: int) -> Tensor:
-    """Images brought to a number of pixels on their longer side, in proportion, by cubic interpolation.
+def gradients(grey: Ints) -> tuple[Ints, Ints]:
+    """Returns central differences of ``[B, H, W]`` along x and y, with the border repeated."""
+    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    return padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
 
-    There is antialiasing when they shrink.
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """Resizes images proportionally to a longer side by bicubic interpolation, antialiased when shrinking.
 
     Args:
         pixels: uint8 ``[B, C, H, W]``.
-        side: Of the longer side, positive.
+        side: New longer side in pixels, positive.
 
     Raises:
         ImageError: An image would be enlarged to more than 256 pixels and more than 8 times.

@@ -1,29 +1,26 @@
 """Printed lines of ruled and squared paper, found by a Hough transform."""
 
-from __future__ import annotations
-
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[Any]
-Mask: TypeAlias = NDArray[np.bool_]
-# Coefficients of y(x), and from where to where.
+from grapheme_pyg.vision.arrays import Bools, Floats
+
+# Coefficients of y(x), and the range of x.
 Line: TypeAlias = tuple[Floats, slice]
 
-# Printed lines are thinner than this, of the longer side of the sheet.
+# Largest thickness of printed lines, as a share of the longer side of the sheet.
 THINNEST = 0.012
-# Ink is darker than paper by at least so much, and by so many deviations of noise.
+# Smallest difference between ink and paper, relative to paper, and in standard deviations of noise.
 FAINTEST, DEVIATIONS = 0.04, 5
-# Lines are at least so long, of the width of the sheet, and have so few gaps; so many are looked for.
+# Smallest votes for a line, as a share of the width of the sheet; smallest share of it without gaps; most lines tried.
 SHORTEST, UNBROKEN, MOST = 0.12, 0.7, 300
 
 
-def find_lines(ink: Floats, beyond: Mask, noise: float) -> list[Line]:
-    """Thin lines from the left to the right edge of the sheet.
+def find_lines(ink: Floats, beyond: Bools, noise: float) -> list[Line]:
+    """Finds thin lines from the left to the right edge of the sheet.
 
-    The line with most votes is fitted to its pixels, which then vote no more.
+    The line with most votes is fitted to its pixels, whose votes are then removed.
     """
     from scipy import ndimage
 
@@ -31,13 +28,13 @@ def find_lines(ink: Floats, beyond: Mask, noise: float) -> list[Line]:
     side = max(ink.shape)
     thick = ndimage.grey_opening(ink, (max(3, round(THINNEST * side) | 1), 1))
     mask = ink - thick > max(2.5 * noise, 0.015)
-    hidden = beyond | (thick > max(DEVIATIONS * noise, FAINTEST))  # a line goes on below a drawing
+    hidden = beyond | (thick > max(DEVIATIONS * noise, FAINTEST))  # lines continue below a drawing
     step = max(1, side // 250)
     rows, columns = np.nonzero(ndimage.maximum_filter1d(mask, step, axis=0)[::step, ::step])
     slopes = np.tan(np.radians(np.arange(-22, 22.01, 0.5)))
     reach = int(width // step * slopes[-1]) + 2
     size = height // step + 1 + 2 * reach
-    # Where on the left edge a line through each pixel begins, of each slope.
+    # The row on the left edge at which the line of each slope through each pixel starts.
     starts = np.stack([np.round(rows - slope * columns).astype(np.int16) + reach for slope in slopes])
     votes = np.stack([np.bincount(start, minlength=size) for start in starts])
     may_vote = np.ones(len(rows), bool)
@@ -69,7 +66,7 @@ def find_lines(ink: Floats, beyond: Mask, noise: float) -> list[Line]:
 
 
 def add_line(ink: Floats, line: Line, lined: Floats) -> float:
-    """Adds how strong a line is, at each distance from its middle, to those that cross it; returns the most of it."""
+    """Adds the median profile across a line to ``lined`` along the line, and returns the profile's maximum."""
     height, width = ink.shape
     side = max(ink.shape)
     coefficients, where = line

@@ -1,43 +1,50 @@
-"""What the shape and the intensities of regions say, as numbers. Knows pixels and no graphs."""
+"""Measurements of the shapes and intensities of regions. Knows pixels and no graphs."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 
 from grapheme_pyg.vision.arrays import Floats, Ints
 
-# Side of the grid of samples in each square of a raster.
+# Samples along each side of a square of a raster.
 SAMPLES = 2
 
 
 class Regions:
-    """Regions of a stack of images, given by a map of labels, and sums over their pixels.
+    """Measures regions of a stack of images, which are given by a map of labels.
 
-    Sums are of integers, over pixels in their order, and so do not depend on the other images of the stack.
+    Sums are over integers in the order of pixels, and so do not depend on other images of the stack.
 
     Args:
         labels: ``[num_images, H, W]`` int64, the region of each pixel, −1 for none; every number below ``num_regions``
             occurs.
-        num_regions: How many there are.
+        num_regions: Number of regions.
     """
 
     def __init__(self, labels: Ints, num_regions: int) -> None:
         self.labels, self.num_regions = labels, num_regions
         _, self.height, self.width = labels.shape
-        # What is in no region is counted first, and dropped.
+        # Pixels in no region become number 0, which is dropped.
         self._flat = labels.ravel() + 1
         self._x, self._y = np.arange(self.width)[None, :], np.arange(self.height)[:, None]
 
     def sum(self, values: Ints | None = None) -> Floats:
-        """Sum of a value for each pixel (of a shape that broadcasts), or the number of pixels, ``[num_regions]``."""
+        """Sums a value for each pixel, which may broadcast, or counts pixels, ``[num_regions]``."""
         weights = None
         if values is not None:
             weights = np.broadcast_to(np.asarray(values, np.float64), self.labels.shape).ravel()
         return np.bincount(self._flat, weights, self.num_regions + 1)[1:].astype(np.float64)
 
     def mean(self, values: Ints) -> Floats:
-        """Mean of a value for each pixel, ``[num_regions]``."""
+        """Averages a value for each pixel, ``[num_regions]``."""
         return self.sum(values) / self.area
+
+    def mean_and_spread(self, channels: Sequence[Ints]) -> Floats:
+        """Computes means, then standard deviations of channels, ``[num_regions, 2 · num_channels]``."""
+        mean = np.stack([self.mean(values) for values in channels], axis=1)
+        squares = np.stack([self.mean(values * values) for values in channels], axis=1)
+        return np.concatenate([mean, np.sqrt((squares - mean * mean).clip(min=0))], axis=1)
 
     @cached_property
     def area(self) -> Floats:
@@ -51,7 +58,7 @@ class Regions:
         across = self.labels.mT.ravel() + 1
         columns = np.broadcast_to(self._x.T, self.labels.mT.shape).ravel()
         box = np.empty((4, self.num_regions + 1), np.int64)
-        # Of several assignments to one place the last one stays.
+        # The last of several assignments to one place wins.
         box[0, self._flat[::-1]], box[2, self._flat] = rows[::-1], rows
         box[1, across[::-1]], box[3, across] = columns[::-1], columns
         return box[:, 1:].T
@@ -65,7 +72,7 @@ class Regions:
     def moments(self) -> Floats:
         """Scale-invariant central moments η, ``[num_regions, 7]``: 20, 11, 02, 30, 21, 12, 03 (x first).
 
-        The second ones are of unit squares, not of points, so that those of one pixel are not zero.
+        Pixels are unit squares, not points, so that the second moments of one pixel are not zero.
         """
         x, y = self._x, self._y
         mx, my = self.centre.T - 0.5
@@ -86,17 +93,17 @@ class Regions:
 
     @cached_property
     def euler(self) -> Floats:
-        """Euler numbers of regions whose pixels have eight neighbours: 1 − the number of holes, if in one piece.
+        """Euler numbers of regions of 8-connected pixels: 1 − the number of holes, if the region is connected.
 
-        Corners minus edges plus triangles minus tetrahedra of the complex of neighbours, which is local: see S. B.
-        Gray, "Local properties of binary images in two dimensions", 1971.
+        They are computed locally, as vertices minus edges plus triangles minus tetrahedra of the complex of neighbours
+        (S. B. Gray, "Local properties of binary images in two dimensions", 1971).
         """
         labels = self.labels
         local = np.ones(labels.shape, np.int64)
         local[:, :, :-1] -= labels[:, :, :-1] == labels[:, :, 1:]
         local[:, :-1] -= labels[:, :-1] == labels[:, 1:]
         a, b, c, d = labels[:, :-1, :-1], labels[:, :-1, 1:], labels[:, 1:, :-1], labels[:, 1:, 1:]
-        # In a square of four: all of one region add one, two across the diagonal take one away, three add nothing.
+        # Among four pixels in a square: four of one region add 1, two on a diagonal subtract 1, three add 0.
         falling, rising = a == d, b == c
         straight = (a == b) | (a == c)
         local[:, :-1, :-1] += falling & rising & (a == b)
@@ -106,9 +113,9 @@ class Regions:
 
 
 def hu_moments(moments: Floats) -> Floats:
-    """The seven moments of Hu, which do not change under rotation, ``[num_regions, 7]``.
+    """Computes Hu's seven moments, which are invariant to rotation, ``[num_regions, 7]``.
 
-    Roots bring them to comparable size. M.-K. Hu, "Visual pattern recognition by moment invariants", 1962.
+    Roots bring them to a similar scale (M.-K. Hu, "Visual pattern recognition by moment invariants", 1962).
 
     Args:
         moments: ``[num_regions, 7]``, as :attr:`Regions.moments`.
@@ -126,15 +133,14 @@ def hu_moments(moments: Floats) -> Floats:
 
 
 def signed_root(values: Floats) -> Floats:
-    """Square roots with the sign of the values."""
+    """Returns square roots with the signs of the values."""
     return np.sign(values) * np.sqrt(np.abs(values))
 
 
 def ellipse(moments: Floats) -> Floats:
-    """Orientation and eccentricity of the ellipse of equal second moments, ``[num_regions, 3]``.
+    """Computes orientation and eccentricity of the ellipse with the same second moments, ``[num_regions, 3]``.
 
-    Orientation is the cosine and the sine of twice the angle, times the anisotropy: it fades out as a shape becomes
-    round, and does not jump.
+    Orientation is the cosine and sine of twice the angle, times the anisotropy, which is continuous and 0 for a circle.
 
     Args:
         moments: ``[num_regions, 7]``, as :attr:`Regions.moments`.
@@ -147,20 +153,20 @@ def ellipse(moments: Floats) -> Floats:
 
 
 def rasters(regions: Regions, values: Floats, chosen: Ints, image_of: Ints, side: int) -> Floats:
-    """Regions shrunk or grown to ``side × side``, keeping their proportions, ``[num_chosen, side²]``.
+    """Resamples regions to ``side × side``, with their proportions, ``[num_chosen, side²]``.
 
     Args:
-        regions: Of whose stack.
-        values: ``[num_images, H, W]``, what to draw within a region; 0 outside of it.
-        chosen: ``[num_chosen]``, which regions to draw.
-        image_of: ``[num_chosen]``, in which image of the stack each is.
-        side: Of the rasters, positive.
+        regions: The regions.
+        values: ``[num_images, H, W]``, values of pixels; outside a region they count as 0.
+        chosen: ``[num_chosen]``, the regions to resample.
+        image_of: ``[num_chosen]``, the image of each in the stack.
+        side: Side of the rasters, positive.
     """
     top, left, bottom, right = regions.box[chosen].T[..., None]
     longer = np.maximum(bottom - top, right - left) + 1
     count = 2 * side * SAMPLES
     at = np.arange(1, count, 2)
-    # Integers throughout: the middle of the box ± half a side, in steps of a sample.
+    # In integers: the middle of the box ± half a side, in steps of a sample.
     y = ((top + bottom + 1 - longer) * (count // 2) + at * longer) // count
     x = ((left + right + 1 - longer) * (count // 2) + at * longer) // count
     inside_y, inside_x = (y >= 0) & (y < regions.height), (x >= 0) & (x < regions.width)
@@ -173,16 +179,16 @@ def rasters(regions: Regions, values: Floats, chosen: Ints, image_of: Ints, side
 
 
 def windows(regions: Regions, pixels: Ints, image_of: Ints, width: Floats, side: int) -> Floats:
-    """Pixels around the middles of regions: for each channel, then whether they are the region's own.
+    """Samples pixels around the centres of regions: each channel, then whether pixels are in the region.
 
-    Beyond the border its pixels are repeated, which are nobody's own.
+    The border is repeated; places beyond it are in no region.
 
     Args:
-        regions: Of whose stack.
+        regions: The regions.
         pixels: ``[num_images, C, H, W]`` in 0…255.
-        image_of: ``[num_regions]``, in which image of the stack each is.
-        width: ``[num_regions]``, of its window, in pixels.
-        side: Of the square of places in a window, positive.
+        image_of: ``[num_regions]``, the image of each in the stack.
+        width: ``[num_regions]``, width of each window in pixels.
+        side: Number of places along each side of a window, positive.
 
     Returns:
         ``[num_regions, (C + 1) · side²]``, in [0, 1].

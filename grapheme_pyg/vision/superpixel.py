@@ -1,4 +1,4 @@
-"""Superpixels and what they merge into: the finder of ``mode="superpixel"``. Knows pixels and no PyG."""
+"""SuperpixelFinder, the finder of ``mode="superpixel"``, finds and merges superpixels. Knows pixels and no PyG."""
 
 import os
 import threading
@@ -11,40 +11,43 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg import ops
+from grapheme_pyg.checks import as_float
+from grapheme_pyg.extras import missing
+from grapheme_pyg.ops.superpixels import number_by_first
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.checks import THRESHOLDS, check, check_rounds, is_int
+from grapheme_pyg.vision.checks import THRESHOLDS, check, set_int, set_rounds
 from grapheme_pyg.vision.finder import Finder
-from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, Relations, RelationType, Schema
-from grapheme_pyg.vision.pixels import to_grey
+from grapheme_pyg.vision.hierarchy import EntityType, Hierarchy, RelationType, Schema, in_image_order, to_relations
+from grapheme_pyg.vision.pixels import gradients, to_grey
 from grapheme_pyg.vision.region_graph import OCTANTS, adjacent, merge, octant
 from grapheme_pyg.vision.shapes import Regions, ellipse, windows
 
 DISTANCES = ("near", "far")
-# Size, place, extent, ellipse and slopes.
+# Size, position, extent, ellipse and gradients.
 NUM_SHAPE_FEATURES = 12
-# SLIC keeps the distances of each pair of regions: with more, one image would fill the memory.
+# scikit-image keeps the distances of all pairs of regions, which would fill the memory if there were more.
 MOST_REGIONS = 4096
-# More regions than the first are asked for of so many pixels each, as memory grows with the square of their number.
+# More regions than the first are requested only if each has so many pixels, as memory grows quadratically.
 FREE_REGIONS, PIXELS_OF_REGION = 256, 8
-# Of white in CIELAB.
+# Lightness of white in CIELAB.
 LIGHTNESS = 100
-# Of sRGB: light of each level, and its parts in CIE XYZ, also those of white.
+# sRGB: linear intensity of each level, conversion to CIE XYZ, and the white point.
 _LEVELS = np.arange(256) / 255
 LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4)
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 D65 = (0.95047, 1.0, 1.08883)
 SLIC = ("grapheme", "scikit-image")
-# By the number of channels.
+# Default window by the number of channels.
 WINDOWS = {1: 0, 3: 5}
 LARGEST_WINDOW = 16
-# In sides of regions of the mean size.
+# Width of a window, in sides of a region of the mean area.
 WINDOW_WIDTH = 2
 
 _filters = threading.Lock()
 
 
 def _renew_lock() -> None:
-    """A process that is forked while a thread holds the lock, as one that loads data may be, has not that thread."""
+    """Replaces the lock in a forked process, which lacks the thread that may have held it."""
     global _filters
     _filters = threading.Lock()
 
@@ -55,26 +58,26 @@ if hasattr(os, "register_at_fork"):  # where processes can be forked
 
 @dataclass(frozen=True)
 class SuperpixelFinder(Finder):
-    """Finds the regions of SLIC where there is contrast, who touches whom, and what they merge into, level by level.
+    """Finds SLIC regions where there is contrast, which regions touch, and how they merge from level to level.
 
-    R. Achanta et al., "SLIC superpixels compared to state-of-the-art superpixel methods", TPAMI 2012, within a mask:
-    :func:`grapheme_pyg.ops.superpixels`. Where contrast is nowhere, or so scattered that there are less than half of
-    the regions in it, all of the image is segmented.
+    It uses SLIC within a mask, :func:`grapheme_pyg.ops.superpixels` (R. Achanta et al., "SLIC superpixels compared to
+    state-of-the-art superpixel methods", TPAMI 2012). If there is no contrast, or contrast is so scattered that fewer
+    than half of the regions result, the whole image is segmented.
 
     Args:
-        in_channels: Of the image, 1 or 3.
-        num_regions: How many regions of an image there are on the finest level at most, but for what is apart, and
-            about, in 1…4096; more than 256 only if each has 8 pixels.
-        compactness: Of SLIC: the larger, the squarer. In units of grey levels in [0, 1], for colours too, which SLIC
-            compares in the CIELAB space, where lightness is in [0, 100].
-        threshold: Regions are made of pixels around which max − min over 3×3 pixels, in any channel, exceeds this. In
-            levels of 0…255; -1 to take all pixels. If None, 32 for grey images and 8 for colour.
-        rounds: For each level, how many nodes each region has; at least two levels.
-        window: Finest regions also tell the pixels around their middles, at so many places in a row and column, which
-            are as wide as two regions of the mean size, and which of them are their own; 0 for none of it. If None, 0
-            for grey images and 5 for colour.
-        slic: Whose SLIC: the library's own, or ``"scikit-image"``, with which version 1 of the features was made, that
-            of models of 0.1. It starts from random centres, and takes much longer.
+        in_channels: Channels of the image, 1 or 3.
+        num_regions: Approximate and largest number of regions on the finest level, not counting isolated parts, in
+            1…4096; more than 256 only if each has 8 pixels.
+        compactness: Compactness of SLIC; larger values make squarer regions. In units of grey levels in [0, 1]; colours
+            are compared in CIELAB, divided by 100.
+        threshold: Regions consist of pixels around which max − min over 3×3 pixels exceeds this in a channel. In levels
+            of 0…255; -1 for all pixels. If None, 32 for grey images and 8 for colour.
+        rounds: Number of nodes of each region for each level; at least two levels.
+        window: Finest regions have so many × so many pixels around their centres as features, and whether these are in
+            the region; the window is as wide as two regions of the mean area. 0 for none. If None, 0 for grey images
+            and 5 for colour.
+        slic: Implementation of SLIC: the library's own, or ``"scikit-image"`` for version 1 of the features, as in
+            models of 0.1. The latter starts from random centres and is much slower.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -90,22 +93,12 @@ class SuperpixelFinder(Finder):
     slic: str = SLIC[0]
 
     def __post_init__(self) -> None:
-        few = is_int(self.num_regions, 1) and self.num_regions <= MOST_REGIONS
-        check("num_regions", self.num_regions, few, f"an integer in 1…{MOST_REGIONS}")
-        positive = isinstance(self.compactness, int | float) and not isinstance(self.compactness, bool)
-        positive = positive and self.compactness > 0
-        check("compactness", self.compactness, positive, "a positive number")
-        if self.threshold is None:
-            object.__setattr__(self, "threshold", THRESHOLDS[self.in_channels])
-        valid = isinstance(self.threshold, int) and is_int(self.threshold, -1) and self.threshold < 255
-        check("threshold", self.threshold, valid, "an integer in -1…254, or None")
-        if self.window is None:
-            object.__setattr__(self, "window", WINDOWS[self.in_channels])
-        valid = isinstance(self.window, int) and is_int(self.window, 0) and self.window <= LARGEST_WINDOW
-        check("window", self.window, valid, f"an integer in 0…{LARGEST_WINDOW}, or None")
+        set_int(self, "num_regions", 1, MOST_REGIONS)
+        as_float("compactness", self.compactness, lambda value: value > 0, "a positive number")
+        set_int(self, "threshold", -1, 254, default=THRESHOLDS[self.in_channels])
+        set_int(self, "window", 0, LARGEST_WINDOW, default=WINDOWS[self.in_channels])
         check("slic", self.slic, self.slic in SLIC, f"one of {SLIC}")
-        check_rounds(self.rounds)
-        object.__setattr__(self, "rounds", tuple(self.rounds))
+        set_rounds(self)
 
     def _num_features(self, level: int) -> int:
         assert self.window is not None  # chosen when this was made
@@ -113,7 +106,7 @@ class SuperpixelFinder(Finder):
         return 2 * self.in_channels + NUM_SHAPE_FEATURES + of_window
 
     def schema(self) -> Schema:
-        """Who touches whom, by direction and distance; and where in its whole a part lies."""
+        """Returns relations of touching regions by direction and distance, and of parts by position in the whole."""
         types = [EntityType(f"region{i}", i, self._num_features(i), count) for i, count in enumerate(self.rounds)]
         names = ["self", *(f"{name}_of_{distance}" for distance in DISTANCES for name in OCTANTS)]
         lateral = [RelationType(i, name, i) for i in range(len(types)) for name in names]
@@ -123,18 +116,19 @@ class SuperpixelFinder(Finder):
         return Schema(tuple(types), tuple(lateral), tuple(part_of))
 
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
-        """Regions of images, and their features.
+        """Finds the regions of images.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``.
 
         Returns:
-            The regions, and float32 ``[num_regions, num_features]``.
+            The regions, and their features, float32 ``[num_regions, num_features]``.
         """
         num_images, _, height, width = pixels.shape
         labels, count = self._segment(pixels)
         finest = labels
-        gradients = _gradients(to_grey(pixels).numpy().astype(np.int64))
+        slopes = gradients(to_grey(pixels).numpy().astype(np.int64))
+        channels = list(pixels.numpy().swapaxes(0, 1).astype(np.int64))
         image, level, centre, features = [], [], [], []
         lateral, part_of = [], []
         first = 0
@@ -143,17 +137,17 @@ class SuperpixelFinder(Finder):
         for i in range(last + 1):
             regions = Regions(labels, count)
             of_image = np.empty(count + 1, np.int64)
-            # What is in no region goes to the end, and is dropped.
+            # The last entry is for pixels in no region.
             of_image[labels.reshape(num_images, -1)] = np.arange(num_images)[:, None]
             of_image = of_image[:-1]
             image.append(of_image)
             level.append(np.full(count, i))
             centre.append(regions.centre)
-            colour = self._colour(regions, pixels)
-            # Mean side of squares that would fill the same area.
+            colour = regions.mean_and_spread(channels) / 255
+            # The side of a square of the mean area.
             filled = np.bincount(of_image, regions.area, num_images) / np.bincount(of_image, minlength=num_images)
             side = np.sqrt(filled)[of_image]
-            features.append(self._features(regions, colour, gradients))
+            features.append(self._features(regions, colour, slopes))
             if i == 0 and self.window:
                 around = windows(regions, pixels.numpy(), of_image, WINDOW_WIDTH * side, self.window)
                 features[0] = np.concatenate([features[0], around], axis=1)
@@ -175,30 +169,22 @@ class SuperpixelFinder(Finder):
                 place = np.where(central, 0, 1 + octant(offset))
                 part_of.append((np.arange(count) + first, whole + first + count, i * 9 + place))
                 first, count = first + count, up
-        order = np.lexsort((np.concatenate(level), np.concatenate(image)))
-        number = np.empty_like(order)
-        number[order] = np.arange(order.size)
-        levels = torch.from_numpy(np.concatenate(level)[order])
+        levels = torch.from_numpy(np.concatenate(level))
         hierarchy = Hierarchy(
             num_images=num_images,
-            image=torch.from_numpy(np.concatenate(image)[order]),
+            image=torch.from_numpy(np.concatenate(image)),
             level=levels,
             type=levels,
-            centre=torch.from_numpy(np.concatenate(centre)[order]),
-            lateral=_relations(lateral, number),
-            part_of=_relations(part_of, number),
-            finest_of_pixel=torch.from_numpy(np.where(finest >= 0, number[finest], -1).reshape(num_images, -1)),
+            centre=torch.from_numpy(np.concatenate(centre)),
+            lateral=to_relations(lateral),
+            part_of=to_relations(part_of),
+            finest_of_pixel=torch.from_numpy(finest.reshape(num_images, -1)),
             size=(height, width),
         )
-        found = np.zeros((order.size, features[0].shape[1]), np.float32)
-        first = 0
-        for rows in features:
-            found[number[first : first + len(rows)], : rows.shape[1]] = rows
-            first += len(rows)
-        return hierarchy, torch.from_numpy(found)
+        return in_image_order(hierarchy, [torch.from_numpy(rows.astype(np.float32)) for rows in features])
 
     def _segment(self, pixels: Tensor) -> tuple[Ints, int]:
-        """Regions of all images, counted on from image to image, −1 for none, ``[B, H, W]``; and their number."""
+        """Segments images into regions ``[B, H, W]``, numbered over all images, −1 for none; and counts them."""
         active = self._active(pixels.numpy())
         cut = self._by_scikit_image if self.slic == "scikit-image" else self._by_kernel
         labels = cut(pixels, active)
@@ -207,11 +193,11 @@ class SuperpixelFinder(Finder):
         return np.where(labels >= 0, labels + first, -1), int(number.sum())
 
     def _asked(self, mask: Bools) -> int:
-        """How many regions of an image are asked for."""
+        """Returns the number of regions to request for an image."""
         return min(self.num_regions, max(FREE_REGIONS, int(mask.sum()) // PIXELS_OF_REGION))
 
     def _by_kernel(self, pixels: Tensor, active: Bools) -> Ints:
-        """Regions of each image, numbered from 0 on; for images with scattered contrast those of all pixels."""
+        """Segments each image, numbering regions from 0; images with scattered contrast as a whole."""
         values = pixels.float() / 255 if self.in_channels == 1 else _lab(pixels.numpy()) / LIGHTNESS
 
         def cut(chosen: Bools | slice) -> Ints:
@@ -221,7 +207,7 @@ class SuperpixelFinder(Finder):
             return found
 
         labels = cut(slice(None))
-        # Of contrast in many small islands hardly any is kept, as each is less than a region.
+        # Small islands of contrast are dropped, because each is smaller than a region.
         found = zip(labels, active, strict=True)
         scattered = np.array(
             [2 * (int(one.max()) + 1) < min(self._asked(mask), int(mask.sum())) for one, mask in found]
@@ -232,11 +218,11 @@ class SuperpixelFinder(Finder):
         return labels
 
     def _by_scikit_image(self, pixels: Tensor, active: Bools) -> Ints:
-        """The same by scikit-image, as in version 1 of the features."""
+        """Does the same by scikit-image, as in version 1 of the features."""
         try:
             from skimage.segmentation import slic  # heavy, and optional
         except ImportError as error:
-            raise ImportError("slic='scikit-image' needs it: pip install 'grapheme-pyg[superpixel]'") from error
+            raise missing("skimage", "for slic='scikit-image'", "superpixel") from error
         colour = self.in_channels == 3
         images = pixels.movedim(1, -1).numpy() if colour else pixels[:, 0].numpy()
         labels = np.full(active.shape, -1)
@@ -248,30 +234,26 @@ class SuperpixelFinder(Finder):
                 compactness=self.compactness * (LIGHTNESS if colour else 1),
                 start_label=1,
                 channel_axis=-1 if colour else None,
-                # Without a mask, where it is not needed, centres start on a lattice, which is quicker.
+                # Without a mask, centres start on a lattice, which is faster.
                 mask=None if mask.all() else mask,
             )
             return found
 
         for out, picture, mask in zip(labels, images, active, strict=True):
-            # Python's filters are those of all threads: one at a time changes them and puts them back.
+            # Warning filters are global: only one thread at a time changes and restores them.
             with _filters, warnings.catch_warnings():
-                # Pixels may be fewer than regions.
+                # There can be fewer pixels than regions.
                 warnings.filterwarnings("ignore", message="One of the clusters is empty")
                 found = segment(picture, mask)
-            # As by the kernel.
+            # As in `_by_kernel`.
             if 2 * int(found.max()) < min(self._asked(mask), int(mask.sum())):
                 mask[:] = True
                 found = segment(picture, mask)
-            # Numbers without gaps, in the order of first pixels.
-            _, first, numbers = np.unique(found[mask], return_index=True, return_inverse=True)
-            rank = np.empty_like(first)
-            rank[first.argsort()] = np.arange(first.size)
-            out[mask] = rank[numbers]
+            out[mask] = number_by_first(found[mask])
         return labels
 
     def _active(self, pixels: Ints) -> Bools:
-        """Pixels with contrast around them, ``[B, H, W]``; all, of an image without any."""
+        """Finds the pixels with contrast around them, ``[B, H, W]``; all pixels of an image without any."""
         from scipy import ndimage
 
         window = (1, 1, 3, 3)
@@ -282,43 +264,21 @@ class SuperpixelFinder(Finder):
         active[~active.any(axis=(1, 2))] = True
         return active
 
-    def _colour(self, regions: Regions, pixels: Tensor) -> Floats:
-        """Means, then standard deviations of the channels, in [0, 1]."""
-        channels = pixels.numpy().swapaxes(0, 1).astype(np.int64)
-        mean = np.stack([regions.mean(values) for values in channels], axis=1)
-        squares = np.stack([regions.mean(values * values) for values in channels], axis=1)
-        return np.concatenate([mean, np.sqrt((squares - mean * mean).clip(min=0))], axis=1) / 255
-
-    def _features(self, regions: Regions, colour: Floats, gradients: tuple[Ints, Ints]) -> Floats:
+    def _features(self, regions: Regions, colour: Floats, slopes: tuple[Ints, Ints]) -> Floats:
         height, width = regions.labels.shape[1:]
         top, left, bottom, right = regions.box.T
         extent = np.stack([right - left + 1, bottom - top + 1], axis=1) / (width, height)
-        gx, gy = gradients
-        slope = [regions.mean(values) / 255 for values in (gx, gy)]
-        strength = [np.sqrt(regions.mean(values * values)) / 255 for values in (gx, gy)]
+        slope = [regions.mean(values) / 255 for values in slopes]
+        strength = [np.sqrt(regions.mean(values * values)) / 255 for values in slopes]
         area = np.sqrt(regions.area / (height * width))
         columns = [area, *(regions.centre / (width, height)).T, *extent.T, *ellipse(regions.moments).T]
         return np.stack([*colour.T, *columns, *slope, *strength], axis=1)
 
 
 def _lab(pixels: Ints) -> Tensor:
-    """CIELAB of sRGB (IEC 61966-2-1) under D65, float32 ``[B, 3, H, W]``; a pixel's does not depend on the others."""
+    """Converts sRGB (IEC 61966-2-1) to CIELAB under D65, float32 ``[B, 3, H, W]``, independently for each pixel."""
     red, green, blue = LINEAR[pixels].swapaxes(0, 1)
     xyz = [(r * red + g * green + b * blue) / white for (r, g, b), white in zip(TO_XYZ, D65, strict=True)]
     x, y, z = (np.where(one > (6 / 29) ** 3, np.cbrt(one), one * (29 / 6) ** 2 / 3 + 4 / 29) for one in xyz)
     lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
     return torch.from_numpy(lab.astype(np.float32))
-
-
-def _gradients(grey: Ints) -> tuple[Ints, Ints]:
-    """Central differences along x and y, the border repeated."""
-    padded = np.pad(grey, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    return padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2], padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
-
-
-def _relations(found: list[tuple[Ints, Ints, Ints]], number: Ints) -> Relations:
-    source, target, kind = (
-        np.concatenate(column) if column else np.empty(0, np.int64)
-        for column in (zip(*found, strict=True) if found else ((), (), ()))
-    )
-    return Relations(torch.from_numpy(number[source]), torch.from_numpy(number[target]), torch.from_numpy(kind))

@@ -1,4 +1,4 @@
-"""Hierarchies → directed acyclic graphs: one copy of each entity for every round. Knows no pixels."""
+"""Unrolling of hierarchies into directed acyclic graphs, with a node for each entity and round. Knows no pixels."""
 
 import re
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from torch_geometric.typing import EdgeType
 from grapheme_pyg.vision.checks import check
 from grapheme_pyg.vision.hierarchy import Hierarchy, Relations, Schema
 
-# Relations in all rounds: settings may come from a file, and each takes memory.
+# Largest number of relations in all rounds; settings may come from a file, and each relation takes memory.
 MOST_EDGE_TYPES = 2**13
-# Of an entity: each is a node with edges, whatever the width of the weights.
+# Largest number of rounds, that is, nodes of an entity.
 MOST_ROUNDS = 16
 
 
 class Vocabulary:
-    """Node types and edge types of every graph that a schema can make.
+    """Node types and edge types of all graphs of a schema.
 
     A node type is an entity type and a round; an edge type is a relation between two node types.
 
     Args:
-        schema: The words for entities and relations.
+        schema: Types of entities and relations.
 
     Raises:
-        ValueError: A name is not in ``[a-z0-9_]+``, two entity types have one, or one has no relation to itself; there
-            are too many relations in all rounds, or an entity has more than 16 rounds.
+        ValueError: A name is not in ``[a-z0-9_]+``, two entity types have the same name, an entity type has no relation
+            ``self``, there are too many relations in all rounds, or an entity has more than 16 rounds.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -43,7 +43,7 @@ class Vocabulary:
             raise ValueError(f"rounds: expected at most {MOST_EDGE_TYPES} relations in all rounds, got {most}")
         check("rounds", self.max_rounds, self.max_rounds <= MOST_ROUNDS, f"at most {MOST_ROUNDS} of an entity")
         self.node_types: list[str] = []
-        # For each node type: the entity type and its level, and the round.
+        # The entity type of each node type, its level, and the round.
         self.node_kinds: list[int] = []
         self.node_levels: list[int] = []
         self.node_rounds: list[int] = []
@@ -57,7 +57,7 @@ class Vocabulary:
 
         self.edge_types: list[EdgeType] = []
         self.num_levels = max(entity.level for entity in schema.entity_types) + 1
-        # Edge type of each lateral relation into each round, −1 where there is none, and of each part-of relation.
+        # The edge type of each lateral relation into each round, −1 for none, and of each part-of relation.
         self.lateral_types = torch.full((len(schema.lateral), self.max_rounds), -1)
         self.part_of_types = torch.full((len(schema.part_of),), -1)
         for level in range(self.num_levels):
@@ -72,6 +72,8 @@ class Vocabulary:
                     self.part_of_types[i] = self._add(it.source, source.rounds - 1, it.name, it.target, 0)
         self.self_relation = torch.tensor([itself[kind] for kind in range(len(schema.entity_types))])
         self.rounds = torch.tensor([entity.rounds for entity in schema.entity_types])
+        # Entity types that also serve levels beyond the configured ones.
+        self._beyond = {kind.source for kind in schema.part_of if kind.source == kind.target}
 
     def _add(self, source: int, source_round: int, name: str, target: int, target_round: int) -> int:
         ends = self.first_node_type[source] + source_round, self.first_node_type[target] + target_round
@@ -79,26 +81,23 @@ class Vocabulary:
         return len(self.edge_types) - 1
 
     def first_stages(self, num_levels: int) -> list[int]:
-        """For each of so many levels of a hierarchy, the stage at which its first round is computed."""
-        types = self.schema.entity_types
-        beyond = {kind.source for kind in self.schema.part_of if kind.source == kind.target}
+        """Returns the stage at which the first round of each level of a hierarchy is computed."""
         stages = [0]
         for level in range(num_levels - 1):
             here = [
                 entity.rounds
-                for kind, entity in enumerate(types)
-                if entity.level == level or (entity.level < level and kind in beyond)
+                for kind, entity in enumerate(self.schema.entity_types)
+                if entity.level == level or (entity.level < level and kind in self._beyond)
             ]
             stages.append(stages[-1] + max(here, default=0))
         return stages
 
     def generations(self, num_levels: int) -> list[tuple[int, int]]:
-        """Stage and node type of all groups of nodes that hierarchies of up to so many levels can have, in order."""
+        """Returns stage and node type of all groups of nodes in hierarchies of at most so many levels, in order."""
         first = self.first_stages(num_levels)
-        beyond = {kind.source for kind in self.schema.part_of if kind.source == kind.target}
         found = []
         for kind, entity in enumerate(self.schema.entity_types):
-            last = num_levels if kind in beyond else entity.level + 1
+            last = num_levels if kind in self._beyond else entity.level + 1
             found += [
                 (first[level] + r, self.first_node_type[kind] + r)
                 for level in range(entity.level, last)
@@ -112,8 +111,8 @@ class Dag:
     """Unrolled hierarchies.
 
     Shapes:
-        - **entity**, **node_type**, **level**: ``[num_nodes]`` int64; nodes by image, then level, then entity
-        - **edge_index**: ``[2, num_edges]`` int64, source and target; edges by (target, type, source)
+        - **entity**, **node_type**, **level**: ``[num_nodes]`` int64; nodes are sorted by (image, level, entity)
+        - **edge_index**: ``[2, num_edges]`` int64, source and target; edges are sorted by (target, type, source)
         - **edge_type**: ``[num_edges]`` int64
         - **first_node**: ``[num_entities]`` int64, the node of each entity's first round
     """
@@ -127,14 +126,14 @@ class Dag:
 
 
 def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
-    """Unrolls lateral relations, which go both ways, over rounds, which only go forward.
+    """Unrolls a hierarchy over rounds, so that cyclic relations become an acyclic graph.
 
-    Lateral relations run from the entities' nodes of one round to the nodes of the next, with an edge from
-    each entity to itself; part-of relations run from an entity's last round to the first of its whole.
+    Edges of lateral relations run from one round to the next, including an edge from each entity to itself; edges of
+    part-of relations run from the last round of a part to the first round of its whole.
 
     Args:
-        hierarchy: Entities and relations; the number of its levels is free.
-        vocabulary: Of the schema that the hierarchy keeps to.
+        hierarchy: Entities and relations, with any number of levels.
+        vocabulary: The vocabulary of the hierarchy's schema.
 
     Returns:
         The graph, in which ``level[source] < level[target]`` for every edge.
@@ -145,7 +144,7 @@ def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
     entities = torch.arange(rounds.numel())
     num_levels = int(hierarchy.level.max()) + 1 if rounds.numel() else 0
     stage = torch.tensor(vocabulary.first_stages(num_levels))[hierarchy.level]
-    # All nodes, entity by entity; then sorted.
+    # Nodes are listed by entity first, and then sorted.
     first = rounds.cumsum(0) - rounds
     entity = entities.repeat_interleave(rounds)
     number = torch.arange(entity.numel()) - first[entity]
@@ -167,7 +166,7 @@ def unroll(hierarchy: Hierarchy, vocabulary: Vocabulary) -> Dag:
     source = first[part_of.source] + rounds[part_of.source] - 1
     edges.append((position[source], position[first[part_of.target]], vocabulary.part_of_types[part_of.type]))
     source, target, edge_type = (torch.cat(column) for column in zip(*edges, strict=True))
-    del edges  # what is not needed any more is given back at once: of large images it is most of the memory
+    del edges  # which is most of the memory for a large image
     by = ((target * len(vocabulary.edge_types) + edge_type) * order.numel() + source).argsort()
     edge_index = torch.empty(2, by.numel(), dtype=torch.int64)
     for ends, row in zip((source, target), edge_index, strict=True):

@@ -1,10 +1,12 @@
-"""Pictures of graphs, predictions and training, with networkx and matplotlib. Nothing else imports this."""
+"""Pictures of graphs, predictions and training, with networkx and matplotlib."""
+
+from grapheme_pyg.extras import missing
 
 try:
     import matplotlib  # noqa: F401
     import networkx  # noqa: F401
 except ImportError as error:
-    raise ImportError(f'{error.name} is needed to draw: pip install "grapheme-pyg[plot]"') from error
+    raise missing(error.name, "to draw", "plot") from error
 
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.evaluation import draw_calibration, draw_confusion, draw_hardest

@@ -1,4 +1,4 @@
-"""Pictures of graphs."""
+"""draw_dag: pictures of graphs."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,14 @@ from grapheme_pyg.visualization.text import as_label
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
 
+# By layout, for each group of relations.
 LINE_WIDTHS = {"image": (1.0, 0.0, 0.7), "levels": (0.5, 0.7, 0.6)}
 COLORS = ("group", "relation")
-# Multiples of these, for the strongest and for the weakest edges.
+# Factors of the line width for the strongest and the weakest edges.
 WIDEST, NARROWEST = 2.5, 0.2
-# Of small letters, in points.
+# Width of small letters in points.
 CHARACTER = 5.0
-# Characters of the names of levels and relations; those of the modes have at most 18.
+# Most characters of the names of levels and relations; those of the modes have at most 18.
 LONGEST = 24
 
 
@@ -41,34 +42,34 @@ def draw_dag(
     ax: Axes | None = None,
     max_edges: int = 5000,
 ) -> Axes:
-    """Draws a graph over its image, or as the layered network that it is.
+    """Draws a graph over its image, or as a layered network.
 
-    ``layout="image"`` puts nodes at their ``pos``. The rounds of one entity coincide there, so an entity is drawn
-    once, in the colour of its last level, relations between two entities once, and self edges not at all.
-    ``layout="levels"`` draws every node and edge, computed from left to right: a column for each level, its nodes
-    in image order from top to bottom. Coarser entities have bigger markers.
+    ``layout="image"`` puts nodes at their ``pos``. All rounds of an entity have the same place, so an entity is drawn
+    once, in the colour of its last level; relations between two entities are drawn once, and self edges are left out.
+    ``layout="levels"`` draws every node and edge, computed from left to right: a column for each level, with its nodes
+    in image order from top to bottom. Coarser entities have larger markers.
 
-    With a model, edges are as wide as they are strong, see :func:`grapheme_pyg.nn.messages.messages`, compared with
-    the others into their level: each level has a scale of its own. Of edges that would coincide the strongest is drawn.
+    With a model, the width of an edge shows its strength, see :func:`grapheme_pyg.nn.messages.messages`, in comparison
+    with other edges into the same level. Of edges with the same ends, the strongest is drawn.
 
     Args:
         data: The graph of one image.
-        image: What lies under ``layout="image"``, as the brain takes it.
-        model: Which computes strengths, and has the names.
-        metadata: ``brain.metadata``, the names without a model.
+        image: The image to draw under ``layout="image"``, in any form that the brain accepts.
+        model: The model, for strengths and names.
+        metadata: ``brain.metadata``, for names without a model.
         layout: ``"image"`` or ``"levels"``.
-        color: Of edges, for each ``"group"`` of relations, or for each ``"relation"``, which asks for names. Over an
-            image, relations both ways then meet halfway: the half at an entity is what it receives.
-        ax: Where to draw; by default on a new figure, ``result.figure``.
-        max_edges: Of more edges so many are drawn, evenly spread, or with a model the strongest into each level; the
-            legend says so.
+        color: Whether each ``"group"`` of relations has a colour, or each ``"relation"``, which needs names. Over an
+            image, relations in both directions then meet halfway, with the relation that an entity receives next to it.
+        ax: The axes; by default those of a new figure, ``result.figure``.
+        max_edges: The most edges to draw: an even selection or, with a model, the strongest into each level. The legend
+            tells if edges are left out.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``layout`` or ``color`` is unknown, names are missing or come twice, ``max_edges`` is not positive,
-            ``image`` is no image, or ``data`` is a batch, lacks a field or is not as the model takes it.
+        ValueError: ``layout`` or ``color`` is unknown, names are missing or given twice, ``max_edges`` is not positive,
+            ``image`` is not an image, or ``data`` is a batch, lacks a field or does not fit the model.
     """
     if layout not in LINE_WIDTHS:
         raise ValueError(f"layout: expected one of {sorted(LINE_WIDTHS)}, got {layout!r}")
@@ -86,7 +87,7 @@ def draw_dag(
         ax = Figure(figsize=(size[0], size[1] + taller), layout="constrained").subplots()
     pos, level, ends = (data[key].detach().cpu().numpy() for key in ("pos", "level", "edge_index"))
     place, scale = places_and_scales(pos, level)
-    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # in points, as markers are
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # in points, like the size of markers
     (source, target), (start, stop) = ends, place[ends]
     strength = np.zeros(ends.shape[1])
     if model is not None:
@@ -143,7 +144,7 @@ def draw_dag(
 
 
 def _distinct(start: Array, stop: Array, kind: Array, strength: Array, *, both_ways: bool) -> Array:
-    """Edges between different places, of each kind the strongest between two; ascending."""
+    """Returns positions of edges between different places, the strongest of each kind between two; ascending."""
     order = (-strength).argsort(kind="stable")
     order = order[start[order] != stop[order]]
     ends = np.stack([start[order], stop[order]])
@@ -169,7 +170,7 @@ def _label_columns(data: Data, metadata: Metadata | None, ax: Axes) -> None:
         kinds = data.node_type[data.level == stage].unique().tolist()
         own = [f"level {stage}"] if metadata is None else [as_label(metadata[0][kind], LONGEST) for kind in kinds]
         names.append("\n".join(own))
-    # Upright where the longest word would reach into the next column.
+    # Labels are rotated if the longest word would reach into the next column.
     room = ax.get_window_extent().width * 72 / ax.figure.dpi / len(stages)
     upright = room < CHARACTER * max(map(len, "_".join(names).replace("\n", "_").split("_")))
     labels = [name.replace("_", " " if upright else "\n") for name in names]

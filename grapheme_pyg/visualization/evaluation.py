@@ -1,4 +1,4 @@
-"""Pictures of how good a model is: its confusions, its calibration, the hardest images."""
+"""Pictures of an evaluation: confusions, calibration, and the hardest images."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,42 +16,41 @@ from grapheme_pyg.evaluation import Evaluation, check_probabilities
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.layouts import Array
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL
-from grapheme_pyg.visualization.text import add_title, as_label, as_labels
+from grapheme_pyg.visualization.text import WRONG, add_title, as_label, as_labels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
-# From rare to common. The first are no white: a cell with one image differs from one without.
+# From rare to common. The first are not white, so that a cell with one image differs from one with none.
 HITS, MISTAKES = ("#e3eef7", "#8fbfe3", "#1f6fb2"), ("#fdebdb", "#ee8f3d", "#8a3f06")
-WRONG = "#c62828"
-MAX_COUNTED = 30  # numbers in the cells of more classes could not be read
+MAX_COUNTED = 30  # numbers in the cells of more classes would be illegible
 Z = 1.96  # half the width of a 95 % interval, in standard deviations
 
 
 def draw_confusion(confusion: Tensor, classes: Sequence[str], *, ax: Axes | None = None) -> Axes:
-    """Draws which classes are taken for which: hits blue, mistakes orange, what never happens white.
+    """Draws a confusion matrix, with hits in blue, mistakes in orange and empty cells in white.
 
-    The colour of a cell is its share of its row, on a logarithmic scale down to one image of the largest class, so
-    that single mistakes among thousands of images are seen. Numbers are images; beside a row stands the share of its
-    class that was recognised.
+    The colour of a cell shows its share of the row, on a logarithmic scale down to one image of the largest class, so
+    that single mistakes among thousands of images are visible. The numbers are images; next to each row is the share of
+    its class that was recognised.
 
     Args:
         confusion: ``[C, C]`` int64, images by true class (rows) and predicted class (columns).
         classes: Names of the C classes.
-        ax: Where to draw; by default on a new figure, ``result.figure``.
+        ax: The axes; by default those of a new figure, ``result.figure``.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``confusion`` is of another shape or dtype, or has a negative count or no image at all.
+        ValueError: ``confusion`` has another shape or dtype, a negative count, or no image.
     """
     size = len(classes)
     if confusion.dtype != torch.int64 or list(confusion.shape) != [size, size]:
-        expected = f"an int64 tensor of shape [{size}, {size}], for as many classes"
+        expected = f"an int64 tensor of shape [{size}, {size}] for {size} classes"
         raise ValueError(f"confusion: expected {expected}, got {confusion.dtype} of shape {list(confusion.shape)}")
     if confusion.sum() < 1 or confusion.min() < 0:
-        got = f"{int(confusion.sum())} in all"
+        got = f"counts with a sum of {int(confusion.sum())}"
         raise ValueError(f"confusion: expected at least one image and no negative counts, got {got}")
     if ax is None:
         side = float(np.clip(1.5 + 0.5 * size, 4, 18))
@@ -89,14 +88,14 @@ def draw_confusion(confusion: Tensor, classes: Sequence[str], *, ax: Axes | None
 def draw_calibration(evaluation: Evaluation, *, ax: Axes | None = None) -> Axes:
     """Draws a reliability diagram (Guo et al., "On Calibration of Modern Neural Networks", 2017).
 
-    Each bin of confidence with images in it has a bar as high as its accuracy, its number of images above, and a dot
-    at its mean confidence. On the diagonal, the model is right as often as it says. Thin lines are Wilson's 95 %
-    intervals of the accuracy ("Probable Inference, the Law of Succession, and Statistical Inference", 1927): few
-    images say little.
+    For each bin of confidence with images, a bar shows the accuracy, a number above it the images, and a dot the mean
+    confidence. On the diagonal, the model is right as often as its confidence says. Thin lines are Wilson's 95 %
+    intervals of the accuracy ("Probable Inference, the Law of Succession, and Statistical Inference", 1927), which are
+    wide for few images.
 
     Args:
-        evaluation: What :func:`grapheme_pyg.evaluation.evaluate` returned.
-        ax: Where to draw; by default on a new figure, ``result.figure``.
+        evaluation: The result of :func:`grapheme_pyg.evaluation.evaluate`.
+        ax: The axes; by default those of a new figure, ``result.figure``.
 
     Returns:
         The axes, in per cent.
@@ -120,7 +119,7 @@ def draw_calibration(evaluation: Evaluation, *, ax: Axes | None = None) -> Axes:
         ecolor="#5a5a5a",
         elinewidth=0.9,
         markersize=5,
-        clip_on=False,  # dots at 0 and at 100 are whole
+        clip_on=False,  # so that dots at 0 and 100 are whole
         zorder=3,
     )
     for place, count in zip(width * (used + 0.5), counts, strict=True):
@@ -143,25 +142,25 @@ def draw_hardest(
     columns: int = 5,
     figure: Figure | None = None,
 ) -> Figure:
-    """Draws a grid of images, in the order given, each with the finest entities of its graph and their relations.
+    """Draws a grid of images in the given order, each with the finest entities of its graph and their relations.
 
-    Above it stands "truth → predicted, confidence", in red where they differ. Coarser entities are left out, under
-    which one could not see a small image.
+    The title of each image is "truth → predicted, confidence", in red if the two classes differ. Coarser entities are
+    left out, since they would cover a small image.
 
     Args:
-        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``, or a sequence of images; a few dozen.
-        graphs: Their graphs.
-        probabilities: ``[N, num_classes]``, in [0, 1], rows that sum to 1 within 0.001.
+        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``, or a sequence of images; up to a few dozen.
+        graphs: The graphs of the images.
+        probabilities: ``[N, num_classes]``, in [0, 1], with rows that sum to 1 within 0.001.
         labels: ``[N]`` int64, true classes, in [0, num_classes).
         classes: Names of the classes.
-        columns: Images in a row.
-        figure: Where to draw; by default a new figure.
+        columns: Number of images in a row.
+        figure: The figure to draw on; by default a new one.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: There are no images, or an argument is not as above.
+        ValueError: There are no images, or an argument has another form.
     """
     num_images = len(images)
     if num_images == 0:
@@ -196,14 +195,14 @@ def draw_hardest(
 
 
 def _finest(graph: Data) -> Data:
-    """The subgraph of the nodes that stand where one of the first level stands: all rounds of the finest entities."""
+    """Returns the subgraph of all rounds of the finest entities, which are the nodes at places of the first level."""
     place = graph.pos.unique(dim=0, return_inverse=True)[1]
     finest: Data = graph.subgraph(torch.isin(place, place[graph.level == graph.level.min()]))
     return finest
 
 
 def _wilson(shares: Array, counts: Array) -> tuple[Array, Array]:
-    """Ends of the intervals of shares of so many images each; a share lies within its own."""
+    """Returns the ends of the intervals of shares of ``counts`` images; each share is within its interval."""
     centre = (shares + Z**2 / (2 * counts)) / (1 + Z**2 / counts)
     half = np.sqrt(shares * (1 - shares) / counts + (Z / (2 * counts)) ** 2) * Z / (1 + Z**2 / counts)
     return np.minimum(centre - half, shares), np.maximum(centre + half, shares)

@@ -1,4 +1,4 @@
-"""Pictures of explanations: which pixels and edges spoke for a class, and which against it."""
+"""draw_explanation: pictures of explanations, with attributions of pixels and edges."""
 
 from typing import TYPE_CHECKING
 
@@ -16,27 +16,27 @@ from grapheme_pyg.vision.pixels import to_grey, to_pixels
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
 
-# From blue, against, over white to red, for: colours that colour-blind people can tell apart.
+# From blue (against) over white to red (for), which colour-blind people can distinguish.
 COLOURS = colormaps["RdBu_r"]
 
 
 def draw_explanation(explanation: Explanation, image: "Image", *, ax: Axes | None = None, max_edges: int = 100) -> Axes:
-    """Paints what spoke for a class red, and what spoke against it blue, over a pale image.
+    """Draws attributions for a class in red, and against it in blue, over a pale image.
 
-    Edges between the same two places, of several rounds, are drawn once, as strong as their sum; edges from an entity
-    to itself are not drawn. Pixels and edges are as opaque as they are strong, each compared with the strongest.
+    Edges of several rounds between the same two places are drawn once, with the sum of their attributions; edges from
+    an entity to itself are left out. The opacity of a pixel or edge shows its attribution, relative to the largest.
 
     Args:
-        explanation: Of the image.
-        image: As :func:`grapheme_pyg.explain` was given it.
-        ax: Where to draw; by default on a new figure, ``result.figure``.
-        max_edges: How many edges to draw, the strongest; 0 for none.
+        explanation: The explanation of the image.
+        image: The image that :func:`grapheme_pyg.explain` was given.
+        ax: The axes; by default those of a new figure, ``result.figure``.
+        max_edges: The number of edges to draw, strongest first; 0 for none.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: ``image`` is not an image or not of the explanation's size, or ``max_edges`` is negative.
+        ValueError: ``image`` is not an image or has another size than the explanation, or ``max_edges`` is negative.
     """
     if max_edges < 0:
         raise ValueError(f"max_edges: expected a non-negative integer, got {max_edges}")
@@ -45,7 +45,7 @@ def draw_explanation(explanation: Explanation, image: "Image", *, ax: Axes | Non
         raise ValueError(f"image: expected the size {list(explanation.pixels.shape)}, got {list(grey.shape)}")
     if ax is None:
         ax = Figure(figsize=(4, 4), layout="constrained").subplots()
-    # Pale, and dark on light whatever the image, so that colours show.
+    # Pale, and dark on light whatever the image, so that colours are visible.
     ax.imshow(1 - 0.35 * np.abs(grey - np.median(grey)), cmap="gray", vmin=0, vmax=1, extent=(0, 1, 1, 0))
     ax.imshow(_painted(explanation.pixels), extent=(0, 1, 1, 0), interpolation="nearest")
     lines, strength = _strongest(explanation, max_edges)
@@ -56,7 +56,7 @@ def draw_explanation(explanation: Explanation, image: "Image", *, ax: Axes | Non
 
 
 def _painted(values: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    """Colours ``[..., 4]`` of values, 0 transparent."""
+    """Returns the colours of values, ``[..., 4]``; 0 is transparent."""
     scaled = (values / values.abs().max().clamp(min=1e-30)).numpy() if values.numel() else values.numpy()
     painted = COLOURS(0.5 + 0.5 * np.sign(scaled) * (0.4 + 0.6 * np.abs(scaled)))
     painted[..., 3] = np.abs(scaled)
@@ -64,7 +64,7 @@ def _painted(values: Tensor) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64
 
 
 def _strongest(explanation: Explanation, number: int) -> tuple[list[list[list[float]]], Tensor]:
-    """Lines between places, and the sums of their edges, strongest last."""
+    """Returns lines between places, and the sums of their edges' attributions, strongest last."""
     place, start = explanation.graph.pos.unique(dim=0, return_inverse=True)
     ends = start[explanation.graph.edge_index].sort(dim=0).values
     apart = ends[0] != ends[1]

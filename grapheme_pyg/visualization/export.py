@@ -1,4 +1,4 @@
-"""Graphs for other programs that draw or analyse graphs."""
+"""save_graph: writes graphs for other programs that draw or analyse graphs."""
 
 import json
 import os
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from grapheme_pyg.visualization.networks import Network
 
 SUFFIXES = (".graphml", ".dot", ".gv")
-SIDE = 10  # inches on the longer side of a picture that Graphviz draws
+SIDE = 10  # longer side in inches of a picture drawn by Graphviz
 
 
 def save_graph(
@@ -29,19 +29,19 @@ def save_graph(
 ) -> None:
     """Writes a graph as GraphML, for Gephi, yEd, Cytoscape and networkx, or in Graphviz's DOT.
 
-    Nodes have ``x`` and ``y`` (right and down, each in [0, 1]), ``level``, ``node_type``, edges ``edge_type``, and with
-    a model nodes ``state``, numbers with spaces between them, and edges ``strength``; see :func:`to_networkx`. Numbers
-    have nine digits, which single precision is exact with. In DOT, nodes also have ``pos``, where ``neato -n2`` draws
-    them, and with a model edges ``penwidth``.
+    Nodes have ``x`` and ``y`` (right and down, each in [0, 1]), ``level`` and ``node_type``, and edges have
+    ``edge_type``. With a model, nodes also have ``state``, numbers separated by spaces, and edges ``strength``; see
+    :func:`to_networkx`. Numbers have nine digits, which represent single precision exactly. In DOT, nodes also have
+    ``pos``, where ``neato -n2`` draws them, and edges with a model ``penwidth``.
 
     Args:
         data: The graph of one image.
-        path: The file, whose suffix says the format: ``.graphml``, or ``.dot`` or ``.gv``.
-        model: Which computes states and strengths, and has the names.
-        metadata: ``brain.metadata``, to have names without a model; numbers if both are None.
+        path: The file, whose suffix determines the format: ``.graphml``, or ``.dot`` or ``.gv``.
+        model: The model, for states, strengths and names.
+        metadata: ``brain.metadata``, for names without a model; types are numbers if both are None.
 
     Raises:
-        ValueError: The suffix is another; or as :func:`to_networkx`.
+        ValueError: The file has another suffix, or the graph is refused by :func:`to_networkx`.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
@@ -57,14 +57,14 @@ def save_graph(
         if "strength" in edge:
             edge["strength"] = float(f"{edge['strength']:.9g}")
     for values in (*graph.nodes.values(), *graph.edges.values()):
-        # Names are [a-z0-9_]+, but metadata can hold any.
+        # The names of brains are [a-z0-9_]+, but metadata can have any.
         values.update({key: printable(value) for key, value in values.items() if isinstance(value, str)})
     if path.suffix == ".graphml":
-        # As simple a graph as it is: readers that know no parallel edges take it then.
+        # A simple graph, if it is one, for programs that do not accept parallel edges.
         simple = nx.DiGraph(graph)
         nx.write_graphml(simple if simple.number_of_edges() == graph.number_of_edges() else graph, path)
         return
-    # Graphviz counts upwards, in points with -n2.
+    # Graphviz's y axis points up, in points with -n2.
     scale = 72 * SIDE / max(height, width)
     for node in graph.nodes.values():
         node["pos"] = f"{node['x'] * width * scale:.9g},{(1 - node['y']) * height * scale:.9g}"
@@ -75,7 +75,7 @@ def save_graph(
 
 
 def _dot(graph: "Network") -> str:
-    """The DOT language (https://graphviz.org/doc/info/lang.html), with all values quoted."""
+    """Returns a graph in the DOT language (https://graphviz.org/doc/info/lang.html), with all values quoted."""
     lines = ["digraph {", '  node [shape=point, width=0.08]; edge [color="#2f9bd8", arrowsize=0.3];']
     lines += [f"  {node} {_attributes(values)};" for node, values in graph.nodes(data=True)]
     lines += [f"  {source} -> {target} {_attributes(values)};" for source, target, values in graph.edges(data=True)]
@@ -83,5 +83,5 @@ def _dot(graph: "Network") -> str:
 
 
 def _attributes(values: Mapping[str, Any]) -> str:
-    # JSON's quotes and backslashes are DOT's too.
+    # DOT has the quotation marks and backslashes of JSON.
     return "[" + ", ".join(f"{key}={json.dumps(str(value), ensure_ascii=False)}" for key, value in values.items()) + "]"

@@ -1,4 +1,4 @@
-"""Graphs for networkx."""
+"""to_networkx: graphs for networkx."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -23,24 +23,24 @@ def to_networkx(
     metadata: Metadata | None = None,
     multi: bool = False,
 ) -> "Network":
-    """The graph for networkx, in plain Python values.
+    """Returns a graph for networkx, with plain Python values.
 
     Args:
         data: The graph of one image.
-        model: Which computes states and strengths in it, and has the names.
-        metadata: ``brain.metadata``, to have names without a model; numbers if both are None.
-        multi: Whether to make a ``MultiDiGraph``, which holds several edges between two nodes: blobs, for one, may be
-            near one another and one above the other.
+        model: The model, for states, strengths and names.
+        metadata: ``brain.metadata``, for names without a model; types are numbers if both are None.
+        multi: Whether to make a ``MultiDiGraph``, which can hold several edges between two nodes. Graphs of blobs, for
+            example, may need it.
 
     Returns:
-        Nodes 0…num_nodes − 1 with ``pos`` (x right, y down, each in [0, 1]), ``level`` and ``node_type``, and with a
-        model ``state``, a tuple as long as states of its type are wide; edges with ``edge_type``, with names the
-        relation's, such as ``"north_of"``, and with a model ``strength``, see
+        Nodes 0…num_nodes − 1 with ``pos`` (x right, y down, each in [0, 1]), ``level``, ``node_type`` and, with a
+        model, ``state``, a tuple of the width of the node type's states; edges with ``edge_type``, a number or the name
+        of the relation, such as ``"north_of"``, and, with a model, ``strength``; see
         :func:`grapheme_pyg.nn.messages.messages`.
 
     Raises:
-        ValueError: ``data`` is a batch, lacks a field, has parallel edges without ``multi``, or is no graph that the
-            model takes; or there are a model and metadata.
+        ValueError: ``data`` is a batch, lacks a field, has parallel edges without ``multi``, or does not fit the model;
+            or both a model and metadata are given.
     """
     check_graph(data)
     names, computed = names_of(model, metadata), None if model is None else compute(model, data)
@@ -69,7 +69,7 @@ def to_networkx(
 
 
 def check_graph(data: Data) -> None:
-    """Refuses what is not the graph of one image."""
+    """Refuses data that are not the graph of one image."""
     if isinstance(data, Batch) and data.num_graphs != 1:
         raise ValueError(f"data: expected the graph of one image, got a batch of {data.num_graphs}")
     lacking = {"pos", "level", "node_type", "edge_index", "edge_type"}.difference(data.keys())
@@ -78,18 +78,18 @@ def check_graph(data: Data) -> None:
 
 
 def names_of(model: ImageClassificationModel | None, metadata: Metadata | None) -> Metadata | None:
-    """The names that a model has, or that are given."""
+    """Returns the names of a model, or the given ones without a model."""
     if model is None:
         return metadata
     if not isinstance(model, ImageClassificationModel):
         raise ValueError(f"model: expected an ImageClassificationModel or None, got {type(model).__name__}")
     if metadata is not None:
-        raise ValueError("metadata: expected None with a model, which has the names, got some")
+        raise ValueError("metadata: expected None with a model, which has names, got metadata")
     return model.vision.metadata
 
 
 def compute(model: ImageClassificationModel, data: Data) -> Messages:
-    """States and strengths, computed where the model is, of a graph that is looked at where it lies."""
+    """Computes states and strengths on the model's device; the graph stays on its own."""
     model.check(data)
-    # A copy, because PyG moves a graph in place.
+    # A copy, since PyG moves graphs in place.
     return messages(model.dag, copy(data).to(model.classifier.templates.device))

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from matplotlib.colors import to_hex, to_rgb
 
-# Relations by group, in drawing order; colours that colour-blind people can tell apart (after Okabe and Ito).
+# Groups of relations in drawing order, in colours that colour-blind people can distinguish (after Okabe and Ito).
 LATERAL, SELF, PART_OF = range(3)
 GROUPS = (("lateral", "#2f9bd8"), ("self", "#5a5a5a"), ("part of", "#e8791a"))
+UNSELECTED = "#b9c4cc"  # of bars of other classes
 
-# Directions by hue, once around the circle, so that opposite ones differ most; seen on black and on white.
+# Hues of directions, once around the circle, so that opposite ones differ most; visible on black and on white.
 DIRECTIONS = {
     "north": "#2f86e0",
     "north_east": "#16a9a9",
@@ -25,10 +26,10 @@ OTHERS = ("#a9743b", "#e88fc0", "#6fc7f2", "#c9c94a", "#7a7ab8", "#5fbf95")
 
 
 def colors_of_relations(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each relation: a hue for each direction, paler for parts, darker for what is far.
+    """Returns a colour for each relation: a hue for each direction, paler for parts, darker for far relations.
 
     Args:
-        names: Of all relations of a vocabulary, so that a relation has the same colour in all its graphs.
+        names: Names of all relations of a vocabulary, so that a relation has the same colour in all graphs.
 
     Returns:
         Colours by name.

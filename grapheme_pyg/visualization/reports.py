@@ -1,4 +1,4 @@
-"""Pictures of what a model says of images, and of how it learned."""
+"""Pictures of predictions and of learning curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,13 @@ from torch_geometric.data import Data
 
 from grapheme_pyg.visualization.dags import draw_dag
 from grapheme_pyg.visualization.networks import Metadata
-from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF
-from grapheme_pyg.visualization.text import add_title, as_label, as_labels
+from grapheme_pyg.visualization.relations import GROUPS, LATERAL, PART_OF, UNSELECTED
+from grapheme_pyg.visualization.text import WRONG, add_title, as_label, as_labels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
-MAX_BARS = 12  # more could not be read
+MAX_BARS = 12  # more would be illegible
 
 
 def draw_predictions(
@@ -31,24 +31,24 @@ def draw_predictions(
     metadata: Metadata | None = None,
     figure: Figure | None = None,
 ) -> Figure:
-    """Draws a row for each image: its graph over it, its graph as a network, how like each class it is.
+    """Draws a row for each image: its graph over the image, its graph as a network, and its similarities with classes.
 
     Args:
-        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``, or a sequence of images; a handful.
-        graphs: Their graphs.
+        images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``, or a sequence of images; a few of them.
+        graphs: The graphs of the images.
         labels: The predicted classes.
         confidences: ``[N]``, in [0, 1].
-        similarities: Cosines ``[N, num_classes]``, in [−1, 1]; of many classes the most similar are shown.
+        similarities: ``[N, num_classes]``, cosines in [−1, 1]; if there are many classes, the most similar are shown.
         classes: Names of the classes.
-        truth: The true classes; a wrong prediction's title is red.
-        metadata: ``brain.metadata``.
-        figure: Where to draw; by default a new figure.
+        truth: The true classes; titles of wrong predictions are red.
+        metadata: ``brain.metadata``, for names of levels.
+        figure: The figure to draw on; by default a new one.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: There are no images, or an argument is not of their number.
+        ValueError: There are no images, or an argument has another length or shape.
     """
     num_images = len(images)
     if num_images == 0:
@@ -69,7 +69,7 @@ def draw_predictions(
         draw_dag(graphs[i], metadata=metadata, layout="levels", ax=levels)
         shown = similarities[i].topk(min(len(classes), MAX_BARS)).indices.sort().values.tolist()
         names = [classes[kind] for kind in shown]
-        colors = [GROUPS[PART_OF][1] if name == labels[i] else "#b9c4cc" for name in names]
+        colors = [GROUPS[PART_OF][1] if name == labels[i] else UNSELECTED for name in names]
         bars.barh(range(len(names)), similarities[i, shown].tolist(), color=colors)
         bars.set_yticks(range(len(names)), as_labels(names))
         bars.set(xlim=(-1, 1), ylim=(len(names) - 0.5, -0.5), xlabel="cosine similarity")
@@ -79,7 +79,7 @@ def draw_predictions(
         title = [f"predicted {as_label(labels[i])} ({100 * float(confidences[i]):.1f} %)"]
         if truth is not None:
             title = [f"{title[0]},", f"truth {as_label(truth[i])}"]
-        add_title(over, title, 36, color="#c62828" if wrong else "black")
+        add_title(over, title, 36, color=WRONG if wrong else "black")
     return figure
 
 
@@ -88,8 +88,8 @@ def draw_learning_curves(metrics: Sequence[Mapping[str, Any]], *, figure: Figure
 
     Args:
         metrics: For each epoch ``epoch``, ``train_loss`` and, where measured, ``val_loss`` and ``val_accuracy``
-            (in [0, 1]), as :func:`grapheme_pyg.fit` returns them; other keys are left alone.
-        figure: Where to draw; by default a new figure.
+            (in [0, 1]), as :func:`grapheme_pyg.fit` returns them; other keys are ignored.
+        figure: The figure to draw on; by default a new one.
 
     Returns:
         The figure.

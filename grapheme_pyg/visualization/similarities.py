@@ -1,4 +1,4 @@
-"""Pictures of similarities with class templates."""
+"""draw_template_similarities: pictures of similarities with class templates."""
 
 from collections.abc import Sequence
 
@@ -6,28 +6,27 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from grapheme_pyg.visualization.relations import GROUPS, PART_OF
+from grapheme_pyg.visualization.relations import GROUPS, PART_OF, UNSELECTED
 from grapheme_pyg.visualization.text import as_labels
 
-# Of the bars of one class together; the rest is the space between classes.
+# Height of the bars of one class together; the rest is the space between classes.
 FILLED = 0.8
-OTHERS = "#b9c4cc"
 
 
 def draw_template_similarities(
     similarities: Tensor, classes: Sequence[str], *, label: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Draws the similarities of one image with every template, a group of bars for each class.
+    """Draws the similarities of one image with every template, as a group of bars for each class.
 
-    The templates of a class come in descending order, since the first alone decides: the similarity with a class is
-    that with its nearest template.
+    The templates of a class are in descending order of similarity: the first one decides, since the similarity with a
+    class is that with its nearest template.
 
     Args:
-        similarities: ``[num_classes, templates_per_class]`` in [−1, 1], as
-            :meth:`grapheme_pyg.ClassificationBrain.template_similarities` gives them for each image.
-        classes: Their names.
+        similarities: ``[num_classes, templates_per_class]`` in [−1, 1], a row of the result of
+            :meth:`grapheme_pyg.ClassificationBrain.template_similarities`.
+        classes: Names of the classes.
         label: Name of the class to highlight.
-        ax: Where to draw; by default on a new figure, ``result.figure``.
+        ax: The axes; by default those of a new figure, ``result.figure``.
 
     Returns:
         The axes.
@@ -47,7 +46,7 @@ def draw_template_similarities(
     height = FILLED / per_class
     for kind, (name, row) in enumerate(zip(classes, values, strict=True)):
         places = [kind + (k + 0.5) * height - FILLED / 2 for k in range(per_class)]
-        ax.barh(places, row, 0.85 * height, color=GROUPS[PART_OF][1] if name == label else OTHERS)
+        ax.barh(places, row, 0.85 * height, color=GROUPS[PART_OF][1] if name == label else UNSELECTED)
     ax.set(xlim=(-1, 1), ylim=(num_classes - 0.5, -0.5), xlabel="cosine similarity with each template")
     ax.set_xticks((-1, -0.5, 0, 0.5, 1))
     ax.set_yticks(range(num_classes), as_labels(classes))

@@ -1,4 +1,4 @@
-"""Pictures of what templates are like: embeddings in two dimensions."""
+"""draw_templates: pictures of templates and embeddings in two dimensions."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from grapheme_pyg.visualization.text import as_label
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
 
-MAX_THUMBNAILS = 12  # classes; thumbnails of more would be higher than the plot
+MAX_THUMBNAILS = 12  # classes; thumbnails of more would be taller than the plot
 THUMBNAIL = 22  # points
 
 
@@ -32,27 +32,28 @@ def draw_templates(
     ax: Axes | None = None,
     num_nearest: int = 4,
 ) -> Axes:
-    """Draws embeddings of images and templates of classes in the plane that shows most of the images' variance.
+    """Draws embeddings of images and templates of classes in the plane with the most variance of the images.
 
-    Cosines decide, so what is projected are directions: embeddings and templates divided by their length. The plane is
-    that of the two first principal components of the images' directions (Pearson, "On Lines and Planes of Closest Fit
-    to Systems of Points in Space", 1901), each with the sign that makes its largest weight positive: the same images
-    make the same picture. Dots are images, stars templates, colours the true classes; a template that no image of its
-    class has as the nearest is a small star. Beside the plot stand the images of each class that are most similar to
-    one of its templates, ringed in the plot.
+    Since similarities are cosines, embeddings and templates are divided by their lengths. The plane is that of the
+    first two principal components of the images (Pearson, "On Lines and Planes of Closest Fit to Systems of Points in
+    Space", 1901), with signs that make the largest weight of each positive, so that the same images make the same
+    picture. Dots are images, stars are templates, and colours are the true classes; a template is a small star if it is
+    not the nearest one for any image of its class. Next to the plot are the images of each class that are most similar
+    to one of its templates, which have rings in the plot.
 
     Args:
-        model: Whose embeddings and templates.
-        images: At least two, as :meth:`grapheme_pyg.VisionBrain.batch` takes them; a thousand can be read.
+        model: The model with the embeddings and templates.
+        images: At least two images, in any form that :meth:`grapheme_pyg.VisionBrain.batch` accepts; a picture of up to
+            a thousand is legible.
         labels: ``[N]`` int64, true classes, in [0, num_classes).
-        ax: Where to draw; by default on a new figure, ``result.figure``.
-        num_nearest: How many images of each class to show beside the plot, of the twelve first classes.
+        ax: The axes; by default those of a new figure, ``result.figure``.
+        num_nearest: Number of images to show next to the plot for each of the first twelve classes.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: Images or labels are not as above, or ``num_nearest`` is negative.
+        ValueError: Images or labels have another form, or ``num_nearest`` is negative.
     """
     if num_nearest < 0:
         raise ValueError(f"num_nearest: expected a non-negative integer, got {num_nearest}")
@@ -92,7 +93,7 @@ def draw_templates(
             rows.append(HPacker(pad=0, sep=3, align="center", children=[text, *thumbnails]))
     left_out = len(model.classes) - len(rows)
     if left_out:
-        rows.append(TextArea(f"and {left_out} classes more", textprops={"fontsize": "small"}))
+        rows.append(TextArea(f"and {left_out} more classes", textprops={"fontsize": "small"}))
     table = VPacker(pad=0, sep=4, align="right" if num_nearest else "left", children=rows)
     anchor: dict[str, Any] = {"bbox_to_anchor": (1.02, 0.5), "bbox_transform": ax.transAxes, "borderpad": 0}
     ax.add_artist(AnchoredOffsetbox("center left", child=table, frameon=False, **anchor))
@@ -104,11 +105,11 @@ def draw_templates(
 
 
 def _principal_axes(points: Tensor) -> tuple[Tensor, Tensor, list[float]]:
-    """Their centre ``[C]``, two principal axes ``[C, 2]``, and which share of the variance each has."""
+    """Returns the centre ``[C]``, two principal axes ``[C, 2]``, and the share of the variance along each."""
     center = points.mean(dim=0)
     _, lengths, axes = torch.linalg.svd(points - center, full_matrices=False)
     if lengths.numel() < 2:
-        # Embeddings of one channel, on a line.
+        # Embeddings with one channel are on a line.
         lengths, axes = F.pad(lengths, (0, 1)), F.pad(axes, (0, 0, 0, 1))
     axes = axes[:2].t()
     signs = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
@@ -117,7 +118,7 @@ def _principal_axes(points: Tensor) -> tuple[Tensor, Tensor, list[float]]:
 
 
 def _nearest(directions: Tensor, templates: Tensor, chosen: Tensor, number: int) -> list[int]:
-    """Of the chosen images, those with the highest cosine with one of the templates, the best first."""
+    """Returns the chosen images with the highest cosines with one of the templates, best first."""
     candidates = chosen.nonzero().squeeze(1)
     if not len(templates):
         return []
@@ -132,7 +133,7 @@ def _thumbnail(image: Any) -> OffsetImage:
 
 
 def _colors(number: int) -> list[str]:
-    """Colours of classes, which ten differ in best."""
+    """Returns colours of classes, which are most distinct for up to ten."""
     if number <= 20:
         return [to_hex(color) for color in mpl.color_sequences["tab10" if number <= 10 else "tab20"]]
     return [to_hex(color) for color in mpl.colormaps["gist_rainbow"](np.linspace(0, 1, number))]

@@ -1,4 +1,4 @@
-"""Pictures of the weight store: how much each relation weighs."""
+"""draw_weights: pictures of the weights of each relation."""
 
 from typing import Any
 
@@ -10,25 +10,24 @@ from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.vision.cells import NAMES
 from grapheme_pyg.visualization.layouts import Array
 
-# In the order of a grid's relations, row by row as in a convolution kernel; regions have them in another.
+# A grid's relations in their order, row by row as in a convolution kernel; regions have another order.
 KERNELS = (["self" if name == "centre" else f"{name}_of" for name in NAMES], [f"{name}_part_of" for name in NAMES])
 COLORMAP = "YlGnBu"
-MAX_COUNTED = 12  # columns; numbers in the cells of more could not be read
+MAX_COUNTED = 12  # columns; numbers in the cells of more would be illegible
 KERNELS_IN_ROW = 8
 
 
 def draw_weights(model: ImageClassificationModel, *, figure: Figure | None = None) -> Figure:
-    r"""Draws the weights of all relations: a map of relations by levels, and the kernels that they make up in a grid.
+    r"""Draws the weights of all relations: a map of relations by levels and, for grids, their kernels.
 
-    A number is the root mean square of the weights of one relation, :math:`\lVert W_r \rVert_F / \sqrt{in \cdot out}`,
-    so that widths do not matter; weights of node features and of edge attributes are not among them. The map has a
-    column for each pair of node types, by the level of the target; an empty cell is a relation that a pair has not.
-    Between cells of a grid, the nine relations of a pair are a 3×3 kernel, each at the place of the source seen from
-    the target.
+    Each number is the root mean square of the weights of a relation, :math:`\lVert W_r \rVert_F / \sqrt{in \cdot out}`,
+    which does not depend on widths; weights of node features and edge attributes are left out. The map has a column for
+    each pair of node types, in order of the target's level; a cell is empty if the pair lacks the relation. For cells
+    of a grid, the nine relations of a pair form a 3×3 kernel, each at the place of the source relative to the target.
 
     Args:
-        model: Whose weights.
-        figure: Where to draw; by default a new figure.
+        model: The model with the weights.
+        figure: The figure to draw on; by default a new one.
 
     Returns:
         The figure; its first axes have the map, the others the kernels.
@@ -78,7 +77,7 @@ def draw_weights(model: ImageClassificationModel, *, figure: Figure | None = Non
 
 
 def _norms(model: ImageClassificationModel) -> dict[str, dict[str, float]]:
-    """For each pair of node types, the root mean square of the weights of each relation."""
+    """Returns the root mean square of the weights of each relation, by pair of node types."""
     vocabulary = model.dag.vocabulary
     norms = {}
     for pair, names in vocabulary.relations.items():

@@ -11,7 +11,7 @@ import pytest
 import torch
 from dense_twin import DenseTwin, lattice_maps
 from relational_twin import RelationalTwin
-from speed import put_between, summary
+from speed import summary
 from speed_scaling import digits, fit_line
 from speed_steps import WithoutKernels, useful_flops
 from timing import in_turn
@@ -129,13 +129,6 @@ def test_what_is_quoted_was_measured() -> None:
     step, inference = figures["step_vs_conv2d_f32"], figures["inference_vs_conv2d_f32"]
     page = " ".join((ROOT / "docs/comparison.md").read_text().split())
     assert f"takes {step:.2f} of the time of the same arithmetic as dense `Conv2d`, inference {inference:.2f}" in page
-
-
-def test_text_is_put_between_marks(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n")
-    put_between(page, "a", "new\nlines\n")
-    assert page.read_text() == "before\n<!-- a -->\nnew\nlines\n<!-- /a -->\nafter\n"
 
 
 def test_what_is_quoted_of_exports_was_measured() -> None:

@@ -7,9 +7,11 @@ import common
 import pytest
 import results
 import torch
+from common import replace_between
 from example_cnn import ExampleCNN, classify, to_input
-from results import END, START, Measured, Quoted, Run, measure, replace_table, spread, table
+from results import Measured, Quoted, Run, measure, spread, table
 
+START, END = "<!-- results -->", "<!-- /results -->"
 MACHINE = {"cpu": "A", "cores": 4, "threads": 2, "python": "3", "torch": "2", "torch_geometric": "1"}
 # Stands for a training script: it leaves a mark each time it runs.
 SCRIPT = """
@@ -24,14 +26,15 @@ if arguments.fail:
     sys.exit(3)
 with pathlib.Path(__file__).with_suffix(".log").open("a") as log:
     log.write(f"{arguments.seed} {sorted(path.name for path in arguments.run_dir.iterdir())}\\n")
-result = {"dataset": "mnist", "test_accuracy": 0.5, "num_weights": 7, "seed": arguments.seed, "seconds": 30.0}
+result = {"dataset": "mnist", "test_accuracy": 0.5, "num_weights": 7, "seed": arguments.seed}
 (arguments.run_dir / "test.json").write_text(json.dumps(result))
 """
 
 
 def run_of(test_accuracy: float, seed: int | None = 0, **changes: object) -> Run:
     facts = {"command": "a.py", "seed": seed, "dataset": "mnist", "num_weights": 1234, "machine": MACHINE}
-    return facts | {"test_accuracy": test_accuracy, "seconds": 90.0} | changes
+    facts["commit"] = "0123456f"
+    return facts | {"test_accuracy": test_accuracy} | changes
 
 
 @pytest.fixture
@@ -57,50 +60,46 @@ def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(results, "MEASURED", rows)
     monkeypatch.setattr(results, "QUOTED", (Quoted("others", "9.7", "a paper", "104 k"), Quoted("more", "97.34", "b")))
-    good = [run_of(0.98, 0, command=rows[0].command), run_of(0.99, 1, command=rows[0].command, seconds=30.0)]
+    good = [
+        run_of(0.98, seed, command=rows[0].command, commit=commit)
+        for seed, commit in ((0, "0123456f"), (1, "89abcdef"))
+    ]
+    good[1]["test_accuracy"] = 0.99
     lines = table({"good": good, "plain": [run_of(0.9, None, command="b.py", num_weights=7850)]}).splitlines()
     assert lines[:7] == [
-        "|  | weights | seeds | test accuracy | minutes (2 cores) | command or source |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| others | 104 k |  | 9.7 % |  | quoted: a paper |",
-        "| pixels | 7,850 |  | 90.00 % | 1.5 | `python b.py` |",
-        "| more |  |  | 97.34 % |  | quoted: b |",
-        f"| ours | 1,234 | 0, 1 | **98.50 ± 0.71 %** | 1.0 | `python {results.OURS} --preset tiny` |",
+        "| MNIST | weights | seeds | test accuracy | command or source |",
+        "| --- | --- | --- | --- | --- |",
+        "| others | 104 k |  | 9.7 % | quoted: a paper |",
+        "| pixels | 7,850 |  | 90.00 % | `python b.py` |",
+        "| more |  |  | 97.34 % | quoted: b |",
+        f"| ours | 1,234 | 0, 1 | **98.50 ± 0.71 %** | `python {results.OURS} --preset tiny` |",
         "",
     ]
     remark = " ".join(lines[7:])
-    assert "2 cores of A with Python 3, PyTorch 2 and PyG 1." in remark
-    assert "superpixels do not" in remark
-    assert "last twelfth" in remark
+    assert "Measured at commit 0123456, 89abcde." in remark
     assert max(map(len, lines)) <= 120
-
-
-def test_table_names_every_machine_once() -> None:
-    other = MACHINE | {"threads": 1, "cpu": "B"}
-    text = table({"linear": [run_of(0.9, None)], "base": [run_of(0.9), run_of(0.9, 1), run_of(0.9, 2, machine=other)]})
-    assert "| minutes (1 core/2 cores) |" in text
-    text = text.replace("\n", " ")
-    assert text.count("2 cores of A with") == text.count("1 core of B with") == 1
 
 
 def test_only_what_is_between_the_markers_is_replaced() -> None:
     before, after = "# A | b |\n\n", "\n\n| c |\n"
-    new = replace_table(f"{before}{START}\nold\n{END}{after}", "new")
+    new = replace_between(f"{before}{START}\nold\n{END}{after}", "results", "new")
     assert new == f"{before}{START}\nnew\n{END}{after}"
-    assert replace_table(new, "new") == new
+    assert replace_between(new, "results", "new") == new
 
 
 @pytest.mark.parametrize("text", ["", START, END, f"{END}{START}", f"{START}{END}{START}", f"{START}{END}{END}"])
 def test_other_markers_are_an_error(text: str) -> None:
-    with pytest.raises(ValueError, match=r"README.md: expected <!-- results -->.*, got"):
-        replace_table(text, "new")
+    with pytest.raises(ValueError, match=r"page: expected <!-- results -->.*, got"):
+        replace_between(text, "results", "new")
 
 
 def test_readme_has_the_table_of_accuracy_json() -> None:
     readme = results.README.read_text()
-    replace_table(readme, "")
+    replace_between(readme, "results", "")
     if results.ACCURACY.exists():
-        assert replace_table(readme, table(results.read_accuracy())) == readme, "run `make results ARGS=--table-only`"
+        assert replace_between(readme, "results", table(results.read_accuracy())) == readme, (
+            "run `make results ARGS=--table-only`"
+        )
 
 
 def test_finished_runs_are_not_made_again(script: Path, tmp_path: Path) -> None:
@@ -113,7 +112,6 @@ def test_finished_runs_are_not_made_again(script: Path, tmp_path: Path) -> None:
         "dataset": "mnist",
         "num_weights": 7,
         "test_accuracy": 0.5,
-        "seconds": 30.0,
         "commit": results.this_code()["commit"],
         "machine": results.this_machine(),
     }
@@ -154,7 +152,7 @@ def test_incomplete_results_are_refused(script: Path, tmp_path: Path) -> None:
     measure(row, 0, tmp_path)
     path = tmp_path / "a-seed0" / "test.json"
     path.write_text(json.dumps({"dataset": "mnist", "seed": 0, "test_accuracy": 0.5}))
-    with pytest.raises(ValueError, match=r"test.json: expected also num_weights, seconds, got"):
+    with pytest.raises(ValueError, match=r"test.json: expected num_weights, too, got"):
         measure(row, 0, tmp_path)
 
 
@@ -166,19 +164,19 @@ def test_results_of_other_code_are_refused(script: Path, tmp_path: Path, monkeyp
     (tmp_path / "grapheme_pyg").mkdir()
     (tmp_path / "grapheme_pyg/changed.py").touch()
     monkeypatch.setattr(common, "ROOT", tmp_path)
-    with pytest.raises(ValueError, match=r"a-seed0: expected a result of the code that is here, .*; delete it"):
+    with pytest.raises(ValueError, match=r"a-seed0: expected a result of the present code, .*; delete it"):
         measure(row, 0, tmp_path)
-    with pytest.raises(ValueError, match=r"a\.json: expected a result of the code that is here, .*; delete it"):
+    with pytest.raises(ValueError, match=r"a\.json: expected a result of the present code, .*; delete it"):
         common.kept(path, lambda: {"accuracy": 0.7})
 
 
 def test_accuracy_json_keeps_the_order_of_rows_and_forgets_others(tmp_path: Path) -> None:
     path = tmp_path / "new" / "accuracy.json"
     assert results.read_accuracy(path) == {}
-    measured = {"base": [run_of(0.9)], "gone": [run_of(0.8)], "linear": [run_of(0.7, None)]}
+    measured = {"base": [run_of(0.9)], "gone": [run_of(0.8)], "tiny": [run_of(0.7)]}
     results.write_accuracy(measured, path)
     read = results.read_accuracy(path)
-    assert list(read) == ["linear", "base"]
+    assert list(read) == ["tiny", "base"]
     assert read["base"] == measured["base"]
 
 

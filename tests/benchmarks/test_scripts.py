@@ -17,7 +17,6 @@ from grapheme_pyg.datasets import ImageData, Split
 # The script, its options, how many digits it has, and what it prints. RUN is a new folder, MODEL one with a model,
 # PICTURES one of digits as pictures.
 EVERYDAY = [
-    ("linear_model", "--run-dir RUN", 60, "test accuracy "),
     ("example_cnn", "--epochs 1 --run-dir RUN", 60, "epoch   1/1  train loss "),
     ("unknown_images", "--model MODEL --limit 20", 40, "halves, both ways: AUROC "),
     ("sizes", "--model MODEL", 10, "| 112 | "),

@@ -1,4 +1,4 @@
-"""What shells complete, in a real one."""
+"""Completion scripts, in real shells."""
 
 import io
 import shutil
@@ -29,7 +29,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def completed(script: Path, *words: str, folder: Path | None = None) -> list[str]:
-    """What bash offers for the last word of a command line."""
+    """Completions that bash offers for the last word of a command line."""
     program = f"""
         source {script}
         COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
@@ -88,4 +88,4 @@ def test_without_shtab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     monkeypatch.setitem(sys.modules, "shtab", None)
     code, _, err = run(capsys, "completion", "bash")
     assert (code, err.count("\n")) == (1, 1)
-    assert 'pip install "grapheme-pyg[completion]"' in err
+    assert "shtab is needed to make completion scripts: pip install jsonargparse shtab" in err

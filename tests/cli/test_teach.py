@@ -89,7 +89,7 @@ def test_what_comes_with_the_package_stays_as_it_is(
     files = sorted((pictures / "d8").glob("*.png"))
     code, _, err = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl")
     assert code == 1
-    assert "out: expected a folder for what is taught, as mnist-tiny comes with the package, got none" in err
+    assert "out: expected a folder for the taught model, as mnist-tiny comes with the package, got none" in err
     code, out, _ = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl", "--out", "mine")
     assert (code, out) == (0, "curl: 6 examples\n11 classes in mine\n")
     assert not Path("mnist-tiny").exists()
@@ -110,6 +110,19 @@ def test_what_cannot_be_taught(
     assert code == 1
     assert expected in err
     assert (model / "config.json").read_bytes() == before
+
+
+def test_names_of_any_language(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["心", "ñandú", "שלום", "شجرة", "🦋", "👩‍👩‍👧"]
+    files = sorted((pictures / "d8").glob("*.png"))
+    for name, file in zip(names, files, strict=True):
+        code, out, _ = run(capsys, "teach", model, file, "--name", name)
+        assert (code, out.splitlines()[0]) == (0, f"{name}: 1 example")
+    _, out, _ = run(capsys, "predict", model, *files, "--json")
+    assert [answer["label"] for answer in json.loads(out)] == names
+    for name in names:
+        assert run(capsys, "forget", model, name)[0] == 0
+    assert ImageClassificationModel.from_pretrained(model).classes == [str(digit) for digit in range(8)]
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_a_set_of_an_installed_package_is_found(monkeypatch):
         ("", stripes, "^name: expected letters, digits, _ and -, got ''$"),
         ("a/b", stripes, "^name: expected letters, digits, _ and -, got 'a/b'$"),
         (7, stripes, "^name: expected letters, digits, _ and -, got 7$"),
-        ("mine", "stripes", "^loader: expected a function of a folder, got str$"),
+        ("mine", "stripes", "^loader: expected a function that takes a folder, got str$"),
     ],
 )
 def test_duplicates_and_bad_names_are_refused(name, loader, message):

@@ -100,12 +100,6 @@ def test_missing_files(tmp_path, files):
         load_cifar10(tmp_path)
 
 
-def test_downloads_are_checked(tmp_path, files, monkeypatch):
-    packed(tmp_path, files)
-    with pytest.raises(ValueError, match="expected an archive with SHA-256 c4a38c50"):
-        cifar10._verify(tmp_path / cifar10.ARCHIVE)
-
-
 def archive_of(*members):
     """A gzipped archive of pieces of bytes."""
     return b"".join(gzip.compress(member, 1) for member in members)
@@ -124,7 +118,7 @@ def test_a_bomb_before_the_files_is_not_unpacked(tmp_path, files, kind):
     path.write_bytes(archive_of(header("x", 50 << 20, kind), bytes(50 << 20)) + path.read_bytes())
     tracemalloc.start()
     try:
-        with pytest.raises(DatasetError, match=r"expected at most 1103890 bytes for what it holds, but more follow"):
+        with pytest.raises(DatasetError, match=r"expected at most 1103890 bytes for its contents, but more follow"):
             load_cifar10(tmp_path)
         assert tracemalloc.get_traced_memory()[1] < 6 << 20
     finally:
@@ -136,7 +130,7 @@ def test_a_bomb_behind_the_files_and_a_wrong_checksum_of_gzip_are_noticed(tmp_pa
     path = tmp_path / cifar10.ARCHIVE
     whole = path.read_bytes()
     path.write_bytes(whole + gzip.compress(bytes(4 << 20)))
-    with pytest.raises(DatasetError, match=r"expected at most .* bytes for what it holds, but more follow"):
+    with pytest.raises(DatasetError, match=r"expected at most .* bytes for its contents, but more follow"):
         load_cifar10(tmp_path)
     path.write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
     with pytest.raises(DatasetError, match="expected a sound gzip file, got a damaged one"):
@@ -171,7 +165,7 @@ def test_a_download_that_was_damaged_later_is_noticed(tmp_path, files, monkeypat
     folder = tmp_path / "grapheme_pyg" / "cifar10"
     folder.mkdir(parents=True)
     packed(folder, files)
-    with pytest.raises(DatasetError, match=r"expected an archive with SHA-256 .*; delete the file"):
+    with pytest.raises(DatasetError, match=r"expected an archive with SHA-256 c4a38c50.*; delete the file"):
         load_cifar10()
     monkeypatch.setattr(cifar10, "SHA256", hashlib.sha256((folder / cifar10.ARCHIVE).read_bytes()).hexdigest())
     assert len(load_cifar10().test.labels) == 3

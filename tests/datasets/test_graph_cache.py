@@ -5,6 +5,7 @@ import struct
 import pytest
 import torch
 from safetensors.torch import save
+from systems import needs_linux
 from torch_geometric.loader import DataLoader
 
 from grapheme_pyg import VisionBrain
@@ -205,6 +206,7 @@ def test_a_strangers_pickles_are_not_loaded(tmp_path):
     assert not touched.exists()
 
 
+@needs_linux
 def test_names_of_pictures_need_not_be_utf_8(tmp_path):
     from PIL import Image
 

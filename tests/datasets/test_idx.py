@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 import torch
+from systems import needs_posix
 
 from grapheme_pyg.datasets import read_idx
 from grapheme_pyg.datasets.idx import read_idx_and_digest
@@ -166,12 +167,14 @@ def test_the_shape_is_checked_before_data_is_read(write):
     assert seen == [(1 << 15, 1 << 14)] * 2
 
 
+@needs_posix
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="pipe: expected a regular file"):
         read_idx(tmp_path / "pipe")
 
 
+@needs_posix
 def test_a_device_is_not_read_without_end(tmp_path):
     (tmp_path / "zero").symlink_to("/dev/zero")
     with pytest.raises(DatasetError, match="zero: expected a regular file, got a pipe, a socket or a device"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from odd_images import chunk, png, tiff
 from PIL import Image
+from systems import needs_posix
 
 from grapheme_pyg.datasets import read_image
 from grapheme_pyg.errors import ImageError
@@ -180,6 +181,7 @@ def test_floats(tmp_path):
         read_image(path)
 
 
+@needs_posix
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ImageError, match=r"pipe\.png: expected a regular file, got a pipe"):

@@ -20,7 +20,7 @@ ROW = ",".join(["0"] * 785) + "\n"
         (gzip.compress(b"1,256\n"), "expected numbers in 0…255, separated by commas"),
         (gzip.compress(b"1,-1\n"), "expected numbers in 0…255, separated by commas"),
         (gzip.compress(b"1,x\n"), "expected numbers in 0…255, separated by commas"),
-        (gzip.compress(bytes(20 << 20), 1), "expected at most 9144322 bytes for what it holds, but more follow"),
+        (gzip.compress(bytes(20 << 20), 1), "expected at most 9144322 bytes for its contents, but more follow"),
     ],
     ids=["cut", "other", "empty", "short", "unsorted", "large", "negative", "text", "bomb"],
 )

@@ -1,4 +1,4 @@
-"""Transforms as torchvision has them: functions of an image, and chains that end in a graph."""
+"""Transforms of images in data sets, and chains of transforms that end in a graph."""
 
 from functools import reduce
 
@@ -21,7 +21,7 @@ from grapheme_pyg.datasets import (
 
 
 class Compose:
-    """As torchvision's."""
+    """Applies transforms in turn, like torchvision's class of this name."""
 
     def __init__(self, transforms):
         self.transforms = transforms
@@ -114,7 +114,7 @@ def test_training_applies_it_in_every_epoch(folder):
 
     def counted(image):
         calls.append(1)
-        return np.asarray(image[0]).astype(np.float32) / 255  # any image that a model takes
+        return np.asarray(image[0]).astype(np.float32) / 255  # another form that a model accepts
 
     found = load_image_folder(folder, 1, transform=counted)
     model = ImageClassificationModel.from_preset("tiny", found.classes)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
+from browsing import chromium, free_port
 from PIL import Image, ImageChops
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
@@ -36,12 +36,6 @@ SERVE = (
 INNER = ("chrome", "data:", "blob:", "about:")
 # Of a 7, from the middle of the canvas, in pixels.
 STROKE = ((-80, -105), (80, -105), (-10, 115))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(folder: Path, port: int, **more: str) -> "subprocess.Popen[str]":
@@ -114,23 +108,8 @@ def served(digits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="for the browser")
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("no chromium and chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    flags = (
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-        " disable-component-update disable-sync disable-dev-shm-usage window-size=1360,1640"
-    )
-    for flag in flags.split():
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+    with chromium(tmp_path / "profile") as opened:
+        yield opened
 
 
 def draw(browser: Any) -> None:

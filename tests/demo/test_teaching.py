@@ -219,6 +219,32 @@ class TestFolders:
         assert same(Lesson.open(tmp_path).examples(), lesson.examples())
         assert len(list(tmp_path.iterdir())) == 3
 
+    def test_whoever_was_killed_in_the_first_save_saves_again(self, lesson: "Lesson", tmp_path: Path) -> None:
+        from grapheme_pyg.demo.teaching import Lesson
+
+        (tmp_path / ".0123456789abcdef.part").write_bytes(b"\x89PNG")
+        lesson.save(tmp_path)
+        assert same(Lesson.open(tmp_path).examples(), lesson.examples())
+        assert len(list(tmp_path.iterdir())) == 3
+
+    @pytest.mark.parametrize("name", ["心", "ñandú", "שלום", "شجرة", "🦋", "👩‍👩‍👧", "ไทย"])
+    def test_names_of_any_language(self, lesson: "Lesson", tmp_path: Path, name: str) -> None:
+        from grapheme_pyg.demo.teach_page import show_answer, show_classes
+        from grapheme_pyg.demo.teaching import Lesson, folder_below, saved_below
+
+        lesson.teach(name, digit("Z"))
+        lesson.rename("Winkel", f"{name} 2")
+        lesson.save(folder_below(tmp_path, name))
+        assert saved_below(tmp_path) == [name]
+        opened = Lesson.open(folder_below(tmp_path, name))
+        assert list(opened.examples()) == ["7", f"{name} 2", name]
+        answer = opened.recognise(digit("Z"))
+        assert answer.label == name
+        assert f'<p class="label" dir="auto">{name}</p>' in show_answer(answer)
+        assert f'data-delete="{name}" aria-label="Delete {name}"' in show_classes(opened)
+        opened.remove(name)
+        assert list(opened.examples()) == ["7", f"{name} 2"]
+
     def test_nothing_else_is_overwritten_or_opened(
         self, encoder: ImageClassificationModel, lesson: "Lesson", tmp_path: Path
     ) -> None:

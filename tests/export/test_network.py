@@ -139,7 +139,7 @@ class TestWrongGraphs:
         graph.edge_index = torch.cat([graph.edge_index, graph.edge_index[:, :1]], dim=1)
         graph.edge_type = torch.cat([graph.edge_type, graph.edge_type[:1]])
         with pytest.raises(
-            ValueError, match="edge_index: expected one edge of each type into a node at most, got several"
+            ValueError, match="edge_index: expected at most one edge of each type into a node, got several"
         ):
             graph_inputs(small[0], graph)
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from console import run
 from PIL import Image
+from systems import needs_linux, needs_posix
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.cli import main
@@ -42,6 +43,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+@needs_linux
 def test_consoles_that_cannot_show_a_name(
     model: Path, pictures: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +68,7 @@ def test_consoles_that_cannot_show_a_name(
     assert {answer["label"] for answer in answers} <= {"猫", "犬", "café"}
 
 
+@needs_posix
 def test_names_cannot_speak_to_the_terminal(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """internetarchive#284."""
     name = pictures / "\x1b[2Jred\nthing.png"

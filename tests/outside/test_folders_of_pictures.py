@@ -149,7 +149,7 @@ class TestWhatIsNoPicture:
             (tmp_path / name).write_text("no picture")
         folder = load_image_folder(tmp_path)
         assert (folder.classes, len(folder)) == (("cat",), 2)
-        assert "left out 5 files that are no pictures: 2 .txt, " in caplog.text
+        assert "left out 5 files that are not pictures: 2 .txt, " in caplog.text
         assert "1 without a suffix" in caplog.text
         assert "1 beside the folders of classes" in caplog.text
 
@@ -260,7 +260,9 @@ class TestBrokenFiles:
         else:
             (tmp_path / "p/b/003.png").rename(tmp_path / "p/b/004.png")
         expected = {"lost": "1 fewer images", "gained": "1 more images", "renamed": "other images"}[change]
-        with pytest.raises(CheckpointError, match=f"there are {expected} now: bring them back .* or start anew in"):
+        with pytest.raises(
+            CheckpointError, match=f"there are {expected} now: restore the images .* or start a new run in"
+        ):
             train(resume=True)
 
     def test_motion_photographs(self, tmp_path: Path) -> None:
@@ -305,7 +307,7 @@ class TestPlaces:
         for command in (("explain", tmp_path / "model", "1.png"), ("draw", tmp_path / "model", "--image", "1.png")):
             code, _, err = run(capsys, *command)
             assert (code, [path.name for path in Path.cwd().iterdir()]) == (1, ["1.png"])
-            assert "would lie among the pictures; give --out FILE" in err
+            assert "out: expected --out FILE, as the default, " in err
 
     def test_classes_that_cannot_be_saved_are_refused_before_training(self) -> None:
         with pytest.raises(ValueError, match=r"classes: expected names without control characters, got 'a\\tb'"):

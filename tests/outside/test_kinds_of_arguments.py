@@ -175,9 +175,12 @@ def test_measures_of_arrays() -> None:
         (lambda model: fit(model, IMAGES, LABELS, settings={}), "settings: expected TrainingSettings, got {}"),
         (
             lambda model: fit(model, IMAGES, LABELS, validation=IMAGES),
-            "validation: expected images and labels, got Ten",
+            "validation: expected a pair of images and labels, got Ten",
         ),
-        (lambda model: fit(model, IMAGES, LABELS, validation=()), "validation: expected images and labels, got tuple"),
+        (
+            lambda model: fit(model, IMAGES, LABELS, validation=()),
+            "validation: expected a pair of images and labels, got tuple",
+        ),
         (lambda model: model.predict(IMAGES, reject="x"), r"reject: expected a number in \[0, 1\), got 'x'"),
         (lambda model: TrainingSettings(loss=np.zeros(3)), "loss: expected one of"),
         (lambda model: VisionBrain([]), "mode: expected one of"),

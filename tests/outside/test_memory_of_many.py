@@ -137,9 +137,7 @@ def test_training_adds_up_the_gradients_of_parts(
     monkeypatch.setattr(import_module("grapheme_pyg.training.data"), "PIXELS_AT_ONCE", 1300)
     batches = seen(monkeypatch)
     found = trained()
-    assert (
-        "images are large: 3 are trained on at a time, and each step adds up 3 times as many" in capsys.readouterr().out
-    )
+    assert "images are large: each step adds up the gradients of 3 parts of 3 images" in capsys.readouterr().out
     # A look at either set, with a budget of its own; then the parts of the only step, and those of validation.
     assert batches[2:8] == [(3, 1200), (3, 1200), (2, 800)] * 2
     for one, other in zip(found, expected, strict=True):

@@ -126,7 +126,7 @@ def settings(**changed: object) -> bytes:
     ("content", "message"),
     [
         # 33 KB that unpack to 32 MiB, and took twice as much.
-        (as_program(bytes(2**25), zipfile.ZIP_DEFLATED), "expected bytes as they are, got compressed"),
+        (as_program(bytes(2**25), zipfile.ZIP_DEFLATED), "expected an uncompressed file, got a compressed"),
         (
             as_program(settings(classes=[str(i) for i in range(50_000)])),
             r"format\.json: expected at most 2..,... bytes",

@@ -128,7 +128,7 @@ def test_the_last_epochs_are_not_robust(few: Split, monkeypatch: pytest.MonkeyPa
     # 6 steps, of 1,000 from which on there is all of it; round(0.18 · 3) = 1 epoch at the end.
     assert shares[-3:] == [[pytest.approx(RandomDegradation.share * 6 / 1000)]] * 2 + [[]]
     assert len(calls) == 4
-    assert TrainingSettings(epochs=13).robust_epochs == 11
+    assert TrainingSettings(epochs=13).for_images(60_000, in_colour=False).robust_epochs == 11
 
 
 def test_both_loaders_give_the_same_losses(few: Split) -> None:

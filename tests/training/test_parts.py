@@ -378,9 +378,7 @@ class TestMemory:
         model = make()
         model.remember(*few)
         model.add_class("new", few.images[:2])
-        with pytest.raises(
-            ValueError, match=r"model: expected no classes that were taught, got \['new'\]; call forget first"
-        ):
+        with pytest.raises(ValueError, match=r"model: expected no taught classes, got \['new'\]; call forget first"):
             train(model, few)
         assert model.classes[-1] == "new"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from systems import needs_linux
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.datasets import Split
@@ -92,6 +93,7 @@ def test_two_with_batch_statistics_learn(digits: tuple[Split, Split], tmp_path: 
 
 
 @pytest.mark.slow
+@needs_linux
 def test_processes_that_are_killed(digits: tuple[Split, Split], tmp_path: Path) -> None:
     """Kills one of two processes again and again; ``torchrun`` starts them anew, and the result has the same bits.
 

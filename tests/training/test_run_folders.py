@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from systems import needs_posix
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
 from grapheme_pyg.errors import ImageError, TrainingError, TrainingWarning
@@ -20,8 +21,7 @@ from grapheme_pyg.runs import new_run_dir, train_run
 from grapheme_pyg.training import run_lock
 from grapheme_pyg.training.run_lock import alone_in
 
-REFUSED = "folder: expected one that nothing else changes, got {}, which process "
-FORK = multiprocessing.get_context("fork")
+REFUSED = "folder: expected one that nothing else is changing, got {}, which process "
 
 
 def hold(folder: Path, told: Connection) -> None:
@@ -32,15 +32,17 @@ def hold(folder: Path, told: Connection) -> None:
         time.sleep(600)
 
 
+@needs_posix
 class TestLock:
     @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
     def test_it_goes_with_the_process_and_not_with_those_that_load(self, tmp_path: Path) -> None:
-        ours, theirs = FORK.Pipe()
-        holder = FORK.Process(target=hold, args=(tmp_path, theirs))
+        fork = multiprocessing.get_context("fork")
+        ours, theirs = fork.Pipe()
+        holder = fork.Process(target=hold, args=(tmp_path, theirs))
         holder.start()
         loading = ours.recv()
         try:
-            expected = REFUSED.format(tmp_path) + f"{holder.pid} on .* does$"
+            expected = REFUSED.format(tmp_path) + f"{holder.pid} on .* is changing$"
             with pytest.raises(TrainingError, match=expected) as caught:
                 fit(*training(), run_dir=tmp_path, resume=True, verbose=False)
             assert "\n" not in str(caught.value)
@@ -126,7 +128,7 @@ class TestFolders:
         assert found == first
         self.run(found, resume=True)
         assert new_run_dir("cats[1]", resume=True) == first
-        with pytest.raises(ValueError, match=r"resume: expected a run of dogs in .*, or a run_dir, got none"):
+        with pytest.raises(ValueError, match=r"resume: expected a run of dogs in .*, or a run_dir, got neither"):
             new_run_dir("dogs", resume=True)
 
     def test_a_run_beside_a_live_one_is_refused(self) -> None:
@@ -160,6 +162,27 @@ def refusals(folder: Path) -> list[str]:
     return found
 
 
+class Elsewhere(list):
+    """Images that a process which loads does not get, however it was started."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        super().__init__(images)
+        self.parent = os.getpid()
+
+    def __getitem__(self, place):
+        return super().__getitem__(place) if os.getpid() == self.parent else self.load()
+
+
+class Killing(Elsewhere):
+    def load(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Broken(Elsewhere):
+    def load(self) -> torch.Tensor:
+        return torch.zeros(3)
+
+
 class TestLoadingProcesses:
     @staticmethod
     def fit(dataset: object, run_dir: Path) -> None:
@@ -167,15 +190,8 @@ class TestLoadingProcesses:
         settings = TrainingSettings(epochs=1, batch_size=1, num_workers=2, device="cpu", checkpoint_every=1)
         fit(model, dataset, labels, settings=settings, run_dir=run_dir, verbose=False)
 
+    @needs_posix
     def test_one_that_is_killed_is_one_line(self, tmp_path: Path) -> None:
-        parent = os.getpid()
-
-        class Killing(list):
-            def __getitem__(self, place):
-                if os.getpid() != parent:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return super().__getitem__(place)
-
         expected = r"^num_workers: expected processes that load until training ends, but DataLoader worker .*[^.]$"
         with pytest.raises(TrainingError, match=expected) as caught:
             self.fit(Killing(training()[1]), tmp_path)
@@ -184,12 +200,6 @@ class TestLoadingProcesses:
         assert multiprocessing.active_children() == []  # Python would wait for them at its end
 
     def test_what_one_finds_is_one_line(self, tmp_path: Path) -> None:
-        parent = os.getpid()
-
-        class Broken(list):
-            def __getitem__(self, place):
-                return super().__getitem__(place) if os.getpid() == parent else torch.zeros(3)
-
         with pytest.raises(ImageError, match=r"^images\[0\]: expected shape \[H, W\] or .*, got \(3,\)$") as caught:
             self.fit(Broken(training()[1]), tmp_path)
         assert "\n" not in str(caught.value)

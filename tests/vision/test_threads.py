@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from systems import needs_linux
 from torch import Tensor
 
 from grapheme_pyg import VisionBrain
@@ -99,6 +100,7 @@ def test_superpixels_leave_the_filters_of_warnings(hurried: None) -> None:
     assert warnings.filters == filters
 
 
+@needs_linux
 def test_superpixels_in_a_process_that_was_forked_from_among_threads() -> None:
     # As processes that load data are, while another thread of their parent is in the middle of an image.
     pytest.importorskip("skimage")
