@@ -86,15 +86,6 @@ def load_splits(limit: int | None) -> tuple[str, Split, Split, Split]:
     return data.name, training, validation, Split(data.test.images[:limit], data.test.labels[:limit])
 
 
-def make_run_dir(chosen: str | None) -> Path:
-    """Makes the folder of a new run."""
-    folder = Path(chosen or f"runs/example-cnn-{time.strftime('%Y%m%d-%H%M%S')}")
-    if (folder / TEST).exists():
-        raise ValueError(f"--run-dir: expected a folder without a run, got {folder}; choose another")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def save_run(folder: Path, model: nn.Module, test_accuracy: float, **facts: str | int | float | None) -> None:
     """Writes the weights and then the result, so that a result never lacks its weights."""
     save_file(model.state_dict(), folder / WEIGHTS)
@@ -151,7 +142,10 @@ def main() -> None:
     if arguments.epochs < 1:
         parser.error(f"--epochs: expected at least 1, got {arguments.epochs}")
     name, training, validation, test = load_splits(arguments.limit)
-    run_dir = make_run_dir(arguments.run_dir)
+    run_dir = Path(arguments.run_dir or f"runs/example-cnn-{time.strftime('%Y%m%d-%H%M%S')}")
+    if (run_dir / TEST).exists():
+        raise ValueError(f"--run-dir: expected a folder without a run, got {run_dir}; choose another")
+    run_dir.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(arguments.seed)
     cnn = ExampleCNN()
     print(f"{name}: {len(training.images):,} training images; results go to {run_dir}", flush=True)

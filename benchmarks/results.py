@@ -157,17 +157,17 @@ def read_run(folder: Path, row: Measured, seed: int | None) -> Run:
     )
 
 
-def read_accuracy(path: Path = ACCURACY) -> dict[str, list[Run]]:
+def read_accuracy() -> dict[str, list[Run]]:
     """Reads all results, by name of the system."""
-    measured: dict[str, list[Run]] = json.loads(path.read_text()) if path.exists() else {}
+    measured: dict[str, list[Run]] = json.loads(ACCURACY.read_text()) if ACCURACY.exists() else {}
     return measured
 
 
-def write_accuracy(measured: Mapping[str, Sequence[Run]], path: Path = ACCURACY) -> None:
+def write_accuracy(measured: Mapping[str, Sequence[Run]]) -> None:
     """Writes all results in the order of the rows; systems without a row are left out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    ACCURACY.parent.mkdir(parents=True, exist_ok=True)
     kept = {row.name: measured[row.name] for row in MEASURED if row.name in measured}
-    path.write_text(json.dumps(kept, indent=2, allow_nan=False) + "\n")
+    ACCURACY.write_text(json.dumps(kept, indent=2, allow_nan=False) + "\n")
 
 
 def table(measured: Mapping[str, Sequence[Run]]) -> str:

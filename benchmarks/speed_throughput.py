@@ -221,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=3, metavar="N", help="how often each is trained (3)")
     parser.add_argument(
-        "--cores", nargs=3, type=int, metavar="N", help="print the seconds of a step on so many cores: steps, images"
+        "--cores", nargs=3, type=int, metavar="N", help="print the seconds of a step: cores, steps, images"
     )
     arguments = parser.parse_args()
     if arguments.cores:

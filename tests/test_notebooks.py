@@ -27,7 +27,7 @@ def run(name: str, folder: Path) -> str:
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"MPLBACKEND": "Agg", "GRAPHEME_DATA": "", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | {"MPLBACKEND": "Agg", "GRAPHEME_DATA": ""},
         check=False,
     )
     assert finished.returncode == 0, finished.stderr

@@ -220,7 +220,7 @@ def _checksum(fields: dict[str, Tensor]) -> int:
 
 def _read_sizes(path: Path, count: int, made_of: dict[str, str]) -> Tensor:
     """Reads the nodes, edges and checksum of each graph, if they are of the expected images and brain."""
-    advice = "delete the folder to have the graphs made anew"
+    advice = "delete the folder to have the graphs made again"
     try:
         with safe_open(path, "pt") as file:
             found = file.metadata() or {}

@@ -229,7 +229,7 @@ class _Search:
         found: dict[str, list[tuple[Path, Header]]] = {}
         for place in sorted(entries(folder)):
             if not place.is_dir():
-                self.left_out["beside the folders of classes"] += 1
+                self.left_out["outside of the folders of classes"] += 1
                 continue
             name = canonical(place.name)
             if name.encode(errors="ignore").decode() != name:

@@ -106,7 +106,7 @@ def _collate_share(
 
 
 def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
-    """Examines some images of a data set; returns how many may be computed at a time, and what they are like.
+    """Examines some images of a data set; returns how many may be computed at a time, and their properties.
 
     Warns if nearly all of them are blank.
 

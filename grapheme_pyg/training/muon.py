@@ -115,22 +115,16 @@ class MuonAdamW(torch.optim.AdamW):
             parameter.add_(update.view(-1, *parameter.shape[1:]), alpha=-lr * scale)
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Approximates the nearest matrix with orthonormal rows or columns, with singular values between 0.7 and 1.2.
-
-    Args:
-        matrix: ``[rows, columns]``; zeros stay zeros.
-    """
-    return orthogonal_all([matrix])[0]
-
-
 def orthogonal_all(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """Does :func:`orthogonal` for many matrices, with those of similar shorter sides together.
+    """Approximates the nearest matrices with orthonormal rows or columns, with singular values between 0.7 and 1.2.
 
     Each step of the Newton-Schulz iteration multiplies the matrix by a polynomial of its Gram matrix. These polynomials
     commute, so all steps are computed on the Gram matrix, ``[columns, columns]`` for a tall matrix, which is itself
-    multiplied once, at the end. Small matrices cost more in calls than in arithmetic, so they are padded with zeros and
-    computed as one batch.
+    multiplied once, at the end. Small matrices cost more in calls than in arithmetic, so those of similar shorter sides
+    are padded with zeros and computed as one batch.
+
+    Args:
+        matrices: Each ``[rows, columns]``; zeros stay zeros.
     """
     tall = [matrix if matrix.shape[0] > matrix.shape[1] else matrix.t() for matrix in matrices]
     sides: dict[int, list[int]] = {}

@@ -37,26 +37,22 @@ def assemble(
     num_graphs, centre = hierarchy.num_images, hierarchy.centre
     batch = hierarchy.image[dag.entity]
     num_nodes = torch.bincount(batch, minlength=num_graphs)
-    fields: dict[str, Tensor] = {
+    fields = {
+        "x": features[dag.entity],
         "edge_index": dag.edge_index,
         "edge_type": dag.edge_type,
-    }
-    if edge_attr:
-        fields["edge_attr"] = offsets(centre[dag.entity], dag.edge_index, hierarchy.size)
-    if y is not None:
-        fields["y"] = y
-    fields |= {
+        "edge_attr": offsets(centre[dag.entity], dag.edge_index, hierarchy.size) if edge_attr else None,
+        "y": y,
         "pos": to_positions(centre, hierarchy.size)[dag.entity],
         "node_type": dag.node_type,
         "level": dag.level,
         "image_size": torch.tensor([hierarchy.size]).expand(num_graphs, 2).contiguous(),
+        "seg": _nodes_of_pixels(hierarchy, dag.first_node, num_nodes) if seg else None,
     }
-    if seg:
-        fields["seg"] = _nodes_of_pixels(hierarchy, dag.first_node, num_nodes)
     # Edges are sorted by target, and so by graph.
     ends = torch.searchsorted(dag.edge_index[1], num_nodes.cumsum(0))
     num_edges = ends.diff(prepend=ends.new_zeros(1))
-    return as_batch({"x": features[dag.entity]} | fields, batch, num_nodes, num_edges)
+    return as_batch(fields, batch, num_nodes, num_edges)
 
 
 def offsets(centre: Tensor, edge_index: Tensor, size: tuple[int, int]) -> Tensor:

@@ -16,13 +16,13 @@ from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.finder import SETTINGS, make_finder
 from grapheme_pyg.vision.ground import relative_to_ground
-from grapheme_pyg.vision.hierarchy import NO_RELATIONS
+from grapheme_pyg.vision.hierarchy import NO_RELATIONS, Hierarchy
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph, together
 from grapheme_pyg.vision.lattice import Part, restrict, restrict_parts
 from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixels
-from grapheme_pyg.vision.unroll import Vocabulary, unroll
+from grapheme_pyg.vision.unroll import Dag, Vocabulary, unroll
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images
@@ -289,13 +289,17 @@ class VisionBrain(BaseTransform):
         return relative_to_ground(small) if self.relative else small
 
     def _graphs(self, pixels: Tensor, y: Tensor | None) -> Batch:
-        plain = not (self.contours or self.detections)
-        lattice = self._lattices.get(*pixels.shape[-2:]) if plain and pixels[0, 0].numel() <= LATTICE_PIXELS else None
+        extras = self.contours or self.detections
+        is_small = pixels[0, 0].numel() <= LATTICE_PIXELS
+        lattice = self._lattices.get(*pixels.shape[-2:]) if is_small and not extras else None
         if lattice is not None:
             return restrict(lattice, *self.finder.measure(pixels), y)
-        if plain and (found := self.finder.find_unrolled(pixels, self._vocabulary)) is not None:
-            hierarchy, features, dag = found
-            return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
+        found = None if extras else self.finder.find_unrolled(pixels, self._vocabulary)
+        hierarchy, features, dag = self._find_unrolled(pixels) if found is None else found
+        return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
+
+    def _find_unrolled(self, pixels: Tensor) -> tuple[Hierarchy, Tensor, Dag]:
+        """Finds entities, without their relations, and their features and unrolled graph."""
         hierarchy, features = self.finder.find(pixels)
         schema = self._vocabulary.schema
         if self.contours:
@@ -304,8 +308,7 @@ class VisionBrain(BaseTransform):
             hierarchy, features = add_detections(hierarchy, features, pixels, schema)
         dag = unroll(hierarchy, self._vocabulary)
         # Relations are edges now, and take much memory for a large image.
-        hierarchy = replace(hierarchy, lateral=NO_RELATIONS, part_of=NO_RELATIONS)
-        return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
+        return replace(hierarchy, lateral=NO_RELATIONS, part_of=NO_RELATIONS), features, dag
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and other.config == self.config

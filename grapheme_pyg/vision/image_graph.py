@@ -199,16 +199,17 @@ def _lexical_order(rows: Sequence[Tensor]) -> Tensor:
     return order
 
 
-def as_batch(fields: dict[str, Tensor], batch: Tensor, num_nodes: Tensor, num_edges: Tensor) -> Batch:
+def as_batch(known: Mapping[str, Tensor | None], batch: Tensor, num_nodes: Tensor, num_edges: Tensor) -> Batch:
     """Makes a batch of concatenated fields, with the slices that ``Batch.to_data_list`` needs.
 
     Args:
-        fields: Concatenated fields of all graphs; ``edge_index`` has offsets.
+        known: Concatenated fields of all graphs; ``edge_index`` has offsets. Fields that are None are left out.
         batch: ``[num_nodes]`` int64, the graph of each node, ascending.
         num_nodes: ``[num_graphs]`` int64.
         num_edges: ``[num_graphs]`` int64.
     """
     num_graphs = num_nodes.numel()
+    fields = {key: value for key, value in known.items() if value is not None}
     ptr, edge_ptr = _pointers(num_nodes), _pointers(num_edges)
     out = Batch(_base_cls=ImageGraph, **fields)
     out.batch, out.ptr = batch, ptr

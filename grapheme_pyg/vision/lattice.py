@@ -167,7 +167,7 @@ def _subgraphs(
     y: Tensor | None,
     seg: Tensor | None = None,
 ) -> Batch:
-    known = {
+    fields = {
         "x": features.flatten(0, 1).index_select(0, induced.row),
         "edge_index": induced.edge_index,
         "edge_type": lattice.edge_type.index_select(0, induced.edge),
@@ -179,7 +179,6 @@ def _subgraphs(
         "image_size": image_size,
         "seg": seg,
     }
-    fields = {key: value for key, value in known.items() if value is not None}
     return as_batch(fields, induced.graph, induced.num_nodes, induced.num_edges)
 
 

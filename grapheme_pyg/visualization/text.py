@@ -35,12 +35,12 @@ def as_label(name: str, longest: int = 16, *, weight: str = "normal") -> str:
     return in_place(text) if has_glyph(MARK) else text
 
 
-def as_labels(names: Sequence[str], longest: int = 16) -> list[str]:
+def as_labels(names: Sequence[str]) -> list[str]:
     """Does :func:`as_label` for several names, and numbers them if some of them would look the same."""
-    labels = [as_label(name, longest) for name in names]
+    labels = [as_label(name) for name in names]
     if len(set(labels)) == len(labels):
         return labels
-    return [as_label(f"{number}: {name}", longest) for number, name in enumerate(names)]
+    return [as_label(f"{number}: {name}") for number, name in enumerate(names)]
 
 
 def add_title(ax: Axes, lines: Sequence[str], longest: int, **style: Any) -> None:

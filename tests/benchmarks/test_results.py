@@ -170,12 +170,14 @@ def test_results_of_other_code_are_refused(script: Path, tmp_path: Path, monkeyp
         common.kept(path, lambda: {"accuracy": 0.7})
 
 
-def test_accuracy_json_keeps_the_order_of_rows_and_forgets_others(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "accuracy.json"
-    assert results.read_accuracy(path) == {}
+def test_accuracy_json_keeps_the_order_of_rows_and_forgets_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "ACCURACY", tmp_path / "new" / "accuracy.json")
+    assert results.read_accuracy() == {}
     measured = {"base": [run_of(0.9)], "gone": [run_of(0.8)], "tiny": [run_of(0.7)]}
-    results.write_accuracy(measured, path)
-    read = results.read_accuracy(path)
+    results.write_accuracy(measured)
+    read = results.read_accuracy()
     assert list(read) == ["tiny", "base"]
     assert read["base"] == measured["base"]
 

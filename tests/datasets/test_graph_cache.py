@@ -187,7 +187,7 @@ def test_damaged_sizes_are_refused(tmp_path, change, message):
     GraphCache(tmp_path, dataset(), VisionBrain()).close()
     path = tmp_path / "processed/sizes.safetensors"
     changed(path, change)
-    with pytest.raises(DatasetError, match=f"^{path}: {message}.*; delete the folder to have the graphs made anew$"):
+    with pytest.raises(DatasetError, match=f"^{path}: {message}.*; delete the folder to have the graphs made again$"):
         GraphCache(tmp_path, dataset(), VisionBrain())
 
 

@@ -151,7 +151,7 @@ class TestWhatIsNoPicture:
         assert (folder.classes, len(folder)) == (("cat",), 2)
         assert "left out 5 files that are not pictures: 2 .txt, " in caplog.text
         assert "1 without a suffix" in caplog.text
-        assert "1 beside the folders of classes" in caplog.text
+        assert "1 outside of the folders of classes" in caplog.text
 
     @pytest.mark.parametrize("suffix", [".jpg", ".jpe", ".jfif", ".JPEG", ".avif"])
     def test_suffixes(self, tmp_path: Path, suffix: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from grapheme_pyg.training.muon import MuonAdamW, orthogonal
+from grapheme_pyg.training.muon import MuonAdamW, orthogonal_all
 
 # What five steps of the iteration make of a singular value of 1; see test_a_singular_value_by_hand.
 ONE = 0.696436
@@ -25,6 +25,10 @@ def set_gradients(of: list[nn.Parameter], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for parameter in of:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    return orthogonal_all([matrix])[0]
 
 
 def spectrum(matrix: Tensor) -> tuple[float, float]:
