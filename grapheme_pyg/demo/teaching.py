@@ -184,8 +184,10 @@ class Lesson:
             raise ValueError("classes: expected at least one to save, got none")
         before = list(folder.glob(DRAWINGS.format("*")))
         # What was left by a process that was killed in its first save is nothing.
-        if not before and folder.exists() and not (
-            folder.is_dir() and all(PART.fullmatch(path.name) for path in folder.iterdir())
+        if (
+            not before
+            and folder.exists()
+            and not (folder.is_dir() and all(PART.fullmatch(path.name) for path in folder.iterdir()))
         ):
             raise ValueError(f"folder: expected a new one, or one that was saved here, got {folder.name!r}")
         Image.fromarray(torch.cat(self.drawings).numpy()).save(file := BytesIO(), "PNG", optimize=True)
