@@ -18,9 +18,14 @@ are not comparable with each other:
 A drawing is classified by the nearest mean of examples, by the cosine of vectors that join pooled states and
 embeddings, and are means over views of the drawing. `--train` trains the encoder on all alphabets except some, on which
 it is then measured.
+
+The last lines concern refusing. In each of 30 draws, 10 characters are taught from a few drawings each. The share of
+their other drawings that is refused should be about `reject`; of the drawings of other characters, as many as possible
+should be refused.
 """
 
 import argparse
+import copy
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -28,6 +33,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from held_out_classes import auroc
 from torch import Generator, Tensor
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
@@ -40,6 +46,8 @@ from grapheme_pyg.vision.pixels import resized
 # Alphabets of the background set on which settings were chosen.
 HELD_OUT = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin", "N_Ko")
 WAYS, SHOTS, QUERIES, ROTATIONS, WITHIN = (5, 20), (1, 5), 15, 4, 20
+# Characters that are taught, drawings of each, draws, and shares that may be refused.
+TAUGHT, TAUGHT_SHOTS, DRAWS, REJECTS = 10, (1, 2, 3, 5), 30, (0.02, 0.05, 0.1)
 LABELS = "class_labels.txt"
 # Settings of the encoder and its training.
 SIZE, EMBEDDING, DROPOUT, EPOCHS = 28, 128, 0.1, 12
@@ -179,6 +187,40 @@ def measure(model: ImageClassificationModel, data: Omniglot, arguments: argparse
             episodes = between_alphabets(labels, way, shots, arguments.episodes, generator)
             right = accuracy(embeddings, episodes)
             lines.append(f"between alphabets, {way}-way, examples {shots}: accuracy {100 * right:.2f} %")
+    return lines + refusals(model, data, generator)
+
+
+def refusals(model: ImageClassificationModel, data: Omniglot, generator: Generator) -> list[str]:
+    """Returns lines with the shares of refused drawings of taught and of other characters, and the AUROC."""
+    memory = model.classifier.memory
+    assert memory is not None, "memory: expected that of the encoder"
+    pooled = model.pool_images(shrunk(data.train.images, model.vision.longer_side or max(data.train.images.shape[1:])))
+    members = [(data.train.labels == label).nonzero().flatten() for label in range(len(data.classes))]
+    lines = []
+    for shots in TAUGHT_SHOTS:
+        refused, accepted, areas = [], [], []
+        for _ in range(DRAWS):
+            taught, own, others = copy.deepcopy(memory), [], []
+            for place, number in enumerate(torch.randperm(len(members), generator=generator).tolist()):
+                rows = members[number][torch.randperm(len(members[number]), generator=generator)]
+                if place < TAUGHT:
+                    taught.add(pooled[rows[:shots]])
+                    own.append(rows[shots:])
+                else:
+                    others.append(rows[:TAUGHT])
+            known, unknown = (taught.familiarity(pooled[torch.cat(rows)]) for rows in (own, others))
+            thresholds = torch.stack([taught.threshold(reject) for reject in REJECTS])[:, None]
+            refused.append((known < thresholds).double().mean(dim=1))
+            accepted.append((unknown >= thresholds).double().mean(dim=1))
+            areas.append(torch.tensor(auroc(known, unknown)))
+        shares = [
+            " / ".join(f"{100 * share:.1f}" for share in torch.stack(some).mean(dim=0).tolist())
+            for some in (refused, accepted)
+        ]
+        area = torch.stack(areas).mean()
+        asked = f"{TAUGHT} characters taught, examples {shots}, reject {' / '.join(map(str, REJECTS))}"
+        told = f"refused {shares[0]} %, others not refused {shares[1]} %, AUROC {area:.4f}"
+        lines.append(f"{asked}: {told}")
     return lines
 
 

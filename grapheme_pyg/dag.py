@@ -57,7 +57,7 @@ def topological_levels(edge_index: Tensor, num_nodes: int) -> Tensor:
         if len(named) > NAMED:
             named[NAMED - 1 : -1] = ["…"]
         path = " → ".join(named)
-        raise CycleError(f"edge_index: expected a directed acyclic graph, got at edge {edge} the cycle {path}")
+        raise CycleError(f"edge_index: expected a directed acyclic graph, got the cycle {path} at edge {edge}")
     return level
 
 
@@ -118,7 +118,7 @@ def require_tensor(name: str, value: object) -> Tensor:
 def check_integers(name: str, values: Tensor, shape: tuple[int, ...], device: torch.device | None = None) -> None:
     """Refuses tensors that are not int64, of another shape, or on another device than the edges."""
     if device is not None and values.device != device:
-        raise GraphError(f"{name}: expected device {device}, as of edge_index, got {values.device}")
+        raise GraphError(f"{name}: expected device {device}, like edge_index, got {values.device}")
     if values.dtype != torch.int64:
         raise GraphError(f"{name}: expected dtype torch.int64, got {values.dtype}")
     if tuple(values.shape) != shape:

@@ -125,8 +125,8 @@ class Home:
                 found.append(f"{what} (in training {low:.3g}…{high:.3g})")
         if found:
             warnings.warn(
-                f"images: expected ones like those of training, got others: {', '.join(found)}; "
-                "answers may mean nothing",
+                f"images: expected images like those of training, got others: {', '.join(found)}; "
+                "predictions may be meaningless",
                 ImageWarning,
                 stacklevel=stacklevel + 1,
             )

@@ -43,5 +43,5 @@ def require_finite(name: str, values: Tensor) -> Tensor:
         GraphemeError: They contain NaN or infinity.
     """
     if not bool(torch.isfinite(values).all()):
-        raise GraphemeError(f"model: expected finite {name}, got NaN or infinity; its weights are out of proportion")
+        raise GraphemeError(f"model: expected finite {name}, got NaN or infinity; its weights are too large")
     return values

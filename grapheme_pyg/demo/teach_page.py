@@ -55,13 +55,15 @@ CSS = """
 @media (pointer: coarse) {#pad-keys {position: absolute; clip-path: inset(50%); height: 1px; overflow: hidden}}
 #teaching .html-container {padding: 0}
 #teaching .block:has(> [role=status]:empty) {margin-bottom: calc(-1 * var(--layout-gap))}
-#teaching :is(button, input) {min-height: 44px}
-#teaching .html-container :is(button, input) {padding: 4px 14px;
+#teaching button, #teaching input {min-height: 44px}
+#teaching .html-container button, #teaching .html-container input {padding: 4px 14px;
   border-radius: 8px; border: 1px solid var(--input-border-color, #888); color: var(--body-text-color);
   background: var(--button-secondary-background-fill); font-size: 16px; margin: 0}
-#teaching .html-container input {background: var(--input-background-fill); flex: 1 1 5em; min-width: 0; max-width: 14em}
+#teaching .html-container input {background: var(--input-background-fill); flex: 1 1 10em; min-width: 0;
+  max-width: 14em}
 /* Gradio takes the outline from fields. */
-#teaching :is(button, input):focus-visible {outline: 3px solid #2563eb !important; outline-offset: 1px}
+#teaching button:focus-visible, #teaching input:focus-visible {outline: 3px solid #2563eb !important;
+  outline-offset: 1px}
 #teaching .clear {margin-top: 6px !important}
 #teaching .wrong {color: #b91c1c} .dark #teaching .wrong {color: #fca5a5}
 #teaching .warned {color: #92400e} .dark #teaching .warned {color: #fcd34d}
@@ -72,9 +74,9 @@ CSS = """
   border: 1px solid var(--border-color-primary)}
 #teaching .taught {padding: 0; margin: 0; list-style: none}
 #teaching .taught > li {margin: 0 0 16px; padding: 8px 0; border-top: 1px solid var(--border-color-primary)}
-#teaching .taught h3 {margin: 0; overflow-wrap: anywhere}
+#teaching .taught h3 {margin: 0; text-align: left; overflow-wrap: anywhere}
 #teaching .taught form {display: flex; flex-wrap: wrap; gap: 8px; align-items: center}
-#teaching .label {font-size: 1.6em; font-weight: 600; overflow-wrap: anywhere}
+#teaching .label {font-size: 1.6em; font-weight: 600; text-align: left; overflow-wrap: anywhere}
 """
 
 

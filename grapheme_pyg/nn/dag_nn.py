@@ -221,7 +221,7 @@ class DagNN(MessagePassing):
         # Explainers add a parameter of their own, in float32.
         dtype = next((weight.dtype for name, weight in self.named_parameters() if name != "_edge_mask"))
         if x.dtype != dtype:
-            raise GraphError(f"x: expected dtype {dtype}, the weights', got {x.dtype}")
+            raise GraphError(f"x: expected dtype {dtype}, like the weights, got {x.dtype}")
         if plan.device != x.device:
             raise GraphError(f"plan: expected one on {x.device}, as x is, got one on {plan.device}; see Plan.to")
         if self._numbers_edges and plan.num_edges > 0 and plan.tables.sweep.edges.numel() == 0:
@@ -233,7 +233,7 @@ class DagNN(MessagePassing):
             came = None if edge_attr is None else f"{edge_attr.dtype} of shape {list(edge_attr.shape)}"
             raise GraphError(f"edge_attr: expected {dtype} of shape {shape}, got {came}")
         if edge_attr.device != x.device:
-            raise GraphError(f"edge_attr: expected device {x.device}, as of x, got {edge_attr.device}")
+            raise GraphError(f"edge_attr: expected device {x.device}, like x, got {edge_attr.device}")
 
     def _set_jittable_templates(self, raise_on_error: bool = False) -> None:
         """Does nothing: PyG would write a module for ``propagate`` into the temporary folder and leave it there."""

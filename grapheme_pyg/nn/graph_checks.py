@@ -22,7 +22,7 @@ def check_device(name: str, values: Tensor, module: nn.Module) -> None:
     """
     for weight in chain(module.parameters(), module.buffers()):
         if weight.device != values.device:
-            raise GraphError(f"{name}: expected device {weight.device}, as of the weights, got {values.device}")
+            raise GraphError(f"{name}: expected device {weight.device}, like the weights, got {values.device}")
 
 
 def to_features(name: str, what: str, values: object, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:

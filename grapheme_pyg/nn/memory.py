@@ -20,8 +20,10 @@ QUANTILES = 1001
 SHOTS = (1, 2, 5, 10, 20)
 # Draws of that measurement, other images in each, and cosines from which a quantile is taken, at most.
 DRAWS, SOME, MOST_MEASURED = 20, 500, 2**20
-# The number of further examples at which a taught class's own cosines count half.
+# The number of further examples at which what taught classes say counts half: each of itself, all of all.
 DOUBT = 5
+# Cosines above this are those of the same example twice, as stored keys have three digits.
+SAME = 1 - 1e-3
 # Cosines computed at once; more keys than MANY_KEYS are multiplied in the precision of storage, which is faster.
 COSINES_AT_ONCE, MANY_KEYS = 2**24, 10_000
 
@@ -44,7 +46,9 @@ class Memory(nn.Module):
     its nearest key, plus an offset, exceeds the cosine with the nearest key of training images. The offset lets it
     claim a small share of the training images; without it, classes with few examples would claim too little. For the
     same reason an allowance is added to the familiarity of its images: what a trained class would need if it had as few
-    examples, corrected by the cosines of the examples with one another, more so the more examples there are.
+    examples, corrected by the cosines of the examples with one another, more so the more examples there are. The
+    corrections of all taught classes count for each of them, because drawings of a kind that training did not see are
+    less alike.
 
     Its tensors keep their precision, whatever the precision of the model.
 
@@ -156,7 +160,7 @@ class Memory(nn.Module):
         memory.center = center.float()
         memory.whitening = whitening.float().contiguous()  # products depend on strides, and files have none
         keys = memory.keys_of(pooled)
-        memory.shots = _shots(keys, labels)
+        memory.measure(pooled, labels)
         classes = counts.nonzero().flatten().tolist()
         share = max(1, NUM_KEYS // len(classes))
         if len(keys) <= NUM_KEYS:
@@ -236,12 +240,23 @@ class Memory(nn.Module):
         return (found + F.pad(self.allowances, (1, 0))).amax(dim=1).clamp(-1, 1)
 
     @torch.no_grad()
+    def measure(self, pooled: Tensor, labels: Tensor) -> None:
+        """Measures the familiarity of images whose class has few examples.
+
+        Args:
+            pooled: ``[num_examples, channels]``, many of each class, not necessarily of all classes.
+            labels: ``[num_examples]`` int64, not negative.
+        """
+        self.shots = _shots(self.keys_of(pooled), labels)
+
+    @torch.no_grad()
     def calibrate(self, pooled: Tensor) -> None:
         """Measures the familiarity of known images that are not remembered, ``[num_images, channels]``."""
         at = torch.linspace(0, 1, QUANTILES, dtype=torch.float32, device=pooled.device)
-        self.quantiles = torch.quantile(self.familiarity(pooled), at)
-        for number in range(self.num_added):
-            self._allow(number)
+        # Twice, because allowances depend on the threshold, and some known images may be of taught classes.
+        for _ in range(2):
+            self._allow()
+            self.quantiles = torch.quantile(self.familiarity(pooled), at)
 
     def threshold(self, reject: float) -> Tensor:
         """Returns the familiarity that a share ``reject`` of known images does not reach."""
@@ -270,9 +285,10 @@ class Memory(nn.Module):
         self.added = added - (added > number).long()
         others = torch.arange(self.num_added, device=added.device) != number
         self.offsets, self.allowances, self.means = self.offsets[others], self.allowances[others], self.means[others]
+        self._allow()
 
     def _measure(self, number: int) -> None:
-        """Sets the mean, offset and allowance of a taught class from its examples."""
+        """Sets the mean and offset of a taught class from its examples, and the allowances of all."""
         old, new = self.keys[self.added < 0].float(), self.keys[self.added == number].float()
         self.means[number] = F.normalize(new.mean(dim=0), dim=0).half()
         if len(old):
@@ -280,22 +296,44 @@ class Memory(nn.Module):
             others = (old @ old.t()).fill_diagonal_(-1)
             gains = (old @ new.t()).amax(dim=1) - others.amax(dim=1)
             self.offsets[number] = -torch.quantile(gains, 1 - CLAIMED)
-        self._allow(number)
+        self._allow()
 
-    def _allow(self, number: int) -> None:
-        """Sets the allowance of a taught class."""
-        own = self.keys[self.added == number].float()
+    def _allow(self) -> None:
+        """Sets the allowances of all taught classes."""
+        counts = torch.tensor(self.examples(), dtype=torch.int64, device=self.added.device)
+        first = int((self.added < 0).sum()) + counts.cumsum(0) - counts
+        order = self.added.argsort(stable=True)
+        distinct = torch.ones_like(counts)
+        own = torch.zeros_like(self.allowances)
+        gaps = [own[:0]]
+        # All classes with equally many examples at once.
+        for count in counts.unique().tolist():
+            some = (counts == count).nonzero().flatten()
+            keys = self.keys[order[first[some, None] + torch.arange(count, device=order.device)]].float()
+            cosines = keys @ keys.transpose(1, 2)
+            # An example that is given twice would suggest that all examples of the class are alike.
+            same = (cosines > SAME).tril(-1).any(dim=2)
+            distinct[some] = count - same.sum(dim=1)
+            cosines.diagonal(dim1=1, dim2=2).fill_(-1)
+            nearest = cosines.masked_fill(same[:, None], -1).amax(dim=2)
+            alone = distinct[some, None] == 1
+            missing = (self._expected(1, distinct[some] - 1)[:, None] - nearest).masked_fill(same | alone, torch.nan)
+            own[some] = missing.nanmedian(dim=1).values.nan_to_num(0)
+            gaps.append(missing[~missing.isnan()])
+        told = distinct - 1
+        shared = torch.cat(gaps).nanmedian().nan_to_num(0) * told.sum() / (told.sum() + DOUBT)
         known = self.threshold(UNFAMILIAR) if self.is_calibrated else self.shots[0, -1]
-        allowance = known - self._expected(0, len(own))
-        if len(own) > 1:
-            found = (own @ own.t()).fill_diagonal_(-1).amax(dim=1).median()
-            missing = self._expected(1, len(own) - 1) - found
-            allowance = allowance + missing * (len(own) - 1) / (len(own) - 1 + DOUBT)
-        self.allowances[number] = allowance.clamp(0, 1)
+        further = (told * own + DOUBT * shared) / (told + DOUBT)
+        self.allowances = (known - self._expected(0, distinct) + further).clamp(0, 1)
 
-    def _expected(self, row: int, shots: int) -> Tensor:
-        """Returns the familiarity of images whose class has so many examples, or the next smaller number measured."""
-        return self.shots[row, sum(shots >= number for number in SHOTS) - 1]
+    def _expected(self, row: int, shots: Tensor) -> Tensor:
+        """Returns the familiarity of images whose class has so many examples, for more than 20 as for 20."""
+        at = shots.new_tensor(SHOTS, dtype=torch.float32).log()
+        wanted = shots.clamp(SHOTS[0], SHOTS[-1]).log()
+        after = torch.searchsorted(at, wanted).clamp_min(1)
+        # Between the measured numbers, cosines grow about as the logarithm.
+        share = (wanted - at[after - 1]) / (at[after] - at[after - 1])
+        return torch.lerp(self.shots[row, after - 1], self.shots[row, after], share)
 
     @torch.no_grad()
     def likeness(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:

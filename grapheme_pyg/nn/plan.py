@@ -263,7 +263,7 @@ def _arrived(tables: Tables) -> Plan:
     try:
         plan = Plan.of(tables)
     except (IndexError, RuntimeError, ValueError) as error:  # views, slices and searches that do not fit
-        raise ValueError(f"plan: expected tables that fit together, got others: {error}") from error
+        raise ValueError(f"plan: expected tables that fit together, got inconsistent ones: {error}") from error
     counts = [generation.num_nodes for generation in plan.generations]
     check_range("nodes", "position", tables.sweep.nodes, plan.num_nodes)
     for number, generation in enumerate(plan.generations):

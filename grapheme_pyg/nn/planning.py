@@ -55,7 +55,7 @@ def make_plan(
         if num_nodes is None and isinstance(known, Tensor):
             num_nodes = known.numel()
     if num_nodes is None:
-        raise GraphError("num_nodes: expected the number of nodes, got None, and no field that says it")
+        raise GraphError("num_nodes: expected the number of nodes, got None and no field that determines it")
     if node_type is None and num_node_types > 1:
         raise GraphError(f"node_type: expected one of {num_node_types} types for each node, got None")
     kinds = edge_index.new_zeros(num_nodes) if node_type is None else require_tensor("node_type", node_type)
@@ -134,7 +134,7 @@ def _wrong_edge(
     where = f"at edge {edge} ({ends[0]} → {ends[1]})"
     expected, came = vocabulary.kinds[:2, kind].tolist(), node_type[ends].tolist()
     if expected != came:
-        return GraphError(f"edge_type: edge {edge} of type {kind} joins node types {expected}, got {came}")
+        return GraphError(f"edge_type: expected edge {edge} of type {kind} to join node types {expected}, got {came}")
     levels = level[ends].tolist()
     if levels[0] >= levels[1]:
         topological_levels(edge_index, node_type.numel())  # raises if there is a cycle, which says more

@@ -5,13 +5,15 @@ from torch import Tensor
 
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.nn.memory import Memory
+from grapheme_pyg.nn.memory import SHOTS, Memory
 from grapheme_pyg.progress_bar import progress_bar
 
 # The most images that are remembered, and that calibrate; more would change little.
 MOST = 10_000
 # Without validation images, every fifth training image is for calibration.
 HELD_OUT = 5
+# Enough images of a class to measure how alike they are.
+MANY = 2 * SHOTS[-1]
 AT_ONCE = 256
 
 
@@ -41,6 +43,9 @@ def remember(
     if len(labels) == 0:  # none of the files can be read any more
         return
     memory = Memory.of(pooled, labels, found, len(training))
+    # If there are few images of each of many classes, whole classes are needed to measure how alike their images are.
+    if len(training) > len(positions) and len(labels) < MANY * len(labels.unique()):
+        memory.measure(*_pool(model, training, _whole(training.labels), verbose=verbose)[:2])
     if validation is None:
         known = _pool(model, training, positions[apart], verbose=verbose)[0]
     else:
@@ -53,6 +58,19 @@ def remember(
 def _evenly(count: int) -> Tensor:
     """Returns evenly spaced positions in a set, ``[min(count, MOST)]`` int64."""
     return torch.linspace(0, count - 1, min(count, MOST), dtype=torch.float64).long()
+
+
+def _whole(labels: Tensor) -> Tensor:
+    """Returns the positions of up to MANY images of each of some classes, ``[at most MOST]`` int64."""
+    order = labels.argsort(stable=True)
+    sizes = torch.bincount(labels)
+    sizes = sizes[sizes > 0]
+    rank = torch.arange(len(labels)) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    kept = order[rank < MANY]
+    number = sizes.clamp(max=MANY)
+    chosen = torch.zeros(len(sizes), dtype=torch.bool)
+    chosen[torch.linspace(0, len(sizes) - 1, min(len(sizes), MOST // MANY)).long()] = True
+    return kept[chosen.repeat_interleave(number)].sort().values
 
 
 def _pool(

@@ -102,7 +102,7 @@ class Finder(Protocol):
             Which entities images have, bool ``[B, num_entities + 1]``, with a last column for images without any, which
             get one node of the lattice's last type; and features, float32 ``[B, num_entities + 1, num_features]``.
         """
-        raise TypeError(f"{type(self).__name__}: expected measure beside lattice, got none")
+        raise TypeError(f"{type(self).__name__}: expected a method measure for its lattice, got none")
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
         """Measures the entities of ``differentiable`` types with gradients; needed only if there are such types.
@@ -117,7 +117,7 @@ class Finder(Protocol):
             ``[num_differentiable, num_features]``, features of these entities in the order of :meth:`find`, as
             functions of the pixels that are homogeneous of degree one.
         """
-        raise TypeError(f"{type(self).__name__}: expected differentiable_features for its types, got none")
+        raise TypeError(f"{type(self).__name__}: expected a method differentiable_features for its types, got none")
 
 
 FINDERS: dict[str, type[Finder]] = {}
@@ -152,7 +152,7 @@ def register_finder(name: str, finder: type[Finder]) -> None:
         if option in SETTINGS:
             raise ValueError(f"finder: expected options other than {SETTINGS}, got {option!r}")
         if field.default is MISSING and field.default_factory is MISSING:
-            raise ValueError(f"finder: expected a default of every option, got none of {option!r}")
+            raise ValueError(f"finder: expected a default for every option, got none for {option!r}")
     FINDERS[name] = finder
 
 

@@ -200,8 +200,8 @@ def warn_if_blank(blank: Tensor, *, stacklevel: int) -> None:
     number = int(blank.sum())
     if number and number >= NEARLY_ALL * len(blank):
         warnings.warn(
-            f"images: expected contrast in them, got {number} of {len(blank)} whose graphs have a single node, "
-            "which is what blank images have",
+            f"images: expected contrast, got {number} of {len(blank)} images whose graphs have a single node, "
+            "as blank images have",
             ImageWarning,
             stacklevel=stacklevel + 1,
         )

@@ -133,16 +133,18 @@ def test_an_encoder_is_trained_and_measured(
                 if character == 0:
                     archive.writestr(f"Others/character01/0000_{person:02d}.png", content.getvalue())
     monkeypatch.setattr(omniglot, "SHOTS", (1,))
+    monkeypatch.setattr(omniglot, "TAUGHT_SHOTS", (2,))
     command = ["omniglot.py", str(tmp_path / "drawings.zip"), "--tasks", "2", "--episodes", "2"]
     training = ["--train", str(tmp_path / "model"), "--alphabets", "Lines", "--epochs", "1"]
     outputs = []
     for options in (training, ["--model", str(tmp_path / "model"), "--alphabets", "Lines"]):
         monkeypatch.setattr(sys, "argv", [*command, *options])
         omniglot.main()
-        outputs.append([line for line in capsys.readouterr().out.splitlines() if "alphabet" in line])
+        outputs.append([line for line in capsys.readouterr().out.splitlines() if "examples" in line or "tasks" in line])
     assert outputs[0] == outputs[1]
     assert [line.split(":")[0] for line in outputs[0]] == [
         "within an alphabet, 2 tasks made of 1 alphabets",
         "between alphabets, 5-way, examples 1",
         "between alphabets, 20-way, examples 1",
+        "10 characters taught, examples 2, reject 0.02 / 0.05 / 0.1",
     ]

@@ -43,7 +43,7 @@ def check(mode: str) -> None:
         logits.sum().backward()
         devices = {weight.grad.device.type for weight in model.parameters() if weight.grad is not None}
         assert devices == {DEVICE}
-        with pytest.raises(ValueError, match=f"x: expected device {DEVICE}:0, as of the weights, got cpu"):
+        with pytest.raises(ValueError, match=f"x: expected device {DEVICE}:0, like the weights, got cpu"):
             model.dag(torch.empty(batch.x.shape), moved, None)
 
 

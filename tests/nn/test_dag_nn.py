@@ -280,7 +280,7 @@ class TestRefuses:
     def test_a_cycle_naming_its_nodes(self) -> None:
         model = DagNN((["n"], [("n", "to", "n")]), 1, 1)
         edge_index = torch.tensor([[0, 1, 2, 3], [1, 2, 3, 1]])
-        with pytest.raises(CycleError, match=r"cycle (1 → 2 → 3 → 1|2 → 3 → 1 → 2|3 → 1 → 2 → 3)$"):
+        with pytest.raises(CycleError, match=r"cycle (1 → 2 → 3 → 1|2 → 3 → 1 → 2|3 → 1 → 2 → 3) at edge"):
             states_of(model, torch.zeros(4, 1), edge_index, torch.zeros(4, dtype=torch.int64))
 
     def test_edge_types_out_of_range(self) -> None:
@@ -290,10 +290,10 @@ class TestRefuses:
 
     def test_edge_types_between_other_node_types(self) -> None:
         edge_type = (self.graph["edge_type"] + 1) % 8
-        self.refuse(r"edge_type: edge \d+ of type \d+ joins node types \[\d, \d\], got", edge_type=edge_type)
+        self.refuse(r"edge_type: expected edge \d+ of type \d+ to join node types \[\d, \d\], got", edge_type=edge_type)
 
     def test_wrong_dtypes(self) -> None:
-        self.refuse("x: expected dtype torch.float64, the weights', got torch.float32", x=self.graph["x"].float())
+        self.refuse("x: expected dtype torch.float64, like the weights, got torch.float32", x=self.graph["x"].float())
         self.refuse("edge_type: expected dtype torch.int64", edge_type=self.graph["edge_type"].int())
         self.refuse("node_type: expected dtype torch.int64", node_type=self.graph["node_type"].float())
         self.refuse("edge_index: expected dtype torch.int64", edge_index=self.graph["edge_index"].int())

@@ -43,8 +43,8 @@ def way(request):
         ({"edge_type": [0, 1, 0]}, r"edge_type: expected a tensor, got list"),
         ({"edge_index": None}, r"edge_index: expected a tensor, got NoneType"),
         ({"level": GOOD["level"].to_sparse()}, r"level: expected a dense tensor, got one of layout torch.sparse_coo"),
-        ({"level": GOOD["level"].to("meta")}, r"level: expected device cpu, as of edge_index, got meta"),
-        ({"batch": GOOD["batch"].to("meta")}, r"batch: expected device cpu, as of edge_index, got meta"),
+        ({"level": GOOD["level"].to("meta")}, r"level: expected device cpu, like edge_index, got meta"),
+        ({"batch": GOOD["batch"].to("meta")}, r"batch: expected device cpu, like edge_index, got meta"),
         ({"edge_index": GOOD["edge_index"].to("meta")}, r"edge_index: .* got one on the device meta"),
         ({"edge_index": torch.zeros(3, 2, dtype=torch.int64)}, r"edge_index: expected shape \[2, 3\], got \[3, 2\]"),
         ({"edge_index": torch.zeros(2, 3)}, r"edge_index: expected dtype torch.int64, got torch.float32"),
@@ -59,7 +59,7 @@ def way(request):
         ({"batch": torch.tensor([0, 1, 1, 1])}, r"edge_index: .* got graphs 0 and 1 at edge 0 \(0 → 1\)"),
         (
             {"edge_type": torch.tensor([0, 2, 0])},
-            r"edge_type: edge 1 of type 2 joins node types \[1, 0\], got \[0, 1\]",
+            r"edge_type: expected edge 1 of type 2 to join node types \[1, 0\], got \[0, 1\]",
         ),
         ({"level": torch.tensor([0, 5, 1, 1])}, r"level: .* got 1 and 1 at edge 2 \(2 → 3\)"),
         # Levels so high would wrap around.
@@ -116,14 +116,14 @@ def test_edges_have_attributes():
 
 def test_where_weights_are_is_where_one_computes():
     check_device("x", torch.ones(1), dag())
-    with pytest.raises(GraphError, match=r"^x: expected device meta, as of the weights, got cpu"):
+    with pytest.raises(GraphError, match=r"^x: expected device meta, like the weights, got cpu"):
         check_device("x", torch.ones(1), dag().to("meta"))
 
 
 def test_cycles_are_named_with_an_edge():
     fields = {"edge_index": torch.tensor([[0, 2, 1], [1, 1, 2]]), "edge_type": torch.zeros(3).long(), "num_nodes": 3}
     for level in (None, torch.tensor([0, 1, 2])):
-        with pytest.raises(CycleError, match=r"at edge (1 the cycle 2 → 1 → 2|2 the cycle 1 → 2 → 1)$"):
+        with pytest.raises(CycleError, match=r"got the cycle (2 → 1 → 2 at edge 1|1 → 2 → 1 at edge 2)$"):
             chain().plan(**fields, level=level)
 
 
@@ -143,7 +143,7 @@ def test_what_is_missing_is_made():
         (1, [[1]]),
     ]
     assert plan.num_graphs == 1
-    with pytest.raises(GraphError, match="num_nodes: expected the number of nodes, got None, and no field that says"):
+    with pytest.raises(GraphError, match="num_nodes: expected the number of nodes, got None and no field that determines"):
         chain().plan(edge_index, edge_type)
 
 

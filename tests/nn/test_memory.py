@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.nn import ClassificationBrain, memory
-from grapheme_pyg.nn.memory import CLAIMED, SHRINKAGE, Memory
+from grapheme_pyg.nn.memory import CLAIMED, DOUBT, SHRINKAGE, Memory
 
 CHANNELS = 6
 
@@ -298,9 +298,53 @@ class TestFamiliarityOfFewExamples:
         it.add(torch.tensor([[0.0, 1.0]]))
         # One example: 0.7 is what is known, 0.3 what is expected.
         assert it.allowances.item() == pytest.approx(0.4)
-        # Two, of cosine 0.8: what is expected is 0.7 − 0.4 for two, less (0.8 − 0.3) · 1 / 6, as one is left over.
+        # Two, of cosine 0.8, where 0.3 was expected: all classes are believed 0.5 · 1 / 6 of that, as one example is
+        # left over, and the class itself (0.5 + 5 · 0.5 / 6) / 6. For two, what is known is 0.7 − 0.4 above.
         it.add(torch.tensor([[0.6, 0.8]]), 0)
-        assert it.allowances.item() == pytest.approx(0.3 - 0.5 / 6, abs=1e-3)
+        expected = 0.3 - (0.5 + 5 * 0.5 / 6) / 6
+        assert it.allowances.item() == pytest.approx(expected, abs=1e-3)
+        # Another class, of one example, has no say of its own.
+        it.add(torch.tensor([[0.0, -1.0]]))
+        assert it.allowances.tolist() == pytest.approx([expected, 0.4 - 0.5 / 6], abs=1e-3)
+        it.remove(0)
+        assert it.allowances.tolist() == pytest.approx([0.4], abs=1e-3)
+
+    def test_between_the_numbers_that_are_measured(self) -> None:
+        it = Memory(8, num_keys=1)
+        it.shots[:] = torch.tensor([0.1, 0.2, 0.4, 0.5, 0.6])
+        numbers = torch.tensor([0, 1, 2, 3, 5, 20, 1000])
+        third = 0.2 + 0.2 * math.log(3 / 2) / math.log(5 / 2)
+        assert it._expected(0, numbers).tolist() == pytest.approx([0.1, 0.1, 0.2, third, 0.4, 0.6, 0.6])
+
+    def test_the_same_example_twice_says_nothing(self) -> None:
+        pooled, labels = gaussians(per_class=50)
+        once, twice = Memory.of(pooled, labels), Memory.of(pooled, labels)
+        new = 10 - pooled[:3]
+        for it, examples in ((once, new), (twice, torch.cat([new, new[:2]]))):
+            it.calibrate(pooled)
+            it.add(examples)
+        torch.testing.assert_close(twice.allowances, once.allowances)
+        assert twice.examples() == [5]
+
+    def test_classes_of_different_numbers_of_examples(self) -> None:
+        pooled, labels = gaussians(per_class=50)
+        it = Memory.of(pooled, labels)
+        it.calibrate(pooled)
+        sizes, missing = (3, 1, 5, 3), []
+        for number, size in enumerate(sizes):
+            it.add(10 - pooled[10 * number : 10 * number + size])
+            own = it.keys[it.added == number].float()
+            for i in range(size if size > 1 else 0):
+                nearest = max(float(own[i] @ own[j]) for j in range(size) if j != i)
+                missing.append((number, float(it._expected(1, torch.tensor(size - 1))) - nearest))
+        told = sum(sizes) - len(sizes)
+        shared = sorted(gap for _, gap in missing)[(len(missing) - 1) // 2] * told / (told + DOUBT)
+        for number, size in enumerate(sizes):
+            gaps = sorted(gap for owner, gap in missing if owner == number)
+            own_gap = gaps[(len(gaps) - 1) // 2] if gaps else 0.0
+            further = ((size - 1) * own_gap + DOUBT * shared) / (size - 1 + DOUBT)
+            allowance = float(it.threshold(0.05) - it._expected(0, torch.tensor(size))) + further
+            assert it.allowances[number].item() == pytest.approx(min(max(allowance, 0), 1), abs=1e-5)
 
     @pytest.mark.parametrize("examples", [1, 5, 20])
     def test_about_as_many_of_a_taught_class_are_refused(self, examples: int) -> None:

@@ -204,7 +204,7 @@ class TestRefuses:
         plan = make_plan(VOCABULARY, EDGES, TYPES, NODES, LEVEL)
         sweep = plan.tables.sweep._replace(**{field: getattr(plan.tables.sweep, field)[:1]})
         wrong = replace(plan, tables=replace(plan.tables, sweep=sweep))
-        with pytest.raises(ValueError, match="plan: expected tables that fit together, got others"):
+        with pytest.raises(ValueError, match="plan: expected tables that fit together, got inconsistent ones"):
             pickle.loads(pickle.dumps(wrong))
 
     def test_what_is_no_graph(self, model: ImageClassificationModel, digits: tuple[Split, Split]) -> None:

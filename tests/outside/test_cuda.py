@@ -125,5 +125,5 @@ def test_a_model_on_a_gpu_predicts_remembers_explains_and_is_saved(
 
 def test_a_graph_on_the_cpu_is_refused(images: Tensor) -> None:
     model = make().to(DEVICE)
-    with pytest.raises(GraphError, match="expected device cuda:0, as of the weights, got cpu"):
+    with pytest.raises(GraphError, match="expected device cuda:0, like the weights, got cpu"):
         model(model.vision.batch(images))

@@ -52,7 +52,7 @@ def test_graph_and_weights_on_different_devices(images: Tensor, part: str, reado
     batch = model.vision.batch(images)
     model.get_submodule(part).to("meta")
     for compute in (model, model.embed, model.pool):
-        with pytest.raises(GraphError, match="expected device meta, as of the weights, got cpu"):
+        with pytest.raises(GraphError, match="expected device meta, like the weights, got cpu"):
             compute(batch)
     # A graph that is to be moved to the weights later on may be looked at where it is.
     model.check(batch)
@@ -62,7 +62,7 @@ def test_messages_on_another_device(images: Tensor) -> None:
     """pyg#5028."""
     model = ImageClassificationModel.from_preset("tiny", CLASSES)
     model.dag.to("meta")
-    with pytest.raises(GraphError, match="x: expected device meta, as of the weights, got cpu"):
+    with pytest.raises(GraphError, match="x: expected device meta, like the weights, got cpu"):
         messages(model.dag, model.vision(images[0]))
 
 

@@ -75,9 +75,9 @@ def test_floats_that_are_not_in_the_unit_interval_are_told_to_divide_by_white() 
 def test_images_without_contrast_are_warned_of(model: ImageClassificationModel) -> None:
     """plantcv#1804: whatever the reason, a set of blank images is no set."""
     blank = torch.full((20, 28, 28), 128, dtype=torch.uint8)
-    with pytest.warns(ImageWarning, match="got 20 of 20 whose graphs have a single node"):
+    with pytest.warns(ImageWarning, match="got 20 of 20 images whose graphs have a single node"):
         model.predict(blank)
-    with pytest.warns(ImageWarning, match="got 19 of 20 whose graphs have a single node"):
+    with pytest.warns(ImageWarning, match="got 19 of 20 images whose graphs have a single node"):
         model.embed_images([*blank[1:], BAR])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -31,7 +31,7 @@ def self_loop(fields: Fields, rng: random.Random) -> list[str]:
     node = rng.randrange(len(fields["x"]))
     add_edge(fields, node, node, fields["edge_type"][0])
     fields["level"] = None
-    return ["edge_index", f"at edge {fields['edge_type'].numel() - 1} ", f"cycle {node} → {node}"]
+    return ["edge_index", f"at edge {fields['edge_type'].numel() - 1}", f"cycle {node} → {node}"]
 
 
 def negative_index(fields: Fields, rng: random.Random) -> list[str]:
@@ -59,7 +59,10 @@ def edge_type_of_other_nodes(fields: Fields, rng: random.Random) -> list[str]:
     joined = ends[int(fields["edge_type"][edge])]
     number = rng.choice([i for i, other in enumerate(ends) if other != joined])
     fields["edge_type"][edge] = number
-    return ["edge_type", f"edge {edge} of type {number} joins node types {list(ends[number])}, got {list(joined)}"]
+    return [
+        "edge_type",
+        f"expected edge {edge} of type {number} to join node types {list(ends[number])}, got {list(joined)}",
+    ]
 
 
 def wrong_dtype(fields: Fields, rng: random.Random) -> list[str]:

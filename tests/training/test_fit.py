@@ -13,6 +13,7 @@ from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain
 from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomDropping, RandomWarp
 from grapheme_pyg.datasets import EpochSampler, ImageDataset, ImageGraphDataset, Split
 from grapheme_pyg.errors import CheckpointError, TrainingWarning
+from grapheme_pyg.training import remembering
 from grapheme_pyg.training.losses import weights_of_classes
 from grapheme_pyg.training.optimizer import one_cycle
 from grapheme_pyg.vision.pixels import resized
@@ -587,3 +588,24 @@ class TestDatasets:
         assert dataset.num_classes == 10
         assert torch.equal(dataset[5].x, vision(few.images[5]).x)
         assert dataset[5].y.tolist() == [int(few.labels[5])]
+
+
+def test_what_is_measured_of_many_classes() -> None:
+    """Of 400 classes of 30 images 250 are looked at, whole; of larger classes 40 images each."""
+    labels = torch.arange(12_000) % 400
+    chosen = labels[remembering._whole(labels)]
+    assert torch.bincount(chosen).unique().tolist() == [0, 30]
+    assert chosen.unique().numel() == 250
+    sizes = torch.tensor([100, 0, 3])
+    found = remembering._whole(torch.arange(3).repeat_interleave(sizes))
+    assert found.tolist() == [*range(40), 100, 101, 102]
+
+
+def test_many_classes_of_few_images_are_measured_whole(monkeypatch: pytest.MonkeyPatch, small_digits: Split) -> None:
+    """Where the memory has about three images of each class, it still knows what ten of them say of another."""
+    model = ImageClassificationModel.from_preset("tiny").eval()
+    monkeypatch.setattr(remembering, "MOST", 40)
+    remembering.remember(model, ImageDataset(*small_digits), None, verbose=False)
+    memory = model.classifier.memory
+    assert memory is not None
+    assert memory.shots[:, 1:4].unique(dim=1).shape == (2, 3)

@@ -258,9 +258,9 @@ def test_a_measure_without_gradients_is_told() -> None:
         measure = Finder.measure
 
     register_finder("forgetful", Forgetful)
-    with pytest.raises(TypeError, match="Forgetful: expected measure beside lattice, got none"):
+    with pytest.raises(TypeError, match="Forgetful: expected a method measure for its lattice, got none"):
         VisionBrain("forgetful")(torch.eye(8))
-    with pytest.raises(TypeError, match="Forgetful: expected differentiable_features for its types, got none"):
+    with pytest.raises(TypeError, match="Forgetful: expected a method differentiable_features for its types, got none"):
         Forgetful().differentiable_features(torch.zeros(1, 1, 2, 2))
 
 
