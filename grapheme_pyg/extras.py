@@ -10,6 +10,8 @@ PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "demo": ("matplotlib", "networkx", "gradio"),
     "tensorboard": ("tensorboard",),
+    "sklearn": ("scikit-learn",),
+    "completion": ("jsonargparse", "shtab"),
 }
 
 

@@ -11,6 +11,7 @@ from grapheme_pyg.augmentation.warp import RandomWarp, shifted
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.home import measure
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
 from grapheme_pyg.vision.pixels import resized, to_pixels
@@ -48,6 +49,7 @@ def pool_images(
     *,
     count: int | None = None,
     skip: bool = False,
+    verbose: bool = False,
 ) -> PooledImages:
     """Pools the states of images.
 
@@ -58,6 +60,7 @@ def pool_images(
         views: Views of each image: shift down and shift right, in pixels, and whether it is mirrored.
         count: Expected number of images, if known.
         skip: Whether to leave out images that cannot be read.
+        verbose: Whether to show a progress bar in a terminal.
 
     Raises:
         ValueError: There are no images, or an image is invalid.
@@ -70,21 +73,23 @@ def pool_images(
     pooled: list[list[Tensor]] = [[] for _ in views]
     positions: list[int] = []
     measured: list[Tensor] = []
-    for some, pixels in in_batches(
-        images,
-        model.vision.in_channels,
-        batch_size,
-        count=count,
-        size=model.vision.longer_side,
-        white=model.vision.white,
-        skip=skip,
-    ):
-        positions += some
-        for view, found in zip(views, pooled, strict=True):
-            graphs = model.vision.batch(_viewed(pixels, *view))
-            if view == AS_IT_IS:
-                measured.append(measure(pixels, graphs, model.vision))
-            found += [model.pool(part.to(device)) for part in _parts(graphs)]
+    with progress_bar(len(images), "images", verbose=verbose) as bar:
+        for some, pixels in in_batches(
+            images,
+            model.vision.in_channels,
+            batch_size,
+            count=count,
+            size=model.vision.longer_side,
+            white=model.vision.white,
+            skip=skip,
+        ):
+            positions += some
+            for view, found in zip(views, pooled, strict=True):
+                graphs = model.vision.batch(_viewed(pixels, *view))
+                if view == AS_IT_IS:
+                    measured.append(measure(pixels, graphs, model.vision))
+                found += [model.pool(part.to(device)) for part in _parts(graphs)]
+            bar.update(len(some))
     all_measured = torch.cat(measured)
     if len(positions) >= SEVERAL:  # a few images may well be blank
         warn_if_blank(all_measured[:, -1], stacklevel=5)

@@ -326,6 +326,7 @@ class ImageClassificationModel(nn.Module):
         views: int | None = None,
         reject: float | None = None,
         find_drawings: bool | None = None,
+        verbose: bool = True,
     ) -> Prediction:
         """Classifies images, always in evaluation mode.
 
@@ -344,6 +345,7 @@ class ImageClassificationModel(nn.Module):
             find_drawings: Whether to find the drawing on each image by :func:`grapheme_pyg.vision.find_drawings` and
                 classify that. If None, a model of ``drawings`` does so for images of more than twice the size of its
                 training images that are not in MNIST's form.
+            verbose: Whether to show a progress bar in a terminal.
 
         Returns:
             Labels, confidences and more, in the order of the images.
@@ -366,7 +368,8 @@ class ImageClassificationModel(nn.Module):
         if not self.classes:
             raise ValueError("classes: expected at least one, got none; teach the model one by add_class first")
         sheets = self._sheets(images, find_drawings)
-        pooled, _, measured = pool_images(self, images if sheets is None else sheets, batch_size, chosen)
+        shown = images if sheets is None else sheets
+        pooled, _, measured = pool_images(self, shown, batch_size, chosen, verbose=verbose)
         similarities, familiarity = self._compare(pooled, int(batch_size))
         probabilities = (self.classifier.temperature.float() * similarities).softmax(dim=-1).mean(dim=0)
         reasons: list[str | None] = [None] * len(measured) if sheets is None else sheets.reasons
@@ -424,12 +427,12 @@ class ImageClassificationModel(nn.Module):
         return None
 
     @evaluating
-    def embed_images(self, images: "Images", batch_size: int = 256) -> Tensor:
+    def embed_images(self, images: "Images", batch_size: int = 256, *, verbose: bool = True) -> Tensor:
         """Returns the embeddings of images, ``[N, embedding_channels]`` on the CPU; see :meth:`predict`."""
-        (pooled,), *_ = pool_images(self, images, batch_size)
+        (pooled,), *_ = pool_images(self, images, batch_size, verbose=verbose)
         return require_finite("embeddings", self.classifier.embed(pooled)).cpu()
 
-    def remember(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
+    def remember(self, images: "Images", labels: Any, batch_size: int = 256, *, verbose: bool = True) -> None:
         """Remembers training images, for refusing unfamiliar ones, :meth:`nearest` and :meth:`add_class`.
 
         :func:`grapheme_pyg.fit` does this at its end and calibrates the memory. If there are more than 1,000 images,
@@ -439,13 +442,14 @@ class ImageClassificationModel(nn.Module):
             images: As in :meth:`VisionBrain.batch`.
             labels: ``[N]``, their classes, as in :func:`grapheme_pyg.labels.to_labels`.
             batch_size: Number of images to compute at once.
+            verbose: Whether to show a progress bar in a terminal.
 
         Raises:
             ValueError: Images or labels are invalid; or classes were taught, which would be forgotten.
         """
         if taught := self.classifier.taught:
             raise ValueError(f"classes: expected none that was taught, got {taught}; call forget first")
-        pooled, found = self._pool_labelled(images, labels, batch_size)
+        pooled, found = self._pool_labelled(images, labels, batch_size, verbose=verbose)
         self.classifier.memory = Memory.of(pooled, found)
 
     def forget(self) -> None:
@@ -453,7 +457,7 @@ class ImageClassificationModel(nn.Module):
         self.classifier.forget()
 
     @torch.no_grad()
-    def calibrate(self, images: "Images", labels: Any, batch_size: int = 256) -> None:
+    def calibrate(self, images: "Images", labels: Any, batch_size: int = 256, *, verbose: bool = True) -> None:
         """Sets the temperature, and the familiarity below which :meth:`predict` refuses images.
 
         Labels that are predicted from one view do not change.
@@ -462,11 +466,12 @@ class ImageClassificationModel(nn.Module):
             images: Images that were not trained on, as in :meth:`VisionBrain.batch`.
             labels: ``[N]``, their classes, as in :func:`grapheme_pyg.labels.to_labels`.
             batch_size: Number of images to compute at once.
+            verbose: Whether to show a progress bar in a terminal.
 
         Raises:
             ValueError: Images or labels are invalid.
         """
-        pooled, found = self._pool_labelled(images, labels, batch_size)
+        pooled, found = self._pool_labelled(images, labels, batch_size, verbose=verbose)
         similarities = evaluation_view(self.classifier).similarities(pooled)
         self.classifier.log_temperature.fill_(best_log_temperature(similarities, found))
         if self.classifier.memory is not None:
@@ -553,14 +558,14 @@ class ImageClassificationModel(nn.Module):
         return pooled
 
     @evaluating
-    def _pool_labelled(self, images: "Images", labels: Any, batch_size: int) -> tuple[Tensor, Tensor]:
+    def _pool_labelled(self, images: "Images", labels: Any, batch_size: int, *, verbose: bool) -> tuple[Tensor, Tensor]:
         """Returns the pooled states and the classes of all images but those that a sequence skips as unreadable."""
         found = to_labels(labels, classes=self.classifier.classes)
         check_many(images, count=len(found))
         if len(images) != len(found):
             raise ValueError(f"labels: expected {len(images)}, one for each image, got {len(found)}")
         skip = getattr(images, "on_error", "raise") == "skip"
-        (pooled,), positions, _ = pool_images(self, images, batch_size, count=len(found), skip=skip)
+        (pooled,), positions, _ = pool_images(self, images, batch_size, count=len(found), skip=skip, verbose=verbose)
         return pooled, found[positions].to(pooled.device)
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -45,6 +45,11 @@ def test_extras_include_extras_that_exist() -> None:
         ("visualization", "networkx", "networkx is needed to draw: pip install matplotlib networkx"),
         ("cli.draw", "matplotlib", "matplotlib is needed to draw: pip install matplotlib networkx"),
         ("cli.explain", "matplotlib", "matplotlib is needed to draw: pip install matplotlib networkx"),
+        (
+            "sklearn",
+            "sklearn.base",
+            "sklearn is needed in version 1.6 or later for GraphemeClassifier: pip install scikit-learn",
+        ),
         ("demo", "gradio", "gradio is needed for the demo: pip install matplotlib networkx gradio"),
     ],
 )

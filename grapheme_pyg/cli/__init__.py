@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "write a model for use without this library",
     "info": "describe a model",
     "demo": "open a page to draw on",
+    "completion": "print a script that completes commands and options in a shell",
 }
 USAGE = "usage: grapheme [--version] COMMAND ...; options of a command: grapheme COMMAND --help"
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str], *, whole_process: bool) -> int:
     command, rest = (given[0], given[1:]) if given else ("", [])
     if command in ("", "-h", "--help"):
-        print(USAGE, "", *(f"  {name:10}{text}" for name, text in COMMANDS.items()), sep="\n")
+        print(USAGE, "", *(f"  {name:12}{text}" for name, text in COMMANDS.items()), sep="\n")
         return 0 if command else 2
     if command == "--version":
         from grapheme_pyg import __version__

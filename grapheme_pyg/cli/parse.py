@@ -42,6 +42,22 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     Raises:
         SystemExit: The command line is wrong, or asks for help, which has been printed.
     """
+    parser, parameters = make_parser(function, name), inspect.signature(function).parameters.values()
+    encoded = [argument.translate(ENCODED) for argument in arguments]
+    end = encoded.index("--") if "--" in encoded else len(encoded)  # no options follow
+    names = [
+        re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
+    ]
+    found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
+    given = {name: _decode(value) for name, value in found.items()}
+    positional = [given[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    rest = [value for p in parameters if p.kind is p.VAR_POSITIONAL for value in given[p.name]]
+    named = {p.name: given[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return partial(function, *positional, *rest, **named)
+
+
+def make_parser(function: Callable[..., Any], name: str) -> Parser:
+    """Returns the parser for :func:`parse`, which describes the arguments."""
     signature = inspect.signature(function)
     described = parse_docstring(inspect.getdoc(function) or "")
     texts = {param.arg_name: param.description for param in described.params}
@@ -59,17 +75,7 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
         parser.add_argument(place.name, nargs="?", type=place.annotation, default=place.default, help=texts[place.name])
     for each in many:
         parser.add_argument(each, nargs="+", type=signature.parameters[each].annotation, help=texts[each])
-    encoded = [argument.translate(ENCODED) for argument in arguments]
-    end = encoded.index("--") if "--" in encoded else len(encoded)  # no options follow
-    names = [
-        re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
-    ]
-    found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
-    given = {name: _decode(value) for name, value in found.items()}
-    positional = [given[p.name] for p in by_place]
-    rest = [value for each in many for value in given[each]]
-    named = {p.name: given[p.name] for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
-    return partial(function, *positional, *rest, **named)
+    return parser
 
 
 def _decode(value: Any) -> Any:

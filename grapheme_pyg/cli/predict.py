@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from torch import Tensor
-from tqdm import tqdm
 
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.cli.data import check_apart, read_drawings
@@ -17,6 +16,7 @@ from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import in_csv, say
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE
 
 # Number of pictures that are classified together.
@@ -75,7 +75,7 @@ def predict(
         lines = None if json_lines is None else stack.enter_context(_open(json_lines))
         rows = None if csv is None else stack.enter_context(_open(csv))
         table = None if rows is None else _Table(rows, number)
-        bar = stack.enter_context(tqdm(total=len(pictures), unit=" pictures", disable=None if quiet else True))
+        bar = stack.enter_context(progress_bar(len(pictures), "pictures", verbose=quiet))
         for answers in _answers(network, pictures, number, as_mnist=as_mnist, find=find, views=views, reject=reject):
             bar.update(len({answer["file"] for answer in answers}))
             for answer in answers:
@@ -146,7 +146,7 @@ def _answered(
     reject: float | None,
 ) -> list[Answer]:
     if images:
-        prediction = network.predict(images, views=views, reject=reject, find_drawings=False)
+        prediction = network.predict(images, views=views, reject=reject, find_drawings=False, verbose=False)
         best = prediction.probabilities.topk(number)
         good = [answer for answer in found if "error" not in answer]
         for i, answer in enumerate(good):

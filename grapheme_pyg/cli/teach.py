@@ -9,6 +9,7 @@ from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.training.run_lock import alone_in
 from grapheme_pyg.weights import find_pretrained
 
@@ -38,7 +39,8 @@ def teach(
         raise ValueError(f"out: expected a folder for the taught model, as {target} comes with the package, got none")
     classes = _classes(files, name)
     failed = 0
-    with alone_in(target, patience=PATIENCE):
+    count = sum(map(len, classes.values()))
+    with alone_in(target, patience=PATIENCE), progress_bar(count, "pictures") as bar:
         network = ImageClassificationModel.from_pretrained(model)
         if empty:
             network = network.with_classes([])
@@ -51,6 +53,7 @@ def teach(
                 except (ImageError, OSError) as error:
                     failed += 1
                     say(f"grapheme teach: {error}", error=True)
+                bar.update()
             if examples:
                 network.add_class(label, examples)
                 taught[label] = len(examples)

@@ -24,6 +24,7 @@ from grapheme_pyg.datasets.image_graphs import GraphSlices
 from grapheme_pyg.datasets.indexing import to_positions
 from grapheme_pyg.datasets.labelled_images import ImageDataset, ImageSequenceDataset
 from grapheme_pyg.errors import DatasetError
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision import ImageGraph, VisionBrain
 
 AT_ONCE = 256
@@ -39,12 +40,13 @@ class GraphCache(GraphSlices, OnDiskDataset):
 
     Args:
         root: The folder; made if missing.
-        images: The images and labels, without augmentation.
+        images: The images and labels, without augmentation or a transform of images.
         vision: Makes the graphs.
         transform: A function that is applied to each graph when it is read, and not to the graphs on disk.
+        verbose: Whether to show a progress bar in a terminal while graphs are made.
 
     Raises:
-        ValueError: The images are augmented, or are not such a data set.
+        ValueError: The images are augmented or transformed, or are not such a data set.
         DatasetError: The folder belongs to other images, or its files are damaged; a damaged graph is found when it is
             read.
 
@@ -63,12 +65,14 @@ class GraphCache(GraphSlices, OnDiskDataset):
         images: ImageDataset | ImageSequenceDataset,
         vision: VisionBrain,
         transform: Callable[[ImageGraph], Any] | None = None,
+        *,
+        verbose: bool = True,
     ) -> None:
         if not hasattr(images, "augment"):
             expected = "an ImageDataset or ImageSequenceDataset (take a slice of the cache for a part of it)"
             raise ValueError(f"images: expected {expected}, got {type(images).__name__}")
-        if images.augment:
-            raise ValueError("images: expected none that are augmented, since each graph is made only once")
+        if images.augment or images.transform or getattr(images.images, "transform", None):
+            raise ValueError("images: expected none that are augmented or transformed, since graphs are made only once")
         self._process_id = os.getpid()
         # A slice or a copy opens the database later, when the working directory may have changed.
         absolute = str(as_path("root", root).expanduser().absolute())
@@ -81,7 +85,7 @@ class GraphCache(GraphSlices, OnDiskDataset):
             database.parent.mkdir(parents=True, exist_ok=True)
             sizes.unlink(missing_ok=True)
             database.unlink(missing_ok=True)
-            table = self._make(images, vision)
+            table = self._make(images, vision, verbose=verbose)
             replace_file(sizes, save({"sizes": table}, made_of | {"crc32": str(_checksum({"sizes": table}))}))
         self._sizes = _read_sizes(sizes, len(images), made_of)
         _check_tables(database, self.schema)
@@ -122,14 +126,16 @@ class GraphCache(GraphSlices, OnDiskDataset):
         self._db = None
 
     # Not PyG's ``process``, with which PyG would unpickle files beside the database, which may be a stranger's.
-    def _make(self, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain) -> Tensor:
+    def _make(self, images: ImageDataset | ImageSequenceDataset, vision: VisionBrain, *, verbose: bool) -> Tensor:
         """Makes the graphs; returns the nodes, edges and checksum of each, ``[N, 3]`` int64."""
         rows: list[tuple[int, int, int]] = []
         try:
-            for start in range(0, len(images), AT_ONCE):
-                graphs = vision.batch(*images[start : start + AT_ONCE]).to_data_list()
-                self.extend(graphs)
-                rows += [(one.num_nodes, one.num_edges, _checksum(self.serialize(one))) for one in graphs]
+            with progress_bar(len(images), "graphs", verbose=verbose) as bar:
+                for start in range(0, len(images), AT_ONCE):
+                    graphs = vision.batch(*images[start : start + AT_ONCE]).to_data_list()
+                    self.extend(graphs)
+                    rows += [(one.num_nodes, one.num_edges, _checksum(self.serialize(one))) for one in graphs]
+                    bar.update(len(graphs))
         finally:
             self.close()
         return torch.tensor(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -36,6 +36,8 @@ class ImageFiles(Sequence[Tensor]):
         white: The level that is white, as in :func:`read_image`.
         on_error: How training treats a file that cannot be read: ``"raise"`` an error, or ``"skip"`` the file with a
             warning in the log.
+        transform: A function that is applied to each picture, uint8 ``[in_channels, H, W]``, when it is read; None for
+            none.
     """
 
     def __init__(
@@ -47,13 +49,14 @@ class ImageFiles(Sequence[Tensor]):
         size: int | None = None,
         white: int | None = None,
         on_error: str = "raise",
+        transform: Callable[[Tensor], Any] | None = None,
     ) -> None:
         if in_channels not in (1, 3):
             raise ValueError(f"in_channels: expected 1 or 3, got {in_channels!r}")
         if on_error not in ON_ERROR:
             raise ValueError(f"on_error: expected one of {ON_ERROR}, got {on_error!r}")
         self.paths, self.in_channels, self.max_pixels = list(paths), in_channels, max_pixels
-        self.size, self.white, self.on_error = size, white, on_error
+        self.size, self.white, self.on_error, self.transform = size, white, on_error, transform
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,7 +69,8 @@ class ImageFiles(Sequence[Tensor]):
         positions = to_positions(index, len(self))
         if positions.dim() == 0:
             path = self.paths[int(positions)]
-            return read_image(path, self.in_channels, max_pixels=self.max_pixels, size=self.size, white=self.white)
+            image = read_image(path, self.in_channels, max_pixels=self.max_pixels, size=self.size, white=self.white)
+            return image if self.transform is None else self.transform(image)
         files = copy.copy(self)
         files.paths = [self.paths[i] for i in positions.tolist()]
         return files

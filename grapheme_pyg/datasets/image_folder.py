@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,13 @@ from grapheme_pyg.datasets.image_reading import SUFFIXES, Header, read_header, r
 from grapheme_pyg.errors import DatasetError, ImageError, ImageWarning
 from grapheme_pyg.labels import canonical, match_classes
 from grapheme_pyg.names import printable
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.pil_images import MAX_PIXELS, used_white
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +65,25 @@ class ImageFolder:
         """Returns the median of the pictures' longer sides in pixels, or ``largest`` if that is smaller."""
         return min(largest, int(self.sizes.amax(dim=1).median()))
 
-    def in_colour(self) -> bool:
+    def in_colour(self, *, verbose: bool = True) -> bool:
         """Tells whether the pictures are in colour, which uniformly tinted pictures are not.
 
         At least a tenth of 100 evenly chosen pictures must have colours that vary within the picture; broken ones count
         as grey.
+
+        Args:
+            verbose: Whether to show a progress bar in a terminal.
         """
         coloured = 0
         chosen = self.images[torch.linspace(0, len(self) - 1, min(len(self), LOOKED_AT)).long()]
-        for path in chosen.paths:
-            try:
-                red, green, blue = read_image(path, 3, max_pixels=chosen.max_pixels, size=LOOKED_AT_SIDE).float()
-            except (OSError, ValueError):
-                continue
-            coloured += max(float((red - green).std()), float((green - blue).std())) > HUES
+        with progress_bar(len(chosen), "pictures", verbose=verbose) as bar:
+            for path in chosen.paths:
+                bar.update()
+                try:
+                    red, green, blue = read_image(path, 3, max_pixels=chosen.max_pixels, size=LOOKED_AT_SIDE).float()
+                except (OSError, ValueError):
+                    continue
+                coloured += max(float((red - green).std()), float((green - blue).std())) > HUES
         return 10 * coloured >= len(chosen)
 
     def resized(self, size: int) -> ImageFolder:
@@ -119,7 +131,13 @@ class ImageFolder:
 
 
 def load_image_folder(
-    folder: str | Path, in_channels: int = 3, *, on_error: str = "raise", max_pixels: int = MAX_PIXELS
+    folder: str | Path,
+    in_channels: int = 3,
+    *,
+    on_error: str = "raise",
+    max_pixels: int = MAX_PIXELS,
+    transform: Callable[[Tensor], Any] | None = None,
+    verbose: bool = True,
 ) -> ImageFolder:
     """Finds the pictures of a folder ``folder/class_name/*.png|jpg|…``, of any sizes and modes; see :func:`read_image`.
 
@@ -137,6 +155,8 @@ def load_image_folder(
             it is broken, and otherwise when the file is read. ``"skip"`` reads every file once and leaves broken ones
             out, with a warning in the log for each, and for each class that is left without pictures.
         max_pixels: The most pixels of a picture, as in :func:`read_image`; larger pictures count as broken.
+        transform: A function that is applied to the pictures of all parts, as in :class:`ImageFiles`.
+        verbose: Whether to show a progress bar in a terminal.
 
     Raises:
         NotADirectoryError: There is no such folder.
@@ -151,10 +171,11 @@ def load_image_folder(
     if not folder.is_dir():
         what = "a file" if folder.exists() else "nothing"
         raise NotADirectoryError(f"{folder}: expected a folder with one folder for each class, got {what}")
-    search = _Search(folder, on_error == "skip", max_pixels)
     try:
         splits = find_splits(folder)
-        found = {part: search.classes(place) for part, place in splits.items()}
+        with progress_bar(None, "pictures", verbose=verbose) as bar:
+            search = _Search(folder, on_error == "skip", max_pixels, bar)
+            found = {part: search.classes(place) for part, place in splits.items()}
     except OSError as error:
         place = error.filename or folder
         raise DatasetError(f"{place}: expected a folder that can be read, got {error.strerror}") from error
@@ -169,7 +190,12 @@ def load_image_folder(
         counts = torch.tensor([len(some) for some in members.values()])
         numbers = match_classes(tuple(members), classes, name=str(splits[part]), whose="the training pictures")
         images = ImageFiles(
-            [path for path, _ in pictures], in_channels, max_pixels=max_pixels, white=white, on_error=on_error
+            [path for path, _ in pictures],
+            in_channels,
+            max_pixels=max_pixels,
+            white=white,
+            on_error=on_error,
+            transform=transform,
         )
         sizes = torch.tensor([(header.height, header.width) for _, header in pictures])
         parts[part] = ImageFolder(images, numbers.repeat_interleave(counts), classes, sizes)
@@ -184,6 +210,7 @@ class _Search:
         folder: The folder, for messages.
         skip: Whether broken files are left out.
         max_pixels: The most pixels of a picture.
+        bar: The progress bar, which advances with each picture.
         left_out: The number of ignored files, by suffix.
         broken: An error message for each broken file.
         highest: The highest level of 16-bit pictures that do not say which level is white; 0 if there are none.
@@ -192,6 +219,7 @@ class _Search:
     folder: Path
     skip: bool
     max_pixels: int
+    bar: tqdm[Any]
     left_out: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
     highest: int = 0
@@ -220,6 +248,7 @@ class _Search:
         if path.suffix.lower() not in SUFFIXES:
             self.left_out[path.suffix.lower() or "without a suffix"] += 1
             return None
+        self.bar.update()
         try:
             if not path.is_file():
                 raise ImageError(f"{path}: expected a file, got a dangling link, a pipe or a device")

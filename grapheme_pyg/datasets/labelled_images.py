@@ -1,7 +1,7 @@
 """Data sets of labelled images of any kind, with new augmentation in each epoch."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 KEPT = 2**28
 Augmentation = RandomWarp | RandomCutout | RandomDegradation
 Augment = Augmentation | Sequence[Augmentation] | None
+Transform = Callable[[Tensor], Any] | None
 
 
 class LabelledImages(Dataset[Any]):
@@ -38,6 +39,7 @@ class LabelledImages(Dataset[Any]):
         labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
         augment: An augmentation, or several that are applied in turn; None for none.
         seed: Seed of the augmentation.
+        transform: A function that is applied to each image, after augmentation, when it is indexed; None for none.
 
     Attributes:
         labels: ``[N]`` int64.
@@ -45,8 +47,8 @@ class LabelledImages(Dataset[Any]):
 
     images: Any
 
-    def __init__(self, num_images: int, labels: Any, augment: Augment, seed: int) -> None:
-        self.labels, self.seed = to_labels(labels, num_images), as_seed(seed)
+    def __init__(self, num_images: int, labels: Any, augment: Augment, seed: int, transform: Transform) -> None:
+        self.labels, self.seed, self.transform = to_labels(labels, num_images), as_seed(seed), transform
         self.augment_by(augment)
 
     def augment_by(self, augment: Augment, *, later: Augment = None, since: int | None = None) -> None:
@@ -73,6 +75,10 @@ class LabelledImages(Dataset[Any]):
                 images = augment(images, drawn[rows])
         return images
 
+    def transformed(self, images: Tensor | list[Tensor]) -> Tensor | list[Any]:
+        """Applies the transform to each image."""
+        return images if self.transform is None else [self.transform(image) for image in images]
+
     def __len__(self) -> int:
         return self.labels.shape[0]
 
@@ -81,36 +87,40 @@ class ImageDataset(LabelledImages):
     """A data set of images of one size, and labels.
 
     ``dataset[i]`` is an image and its label; a slice, a list of integers or a mask returns a batch of both. The
-    augmentation of an image depends only on the seed, the epoch and the image's number, and not on the order, the batch
-    or the process.
+    images of a batch are stacked; with a transform they are a list. The augmentation of an image depends only on the
+    seed, the epoch and the image's number, and not on the order, the batch or the process.
 
     Args:
         images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
         labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
         augment: An augmentation, or several that are applied in turn; None for none.
         seed: Seed of the augmentation.
+        transform: A function that is applied to each image, uint8 ``[H, W]`` or ``[C, H, W]``, after augmentation, when
+            it is indexed; None for none.
 
     Raises:
         ValueError: Images or labels have another shape or dtype, or their numbers differ.
     """
 
-    def __init__(self, images: Tensor, labels: Any, *, augment: Augment = None, seed: int = 0) -> None:
+    def __init__(
+        self, images: Tensor, labels: Any, *, augment: Augment = None, seed: int = 0, transform: Transform = None
+    ) -> None:
         if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() not in (3, 4):
             expected = "a tensor of torch.uint8 and shape [N, H, W] or [N, C, H, W]"
             raise ValueError(f"images: expected {expected}, got {_describe(images)}")
         if images.numel() == 0:
             raise ValueError(f"images: expected at least one pixel, got shape {list(images.shape)}")
-        super().__init__(images.shape[0], labels, augment, seed)
+        super().__init__(images.shape[0], labels, augment, seed, transform)
         self.images = images
 
     def readable(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Returns images without augmentation, and their positions."""
         return self.images[positions], positions
 
-    def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: Index) -> tuple[Any, Tensor]:
         positions = to_positions(index, len(self))
         rows = positions.view(-1)
-        images = self.augmented(self.images[rows], rows)
+        images = self.transformed(self.augmented(self.images[rows], rows))
         return images if positions.dim() else images[0], self.labels[positions]
 
 
@@ -131,6 +141,7 @@ class ImageSequenceDataset(LabelledImages):
         white: The level that is white in 16-bit PIL images.
         augment: An augmentation, or several that are applied in turn; None for none.
         seed: Seed of the augmentation.
+        transform: A function that is applied to each image, as in :class:`ImageDataset`.
 
     Raises:
         ValueError: Labels have another shape or dtype, or their number is not that of the images; or, when it is
@@ -147,11 +158,12 @@ class ImageSequenceDataset(LabelledImages):
         white: int | None = None,
         augment: Augment = None,
         seed: int = 0,
+        transform: Transform = None,
     ) -> None:
         check_many(images)
         if isinstance(images, Tensor) or len(images) == 0:
             raise ValueError(f"images: expected a sequence of images, at least one, got {_describe(images)}")
-        super().__init__(len(images), labels, augment, seed)
+        super().__init__(len(images), labels, augment, seed, transform)
         self.images, self.in_channels, self.size, self.white = images, in_channels, size, white
         self._kept: dict[int, Tensor] = {}
         self._room = KEPT
@@ -170,7 +182,7 @@ class ImageSequenceDataset(LabelledImages):
             rows.append(row)
         return images, torch.tensor(rows, dtype=torch.int64)
 
-    def __getitem__(self, index: Index) -> tuple[Tensor | list[Tensor], Tensor]:
+    def __getitem__(self, index: Index) -> tuple[Any, Tensor]:
         positions = to_positions(index, len(self))
         if positions.dim() == 0:
             images, rows = [self._take(int(positions))], [int(positions)]
@@ -187,7 +199,8 @@ class ImageSequenceDataset(LabelledImages):
                 augmented = self.augmented(stacked, torch.tensor([rows[i] for i in places]))
                 for i, image in zip(places, augmented, strict=True):
                     images[i] = image
-        return (images, self.labels[rows]) if positions.dim() else (images[0], self.labels[positions])
+        shown = self.transformed(images)
+        return (shown, self.labels[rows]) if positions.dim() else (shown[0], self.labels[positions])
 
     def _take(self, row: int) -> Tensor:
         if row in self._kept:
@@ -197,8 +210,9 @@ class ImageSequenceDataset(LabelledImages):
             image = to_pixels(image, self.in_channels, name=f"images[{row}]", white=self.white)
         if self.size is not None and max(image.shape[-2:]) != self.size:
             image = resized(image.view(1, -1, *image.shape[-2:]), self.size)[0]
-        # Other sequences may return another image the next time.
-        if isinstance(self.images, ImageFiles) and image.numel() <= self._room:
+        # Other sequences, and transforms, may return another image the next time.
+        of_files = isinstance(self.images, ImageFiles) and self.images.transform is None
+        if of_files and image.numel() <= self._room:
             self._kept[row] = image
             self._room -= image.numel()
         return image

@@ -19,6 +19,7 @@ from grapheme_pyg.datasets.image_reading import open_image
 from grapheme_pyg.datasets.local_files import check_regular, data_folder, refusing_unreadable
 from grapheme_pyg.errors import DatasetError
 from grapheme_pyg.labels import to_names
+from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.pil_images import decoding, from_pil
 from grapheme_pyg.vision.pixels import to_pixels
 
@@ -49,7 +50,7 @@ class Omniglot(ImageData):
     person: Tensor
 
 
-def load_omniglot(data_dir: str | Path | None = None) -> Omniglot:
+def load_omniglot(data_dir: str | Path | None = None, *, verbose: bool = True) -> Omniglot:
     """Load Omniglot's background set: 964 characters of 30 alphabets, each drawn by 20 people.
 
     B. Lake, R. Salakhutdinov, J. Tenenbaum, "Human-level concept learning through probabilistic program induction",
@@ -61,6 +62,7 @@ def load_omniglot(data_dir: str | Path | None = None) -> Omniglot:
     Args:
         data_dir: Folder with `images_background.zip` or the folder `images_background`, directly or in a sub-folder
             `omniglot`. Nothing is downloaded if it is given.
+        verbose: Whether to show a progress bar in a terminal.
 
     Returns:
         The drawings in the form of :func:`read_omniglot`.
@@ -75,17 +77,18 @@ def load_omniglot(data_dir: str | Path | None = None) -> Omniglot:
         for base in (folder, folder / "omniglot"):
             for place in (base / FOLDER, base / ARCHIVE):
                 if place.is_dir() if place.name == FOLDER else place.is_file():
-                    return read_omniglot(place)
+                    return read_omniglot(place, verbose=verbose)
         raise FileNotFoundError(f"{folder}: expected {ARCHIVE} or the folder {FOLDER}, in it or in omniglot within it")
-    return read_omniglot(cached_archive(URL, "omniglot", sha256=SHA256, max_bytes=ARCHIVE_BYTES))
+    return read_omniglot(cached_archive(URL, "omniglot", sha256=SHA256, max_bytes=ARCHIVE_BYTES), verbose=verbose)
 
 
-def read_omniglot(path: str | Path) -> Omniglot:
+def read_omniglot(path: str | Path, *, verbose: bool = True) -> Omniglot:
     """Read drawings in Omniglot's layout: the background set, the evaluation set, or your own.
 
     Args:
         path: A folder or a zip file that holds, at any depth, `<alphabet>/character<nn>/<drawing>_<person>.png`:
             drawings of 105×105 pixels, dark on white. Other files are ignored; nothing is unpacked to disk.
+        verbose: Whether to show a progress bar in a terminal.
 
     Returns:
         All drawings as training images, sorted by class and file name: uint8 [N, 105, 105], with 0 for paper and 255
@@ -99,13 +102,14 @@ def read_omniglot(path: str | Path) -> Omniglot:
     """
     path = as_path("path", path).expanduser()
     found: dict[tuple[str, str, str], tuple[int, Tensor]] = {}
-    with refusing_unreadable(path):
+    with refusing_unreadable(path), progress_bar(None, "drawings", verbose=verbose) as bar:
         for name, content in _files_in_folder(path) if path.is_dir() else _files_in_archive(path):
             alphabet, character, file, person = name.groups()
             label = f"{path}: {name.string}"
             if (key := (alphabet, character, file)) in found:
                 raise DatasetError(f"{label}: expected one drawing {alphabet}/{character}/{file}, got two")
             found[key] = int(person), _read(content, label)
+            bar.update()
             if len(found) > MAX_DRAWINGS:
                 raise DatasetError(f"{path}: expected at most {MAX_DRAWINGS:,} drawings, got more")
     if not found:

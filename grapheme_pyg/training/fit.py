@@ -87,7 +87,7 @@ def fit(
             ``mlflow.log_metrics``.
         on_epoch_end: A function that is called after each epoch with the model, as it would be if training ended there,
             and the metrics of all epochs; training ends if it returns True.
-        verbose: Whether to show a progress bar and print a line for each epoch.
+        verbose: Whether to show a progress bar in a terminal and print a line for each epoch.
 
     Returns:
         The metrics of each epoch: ``epoch``, ``train_loss``, ``val_loss`` and ``val_accuracy`` (with ``validation``),
@@ -183,7 +183,7 @@ def fit(
             if (stored := processes.from_first(None if found is None else found[1])) is not None:
                 take_up(loop, stored)
         loop.run()
-    remember(model, training, held_out)
+    remember(model, training, held_out, verbose=show)
     if processes.writes:
         images_of_class, hits = loop.recognised
         warn_of_lost_classes(images_of_class, hits, model.classifier.templates, model.classes, stacklevel=2)

@@ -23,7 +23,8 @@ class ProgressReport:
         table: The CSV file, or None.
         epochs: Number of epochs.
         num_batches: Number of mini-batches in an epoch.
-        verbose: Whether to show a progress bar (on stderr) and print a line for each epoch (on stdout).
+        verbose: Whether to show a progress bar (on stderr, if it is a terminal) and print a line for each epoch (on
+            stdout).
     """
 
     def __init__(self, table: Path | None, epochs: int, num_batches: int, *, verbose: bool) -> None:
@@ -40,8 +41,14 @@ class ProgressReport:
 
     def start_epoch(self, epoch: int, done: int) -> None:
         """Shows the bar of an epoch, counted from 0, with ``done`` finished mini-batches."""
-        name, quiet = f"epoch {epoch + 1}/{self._epochs}", not self._verbose
-        self._bar = tqdm(desc=name, total=self._num_batches, initial=done, leave=False, mininterval=0.5, disable=quiet)
+        self._bar = tqdm(
+            desc=f"epoch {epoch + 1}/{self._epochs}",
+            total=self._num_batches,
+            initial=done,
+            leave=False,
+            mininterval=0.5,
+            disable=None if self._verbose else True,  # None: unless stderr is a terminal
+        )
 
     def batch(self, number: int, losses: Tensor) -> None:
         """Moves the bar after a mini-batch, whose losses are ``[batch_size]``."""

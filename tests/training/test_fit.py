@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from console import terminal
 from torch import Tensor
 from torch_geometric.loader import DataLoader
 
@@ -426,8 +427,9 @@ def test_a_run_is_not_overwritten(few: Split, tmp_path: Path) -> None:
 
 
 def test_what_a_person_sees(few: Split, capfd: pytest.CaptureFixture[str]) -> None:
-    fit(make(), *few, validation=few, settings=TrainingSettings(epochs=2, batch_size=50, device="cpu"))
-    out, err = capfd.readouterr()
+    with terminal() as written:
+        fit(make(), *few, validation=few, settings=TrainingSettings(epochs=2, batch_size=50, device="cpu"))
+        out, err = capfd.readouterr().out, written()
     line = r"epoch   {}/2  train loss \d\.\d{{4}}  val accuracy \d+\.\d\d %  lr \S+  [\d,]+ graphs/s  \d+\.\d s\n"
     assert re.fullmatch(line.format(1) + line.format(2), out)
     assert re.search(r"epoch 1/2: .*loss=\d\.\d{4}", err)
@@ -603,7 +605,7 @@ def test_many_classes_of_few_images_are_measured_whole(monkeypatch: pytest.Monke
     """Where the memory has about three images of each class, it still knows what ten of them say of another."""
     model = ImageClassificationModel.from_preset("tiny").eval()
     monkeypatch.setattr(remembering, "MOST", 40)
-    remembering.remember(model, ImageDataset(*small_digits), None)
+    remembering.remember(model, ImageDataset(*small_digits), None, verbose=False)
     memory = model.classifier.memory
     assert memory is not None
     assert memory.shots[:, 1:4].unique(dim=1).shape == (2, 3)
