@@ -1,5 +1,3 @@
-import warnings
-
 import pytest
 import torch
 from torch import Tensor
@@ -64,8 +62,9 @@ class TestTraining:
         expected = rf"validation: expected some images .* got none of 'one' \(of {ones}\)$"
         with pytest.warns(TrainingWarning, match=expected) as found:
             train(Split(few.images[zeros], few.labels[zeros]), validation, epochs=3, batch_size=8)
-        assert len(found) == 1
-        assert found[0].filename == __file__
+        # Making the model is part of this, of which PyG has warnings of its own on Python 3.13.
+        (ours,) = [one for one in found if issubclass(one.category, TrainingWarning)]
+        assert ours.filename == __file__
 
     def test_a_thousand_to_one(self, few: Split) -> None:
         zeros, ones = few.images[few.labels == 0][:40], few.images[few.labels == 1]
@@ -95,9 +94,7 @@ class TestTraining:
             fit(model, few.images[:10], few.labels[:10], settings=settings, verbose=False)
 
     def test_healthy_training_is_quiet(self, few: Split) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            model = train(few, few, epochs=4, batch_size=16)
+        model = train(few, few, epochs=4, batch_size=16)  # a warning would be an error, as in all tests
         assert (model.predict(few.images).probabilities.argmax(dim=1) == few.labels).double().mean() > 0.8
 
 
