@@ -317,7 +317,7 @@ class Memory(nn.Module):
             missing = (self._expected(1, distinct[some] - 1)[:, None] - nearest).masked_fill(same | alone, torch.nan)
             own[some] = missing.nanmedian(dim=1).values.nan_to_num(0)
             gaps.append(missing[~missing.isnan()])
-        told = distinct - 1
+        told = (distinct - 1).float()
         shared = torch.cat(gaps).nanmedian().nan_to_num(0) * told.sum() / (told.sum() + DOUBT)
         known = self.shots[0, -1] if bool(self.quantiles.isnan().any()) else self.threshold(UNFAMILIAR)
         further = (told * own + DOUBT * shared) / (told + DOUBT)
@@ -326,7 +326,7 @@ class Memory(nn.Module):
     def _expected(self, row: int, shots: Tensor) -> Tensor:
         """How familiar images are whose class is known from so many others; as of 20 beyond."""
         at = shots.new_tensor(SHOTS, dtype=torch.float32).log()
-        wanted = shots.clamp(SHOTS[0], SHOTS[-1]).log()
+        wanted = shots.float().clamp(SHOTS[0], SHOTS[-1]).log()
         after = torch.searchsorted(at, wanted).clamp_min(1)
         # Between those measured, cosines grow about as the logarithm does.
         share = (wanted - at[after - 1]) / (at[after] - at[after - 1])
