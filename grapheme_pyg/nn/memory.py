@@ -327,7 +327,7 @@ class Memory(nn.Module):
             missing = (self._expected(1, distinct[some] - 1)[:, None] - nearest).masked_fill(same | alone, torch.nan)
             own[some] = missing.nanmedian(dim=1).values.nan_to_num(0)
             gaps.append(missing[~missing.isnan()])
-        told = distinct - 1
+        told = (distinct - 1).float()
         shared = torch.cat(gaps).nanmedian().nan_to_num(0) * told.sum() / (told.sum() + DOUBT)
         known = self.threshold(UNFAMILIAR) if self.is_calibrated else self.shots[0, -1]
         further = (told * own + DOUBT * shared) / (told + DOUBT)
