@@ -59,9 +59,11 @@ CSS = """
 #teaching .html-container button, #teaching .html-container input {padding: 4px 14px;
   border-radius: 8px; border: 1px solid var(--input-border-color, #888); color: var(--body-text-color);
   background: var(--button-secondary-background-fill); font-size: 16px; margin: 0}
-#teaching .html-container input {background: var(--input-background-fill); flex: 1 1 10em; min-width: 0; max-width: 14em}
+#teaching .html-container input {background: var(--input-background-fill); flex: 1 1 10em; min-width: 0;
+  max-width: 14em}
 /* Gradio takes the outline from fields. */
-#teaching button:focus-visible, #teaching input:focus-visible {outline: 3px solid #2563eb !important; outline-offset: 1px}
+#teaching button:focus-visible, #teaching input:focus-visible {outline: 3px solid #2563eb !important;
+  outline-offset: 1px}
 #teaching .clear {margin-top: 6px !important}
 #teaching .wrong {color: #b91c1c} .dark #teaching .wrong {color: #fca5a5}
 #teaching .warned {color: #92400e} .dark #teaching .warned {color: #fcd34d}
