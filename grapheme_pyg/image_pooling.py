@@ -110,17 +110,18 @@ def pool_examples(model: "ImageClassificationModel", images: "Images", batch_siz
     Raises:
         ValueError: There are no images, or one is invalid.
     """
-    vision = model.vision
-    shown: list[Tensor] = []
+    vision, device = model.vision, model.classifier.templates.device
+    (pooled,), *_ = pool_images(model, images, batch_size)
+    examples = pooled[:, None]
+    if vision.in_channels != 1:
+        return examples
+    maps, copies = VARIED.draw(COPIES, torch.Generator().manual_seed(0)), []
     for i in range(len(images)):
-        pixels = to_pixels(images[i], vision.in_channels, name=f"images[{i}]", white=vision.white)[None]
-        shown += pixels
-        if vision.in_channels == 1:
-            small = pixels if vision.longer_side is None else resized(pixels, vision.longer_side)
-            maps = VARIED.draw(COPIES, torch.Generator().manual_seed(0))
-            shown += VARIED(small.expand(COPIES, -1, -1, -1), maps)
-    (pooled,), *_ = pool_images(model, shown, batch_size)
-    return pooled.view(len(images), -1, pooled.shape[1])
+        pixels = to_pixels(images[i], 1, name=f"images[{i}]", white=vision.white)[None]
+        small = pixels if vision.longer_side is None else resized(pixels, vision.longer_side)
+        graphs = vision.batch(VARIED(small.expand(COPIES, -1, -1, -1), maps))
+        copies.append(torch.cat([model.pool(part.to(device)) for part in _parts(graphs)]))
+    return torch.cat([examples, torch.stack(copies)], dim=1)
 
 
 def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool) -> Tensor | list[Tensor]:

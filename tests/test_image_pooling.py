@@ -435,9 +435,9 @@ class TestPoolExamples:
     def test_examples_and_their_copies(self, untouched: ImageClassificationModel, eights: Tensor) -> None:
         model = evaluation_view(untouched)
         with torch.no_grad():
-            came, alone = pool_examples(model, eights[:3], 7), pool_examples(model, eights[2:3], 256)
-        assert came.shape == (3, 1 + COPIES, model.classifier.pooled_channels)
-        torch.testing.assert_close(came[:, 0], untouched.pool_images(eights[:3]), rtol=0, atol=1e-5)
+            came, alone = pool_examples(model, eights[:4], 3), pool_examples(model, eights[2:3], 256)
+        assert came.shape == (4, 1 + COPIES, model.classifier.pooled_channels)
+        torch.testing.assert_close(came[:, 0], untouched.pool_images(eights[:4]), rtol=0, atol=1e-5)
         # Copies differ from the example, and do not depend on what else is taught.
         assert not any(torch.allclose(came[0, 0], copied, atol=1e-3) for copied in came[0, 1:])
         torch.testing.assert_close(alone[0], came[2], rtol=0, atol=1e-5)

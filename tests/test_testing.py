@@ -59,7 +59,7 @@ def test_graphs(graphs: list[ImageGraph]) -> None:
 
     graph = graphs[0].clone()
     graph.edge_index = graph.edge_index.flip(0)
-    with pytest.raises(ValueError, match="edge_type: edge 0 of type"):
+    with pytest.raises(ValueError, match="edge_type: expected edge 0 of type"):
         check_graph(graph, metadata)
 
     graph = graphs[0].clone()
