@@ -116,12 +116,14 @@ def pool_examples(model: "ImageClassificationModel", images: "Images", batch_siz
     if vision.in_channels != 1:
         return examples
     maps, copies = VARIED.draw(COPIES, torch.Generator().manual_seed(0)), []
-    for i in range(len(images)):
-        pixels = to_pixels(images[i], 1, name=f"images[{i}]", white=vision.white)[None]
-        small = pixels if vision.longer_side is None else resized(pixels, vision.longer_side)
-        graphs = vision.batch(VARIED(small.expand(COPIES, -1, -1, -1), maps))
-        copies.append(torch.cat([model.pool(part.to(device)) for part in _parts(graphs)]))
-    return torch.cat([examples, torch.stack(copies)], dim=1)
+    for some in torch.arange(len(images)).split(max(1, batch_size // COPIES)):
+        varied: list[Tensor] = []
+        for i in some.tolist():
+            pixels = to_pixels(images[i], 1, name=f"images[{i}]", white=vision.white)[None]
+            small = pixels if vision.longer_side is None else resized(pixels, vision.longer_side)
+            varied += VARIED(small.expand(COPIES, -1, -1, -1), maps)
+        copies += [model.pool(part.to(device)) for part in _parts(vision.batch(varied))]
+    return torch.cat([examples, torch.cat(copies).view(len(images), COPIES, -1)], dim=1)
 
 
 def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool) -> Tensor | list[Tensor]:

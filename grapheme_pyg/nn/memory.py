@@ -24,6 +24,8 @@ DRAWS, SOME, MOST_MEASURED = 20, 500, 2**20
 DOUBT = 5
 # Cosines above this are those of the same example twice, as stored keys have three digits.
 SAME = 1 - 1e-3
+# Taught classes that are compared within themselves when one changes, if there are more.
+SOME_CLASSES = 500
 # Cosines computed at once; more keys than MANY_KEYS are multiplied in the precision of storage, which is faster.
 COSINES_AT_ONCE, MANY_KEYS = 2**24, 10_000
 
@@ -303,15 +305,19 @@ class Memory(nn.Module):
             others = (old @ old.t()).fill_diagonal_(-1)
             gains = (old @ new.t()).amax(dim=1) - others.amax(dim=1)
             self.offsets[number] = -torch.quantile(gains, 1 - CLAIMED)
-        self._allow()
+        self._allow(number)
 
-    def _allow(self) -> None:
-        """Sets the allowances of all taught classes."""
+    def _allow(self, changed: int | None = None) -> None:
+        """Sets the allowances of all taught classes; of many, only those of some and of the one that has changed."""
         counts = torch.tensor(self.examples(), dtype=torch.int64, device=self.added.device)
         first = int((self.added < 0).sum()) + counts.cumsum(0) - counts
         order = self.added.argsort(stable=True)
+        chosen = torch.arange(len(counts), device=counts.device)
+        if changed is not None and len(counts) > SOME_CLASSES:
+            chosen = torch.cat([chosen[:: len(counts) // SOME_CLASSES], chosen[changed, None]]).unique()
+        counts, first = counts[chosen], first[chosen]
         distinct = torch.ones_like(counts)
-        own = torch.zeros_like(self.allowances)
+        own = counts.new_zeros(len(counts), dtype=torch.float32)
         gaps = [own[:0]]
         # All classes with equally many examples at once.
         for count in counts.unique().tolist():
@@ -331,7 +337,7 @@ class Memory(nn.Module):
         shared = torch.cat(gaps).nanmedian().nan_to_num(0) * told.sum() / (told.sum() + DOUBT)
         known = self.threshold(UNFAMILIAR) if self.is_calibrated else self.shots[0, -1]
         further = (told * own + DOUBT * shared) / (told + DOUBT)
-        self.allowances = (known - self._expected(0, distinct) + further).clamp(0, 1)
+        self.allowances[chosen] = (known - self._expected(0, distinct) + further).clamp(0, 1)
 
     def _expected(self, row: int, shots: Tensor) -> Tensor:
         """Returns the familiarity of images whose class has so many examples, for more than 20 as for 20."""
