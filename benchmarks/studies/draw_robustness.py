@@ -30,7 +30,7 @@ STYLES = {"ours": "o-", "CNN": "s--"}
 def draw(results: dict[str, Any], image: Tensor, vision: VisionBrain | None) -> Figure:
     """Draws a panel for each corruption: accuracy over severity, and above it the corruptions of one image."""
     clean, *corruptions = results["corruptions"]
-    rows = len(corruptions) // COLUMNS + 1  # at least one place is left for the legend
+    rows = -(-len(corruptions) // COLUMNS)
     layout = ConstrainedLayoutEngine(h_pad=0.03, w_pad=0.06, hspace=0.01, wspace=0.02)
     figure = Figure(figsize=(3.3 * COLUMNS, 2.95 * rows), layout=layout)
     axes = figure.subplots(2 * rows, COLUMNS, height_ratios=(1, 3.6) * rows)
@@ -56,8 +56,7 @@ def draw(results: dict[str, Any], image: Tensor, vision: VisionBrain | None) -> 
     for ax in (ax for pair in panels[len(corruptions) :] for ax in pair):
         ax.axis("off")
     legend = panels[0][1].get_legend_handles_labels()
-    title = results["images"]
-    panels[-1][1].legend(*legend, loc="upper center", frameon=False, title=title)
+    figure.legend(*legend, loc="outside lower center", ncols=len(legend[0]), frameon=False, title=results["images"])
     return figure
 
 
