@@ -224,7 +224,6 @@ def labelled_images(
     *,
     classes: Sequence[str],
     vision: VisionBrain,
-    augment: Augment = None,
     seed: int = 0,
     name: str = "labels",
 ) -> ImageDataset | ImageSequenceDataset:
@@ -235,7 +234,6 @@ def labelled_images(
         labels: ``[N]``, in any form that :func:`grapheme_pyg.labels.to_labels` accepts.
         classes: Names of the classes.
         vision: Determines the size of the images, and the channels of those that are not uint8 tensors.
-        augment: An augmentation, or several that are applied in turn; None for none.
         seed: Seed of the augmentation.
         name: The name of the labels in messages.
 
@@ -255,7 +253,6 @@ def labelled_images(
             in_channels=vision.in_channels,
             size=vision.longer_side,
             white=vision.white,
-            augment=augment,
             seed=seed,
         )
     if not (isinstance(images, Tensor) and images.dtype == torch.uint8):
@@ -263,7 +260,7 @@ def labelled_images(
     if vision.longer_side is not None and images.numel() and max(images.shape[-2:]) != vision.longer_side:
         batches = in_batches(images, images.shape[1] if images.dim() == 4 else 1, len(found), size=vision.longer_side)
         images = torch.cat([torch.as_tensor(pixels) for _, pixels in batches])
-    return ImageDataset(images.cpu(), found, augment=augment, seed=seed)
+    return ImageDataset(images.cpu(), found, seed=seed)
 
 
 def _several(augment: Augment) -> tuple[Augmentation, ...]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Ints
@@ -103,34 +102,6 @@ class Hierarchy:
     alone: Tensor | None = None
 
 
-def image_order(image: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Sorts entities by image, then by level; otherwise they keep their order.
-
-    Args:
-        image: ``[num_entities]`` int64.
-        level: ``[num_entities]`` int64.
-
-    Returns:
-        The old number of each new entity, and the new number of each old entity.
-    """
-    levels = int(level.max()) + 1 if level.numel() else 1
-    order = (image * levels + level).argsort(stable=True)
-    number = torch.empty_like(order)
-    number[order] = torch.arange(order.numel())
-    return order, number
-
-
-def renumber(entities: Tensor, number: Tensor) -> Tensor:
-    """Returns the new numbers of entities; −1 for none stays −1."""
-    return torch.where(entities >= 0, number[entities.clamp(min=0)], -1)
-
-
-def stack_features(parts: list[Tensor]) -> Tensor:
-    """Stacks the features of several types of entities and pads narrower ones with zeros."""
-    width = max(part.shape[1] for part in parts)
-    return torch.cat([F.pad(part, (0, width - part.shape[1])) for part in parts])
-
-
 def in_image_order(hierarchy: Hierarchy, features: Sequence[Tensor]) -> tuple[Hierarchy, Tensor]:
     """Sorts entities from several sources by image, then by level.
 
@@ -141,7 +112,11 @@ def in_image_order(hierarchy: Hierarchy, features: Sequence[Tensor]) -> tuple[Hi
     Returns:
         The sorted hierarchy, and the features in its order; narrower ones are padded with zeros.
     """
-    order, number = image_order(hierarchy.image, hierarchy.level)
+    levels = int(hierarchy.level.max()) + 1 if hierarchy.level.numel() else 1
+    order = (hierarchy.image * levels + hierarchy.level).argsort(stable=True)
+    number = torch.empty_like(order)
+    number[order] = torch.arange(order.numel())
+    of_pixel = hierarchy.finest_of_pixel
     lateral, part_of = (
         Relations(number[relations.source], number[relations.target], relations.type)
         for relations in (hierarchy.lateral, hierarchy.part_of)
@@ -154,7 +129,7 @@ def in_image_order(hierarchy: Hierarchy, features: Sequence[Tensor]) -> tuple[Hi
         centre=hierarchy.centre[order],
         lateral=lateral,
         part_of=part_of,
-        finest_of_pixel=renumber(hierarchy.finest_of_pixel, number),
+        finest_of_pixel=torch.where(of_pixel >= 0, number[of_pixel.clamp(min=0)], -1),
         alone=None if hierarchy.alone is None else hierarchy.alone[order],
     )
     sorted_features = features[0].new_zeros(len(order), max(part.shape[1] for part in features))
