@@ -188,7 +188,7 @@ def table(measured: Mapping[str, Sequence[Run]]) -> str:
     header = ["MNIST", "weights", "seeds", "test accuracy", "command or source"]
     lines = [header, ["---"] * len(header), *(cells for _, cells in sorted(rows, key=lambda row: row[0]))]
     commits = ", ".join(sorted({run["commit"][:7] for runs in measured.values() for run in runs})) or "none yet"
-    remark = f"{REMARK} Measured at commit {commits}. (`make results`)"
+    remark = f"{REMARK} Measured at commits {commits}. (`make results`)"
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", textwrap.fill(remark, 120)])
 
 

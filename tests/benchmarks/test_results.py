@@ -76,7 +76,7 @@ def test_table(monkeypatch: pytest.MonkeyPatch) -> None:
         "",
     ]
     remark = " ".join(lines[7:])
-    assert "Measured at commit 0123456, 89abcde." in remark
+    assert "Measured at commits 0123456, 89abcde." in remark
     assert max(map(len, lines)) <= 120
 
 
