@@ -171,10 +171,13 @@ def _as_json(answer: Answer, *, extended: bool) -> Answer:
 
 
 def _line(answer: Answer) -> str:
-    box = f", {' '.join(map(str, answer['box']))}" if "box" in answer else ""
+    box = ""
+    if "box" in answer:
+        left, top, right, bottom = answer["box"]
+        box = f" at {left}, {top} to {right}, {bottom}"
     if "reason" in answer:
         return f"{answer['file']}{box}: {answer['reason']}"
-    label = "refused" if answer["label"] is None else answer["label"]
+    label = f"refused, nearest {answer['top'][0]['label']}" if answer["label"] is None else answer["label"]
     line = f"{answer['file']}{box}: {label} ({100 * answer['confidence']:.1f} %)"
     others = [f"{other['label']} ({100 * other['confidence']:.1f} %)" for other in answer["top"][1:]]
     return ", then ".join([line, *others])

@@ -84,7 +84,7 @@ class TestPredict:
         assert boxes[0] == ("one", left)
         assert sorted(boxes[1:3]) == [("two", left), ("two", right)]
         assert (code, err) == (1, f"grapheme predict: {files[2]}: expected a drawing, got a blank sheet\n")
-        assert run(capsys, "predict", model, files[0])[1].startswith(f"{files[0]}, 40 60 60 120: ")
+        assert run(capsys, "predict", model, files[0])[1].startswith(f"{files[0]} at 40, 60 to 60, 120: ")
         # As they are, they are two pictures.
         code, out, _ = run(capsys, "predict", model, *files[1:], "--no_find", "--json")
         assert (code, ["box" in answer for answer in json.loads(out)]) == (0, [False, False])
