@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from torch import Tensor
@@ -186,6 +187,21 @@ def load_test(
         part.images.white = white or part.images.white
     numbers = match_classes(names, classes, name="data")
     return Part(part.images, numbers[part.labels]).limited(limit)
+
+
+def load_taught(model: Path) -> ImageClassificationModel:
+    """Loads a model that has classes.
+
+    Raises:
+        OSError: The model cannot be read, as in :meth:`ImageClassificationModel.from_pretrained`.
+        ValueError: The model is damaged, or has no classes yet.
+    """
+    network = ImageClassificationModel.from_pretrained(model)
+    if not network.classes:
+        out = "" if model.exists() else " --out FOLDER"
+        example = f"grapheme teach {quote(str(model))}{out} --name NAME PICTURES"
+        raise ValueError(f"model: expected one with classes, got none; teach it some first: {example}")
+    return network
 
 
 def read_drawings(

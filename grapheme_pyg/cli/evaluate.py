@@ -4,9 +4,8 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import load_test
+from grapheme_pyg.cli.data import load_taught, load_test
 from grapheme_pyg.evaluation import evaluate as evaluated
-from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.runs import check_outside
 
@@ -39,7 +38,7 @@ def evaluate(
         report: Folder for a report with pictures.
         json: Whether to print all figures as a JSON object.
     """
-    network = ImageClassificationModel.from_pretrained(model)
+    network = load_taught(model)
     images, labels = load_test(
         data,
         network.classes,

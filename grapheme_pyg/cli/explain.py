@@ -4,10 +4,9 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import output_file, read_drawing
+from grapheme_pyg.cli.data import load_taught, output_file, read_drawing
 from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
-from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_explanation
 
@@ -40,7 +39,7 @@ def explain(
     """
     from matplotlib.figure import Figure  # below the package, whose error tells what to install
 
-    network = ImageClassificationModel.from_pretrained(model)
+    network = load_taught(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
     out = output_file(out, "explanation.png", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)

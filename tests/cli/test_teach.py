@@ -66,6 +66,19 @@ def test_taught_shown_and_forgotten(model: Path, pictures: Path, capsys: pytest.
     assert "name: expected a class that was taught, one of [], got 'acht ∞'" in err
 
 
+def test_models_without_classes(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ImageClassificationModel.from_pretrained("symbols").save_pretrained("my own")
+    file = pictures / "d8/0.png"
+    for command in (("predict", file), ("explain", file), ("evaluate", pictures)):
+        for model, given in (("symbols", "symbols --out FOLDER"), ("my own", "'my own'")):
+            code, _, err = run(capsys, command[0], model, command[1])
+            assert code == 1
+            assert err.endswith(f" teach it some first: grapheme teach {given} --name NAME PICTURES\n")
+
+
 def test_refused_pictures(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [*pictures.glob("*/*.png")]
     _, out, _ = run(capsys, "predict", model, *files, "--reject", 0.9, "--json")
