@@ -258,19 +258,14 @@ def check_apart(name: str, written: Path, *pictures: Path) -> None:
         raise ValueError(f"{name}: expected another file than the picture, got {written}")
 
 
-def output_file(out: Path | None, name: str, picture: Path) -> Path:
-    """Returns the file to write about a picture: ``out``, or by default ``name`` in the current folder.
+def output_file(out: Path | None, kind: str, picture: Path) -> Path:
+    """Returns the file to write about a picture: by default its name with ``kind``, as PNG, in the current folder.
 
     Raises:
-        ValueError: ``out`` is the picture, or is None and the picture is in the current folder, where the new file
-            would be taken for another picture.
+        ValueError: The file to write is the picture.
     """
     if out is None:
-        if picture.absolute().parent.resolve() == Path.cwd():
-            raise ValueError(
-                f"out: expected --out FILE, as the default, {name}, would lie among the pictures, got none"
-            )
-        out = Path(name)
+        out = Path(f"{picture.stem}-{kind}.png")
     check_apart("out", out, picture)
     return out
 

@@ -29,7 +29,7 @@ def explain(
     Args:
         model: Folder of a model, or the name of one that comes with the package.
         image: The picture.
-        out: The picture to write; by default explanation.png, unless the picture is in the current folder.
+        out: The picture to write; by default <image>-explanation.png in the current folder.
         method: Explain by one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).
         target: The class to explain; by default the predicted one.
         as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred
@@ -41,7 +41,7 @@ def explain(
 
     network = load_taught(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
-    out = output_file(out, "explanation.png", image)
+    out = output_file(out, "explanation", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     explanation = explained(network, pixels, method=method, target=number)
     figure = draw_explanation(explanation, pixels).figure
