@@ -9,6 +9,7 @@ from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
 from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_explanation
+from grapheme_pyg.visualization.text import as_label
 
 DPI = 150
 
@@ -44,11 +45,16 @@ def explain(
     out = output_file(out, "explanation", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     explanation = explained(network, pixels, method=method, target=number)
-    figure = draw_explanation(explanation, pixels).figure
-    assert isinstance(figure, Figure)
-    figure.savefig(out, dpi=DPI)
+    # Of the picture alone, as explained: by default predict may average it with its mirror image.
+    confidence = network.predict([pixels], views=1, find_drawings=False, verbose=False).confidences.item()
+    axes = draw_explanation(explanation, pixels)
+    label, other = (as_label(name) for name in (explanation.label, network.classes[explanation.target]))
+    title = f"predicted {label} ({100 * confidence:.1f} %)\nred for {other}, blue against it"
+    axes.set_title(title, fontsize="small")
+    assert isinstance(axes.figure, Figure)
+    axes.figure.savefig(out, dpi=DPI)
     if not json:
-        say(str(out))
+        say(f"{image}: {explanation.label} ({100 * confidence:.1f} %), explained in {out}")
         return
     ends = explanation.graph.edge_index.t().tolist()
     edges = [[*pair, value] for pair, value in zip(ends, explanation.edges.tolist(), strict=True)]

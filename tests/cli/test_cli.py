@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,15 +200,38 @@ def test_settings_from_a_file(model: Path, pictures: Path, tmp_path: Path, capsy
     assert json.loads(out)[0]["confidence"] == pytest.approx(float(expected.confidences[0]))
 
 
-def test_draw_and_explain(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_draw_and_explain(
+    model: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from grapheme_pyg.visualization import draw_explanation
+
     image = pictures / "bar/0.png"
-    for options in (("draw", model, "--image", image), ("draw", model), ("explain", model, image)):
-        out = tmp_path / "out.png"
+    axes = []
+
+    def drawing(*given: Any) -> Any:
+        axes.append(draw_explanation(*given))
+        return axes[-1]
+
+    monkeypatch.setattr("grapheme_pyg.cli.explain.draw_explanation", drawing)
+    answer = ImageClassificationModel.from_pretrained(model).predict([Image.open(image)], views=1)
+    label, confidence = answer.labels[0], f"{100 * answer.confidences.item():.1f} %"
+    out = tmp_path / "out.png"
+    explained = f"{image}: {label} ({confidence}), explained in {out}\n"
+    for options, expected in (
+        (("draw", model, "--image", image), f"{out}\n"),
+        (("draw", model), f"{out}\n"),
+        (("explain", model, image, "--target", "dot"), explained),
+    ):
         code, printed, _ = run(capsys, *options, "--out", out)
-        assert (code, printed) == (0, f"{out}\n")
+        assert (code, printed) == (0, expected)
         with Image.open(out) as drawn:
             assert min(drawn.size) > 300
         out.unlink()
+    assert axes[0].get_title() == f"predicted {label} ({confidence})\nred for dot, blue against it"
     code, _, err = run(capsys, "explain", model, image, "--target", "square")
     assert code == 1
     assert "target: expected classes of the model, ['ring', 'bar', 'dot'], got ['square']" in err
