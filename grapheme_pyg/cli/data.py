@@ -103,7 +103,7 @@ def load(
         raise ValueError(f"limit: expected at least 2, got {limit}")
     known = data in dataset_names()
     if known and Path(data).is_dir():
-        say(f"{data!r} is taken for the data set, not for the folder of this name; write ./{data} for that", error=True)
+        say(f"warning: {data!r} is taken for the data set, not for the folder of this name; use ./{data}", error=True)
     if not known and not is_idx_folder(data):
         folder = load_image_folder(data, in_channels or 3, on_error=on_error)
         if in_channels is None and not folder.in_colour():
