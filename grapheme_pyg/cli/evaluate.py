@@ -62,3 +62,5 @@ def evaluate(
     say(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
     print(f"accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f}, ", end="")
     print(f"calibration error {100 * found.calibration_error:.2f} %")
+    if report is not None:
+        say(str(report / "report.md"))

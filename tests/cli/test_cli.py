@@ -176,7 +176,10 @@ def test_evaluate_a_folder(model: Path, pictures: Path, tmp_path: Path, capsys: 
     labels = network.predict([Image.open(file) for file in files]).labels
     hits = sum(label == file.parent.name for label, file in zip(labels, files, strict=True))
     assert found["accuracy"] == pytest.approx(hits / 6)
-    assert (tmp_path / "report/report/report.md").is_file()
+    for name in ("report.md", "hardest.png", "predictions.png"):
+        assert (tmp_path / "report" / name).is_file()
+    code, out, _ = run(capsys, "evaluate", model, pictures, "--report", tmp_path / "report")
+    assert (code, out.splitlines()[-1]) == (0, str(tmp_path / "report/report.md"))
     (pictures / "ring").rename(pictures / "square")
     try:
         code, _, err = run(capsys, "evaluate", model, pictures)
