@@ -111,10 +111,10 @@ def train_run(
     """Trains a model, calibrates and tests it, and saves the results in a folder.
 
     The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``; with test
-    images also ``report/…`` and ``predictions.png`` of :func:`evaluate_run` and, at the very end, ``test.json``. A run that was stopped at any time
-    continues with ``resume`` and ends with the same weights, bit for bit. Of several processes (see
-    :func:`grapheme_pyg.fit`), only the first writes, calibrates and tests. Other runs cannot write to the folder in the
-    meantime.
+    images also ``report/…`` and ``predictions.png`` of :func:`evaluate_run` and, at the very end, ``test.json``. A run
+    that was stopped at any time continues with ``resume`` and ends with the same weights, bit for bit. Of several
+    processes (see :func:`grapheme_pyg.fit`), only the first writes, calibrates and tests. Other runs cannot write to
+    the folder in the meantime.
 
     Args:
         model: The model, which is trained in place.
