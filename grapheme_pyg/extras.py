@@ -1,5 +1,9 @@
 """Which packages the optional parts need, and the error where one is missing."""
 
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
 # By extra of pyproject.toml. The errors name packages, not the extra, so that their command works wherever this package
 # came from.
 PACKAGES = {
@@ -16,11 +20,16 @@ PACKAGES = {
 
 
 def missing(module: str | None, purpose: str, extra: str) -> ImportError:
-    """Returns the error that says what to install.
+    """Returns the error that says what to install: those packages that are missing or, if none is, all.
 
     Args:
         module: The module that could not be imported.
         purpose: What needs it, after "is needed".
         extra: A key of ``PACKAGES``.
     """
-    return ImportError(f"{module} is needed {purpose}: pip install {' '.join(PACKAGES[extra])}", name=module)
+    modules = packages_distributions()
+    # A package whose module cannot be imported is installed again.
+    installed = set().union(*modules.values()) - set(modules.get(str(module).partition(".")[0], ()))
+    needed = [package for package in PACKAGES[extra] if package not in installed] or PACKAGES[extra]
+    python = Path(sys.executable or "python").name
+    return ImportError(f"{module} is needed {purpose}: {python} -m pip install {' '.join(needed)}", name=module)

@@ -591,7 +591,7 @@ class ImageClassificationModel(nn.Module):
                 names that :func:`grapheme_pyg.list_pretrained` returns.
 
         Raises:
-            FileNotFoundError: One of the two files is missing.
+            FileNotFoundError: The folder or one of the two files is missing.
             ModelFileError: A file is damaged, of another format or of a newer version, or the two do not fit together;
                 the message names the file and the field.
         """

@@ -111,10 +111,10 @@ def train_run(
     """Trains a model, calibrates and tests it, and saves the results in a folder.
 
     The files are ``settings.json``, ``metrics.csv``, ``checkpoints``, ``learning_curves.png`` and ``model``; with test
-    images also those of :func:`evaluate_run` and, at the very end, ``test.json``. A run that was stopped at any time
-    continues with ``resume`` and ends with the same weights, bit for bit. Of several processes (see
-    :func:`grapheme_pyg.fit`), only the first writes, calibrates and tests. Other runs cannot write to the folder in the
-    meantime.
+    images also ``report/…`` and ``predictions.png`` of :func:`evaluate_run` and, at the very end, ``test.json``. A run
+    that was stopped at any time continues with ``resume`` and ends with the same weights, bit for bit. Of several
+    processes (see :func:`grapheme_pyg.fit`), only the first writes, calibrates and tests. Other runs cannot write to
+    the folder in the meantime.
 
     Args:
         model: The model, which is trained in place.
@@ -160,7 +160,9 @@ def train_run(
         curves.savefig(run_dir / "learning_curves.png")
         if test is None:
             return
-        accuracy = evaluate_run(model, *test, name=f"{name}, test images", folder=run_dir, views=views)
+        accuracy = evaluate_run(
+            model, *test, name=f"{name}, test images", folder=run_dir / REPORT, predictions=run_dir, views=views
+        )
         result = {
             "dataset": name,
             "test_accuracy": accuracy,
@@ -228,18 +230,20 @@ def evaluate_run(
     *,
     name: str,
     folder: Path,
+    predictions: Path | None = None,
     views: int | None = None,
 ) -> float:
-    """Evaluates a model on test images, and writes a report and a few predictions to a folder.
+    """Evaluates a model on test images, and writes a report and a few predictions.
 
-    The files are ``report/…``, see :func:`grapheme_pyg.report.write_report`, and ``predictions.png``.
+    The files are those of :func:`grapheme_pyg.report.write_report` and ``predictions.png``.
 
     Args:
         model: The model.
         images: N images in any form that :meth:`VisionBrain.batch` accepts.
         labels: ``[N]`` int64, in [0, num_classes).
         name: A name for the images, such as ``"mnist, test images"``.
-        folder: The folder; made if missing.
+        folder: The folder of the report; made if missing.
+        predictions: The folder of ``predictions.png``; that of the report if None.
         views: Number of views of each image to average over, as in :meth:`ImageClassificationModel.predict`.
 
     Returns:
@@ -253,7 +257,7 @@ def evaluate_run(
     prediction = model.predict(images, views=views)
     hits = prediction.probabilities.argmax(dim=1) == labels
     write_report(
-        folder / REPORT,
+        folder,
         name=name,
         probabilities=prediction.probabilities,
         images=images,
@@ -276,5 +280,5 @@ def evaluate_run(
         metadata=model.vision.metadata,
     )
     figure.suptitle(name)
-    figure.savefig(folder / "predictions.png")
+    figure.savefig((predictions or folder) / "predictions.png")
     return hits.float().mean().item()

@@ -69,7 +69,8 @@ def test_a_folder_of_that_name_wins(
         model = ImageClassificationModel.from_pretrained("mnist-base")
     assert sum(weight.numel() for weight in model.parameters()) == 4_933
     assert "mnist-base: the folder of that name is taken" in caplog.text
-    with pytest.raises(FileNotFoundError):
+    expected = f"folder: expected a folder of a model or one of {', '.join(list_pretrained())}, got 'mnist-huge'"
+    with pytest.raises(FileNotFoundError, match=f"^{expected}$"):
         ImageClassificationModel.from_pretrained("mnist-huge")
 
 

@@ -87,7 +87,7 @@ def _warning_once(command: str) -> Iterator[None]:
                 usual(message, category, *place, **options)
             elif str(message) not in seen:
                 seen.add(str(message))
-                say(f"grapheme {command}: {message}", error=True)
+                say(f"grapheme {command}: warning: {message}", error=True)
 
         warnings.showwarning = show
         yield

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from torch import Tensor
@@ -102,7 +103,7 @@ def load(
         raise ValueError(f"limit: expected at least 2, got {limit}")
     known = data in dataset_names()
     if known and Path(data).is_dir():
-        say(f"{data!r} is taken for the data set, not for the folder of this name; write ./{data} for that", error=True)
+        say(f"warning: {data!r} is taken for the data set, not for the folder of this name; use ./{data}", error=True)
     if not known and not is_idx_folder(data):
         folder = load_image_folder(data, in_channels or 3, on_error=on_error)
         if in_channels is None and not folder.in_colour():
@@ -188,6 +189,21 @@ def load_test(
     return Part(part.images, numbers[part.labels]).limited(limit)
 
 
+def load_taught(model: Path) -> ImageClassificationModel:
+    """Loads a model that has classes.
+
+    Raises:
+        OSError: The model cannot be read, as in :meth:`ImageClassificationModel.from_pretrained`.
+        ValueError: The model is damaged, or has no classes yet.
+    """
+    network = ImageClassificationModel.from_pretrained(model)
+    if not network.classes:
+        out = "" if model.exists() else " --out FOLDER"
+        example = f"grapheme teach {quote(str(model))}{out} --name NAME PICTURES"
+        raise ValueError(f"model: expected one with classes, got none; teach it some first: {example}")
+    return network
+
+
 def read_drawings(
     model: ImageClassificationModel, file: Path, *, as_mnist: bool, find: bool
 ) -> list[tuple[Tensor, Box | None]]:
@@ -242,19 +258,14 @@ def check_apart(name: str, written: Path, *pictures: Path) -> None:
         raise ValueError(f"{name}: expected another file than the picture, got {written}")
 
 
-def output_file(out: Path | None, name: str, picture: Path) -> Path:
-    """Returns the file to write about a picture: ``out``, or by default ``name`` in the current folder.
+def output_file(out: Path | None, kind: str, picture: Path) -> Path:
+    """Returns the file to write about a picture: by default its name with ``kind``, as PNG, in the current folder.
 
     Raises:
-        ValueError: ``out`` is the picture, or is None and the picture is in the current folder, where the new file
-            would be taken for another picture.
+        ValueError: The file to write is the picture.
     """
     if out is None:
-        if picture.absolute().parent.resolve() == Path.cwd():
-            raise ValueError(
-                f"out: expected --out FILE, as the default, {name}, would lie among the pictures, got none"
-            )
-        out = Path(name)
+        out = Path(f"{picture.stem}-{kind}.png")
     check_apart("out", out, picture)
     return out
 

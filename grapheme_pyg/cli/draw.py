@@ -27,8 +27,8 @@ def draw(
     Args:
         model: Folder of a model, or the name of one that comes with the package.
         image: The picture.
-        out: The file to write: a picture, or .graphml or .dot for other programs. By default drawing.png, unless the
-            picture is in the current folder.
+        out: The file to write: a picture, or .graphml or .dot for other programs. By default, in the
+            current folder, <image>-drawing.png, or drawing.png without a picture.
         layout: Place nodes where they are in the image, or level by level.
         color: Colour edges by group of relations, or each relation differently.
         as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred
@@ -41,7 +41,7 @@ def draw(
         draw_weights(network).savefig(out, dpi=DPI)
         say(str(out))
         return
-    out = output_file(out, "drawing.png", image)
+    out = output_file(out, "drawing", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     graph = network.vision(pixels)
     if out.suffix in GRAPH_FILES:

@@ -4,9 +4,8 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import load_test
+from grapheme_pyg.cli.data import load_taught, load_test
 from grapheme_pyg.evaluation import evaluate as evaluated
-from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.runs import check_outside
 
@@ -39,7 +38,7 @@ def evaluate(
         report: Folder for a report with pictures.
         json: Whether to print all figures as a JSON object.
     """
-    network = ImageClassificationModel.from_pretrained(model)
+    network = load_taught(model)
     images, labels = load_test(
         data,
         network.classes,
@@ -63,3 +62,5 @@ def evaluate(
     say(f"{data}: {found.num_images:,} images, {found.num_mistakes:,} mistakes")
     print(f"accuracy {100 * found.accuracy:.2f} %, loss {found.loss:.4f}, ", end="")
     print(f"calibration error {100 * found.calibration_error:.2f} %")
+    if report is not None:
+        say(str(report / "report.md"))

@@ -4,12 +4,12 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import output_file, read_drawing
+from grapheme_pyg.cli.data import load_taught, output_file, read_drawing
 from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
-from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_explanation
+from grapheme_pyg.visualization.text import as_label
 
 DPI = 150
 
@@ -30,7 +30,7 @@ def explain(
     Args:
         model: Folder of a model, or the name of one that comes with the package.
         image: The picture.
-        out: The picture to write; by default explanation.png, unless the picture is in the current folder.
+        out: The picture to write; by default <image>-explanation.png in the current folder.
         method: Explain by one gradient, by integrated gradients (Captum), or by a learned mask (GNNExplainer).
         target: The class to explain; by default the predicted one.
         as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred
@@ -40,16 +40,21 @@ def explain(
     """
     from matplotlib.figure import Figure  # below the package, whose error tells what to install
 
-    network = ImageClassificationModel.from_pretrained(model)
+    network = load_taught(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
-    out = output_file(out, "explanation.png", image)
+    out = output_file(out, "explanation", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     explanation = explained(network, pixels, method=method, target=number)
-    figure = draw_explanation(explanation, pixels).figure
-    assert isinstance(figure, Figure)
-    figure.savefig(out, dpi=DPI)
+    # Of the picture alone, as explained: by default predict may average it with its mirror image.
+    confidence = network.predict([pixels], views=1, find_drawings=False, verbose=False).confidences.item()
+    axes = draw_explanation(explanation, pixels)
+    label, other = (as_label(name) for name in (explanation.label, network.classes[explanation.target]))
+    title = f"predicted {label} ({100 * confidence:.1f} %)\nred for {other}, blue against it"
+    axes.set_title(title, fontsize="small")
+    assert isinstance(axes.figure, Figure)
+    axes.figure.savefig(out, dpi=DPI)
     if not json:
-        say(str(out))
+        say(f"{image}: {explanation.label} ({100 * confidence:.1f} %), explained in {out}")
         return
     ends = explanation.graph.edge_index.t().tolist()
     edges = [[*pair, value] for pair, value in zip(ends, explanation.edges.tolist(), strict=True)]

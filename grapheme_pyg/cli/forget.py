@@ -15,6 +15,8 @@ def forget(model: Path, *names: str) -> None:
         model: Folder of a model.
         names: Names of taught classes.
     """
+    if not model.is_dir():  # locking would make it
+        raise FileNotFoundError(f"model: expected a folder of a model, got {str(model)!r}")
     with alone_in(model, patience=PATIENCE):
         network = ImageClassificationModel.from_pretrained(model)
         for name in names:

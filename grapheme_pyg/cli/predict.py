@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from torch import Tensor
 
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.cli.data import check_apart, read_drawings
+from grapheme_pyg.cli.data import check_apart, load_taught, read_drawings
 from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
@@ -59,7 +59,7 @@ def predict(
     Returns:
         1 if a file could not be read or is a blank sheet, as reported on standard error; else 0.
     """
-    network = ImageClassificationModel.from_pretrained(model)
+    network = load_taught(model)
     num_classes = len(network.classes)
     number = min(2, num_classes) if top_k is None else as_int("top_k", top_k, 1, num_classes)
     pictures = list(_find(files))
@@ -171,10 +171,13 @@ def _as_json(answer: Answer, *, extended: bool) -> Answer:
 
 
 def _line(answer: Answer) -> str:
-    box = f", {' '.join(map(str, answer['box']))}" if "box" in answer else ""
+    box = ""
+    if "box" in answer:
+        left, top, right, bottom = answer["box"]
+        box = f" at {left}, {top} to {right}, {bottom}"
     if "reason" in answer:
         return f"{answer['file']}{box}: {answer['reason']}"
-    label = "refused" if answer["label"] is None else answer["label"]
+    label = f"refused, nearest {answer['top'][0]['label']}" if answer["label"] is None else answer["label"]
     line = f"{answer['file']}{box}: {label} ({100 * answer['confidence']:.1f} %)"
     others = [f"{other['label']} ({100 * other['confidence']:.1f} %)" for other in answer["top"][1:]]
     return ", then ".join([line, *others])

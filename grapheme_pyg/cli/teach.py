@@ -11,7 +11,7 @@ from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.training.run_lock import alone_in
-from grapheme_pyg.weights import find_pretrained
+from grapheme_pyg.weights import find_pretrained, list_pretrained
 
 # Seconds to wait for another process that is changing the same model.
 PATIENCE = 60
@@ -27,7 +27,8 @@ def teach(
         files: With --name, pictures of the class or folders of them; without it, one folder with a folder of pictures
             for each class.
         name: Name of the class: a new one, or one of the model's, which gets more examples.
-        out: Folder for the taught model; by default it replaces the given one.
+        out: Folder for the taught model; by default it replaces the given one. Needed for a model that comes with
+            the package.
         empty: Whether to start without the model's own classes.
         find: Whether to look for drawings on larger pictures, if the model is for drawings.
 
@@ -35,7 +36,8 @@ def teach(
         1 if a picture could not be read or is blank, as reported on standard error; else 0.
     """
     target = model if out is None else out
-    if not target.exists() and find_pretrained(target) != target:
+    find_pretrained(model)  # before locking the target, which makes its folder
+    if not target.exists() and str(target) in list_pretrained():
         raise ValueError(f"out: expected a folder for the taught model, as {target} comes with the package, got none")
     classes = _classes(files, name)
     failed = 0

@@ -20,9 +20,15 @@ def list_pretrained() -> list[str]:
 
 
 def find_pretrained(folder: Path) -> Path:
-    """Returns the folder of a model, given that or a name; a folder of such a name wins, which is logged."""
-    name = str(folder)
-    if name not in list_pretrained():
+    """Returns the folder of a model, given that or a name; a folder of such a name wins, which is logged.
+
+    Raises:
+        FileNotFoundError: What is given is a name without a folder, and no model has that name.
+    """
+    name, known = str(folder), list_pretrained()
+    if name not in known:
+        if folder.name == name and not folder.exists():
+            raise FileNotFoundError(f"folder: expected a folder of a model or one of {', '.join(known)}, got {name!r}")
         return folder
     if folder.exists():
         log.warning("%s: the folder of that name is taken, not the model that comes with the package", name)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,7 +85,7 @@ class TestPredict:
         assert boxes[0] == ("one", left)
         assert sorted(boxes[1:3]) == [("two", left), ("two", right)]
         assert (code, err) == (1, f"grapheme predict: {files[2]}: expected a drawing, got a blank sheet\n")
-        assert run(capsys, "predict", model, files[0])[1].startswith(f"{files[0]}, 40 60 60 120: ")
+        assert run(capsys, "predict", model, files[0])[1].startswith(f"{files[0]} at 40, 60 to 60, 120: ")
         # As they are, they are two pictures.
         code, out, _ = run(capsys, "predict", model, *files[1:], "--no_find", "--json")
         assert (code, ["box" in answer for answer in json.loads(out)]) == (0, [False, False])
@@ -175,7 +176,10 @@ def test_evaluate_a_folder(model: Path, pictures: Path, tmp_path: Path, capsys: 
     labels = network.predict([Image.open(file) for file in files]).labels
     hits = sum(label == file.parent.name for label, file in zip(labels, files, strict=True))
     assert found["accuracy"] == pytest.approx(hits / 6)
-    assert (tmp_path / "report/report/report.md").is_file()
+    for name in ("report.md", "hardest.png", "predictions.png"):
+        assert (tmp_path / "report" / name).is_file()
+    code, out, _ = run(capsys, "evaluate", model, pictures, "--report", tmp_path / "report")
+    assert (code, out.splitlines()[-1]) == (0, str(tmp_path / "report/report.md"))
     (pictures / "ring").rename(pictures / "square")
     try:
         code, _, err = run(capsys, "evaluate", model, pictures)
@@ -199,15 +203,38 @@ def test_settings_from_a_file(model: Path, pictures: Path, tmp_path: Path, capsy
     assert json.loads(out)[0]["confidence"] == pytest.approx(float(expected.confidences[0]))
 
 
-def test_draw_and_explain(model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_draw_and_explain(
+    model: Path,
+    pictures: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from grapheme_pyg.visualization import draw_explanation
+
     image = pictures / "bar/0.png"
-    for options in (("draw", model, "--image", image), ("draw", model), ("explain", model, image)):
-        out = tmp_path / "out.png"
+    axes = []
+
+    def drawing(*given: Any) -> Any:
+        axes.append(draw_explanation(*given))
+        return axes[-1]
+
+    monkeypatch.setattr("grapheme_pyg.cli.explain.draw_explanation", drawing)
+    answer = ImageClassificationModel.from_pretrained(model).predict([Image.open(image)], views=1)
+    label, confidence = answer.labels[0], f"{100 * answer.confidences.item():.1f} %"
+    out = tmp_path / "out.png"
+    explained = f"{image}: {label} ({confidence}), explained in {out}\n"
+    for options, expected in (
+        (("draw", model, "--image", image), f"{out}\n"),
+        (("draw", model), f"{out}\n"),
+        (("explain", model, image, "--target", "dot"), explained),
+    ):
         code, printed, _ = run(capsys, *options, "--out", out)
-        assert (code, printed) == (0, f"{out}\n")
+        assert (code, printed) == (0, expected)
         with Image.open(out) as drawn:
             assert min(drawn.size) > 300
         out.unlink()
+    assert axes[0].get_title() == f"predicted {label} ({confidence})\nred for dot, blue against it"
     code, _, err = run(capsys, "explain", model, image, "--target", "square")
     assert code == 1
     assert "target: expected classes of the model, ['ring', 'bar', 'dot'], got ['square']" in err

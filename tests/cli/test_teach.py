@@ -1,6 +1,7 @@
 """Classes taught and forgotten by the console command."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import torch
 from console import run
 from PIL import Image
 
-from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit
+from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit, list_pretrained
 from grapheme_pyg.datasets import Split
 
 # Trained a little, the model takes new digits for others.
@@ -65,6 +66,29 @@ def test_taught_shown_and_forgotten(model: Path, pictures: Path, capsys: pytest.
     assert "name: expected a class that was taught, one of [], got 'acht ∞'" in err
 
 
+def test_models_without_classes(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ImageClassificationModel.from_pretrained("symbols").save_pretrained("my own")
+    file = pictures / "d8/0.png"
+    for command in (("predict", file), ("explain", file), ("evaluate", pictures)):
+        for model, given in (("symbols", "symbols --out FOLDER"), ("my own", "'my own'")):
+            code, _, err = run(capsys, command[0], model, command[1])
+            assert code == 1
+            assert err.endswith(f" teach it some first: grapheme teach {given} --name NAME PICTURES\n")
+
+
+def test_refused_pictures(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [*pictures.glob("*/*.png")]
+    _, out, _ = run(capsys, "predict", model, *files, "--reject", 0.9, "--json")
+    refused = [answer["file"] for answer in json.loads(out) if answer["label"] is None]
+    assert refused
+    _, out, _ = run(capsys, "predict", model, *files, "--reject", 0.9)
+    lines = [line for line in out.splitlines() if re.search(r": refused, nearest \d \(.* %\), then \d \(.* %\)$", line)]
+    assert [line.partition(": ")[0] for line in lines] == refused
+
+
 def test_a_folder_for_each_class(
     model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +117,18 @@ def test_what_comes_with_the_package_stays_as_it_is(
     code, out, _ = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl", "--out", "mine")
     assert (code, out) == (0, "curl: 6 examples\n11 classes in mine\n")
     assert not Path("mnist-tiny").exists()
+
+
+def test_wrong_names_leave_no_folder(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "teach", "mnist", pictures)
+    assert code == 1
+    assert f"expected a folder of a model or one of {', '.join(list_pretrained())}, got 'mnist'\n" in err
+    code, _, err = run(capsys, "forget", "symbols", "curl")
+    assert (code, err) == (1, "grapheme forget: model: expected a folder of a model, got 'symbols'\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,5 @@ class TestRefusals:
 
     def test_without_onnxscript(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "onnxscript", None)
-        with pytest.raises(
-            ImportError, match="onnxscript is needed to write ONNX: pip install onnx onnxruntime onnxscript"
-        ):
+        with pytest.raises(ImportError, match=r"onnxscript is needed to write ONNX: .* -m pip install onnxscript$"):
             export_onnx(model_of(images_of_sizes(1)[:3], vision={}), tmp_path / "model.onnx")

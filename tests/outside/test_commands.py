@@ -165,7 +165,7 @@ class TestPredictMany:
         found = subprocess.run(command, capture_output=True, env=environment, check=False)
         assert (found.returncode, found.stdout.count(b"\n")) == (0, 3)
         assert found.stderr.decode().splitlines() == [
-            "grapheme predict: images: grey levels of 16 bits use 12 bits only: 4,095 is taken for white"
+            "grapheme predict: warning: images: grey levels of 16 bits use 12 bits only: 4,095 is taken for white"
         ]
 
 
