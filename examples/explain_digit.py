@@ -1,7 +1,7 @@
 """Draw which pixels and edges decided a prediction, in red for the class and in blue against it.
 
-python examples/explain_digit.py runs/mnist/model
-python examples/explain_digit.py runs/mnist/model --picture photo.png --method integrated --target 3
+python examples/explain_digit.py mnist-base
+python examples/explain_digit.py mnist-base --picture photo.png --method integrated --target 3
 """
 
 import argparse
@@ -11,14 +11,16 @@ from matplotlib.figure import Figure
 
 from grapheme_pyg import ImageClassificationModel, explain
 from grapheme_pyg.datasets import load_mnist, read_image
+from grapheme_pyg.sheets import is_sheet
+from grapheme_pyg.vision import find_drawings
 from grapheme_pyg.visualization import draw_explanation
 from grapheme_pyg.visualization.text import as_label
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="folder of a trained model")
-    parser.add_argument("--picture", type=Path, help="picture to explain (default: the first test digit)")
+    parser.add_argument("model", help="folder of a trained model, or the name of one that comes with the package")
+    parser.add_argument("--picture", type=Path, help="picture or photograph to explain (default: the first test digit)")
     parser.add_argument("--method", choices=["gradient", "integrated", "gnnexplainer"], default="gradient")
     parser.add_argument("--target", type=int, help="number of the class to explain (default: the predicted one)")
     parser.add_argument("--out", type=Path, default=Path("explanation.png"))
@@ -27,7 +29,12 @@ def main() -> None:
     if arguments.picture is None:
         image = load_mnist().test.images[0]
     else:
-        image = read_image(arguments.picture, model.vision.in_channels)
+        image = read_image(arguments.picture, model.vision.in_channels, white=model.vision.white)
+        if model.drawings and is_sheet(image, model.vision):
+            drawings = find_drawings(image, model.vision.longer_side or 28)
+            if len(drawings) != 1:
+                parser.error(f"{arguments.picture}: expected one drawing, got {len(drawings)}")
+            image = drawings[0].pixels
 
     explanation = explain(model, image, arguments.method, arguments.target)
     axes = draw_explanation(explanation, image)

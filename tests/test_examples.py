@@ -11,7 +11,7 @@ from runpy import run_path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from grapheme_pyg import ImageClassificationModel
 
@@ -184,3 +184,22 @@ def test_explain_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert re.search(r"^\d: strongest edge \d+ → \d+ \(\w+\); .*explanation\.png$", capsys.readouterr().out)
     with Image.open(tmp_path / "explanation.png") as picture:
         assert len(picture.convert("RGB").getcolors(2**20)) > 100
+
+
+def test_explain_digit_finds_the_drawing_on_a_photograph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo = Image.new("L", (600, 400), 215)
+    ImageDraw.Draw(photo).line([(60, 60), (130, 60), (85, 170)], fill=40, width=9)
+    photo.save(tmp_path / "photo.png")
+    options = ("--picture", tmp_path / "photo.png", "--out", tmp_path / "explanation.png")
+    command = [str(part) for part in ("explain_digit.py", "mnist-base", *options)]
+    monkeypatch.setattr(sys, "argv", command)
+    run_path(str(EXAMPLES / "explain_digit.py"), run_name="__main__")
+    assert capsys.readouterr().out.startswith("7: strongest edge ")
+
+    ImageDraw.Draw(photo).line([(400, 200), (400, 320)], fill=40, width=9)
+    photo.save(tmp_path / "photo.png")
+    with pytest.raises(SystemExit):
+        run_path(str(EXAMPLES / "explain_digit.py"), run_name="__main__")
+    assert capsys.readouterr().err.endswith("photo.png: expected one drawing, got 2\n")

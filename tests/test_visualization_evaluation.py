@@ -164,6 +164,20 @@ def test_draw_hardest_draws_the_finest_entities():
     assert len(figure.axes[0].collections) < len(draw_dag(graphs[0]).collections)
 
 
+def test_draw_hardest_leaves_out_a_coarse_cell_with_the_centre_of_a_finest_one():
+    # Of 100 pixels a side, cells of 4, 8 and 16 leave 4 for the last cell of each level.
+    image = torch.zeros(100, 100, dtype=torch.uint8)
+    image[90:, 90:].fill_diagonal_(255)
+    graph = VisionBrain(resize=100)(image)
+    finest = graph.pos[graph.level == 0].tolist()
+    assert [graph.pos[graph.level == level].tolist()[-1] == finest[-1] for level in range(9)] == [True] * 9
+    (ax,) = draw_hardest(image[None], [graph], PROBABILITIES[:1], LABELS[:1], CLASSES).axes
+    (nodes,) = (c for c in ax.collections if isinstance(c, PathCollection))
+    assert sorted(nodes.get_offsets().tolist()) == sorted(finest)
+    assert len(set(nodes.get_sizes())) == 1
+    assert len(ax.collections) == 2  # with the lateral edges
+
+
 def test_draw_hardest_changes_no_graph():
     images, graphs = strokes()
     before = [graph.clone() for graph in graphs]

@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from grapheme_pyg.evaluation import Evaluation, check_probabilities
 from grapheme_pyg.visualization.dags import draw_dag
-from grapheme_pyg.visualization.layouts import Array
+from grapheme_pyg.visualization.layouts import Array, places_and_scales
 from grapheme_pyg.visualization.relations import GROUPS, LATERAL
 from grapheme_pyg.visualization.text import WRONG, add_title, as_label, as_labels
 
@@ -195,9 +195,10 @@ def draw_hardest(
 
 
 def _finest(graph: Data) -> Data:
-    """Returns the subgraph of all rounds of the finest entities, which are the nodes at places of the first level."""
-    place = graph.pos.unique(dim=0, return_inverse=True)[1]
-    finest: Data = graph.subgraph(torch.isin(place, place[graph.level == graph.level.min()]))
+    """Returns the subgraph of all rounds of the finest entities, which are the first levels with the same places."""
+    # Not all nodes at these places: a coarse cell that the border clips may have the centre of a finest one.
+    _, scale = places_and_scales(graph.pos.cpu().numpy(), graph.level.cpu().numpy())
+    finest: Data = graph.subgraph(torch.from_numpy(scale == 0).to(graph.level.device))
     return finest
 
 
