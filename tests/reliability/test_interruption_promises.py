@@ -1,6 +1,7 @@
 """Predictions that are interrupted, or made beside training: nothing of them is left, and nothing else is changed."""
 
 import os
+import gc
 import random
 import signal
 import threading
@@ -38,11 +39,14 @@ def raising() -> Iterator[None]:
         raise Interrupted
 
     before = signal.signal(signal.SIGALRM, handle)
+    # What is raised in Hypothesis's callback of the collector is lost, and a warning.
+    callbacks, gc.callbacks[:] = gc.callbacks[:], []
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.callbacks[:] = callbacks
 
 
 def interrupted(function: Callable[[], Any], seconds: float) -> bool:
