@@ -1,7 +1,7 @@
 """Predictions that are interrupted, or made beside training: nothing of them is left, and nothing else is changed."""
 
-import os
 import gc
+import os
 import random
 import signal
 import threading
