@@ -1,10 +1,10 @@
-"""A page to draw on, with Gradio. Nothing but the console command imports this."""
+"""The demo serves a page to draw on, made with Gradio. Only the console command imports it."""
 
 import os
 
 from grapheme_pyg.extras import missing
 
-# Before Gradio is imported, which reads it then: nothing is sent to anybody.
+# Stops Gradio from sending usage data. It is set here because Gradio reads it when it is imported.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 try:

@@ -1,4 +1,4 @@
-"""What Gradio's sketchpad hands over → an image."""
+"""Turns the value of Gradio's sketchpad into an image."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,19 @@ from grapheme_pyg.datasets.image_reading import open_image
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.vision.pil_images import decoding
 
-# Layers of a drawing, and pixels of each. The page has one layer, of 360 by 360 pixels.
+# Limits for the layers of a drawing and the pixels of each layer. The page sends one layer of 360 by 360 pixels.
 MAX_LAYERS, MAX_PIXELS = 8, 2**20
 
 
 def read_drawing(sent: dict[str, EditorDataBlobs], payload: EditorData | None) -> dict[str, Any] | None:
-    """What a browser hands over, decoded: the value of :func:`to_image`.
+    """Decodes what a browser sends into the value that :func:`to_image` takes.
 
     Args:
-        sent: Drawings that were sent before, by their names; the one that is read is taken out.
-        payload: A drawing, or the name of one that was sent before. None before the first stroke.
+        sent: Maps names to drawings that were sent earlier. The drawing that is read is removed from it.
+        payload: A drawing, or the name of one in ``sent``. None before the first stroke.
 
     Raises:
-        gradio.Error: It has more than 8 layers, or one is no image, or has more than 2²⁰ pixels.
+        gradio.Error: The drawing has more than 8 layers, or a layer is not an image or has more than 2²⁰ pixels.
     """
     drawing = payload if payload is None or payload.id is None else sent.pop(payload.id, None)
     if drawing is None:
@@ -35,7 +35,11 @@ def read_drawing(sent: dict[str, EditorDataBlobs], payload: EditorData | None) -
 
 
 def decoded(file: FileData | bytes | None) -> Image.Image | None:
-    """A layer of a drawing, or a drawing; errors as :func:`read_drawing`."""
+    """Decodes a layer or a whole drawing.
+
+    Raises:
+        gradio.Error: It is not an image or has more than 2²⁰ pixels.
+    """
     if file is None:
         return None
     try:
@@ -47,11 +51,11 @@ def decoded(file: FileData | bytes | None) -> Image.Image | None:
 
 
 def to_image(value: dict[str, Any] | None) -> Image.Image | None:
-    """The drawing, dark on white.
+    """Merges the layers of a drawing, dark on white.
 
     Args:
-        value: A ``background`` and ``layers``, each None or an image in mode RGBA, transparent where nothing is drawn.
-            None before the first stroke.
+        value: Has a ``background`` and ``layers``. Each is None or an RGBA image that is transparent where nothing is
+            drawn. None before the first stroke.
 
     Returns:
         A grey image (mode L); None if nothing is drawn.
@@ -65,5 +69,5 @@ def to_image(value: dict[str, Any] | None) -> Image.Image | None:
     for layer in layers:
         page.alpha_composite(layer.convert("RGBA"))
     grey = page.convert("L")
-    # White strokes on the white page are no drawing either.
+    # White strokes cannot be seen on the white page, so they do not count as a drawing.
     return grey if grey.getextrema() != (255, 255) else None

@@ -1,4 +1,4 @@
-"""Who may ask the page, and for how much."""
+"""Guard decides which requests reach the page, and how large they may be."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,26 +8,26 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-# Bytes of a request: drawings, which are compressed, take a few thousand.
+# Bytes of a request. Drawings are compressed and take a few thousand.
 MAX_BODY = 2**22
 
 
 class Guard:
-    """Passes on the requests of the page itself.
+    """Passes on requests that come from the page itself, and refuses all others.
 
-    Other pages in the browser can send requests to this machine too, and read the answers if their name is made to mean
-    this machine (DNS rebinding). Such a request has another ``Host``, or the ``Origin`` of its page: it gets 403. A
-    request of more than 2²² bytes, or that does not say of how many, gets 413.
+    Other pages in the browser can send requests to this machine too. They can even read the answers if their name is
+    made to resolve to this machine (DNS rebinding). Such a request has another ``Host``, or the ``Origin`` of its page,
+    and gets status 403. A request gets 413 if its body has more than 2²² bytes or does not state its length.
 
     Args:
-        app: The page.
+        app: The page to protect.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
+        """Passes a request on, or refuses it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
@@ -48,7 +48,7 @@ class Guard:
 
 @asynccontextmanager
 async def guarding(app: FastAPI) -> AsyncIterator[None]:
-    """A lifespan in which the guard stands before all else, Gradio's answers to other origins included."""
+    """Puts the guard in front of the whole app when it starts, including Gradio's answers to other origins."""
     assert app.middleware_stack is not None
     app.middleware_stack = Guard(app.middleware_stack)
     yield

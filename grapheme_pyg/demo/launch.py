@@ -1,4 +1,4 @@
-"""Starts the page, on this machine alone, and waits until it is stopped."""
+"""Serves the page to this machine only, until it is stopped."""
 
 import os
 import signal
@@ -14,31 +14,31 @@ from grapheme_pyg.demo.page import CSS, make_page, make_theme
 from grapheme_pyg.model import ImageClassificationModel
 
 HOST = "127.0.0.1"
-# By which Gradio is told where to keep files.
+# Environment variable that tells Gradio where to keep files.
 FOLDER = "GRADIO_TEMP_DIR"
-# Each may have a model of its own; beyond so many the one that was used the longest ago is forgotten.
+# Each session may hold a model of its own. If there are more, the least recently used one is forgotten.
 MOST_SESSIONS = 100
 
 
 def launch(
     model: Path, *, port: int | None = None, open_browser: bool = True, teach_dir: Path = Path("runs/taught")
 ) -> None:
-    """Opens a page to draw on, and serves it until interrupted (Ctrl-C).
+    """Opens a page to draw on and serves it until interrupted (Ctrl-C).
 
-    The page is reachable from this machine alone, and neither it nor the server asks anything of the network. Requests
-    of other pages are refused. What is drawn is deleted after a minute, and all of it at the end, by SIGTERM too.
+    Only this machine can reach the page, and neither the page nor the server uses the network. Requests from other
+    pages are refused. Drawings are deleted after a minute, or when the server stops, even by SIGTERM.
 
     Args:
-        model: Folder of a model that reads digits of MNIST's form, as
-            :meth:`grapheme_pyg.ImageClassificationModel.save_pretrained` writes it.
-        port: Of the page, 1 to 65535; a free one from 7860 on if None.
+        model: Folder of a model that reads digits in MNIST's form, as written by
+            :meth:`grapheme_pyg.ImageClassificationModel.save_pretrained`.
+        port: Port of the page, 1 to 65535. If None, a free one from 7860 on.
         open_browser: Whether to open the page in the default browser.
-        teach_dir: Folder below which the page saves and opens models that were taught on it.
+        teach_dir: Folder in which the page saves and opens the models that are taught on it, each in its own folder.
 
     Raises:
         FileNotFoundError: A file of the model is missing.
-        ValueError: The model is damaged, or ``port`` is out of its range.
-        OSError: The port is taken, or not for this user.
+        ValueError: The model is damaged, or ``port`` is out of range.
+        OSError: The port is taken, or this user may not use it.
     """
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"port: expected a number in 1…65535, got {port}")
@@ -70,7 +70,7 @@ def launch(
 
 @contextmanager
 def _deleted_at_the_end() -> Iterator[None]:
-    """Gradio keeps its files in a folder that is deleted afterwards; SIGTERM ends the process only after that."""
+    """Makes Gradio keep its files in a folder that is deleted at the end, even if SIGTERM ends the process."""
     usual = os.environ.get(FOLDER)
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
@@ -85,7 +85,7 @@ def _deleted_at_the_end() -> Iterator[None]:
 
 
 def _check_free(port: int) -> None:
-    """Before the model is loaded, and in other words than Gradio's, which name arguments of its own."""
+    """Checks the port before the model is loaded; Gradio's own message would name arguments users do not know."""
     try:
         socket.create_server((HOST, port)).close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A canvas for the mouse, a finger, a pen or the keyboard. Gradio's sketchpad knows no keyboard."""
+"""The pad is a canvas for mouse, finger, pen and keyboard. Gradio's sketchpad does not support the keyboard."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from grapheme_pyg.demo.drawing import decoded, to_image
 
 PREFIX = "data:image/png;base64,"
 KEYS = "With the keyboard: arrow keys move the pen, Space puts it down and lifts it, Delete clears."
-# 280 pixels, of which strokes have as large a share as on the other canvas.
+# The canvas has 280 pixels. Strokes are as wide, relative to that, as on the canvas of the other tab.
 TEMPLATE = f"""
 <div class="pad">
   <canvas width="280" height="280" tabindex="0" role="application" aria-label="Drawing" aria-describedby="pad-keys">
@@ -106,22 +106,24 @@ watch('value', () => {
 
 
 def make_pad(name: str) -> gr.HTML:
-    """A canvas; its value is a PNG as a ``data:`` URL, empty if nothing is drawn. Each stroke triggers ``drawn``.
+    """Makes a canvas. Each stroke triggers ``drawn``.
+
+    Its value is a PNG as a ``data:`` URL, or empty if nothing is drawn.
 
     Args:
-        name: Its id on the page.
+        name: Id of the canvas on the page.
     """
     return gr.HTML("", html_template=TEMPLATE, js_on_load=SCRIPT, elem_id=name)
 
 
 def read_pad(value: str | None) -> Image.Image | None:
-    """What the canvas holds, dark on white; None if nothing is drawn.
+    """Returns the drawing on the canvas, dark on white, or None if nothing is drawn.
 
     Args:
-        value: From a browser, or from whoever says to be one.
+        value: Value of the canvas. It is not trusted, because any program can send it.
 
     Raises:
-        gradio.Error: It is no PNG as a ``data:`` URL, or has more than 2²⁰ pixels.
+        gradio.Error: The value is not a PNG as a ``data:`` URL, or the image has more than 2²⁰ pixels.
     """
     if not value:
         return None

@@ -1,4 +1,4 @@
-"""The page: a canvas, and what the model makes of what is drawn on it; and a part to teach classes in."""
+"""Makes the page, with a tab that reads drawings of digits and a tab that teaches classes."""
 
 from functools import partial
 from pathlib import Path
@@ -16,12 +16,13 @@ from grapheme_pyg.names import printable
 
 TITLE = "Draw a digit"
 HELP = "Draw one digit with the mouse, large, in the square. Every stroke is read at once."
-# Pixels. Strokes of MNIST are about an eighth as wide as the digits are high, and those are about as high as this page.
+# Sizes in pixels. In MNIST, strokes are about an eighth as wide as digits are high. Here, digits are about as high as
+# the canvas.
 CANVAS, BRUSH = 360, 28
-# Seconds after which drawings are deleted.
+# Drawings are deleted after this many seconds.
 KEPT_FOR = 60
 CSS = ".gradio-container {max-width: 1320px !important; margin: auto}" + TEACH_CSS
-# The sketchpad starts without a tool, and takes no stroke until one is chosen: whenever there is none, the brush is.
+# The sketchpad starts without a tool and ignores strokes until one is chosen. This chooses the brush if there is none.
 BRUSH_READY = """() => setInterval(() => {
     const find = name => document.querySelector(`#drawing button[aria-label="${name}"]`);
     const [brush, eraser] = [find('Brush'), find('Erase')];
@@ -30,22 +31,22 @@ BRUSH_READY = """() => setInterval(() => {
 
 
 def make_theme() -> Default:
-    """Gradio's own, with the fonts of the machine: others would be fetched from the network."""
+    """Returns Gradio's theme with the fonts of the system, because others would be fetched from the network."""
     return Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
 
 
 def make_page(model: ImageClassificationModel, teach_dir: Path) -> gr.Blocks:
-    """The page, not yet served.
+    """Makes the page without serving it.
 
     Args:
-        model: In evaluation mode, trained on digits of MNIST's form.
-        teach_dir: The folder below which taught models are saved.
+        model: Model in evaluation mode, trained on digits in MNIST's form.
+        teach_dir: Folder in which taught models are saved, each in its own folder.
     """
     page: gr.Blocks = gr.Blocks(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=(KEPT_FOR, KEPT_FOR)
     )
     with page, gr.Tabs():
-        # Models that were only taught have no templates, which the first part shows.
+        # Reading shows templates. Models that were only taught have none.
         if len(model.classifier.templates):
             with gr.Tab("Read"):
                 make_reading(model)
@@ -56,7 +57,7 @@ def make_page(model: ImageClassificationModel, teach_dir: Path) -> gr.Blocks:
 
 
 def make_reading(model: ImageClassificationModel) -> None:
-    """Makes the part of the page that reads digits, where Gradio's components are being made."""
+    """Adds the components that read digits to the Gradio context that is open."""
 
     def answer(value: dict[str, Any] | None) -> tuple[Any, ...]:
         drawing = to_image(value)
@@ -88,7 +89,8 @@ def make_reading(model: ImageClassificationModel) -> None:
                 label="Your drawing",
                 elem_id="drawing",
             )
-            # Gradio's own takes any number of layers, of any size. A subclass would write a file beside this one.
+            # Gradio's own method accepts any number of layers of any size. It is replaced on the instance, because
+            # Gradio writes a file beside the module of each subclass.
             pad.preprocess = partial(read_drawing, pad.blob_storage)  # type: ignore[method-assign, assignment]
             label = gr.Label(num_top_classes=3, label="What it is", elem_id="answer")
         with gr.Column(min_width=320):

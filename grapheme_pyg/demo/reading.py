@@ -1,4 +1,4 @@
-"""What a model makes of a drawing, as numbers and pictures."""
+"""Reads a drawing with a model, and draws figures of the result."""
 
 from dataclasses import dataclass
 
@@ -15,23 +15,23 @@ from grapheme_pyg.prediction import Prediction
 from grapheme_pyg.visualization import draw_dag, draw_explanation, draw_template_similarities
 from grapheme_pyg.visualization.text import as_label
 
-# In inches, at Gradio's 100 dots each; pages show figures narrower than that.
+# Sizes in inches, at Gradio's 100 dots per inch. The page scales figures down.
 SQUARE, WIDE, TALL = (4, 4.4), (12, 4.6), (4, 8.8)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model makes of a drawing.
+    """Holds the results of a model for a drawing.
 
     Attributes:
-        graph: Of ``digit``.
-        prediction: Of one image.
-        explanation: Of the prediction.
+        graph: The graph of ``digit``.
+        prediction: The prediction for this one image.
+        explanation: The explanation of the prediction.
 
     Shapes:
         - **digit**: uint8 ``[28, 28]``, the drawing as the model sees it
-        - **templates**: ``[num_classes, templates_per_class]`` float32, cosines with every template; classes that were
-          added from examples have no templates and are not in it
+        - **templates**: ``[num_classes, templates_per_class]`` float32, the cosine with each template, without taught
+          classes, which have no templates
     """
 
     digit: Tensor
@@ -45,8 +45,8 @@ def read(model: ImageClassificationModel, drawing: Image.Image) -> Reading:
     """Classifies a drawing.
 
     Args:
-        model: In evaluation mode, trained on digits of MNIST's form.
-        drawing: Of one digit, on a plain page.
+        model: Model in evaluation mode, trained on digits in MNIST's form.
+        drawing: Picture of one digit on a plain page.
     """
     digit = mnist_style(drawing)
     graph = model.vision(digit)
@@ -56,14 +56,14 @@ def read(model: ImageClassificationModel, drawing: Image.Image) -> Reading:
 
 
 def draw_graph(reading: Reading) -> Figure:
-    """The graph over the drawing."""
+    """Draws the graph over the drawing."""
     figure = Figure(figsize=SQUARE, layout="constrained")
     draw_dag(reading.graph, reading.digit, ax=figure.subplots()).set_title("its graph")
     return figure
 
 
 def draw_reasons(reading: Reading) -> Figure:
-    """Which pixels and edges decided."""
+    """Draws which pixels and edges speak for and against the predicted class."""
     figure = Figure(figsize=(SQUARE[0], SQUARE[0] - 0.1), layout="constrained")
     ax = draw_explanation(reading.explanation, reading.digit, ax=figure.subplots())
     ax.set_title(f"red: for {as_label(reading.explanation.label)}, blue: against it")
@@ -71,7 +71,7 @@ def draw_reasons(reading: Reading) -> Figure:
 
 
 def draw_levels(reading: Reading, model: ImageClassificationModel) -> Figure:
-    """The graph as the network that it is."""
+    """Draws the graph as a network, level by level."""
     figure = Figure(figsize=WIDE, layout="constrained")
     ax = draw_dag(reading.graph, metadata=model.vision.metadata, layout="levels", ax=figure.subplots())
     ax.set_title("the same graph, computed from left to right")
@@ -79,7 +79,7 @@ def draw_levels(reading: Reading, model: ImageClassificationModel) -> Figure:
 
 
 def draw_templates(reading: Reading, model: ImageClassificationModel) -> Figure:
-    """Similarities with every template."""
+    """Draws the similarities with all templates."""
     figure = Figure(figsize=TALL, layout="constrained")
     names = model.classes[: len(reading.templates)]
     label = reading.prediction.labels[0]

@@ -1,4 +1,4 @@
-"""The part of the page where classes are taught."""
+"""Makes the tab of the page where classes are taught."""
 
 import base64
 from collections.abc import Callable
@@ -20,7 +20,7 @@ HELP = """# Teach your own classes
 Draw something, large, name it, and press Teach: about three drawings of each class. Draw again without teaching, and it
 is recognised, or refused if it is unlike all of them. Reloading the page starts anew."""
 NO_CLASSES = "No classes yet."
-# Live regions must be there before their text is. Screen readers say it as soon as they are done with the rest.
+# A live region must exist before its text does. With this role, screen readers finish what they are saying first.
 SAYING = "element.setAttribute('role', 'status')"
 CLASSES_SCRIPT = """
 element.addEventListener('submit', event => {
@@ -81,13 +81,13 @@ CSS = """
 
 
 def make_teaching(model: ImageClassificationModel, base: Path) -> None:
-    """Makes the part of the page that teaches, where Gradio's components are being made.
+    """Adds the components that teach classes to the Gradio context that is open.
 
-    Each session has a lesson of its own.
+    Each session has its own lesson.
 
     Args:
-        model: Makes the keys of drawings. Its classes are left out.
-        base: The folder that models are saved below.
+        model: Model that makes the keys of drawings. Its classes are left out.
+        base: Folder in which models are saved, each in its own folder.
     """
     try:
         Lesson.of(model)
@@ -96,7 +96,7 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
         return
 
     def attempt(said: gr.HTML, lesson: Lesson | None, action: Callable[[Lesson], dict[Any, Any]]) -> dict[Any, Any]:
-        """What an action changes on the page; what is wrong is said there, and nothing else changes."""
+        """Returns what an action changes on the page. If it fails, only the message in ``said`` changes."""
         lesson = Lesson.of(model) if lesson is None else lesson
         try:
             return {state: lesson, **action(lesson)}
@@ -108,7 +108,7 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
     def teach(lesson: Lesson | None, drawing: str, name: str) -> dict[Any, Any]:
         def action(lesson: Lesson) -> dict[Any, Any]:
             warned = lesson.teach(name, to_digit(read_pad(drawing)))
-            # The count makes each message another one, as screen readers are told of changes alone.
+            # Screen readers announce only changes. The count makes each message differ from the one before.
             own = lesson.memory.examples()[int(lesson.memory.added[-1])]
             said = f"Taught {name.strip()}: {counted(own)}." + (f" {warned}" if warned else "")
             shown = {classes: show_classes(lesson), taught: saying(said, "warned" if warned else "")}
@@ -178,7 +178,7 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
                     opener = gr.Button("Open", elem_id="open", min_width=120)
                 filed = gr.HTML("", js_on_load=SAYING, elem_id="filed")
     outputs: list[gr.components.Component] = [state, pad, taught, answer, changed, classes, folder, filed]
-    # One after another, also of several sessions: warnings are caught for the whole process.
+    # Actions of all sessions run one after another, because warnings are caught for the whole process.
     options: dict[str, Any] = {
         "outputs": outputs,
         "show_progress": "hidden",
@@ -195,29 +195,29 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
 
 
 def saying(text: str, kind: str = "") -> str:
-    """A message on the page, as HTML."""
+    """Returns a message on the page as HTML."""
     return f'<p class="{kind}" dir="auto">{shown(text)}</p>'
 
 
 def shown(text: str) -> str:
-    """A text from outside for HTML, in which nothing of it is markup."""
+    """Escapes a text from outside, so that HTML does not take any of it for markup."""
     return escape(printable(text))
 
 
 def counted(drawings: int) -> str:
-    """How many drawings there are, in words."""
+    """Returns the number of drawings with its noun."""
     return "1 drawing" if drawings == 1 else f"{drawings} drawings"
 
 
 def picture(drawing: Tensor, description: str) -> str:
-    """A drawing, dark on white, as HTML."""
+    """Returns a drawing as HTML, dark on white."""
     ImageOps.invert(Image.fromarray(drawing.numpy())).save(file := BytesIO(), "PNG")
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img src="data:image/png;base64,{data}" alt="{shown(description)}" width="56" height="56">'
 
 
 def show_answer(answer: Answer) -> str:
-    """What is said of a drawing, as HTML."""
+    """Returns the answer to a drawing as HTML."""
     if answer.label is None:
         said = '<p class="label">Not recognised</p>'
         why = f"Nothing that was taught is like it enough; {answer.likeliest} comes nearest. The drawing has"
@@ -234,7 +234,7 @@ def show_answer(answer: Answer) -> str:
 
 
 def show_classes(lesson: Lesson) -> str:
-    """The classes and their examples, as HTML, each with what changes it."""
+    """Returns the classes and their examples as HTML, with controls that rename or delete each class."""
     entries = []
     for name, drawings in lesson.examples().items():
         raw, text = escape(name), shown(name)

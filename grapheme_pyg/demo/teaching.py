@@ -1,4 +1,4 @@
-"""Classes that are taught by drawings: what the page does with them, without the page."""
+"""Lesson teaches a model classes from drawings. It does not depend on the page."""
 
 import hashlib
 import warnings
@@ -20,25 +20,25 @@ from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
 
-# Drawings that are shown beside an answer; drawings that a lesson holds; characters of a name.
+# Limits: drawings shown with an answer, drawings in a lesson, and characters of a name.
 NEAREST, MOST_DRAWINGS, LONGEST_NAME = 5, 1000, 100
-# What names of folders must not have on one system or another.
+# Characters that at least one operating system forbids in the names of folders.
 FORBIDDEN = '/\\:*?"<>|'
-# Beside a model. The name tells which keys it belongs to, so that a model never has drawings of another one.
+# File beside a model. Its name has a hash of the memory's keys, so that no model gets the drawings of another.
 DRAWINGS = "drawings-{}.png"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of a drawing.
+    """Holds the answer to a drawing.
 
     Attributes:
-        label: Its class; None if it was refused.
-        likeliest: The most probable class, also of what was refused.
-        confidence: Probability of that class among those that were taught.
+        label: Class of the drawing; None if it was refused.
+        likeliest: The most probable class, even if the drawing was refused.
+        confidence: Probability of that class among the taught classes.
         familiarity: Similarity with the examples.
-        threshold: The least familiarity of what is not refused.
-        nearest: The most similar examples: class, drawing and cosine, falling.
+        threshold: The familiarity below which drawings are refused.
+        nearest: The most similar examples, each with class, drawing and cosine, most similar first.
     """
 
     label: str | None
@@ -50,14 +50,14 @@ class Answer:
 
 
 class Lesson:
-    """A model that is taught by drawings, and these drawings.
+    """Teaches a model from drawings, and keeps the drawings.
 
     Args:
-        model: Without classes that were trained, and with a calibrated memory of nothing but ``drawings``.
-        drawings: Its examples, uint8 ``[28, 28]`` each, in the order of the memory's keys.
+        model: Model without trained classes. Its calibrated memory holds only ``drawings``.
+        drawings: The examples, uint8 ``[28, 28]`` each, in the order of the memory's keys.
 
     Raises:
-        ValueError: The model is another one.
+        ValueError: The model has no calibrated memory, or was not taught from these drawings alone.
     """
 
     def __init__(self, model: ImageClassificationModel, drawings: list[Tensor]) -> None:
@@ -70,48 +70,48 @@ class Lesson:
 
     @classmethod
     def of(cls, encoder: ImageClassificationModel) -> Self:
-        """A lesson without classes.
+        """Makes a lesson without classes.
 
         Args:
-            encoder: Makes the keys of drawings; it stays as it is.
+            encoder: Model that makes the keys of drawings. It is not changed.
 
         Raises:
-            ValueError: It has no calibrated memory.
+            ValueError: The encoder has no calibrated memory.
         """
         return cls(encoder.with_classes([]), [])
 
     @property
     def memory(self) -> Memory:
-        """The model's."""
+        """Memory of the model."""
         assert self.model.classifier.memory is not None
         return self.model.classifier.memory
 
     def examples(self) -> dict[str, list[Tensor]]:
-        """The drawings of each class."""
+        """Returns the drawings of each class."""
         found: dict[str, list[Tensor]] = {name: [] for name in self.model.classes}
         for drawing, number in zip(self.drawings, self.memory.added.tolist(), strict=True):
             found[self.model.classes[number]].append(drawing)
         return found
 
     def teach(self, name: str, digit: Tensor) -> str | None:
-        """Teaches an example of a class, a new one or one that is there.
+        """Teaches an example of a class, which is added if it is new.
 
         Args:
-            name: Of the class.
-            digit: As :func:`to_digit` makes it.
+            name: Name of the class.
+            digit: The example, as made by :func:`to_digit`.
 
         Returns:
-            What the library warns of; None if there is nothing.
+            The library's warning; None if there is none.
 
         Raises:
-            ValueError: The name is empty, too long or has control characters, the class has this very drawing, or
-                there are 1,000 drawings.
+            ValueError: The name is empty, too long or has control characters; the class already has this drawing; or
+                the lesson is full, with 1,000 drawings.
         """
         name = _checked(name)
         if len(self.drawings) >= MOST_DRAWINGS:
             raise ValueError(f"drawings: expected at most {MOST_DRAWINGS:,}, got one more")
         for known, drawings in self.examples().items():
-            # Twice the same would say that all drawings of the class are alike, and others would be refused.
+            # The same drawing twice would make the class look uniform, and its other drawings would be refused.
             if canonical(known) == canonical(name) and any(torch.equal(digit, drawing) for drawing in drawings):
                 raise ValueError(f"drawing: expected one that {known!r} does not have yet, got the same again")
         with warnings.catch_warnings(record=True) as caught:
@@ -122,10 +122,10 @@ class Lesson:
         return said[0] if said else None
 
     def remove(self, name: str) -> None:
-        """Forgets a class.
+        """Removes a class and its drawings.
 
         Raises:
-            ValueError: There is none of that name.
+            ValueError: No class has that name.
         """
         owners = [self.model.classes[number] for number in self.memory.added.tolist()]
         self.model.remove_class(name)
@@ -136,7 +136,7 @@ class Lesson:
         """Gives a class another name.
 
         Raises:
-            ValueError: There is none of that name, or the new one is taken or no name.
+            ValueError: No class has that name, or the new name is taken or invalid.
         """
         new = _checked(new)
         if canonical(new) == canonical(name):
@@ -149,7 +149,7 @@ class Lesson:
         """Classifies a drawing, or refuses it.
 
         Args:
-            digit: As :func:`to_digit` makes it.
+            digit: The drawing, as made by :func:`to_digit`.
 
         Raises:
             ValueError: There are no classes.
@@ -171,10 +171,10 @@ class Lesson:
     def save(self, folder: Path) -> None:
         """Writes the model and its drawings into a folder, which is made if missing.
 
-        Whatever happens meanwhile, the folder holds the model of before or this one, with its drawings.
+        If writing is interrupted, the folder holds either the earlier model or this one, with the right drawings.
 
         Args:
-            folder: As :func:`folder_below` returns it. A lesson that is there is replaced.
+            folder: Folder, as returned by :func:`folder_below`. A lesson in it is replaced.
 
         Raises:
             ValueError: There are no classes, or the folder holds something else.
@@ -183,7 +183,7 @@ class Lesson:
         if not self.drawings:
             raise ValueError("classes: expected at least one to save, got none")
         before = list(folder.glob(DRAWINGS.format("*")))
-        # What was left by a process that was killed in its first save is nothing.
+        # A folder counts as new if it holds only partial files, which a process leaves when killed in its first save.
         if (
             not before
             and folder.exists()
@@ -199,11 +199,11 @@ class Lesson:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Reads what :meth:`save` wrote. Files from strangers do no harm.
+        """Reads a lesson that :meth:`save` wrote. It is safe to open files from strangers.
 
         Raises:
             FileNotFoundError: A file is missing.
-            ValueError: A file is damaged, or of something else.
+            ValueError: A file is damaged or does not belong to a lesson.
         """
         model = ImageClassificationModel.from_pretrained(folder)
         memory = model.classifier.memory
@@ -222,15 +222,15 @@ class Lesson:
 
 
 def to_digit(drawing: Image.Image | None) -> Tensor:
-    """A drawing as models see it, uint8 ``[28, 28]``.
+    """Converts a drawing to the form that models read, uint8 ``[28, 28]``.
 
     Args:
-        drawing: Dark on white; None if nothing is drawn.
+        drawing: Drawing, dark on white; None if nothing is drawn.
 
     Raises:
         ValueError: Nothing is drawn.
     """
-    # Strokes may go to the edge of the canvas, where paper is looked for.
+    # The brightness of the paper is measured at the edge, which strokes may reach, so a margin is added.
     digit = None if drawing is None else mnist_style(ImageOps.expand(drawing, max(drawing.size) // 8, 255))
     if digit is None or not bool(digit.any()):
         raise ValueError("drawing: expected strokes, got none; draw something first")
@@ -238,14 +238,14 @@ def to_digit(drawing: Image.Image | None) -> Tensor:
 
 
 def folder_below(base: Path, name: str) -> Path:
-    """The folder of a model, right below another one.
+    """Returns the folder of a model, directly inside ``base``.
 
     Args:
-        base: The one that all models are saved in.
-        name: From whoever uses the page.
+        base: Folder in which all models are saved.
+        name: Name of the model. It is not trusted, because users of the page choose it.
 
     Raises:
-        ValueError: The name is not one of a folder there.
+        ValueError: The name is not allowed, or it is a link to another place.
     """
     name = canonical(name.strip())
     expected = f"a name of at most {LONGEST_NAME} bytes without any of {FORBIDDEN} that no point begins or ends"
@@ -258,19 +258,19 @@ def folder_below(base: Path, name: str) -> Path:
     ):
         raise ValueError(f"folder: expected {expected}, got {name[:LONGEST_NAME]!r}")
     folder = base / name
-    # A link could lead out of it.
+    # A link could lead out of the base folder.
     if folder.resolve().parent != base.resolve():
         raise ValueError(f"folder: expected one below {base}, got {name!r}, which is a link to another place")
     return folder
 
 
 def saved_below(base: Path) -> list[str]:
-    """Names of the lessons that were saved there."""
+    """Returns the names of the lessons that are saved in ``base``, sorted."""
     return sorted({path.parent.name for path in base.glob(f"*/{DRAWINGS.format('*')}") if is_name(path.parent.name)})
 
 
 def _checked(name: str) -> str:
-    """The name of a class, or why it is none."""
+    """Returns the name of a class without surrounding spaces; raises ValueError if it is invalid."""
     name = name.strip()
     check_name("name", name)
     if not 0 < len(name) <= LONGEST_NAME:
