@@ -16,8 +16,8 @@ from grapheme_pyg.names import printable
 
 TITLE = "Draw a digit"
 HELP = "Draw one digit with the mouse, large, in the square. Every stroke is read at once."
-# Sizes in pixels. In MNIST, strokes are about an eighth as wide as digits are high. Here, digits are about as high as
-# the canvas.
+# Sizes in pixels. In MNIST, strokes are about an eighth as wide as digits are high. On the page, digits are drawn about
+# 5/8 as high as the canvas.
 CANVAS, BRUSH = 360, 28
 # Drawings are deleted after this many seconds.
 KEPT_FOR = 60
