@@ -1,20 +1,20 @@
 """Pooling of the states of many images, a batch at a time."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from grapheme_pyg.augmentation.warp import RandomWarp, shifted
+from grapheme_pyg.augmentation.warp import RandomWarp, View, views_of
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.home import measure
 from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
-from grapheme_pyg.vision.pixels import resized, to_pixels
 
 if TYPE_CHECKING:
     from grapheme_pyg.model import ImageClassificationModel
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Largest number of nodes that are computed together, unless a single graph has more.
 NODES_AT_ONCE = 2**20
-AS_IT_IS = (0, 0, False)
+AS_IT_IS = views_of(mirrored=False)[0]
 # How grey examples of a class are warped, and how often.
 VARIED, COPIES = RandomWarp(degrees=20, scale=0.3, shear=20, bend=0.025), 12
 
@@ -45,7 +45,7 @@ def pool_images(
     model: "ImageClassificationModel",
     images: "Images",
     batch_size: int,
-    views: Sequence[tuple[int, int, bool]] = (AS_IT_IS,),
+    views: Sequence[View] = (AS_IT_IS,),
     *,
     count: int | None = None,
     skip: bool = False,
@@ -57,7 +57,7 @@ def pool_images(
         model: The model.
         images: As in :meth:`grapheme_pyg.VisionBrain.batch`.
         batch_size: Number of images to compute at once; fewer if they have more than 2²⁰ pixels together.
-        views: Views of each image: shift down and shift right, in pixels, and whether it is mirrored.
+        views: What makes the views of images; the first shows them as they are.
         count: Expected number of images, if known.
         skip: Whether to leave out images that cannot be read.
         verbose: Whether to show a progress bar in a terminal.
@@ -84,9 +84,9 @@ def pool_images(
             skip=skip,
         ):
             positions += some
-            for view, found in zip(views, pooled, strict=True):
-                graphs = model.vision.batch(_viewed(pixels, *view))
-                if view == AS_IT_IS:
+            for i, (view, found) in enumerate(zip(views, pooled, strict=True)):
+                graphs = model.vision.batch(_viewed(pixels, view))
+                if i == 0:
                     measured.append(measure(pixels, graphs, model.vision))
                 found += [model.pool(part.to(device)) for part in _parts(graphs)]
             bar.update(len(some))
@@ -110,26 +110,19 @@ def pool_examples(model: "ImageClassificationModel", images: "Images", batch_siz
     Raises:
         ValueError: There are no images, or one is invalid.
     """
-    vision, device = model.vision, model.classifier.templates.device
-    (pooled,), *_ = pool_images(model, images, batch_size)
-    examples = pooled[:, None]
-    if vision.in_channels != 1:
-        return examples
-    maps, copies = VARIED.draw(COPIES, torch.Generator().manual_seed(0)), []
-    for some in torch.arange(len(images)).split(max(1, batch_size // COPIES)):
-        varied: list[Tensor] = []
-        for i in some.tolist():
-            pixels = to_pixels(images[i], 1, name=f"images[{i}]", white=vision.white)[None]
-            small = pixels if vision.longer_side is None else resized(pixels, vision.longer_side)
-            varied += VARIED(small.expand(COPIES, -1, -1, -1), maps)
-        copies += [model.pool(part.to(device)) for part in _parts(vision.batch(varied))]
-    return torch.cat([examples, torch.cat(copies).view(len(images), COPIES, -1)], dim=1)
+    views = [AS_IT_IS]
+    if model.vision.in_channels == 1:
+        maps = VARIED.draw(COPIES, torch.Generator().manual_seed(0))
+        views += [partial(_varied, of_copy) for of_copy in maps[:, None]]
+    return torch.stack(pool_images(model, images, batch_size, views).views, dim=1)
 
 
-def _viewed(pixels: Tensor | list[Tensor], down: int, right: int, mirrored: bool) -> Tensor | list[Tensor]:
-    if not isinstance(pixels, Tensor):
-        return [_viewed(image[None], down, right, mirrored)[0] for image in pixels]
-    return shifted(pixels.flip(-1) if mirrored else pixels, down, right)
+def _varied(of_copy: Tensor, pixels: Tensor) -> Tensor:
+    return VARIED(pixels, of_copy.expand(len(pixels), -1, -1))
+
+
+def _viewed(pixels: Tensor | list[Tensor], view: View) -> Tensor | list[Tensor]:
+    return view(pixels) if isinstance(pixels, Tensor) else [view(image[None])[0] for image in pixels]
 
 
 def _parts(graphs: Batch) -> list[Batch]:

@@ -1,12 +1,16 @@
 """RandomWarp moves and bends images at random; and views of an image, which are shifted by a pixel."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+# A function of images, uint8 ``[N, C, H, W]``, that returns others of the same shape.
+View: TypeAlias = Callable[[Tensor], Tensor]
 # Shifts of views by at most one pixel: (down, right).
 SHIFTS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
@@ -119,9 +123,14 @@ def cubic(points: int, size: int) -> Tensor:
     return F.interpolate(lines, size=(size, 1), mode="bicubic", align_corners=True)[:, 0, :, 0].t().contiguous()
 
 
-def views_of(*, mirrored: bool) -> list[tuple[int, int, bool]]:
-    """Returns the views of an image, unchanged first: shift down, shift right, and whether it is mirrored."""
-    return [(down, right, mirror) for down, right in SHIFTS for mirror in ((False, True) if mirrored else (False,))]
+def views_of(*, mirrored: bool) -> list[View]:
+    """Returns functions that make views of images: as they are first, then shifted and, if ``mirrored``, mirrored."""
+    ways = [(down, right, mirror) for down, right in SHIFTS for mirror in ((False, True) if mirrored else (False,))]
+    return [partial(_view, down=down, right=right, mirrored=mirror) for down, right, mirror in ways]
+
+
+def _view(pixels: Tensor, *, down: int, right: int, mirrored: bool) -> Tensor:
+    return shifted(pixels.flip(-1) if mirrored else pixels, down, right)
 
 
 def shifted(pixels: Tensor, down: int, right: int) -> Tensor:

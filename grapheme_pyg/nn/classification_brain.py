@@ -274,8 +274,7 @@ class ClassificationBrain(nn.Module):
     @staticmethod
     def _number(name: str, names: Sequence[str]) -> int | None:
         wanted = canonical(str(name))
-        # Of thousands of names, most are ASCII, which are canonical.
-        return next((i for i, one in enumerate(names) if (one if one.isascii() else canonical(one)) == wanted), None)
+        return next((number for number, one in enumerate(names) if canonical(one) == wanted), None)
 
     @property
     def added_classes(self) -> list[str]:

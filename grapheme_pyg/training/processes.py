@@ -62,9 +62,9 @@ class Processes:
         """Returns the values of all processes, by rank."""
         if not self.several:
             return [value]
-        found: list[T | None] = [None] * self.world_size
+        found = [value] * self.world_size
         dist.all_gather_object(found, value)
-        return found  # type: ignore[return-value]  # every place has been filled
+        return found
 
     def total(self, values: Tensor) -> Tensor:
         """Adds up a tensor over all processes, in place."""
