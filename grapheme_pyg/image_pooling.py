@@ -13,7 +13,7 @@ from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.home import measure
 from grapheme_pyg.progress_bar import progress_bar
-from grapheme_pyg.vision.image_batches import SEVERAL, check_many, in_batches, warn_if_blank
+from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE, SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
 
 if TYPE_CHECKING:
@@ -84,11 +84,22 @@ def pool_images(
             skip=skip,
         ):
             positions += some
-            for i, (view, found) in enumerate(zip(views, pooled, strict=True)):
-                graphs = model.vision.batch(_viewed(pixels, view))
-                if i == 0:
-                    measured.append(measure(pixels, graphs, model.vision))
-                found += [model.pool(part.to(device)) for part in _parts(graphs)]
+            # Of a few images, several views are computed at once.
+            area = sum(image[0].numel() for image in pixels)
+            number = max(1, min(batch_size // len(some), PIXELS_AT_ONCE // area))
+            for first in range(0, len(views), number):
+                chosen = views[first : first + number]
+                shown = (
+                    torch.cat([view(pixels) for view in chosen])
+                    if isinstance(pixels, Tensor)
+                    else [view(image[None])[0] for view in chosen for image in pixels]
+                )
+                graphs = model.vision.batch(shown)
+                if first == 0:
+                    measured.append(measure(shown, graphs, model.vision)[: len(some)])
+                rows = torch.cat([model.pool(part.to(device)) for part in _parts(graphs)])
+                for found, of_view in zip(pooled[first:], rows.split(len(some)), strict=False):
+                    found.append(of_view)
             bar.update(len(some))
     all_measured = torch.cat(measured)
     if len(positions) >= SEVERAL:  # a few images may well be blank
@@ -119,10 +130,6 @@ def pool_examples(model: "ImageClassificationModel", images: "Images", batch_siz
 
 def _varied(of_copy: Tensor, pixels: Tensor) -> Tensor:
     return VARIED(pixels, of_copy.expand(len(pixels), -1, -1))
-
-
-def _viewed(pixels: Tensor | list[Tensor], view: View) -> Tensor | list[Tensor]:
-    return view(pixels) if isinstance(pixels, Tensor) else [view(image[None])[0] for image in pixels]
 
 
 def _parts(graphs: Batch) -> list[Batch]:

@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,3 +63,13 @@ def call(function: Callable[[], Any]) -> Call:
 def _resident(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def kill_again_and_again(script: str, folder: Path) -> None:
+    """Runs a script of this folder that kills processes which write into ``folder``; GRAPHEME_KILLS says how often."""
+    kills = os.environ.get("GRAPHEME_KILLS", "20")
+    command = [sys.executable, "-W", "ignore", Path(__file__).with_name(script), folder, kills]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    print(ran.stdout)
+    assert ran.returncode == 0, ran.stderr[-2000:]

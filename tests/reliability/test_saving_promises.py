@@ -1,15 +1,12 @@
 """What is saved over is there whole, as it was or as it becomes; what can be made can be saved and loaded."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from cases import cases
+from cases import cases, kill_again_and_again
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
@@ -18,16 +15,10 @@ from grapheme_pyg.labels import canonical
 from grapheme_pyg.presets import PRESETS
 from grapheme_pyg.vision.unroll import MOST_EDGE_TYPES
 
-KILLS = int(os.environ.get("GRAPHEME_KILLS", "20"))
-
 
 @pytest.mark.slow
 def test_whoever_is_killed_leaves_the_old_or_the_new(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", Path(__file__).with_name("killed_saves.py"), tmp_path, str(KILLS)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    print(ran.stdout)
-    assert ran.returncode == 0, ran.stderr[-2000:]
+    kill_again_and_again("killed_saves.py", tmp_path)
 
 
 BOOLS, COUNTS = st.booleans(), st.integers(1, 3)
