@@ -19,7 +19,7 @@ from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
 from grapheme_pyg.labels import canonical, check_name
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.model_folder import CONFIG, open_model_files
+from grapheme_pyg.model_folder import CONFIG, version_of
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
 from grapheme_pyg.training.run_lock import alone_in
@@ -81,7 +81,7 @@ class Lesson:
         if len(memory.keys) != len(drawings):
             raise ValueError(f"drawings: expected {len(memory.keys)}, one for each example, got {len(drawings)}")
         self.model, self.drawings = model, drawings
-        # Digests of the settings that each folder had when this lesson was opened from it or saved in it.
+        # Versions of the models that this lesson was opened from or saved as, by folder.
         self._seen: dict[Path, str] = {}
 
     @classmethod
@@ -219,7 +219,7 @@ class Lesson:
                         Image.fromarray(drawing.numpy()).save(content := BytesIO(), "PNG")
                         put_file(folder / name, content.getvalue())
             self.model.save_pretrained(folder)
-            self._seen[folder] = _digest(folder)
+            self._seen[folder] = version_of(folder)
             for path in folder.glob(DRAWING.format("[0-9a-f]" * 16)):
                 if path.name not in files:
                     path.unlink()
@@ -228,7 +228,7 @@ class Lesson:
         """Refuses to replace what this lesson was neither opened from nor saved as."""
         if not folder.exists() or (folder.is_dir() and all(LEFT.fullmatch(path.name) for path in folder.iterdir())):
             return
-        if folder not in self._seen or not (folder / CONFIG).exists() or self._seen[folder] != _digest(folder):
+        if folder not in self._seen or not (folder / CONFIG).exists() or self._seen[folder] != version_of(folder):
             expected = "a new name, or that of a model that was opened or saved here and has not changed since"
             raise ValueError(f"folder: expected {expected}, got {folder.name!r}; choose another name, or open it first")
 
@@ -240,7 +240,7 @@ class Lesson:
             FileNotFoundError: A file of the model is missing.
             ValueError: A file is damaged; the model has trained classes; or it has more than 1,000 drawings.
         """
-        digest = _digest(folder)
+        version = version_of(folder)
         model = ImageClassificationModel.from_pretrained(folder)
         files = [] if model.classifier.memory is None else _files_of(model.classifier.memory)
         known = {name: folder / name for name in files if (folder / name).exists()}
@@ -248,7 +248,7 @@ class Lesson:
             raise ModelFileError(f"{folder}: expected at most {MOST_DRAWINGS:,} drawings, got {len(known):,}")
         drawings = {name: _read_drawing(path) for name, path in known.items()}
         lesson = cls(model, [drawings.get(name) for name in files])
-        lesson._seen[folder] = digest
+        lesson._seen[folder] = version
         return lesson
 
 
@@ -320,14 +320,3 @@ def _read_drawing(path: Path) -> Tensor:
         came = f"{drawing.shape[1]} by {drawing.shape[0]}"
         raise ModelFileError(f"{path}: expected a drawing of {SIZE} by {SIZE} pixels, got {came}")
     return drawing
-
-
-def _digest(folder: Path) -> str:
-    """Returns a digest of a model's settings, which contain the checksum of its weights.
-
-    Raises:
-        FileNotFoundError: A file of the model is missing.
-        ModelFileError: A file is not regular.
-    """
-    with open_model_files(folder) as (settings, _, _):
-        return hashlib.sha256(settings).hexdigest()

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from console import run
 from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit, list_pretrained
+from grapheme_pyg.cli import main
 from grapheme_pyg.datasets import Split
 
 # Trained a little, the model takes new digits for others.
@@ -117,6 +119,78 @@ def test_what_comes_with_the_package_stays_as_it_is(
     code, out, _ = run(capsys, "teach", "mnist-tiny", *files, "--name", "curl", "--out", "mine")
     assert (code, out) == (0, "curl: 6 examples\n11 classes in mine\n")
     assert not Path("mnist-tiny").exists()
+
+
+def test_nothing_is_made_before_the_input_is_valid(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = pictures / "d8/0.png", tmp_path / "missing/out"
+    (tmp_path / "no model").mkdir()
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for source, files, options in (
+        (model, (tmp_path / "missing/picture.png",), ("--name", "curl", "--out", out)),
+        (model, (picture,), ("--name", "a\tb", "--out", out)),
+        (model, (picture,), ("--out", out)),
+        (model, (tmp_path / "empty",), ("--out", out)),
+        (tmp_path / "missing/model", (picture,), ("--name", "curl", "--out", out)),
+        (tmp_path / "missing/model", (picture,), ("--name", "curl")),
+        (tmp_path / "no model", (picture,), ("--name", "curl")),
+        (model, (tmp_path / "missing/picture.png",), ("--name", "curl")),
+        (model, (picture,), ("--name", "curl", "--empty")),
+    ):
+        code, stdout, err = run(capsys, "teach", source, *files, *options)
+        assert (code, stdout) == (1, "")
+        assert ": expected " in err
+        assert sorted(tmp_path.rglob("*")) == before
+    for source in (tmp_path / "no model", tmp_path / "missing/model", model):
+        assert run(capsys, "forget", source, "curl")[0] == 1
+        assert sorted(tmp_path.rglob("*")) == before
+    assert run(capsys, "teach", model, picture, "--name", "curl", "--out", out)[0] == 0
+
+
+def test_another_model_is_not_replaced(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = pictures / "d8/0.png"
+    assert run(capsys, "teach", "symbols", picture, "--name", "heart", "--out", tmp_path / "mine")[0] == 0
+    for target in (tmp_path / "mine", model, tmp_path):
+        before = sorted(tmp_path.rglob("*"))
+        code, _, err = run(capsys, "teach", "symbols", picture, "--name", "star", "--out", target)
+        assert code == 1
+        assert f"out: expected a new or empty folder, got {target}; to teach a model in it more, give it" in err
+        assert sorted(tmp_path.rglob("*")) == before
+    assert run(capsys, "teach", tmp_path / "mine", picture, "--name", "star", "--out", tmp_path / "mine")[0] == 0
+    assert ImageClassificationModel.from_pretrained(tmp_path / "mine").classes == ["heart", "star"]
+
+
+def test_a_class_without_pictures(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "none").mkdir()
+    code, out, err = run(capsys, "teach", model, folder)
+    assert (code, out) == (1, f"d8: 6 examples\nd9: 6 examples\n10 classes in {model}\n")
+    assert err == f"grapheme teach: {folder / 'none'}: expected pictures in this folder, got none\n"
+
+
+def test_another_process_is_faster(
+    model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it taught after this one had read the model is kept, and each error is reported once."""
+    teach = import_module("grapheme_pyg.cli.teach")
+    read, faster = teach.read_drawings, [True]
+
+    def slow(*arguments: object, **options: object) -> object:
+        if faster.pop() if faster else False:
+            assert main(["teach", str(model), str(pictures / "d9/0.png"), "--name", "first"]) == 0
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(teach, "read_drawings", slow)
+    code, out, err = run(capsys, "teach", model, pictures / "d8/0.png", pictures / "missing.png", "--name", "second")
+    assert (code, err.count("missing.png")) == (1, 1)
+    assert out.endswith(f"second: 1 example\n10 classes in {model}\n")
+    assert ImageClassificationModel.from_pretrained(model).classes[8:] == ["first", "second"]
 
 
 def test_wrong_names_leave_no_folder(
