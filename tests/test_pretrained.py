@@ -393,7 +393,9 @@ class TestKindsOfFiles:
 
     def test_the_folder_of_a_run(self, tiny: ImageClassificationModel, tmp_path: Path) -> None:
         tiny.save_pretrained(tmp_path / "model")
-        with pytest.raises(FileNotFoundError, match=r"config\.json: expected a file of a model, got none; there is one in"):
+        with pytest.raises(
+            FileNotFoundError, match=r"config\.json: expected a file of a model, got none; there is one in"
+        ):
             load(tmp_path)
         with pytest.raises(FileNotFoundError, match="expected a folder of a model or one of mnist-base, "):
             load(tmp_path / "missing")
