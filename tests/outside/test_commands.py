@@ -232,6 +232,34 @@ def test_settings_of_the_command_are_those_of_python(
     assert seen == [TrainingSettings(), TrainingSettings(seed=1)]
 
 
+def test_options_with_dashes_or_underscores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "grapheme_pyg.cli.train.train_run", lambda *_, settings, **others: seen.append((settings, others["run_dir"]))
+    )
+    options = ("--no-test", "--run-dir", tmp_path / "a_b-c", "--settings.kernel-lr", 0.1, "--settings.batch-size=7")
+    underscored = [str(it).replace("-", "_").replace("__", "--", 1) if str(it)[:2] == "--" else it for it in options]
+    assert underscored != list(options)
+    for given in (options, underscored):
+        assert run(capsys, "train", "mnist5k", *given)[0] == 0
+    assert seen == [(TrainingSettings(kernel_lr=0.1, batch_size=7), tmp_path / "a_b-c")] * 2
+    with pytest.raises(SystemExit):
+        main(["train", "mnist5k", "--kernel_lr", "0.1"])
+    assert "unrecognized arguments: --kernel-lr" in capsys.readouterr().err
+
+
+def test_an_option_is_given_once(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All pictures would be taught as the last of the names."""
+    picture, out = str(pictures / "one.png"), str(tmp_path / "out")
+    with pytest.raises(SystemExit) as stopped:
+        main(["teach", "symbols", picture, "--name", "a", picture, "--name=b", "--out", out])
+    assert stopped.value.code == 2
+    assert "--name: expected it once, got it 2 times" in capsys.readouterr().err
+    assert not Path(out).exists()
+
+
 @pytest.mark.parametrize("command", ["draw", "explain"])
 def test_a_picture_is_not_drawn_over(
     command: str, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
