@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from argparse import HelpFormatter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,9 +29,9 @@ class Parser(ArgumentParser):
         """Returns the usage."""
         return dashed(super().format_usage())
 
-    def format_help(self, formatter: HelpFormatter | None = None) -> str:
+    def format_help(self, *arguments: Any, **options: Any) -> str:
         """Returns the help, without marks of docstrings and of Python."""
-        text = super().format_help(formatter).replace("``", "")
+        text = super().format_help(*arguments, **options).replace("``", "")
         return dashed(re.sub(r"<class\s+'(\w+)'>", r"\1", text))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
