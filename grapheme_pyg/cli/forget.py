@@ -16,7 +16,7 @@ def forget(model: Path, *names: str) -> None:
     """
 
     def remove(network: ImageClassificationModel) -> ImageClassificationModel:
-        for name in names:
+        for name in dict.fromkeys(names):
             network.remove_class(name)
         return network
 

@@ -22,6 +22,20 @@ def dashed(text: str) -> str:
     return re.sub(r"(?<![\w-])--[\w.]+", lambda option: option[0].replace("_", "-"), text)
 
 
+# What jsonargparse says of values of a wrong type, with one type or several; and our names of types.
+WRONG_VALUE = re.compile(
+    r'Parser key "([\w.]+)": '
+    r"(?:Does not validate .* Subtypes: \[(.*)\] Errors: .* Given value|Expected a (.*)\. Got value): (.*)"
+)
+KINDS = {
+    "bool": "true or false",
+    "int": "an integer",
+    "float": "a number",
+    "tuple": "a list such as [a,b]",
+    "list[int]": "a list such as [8,16]",
+}
+
+
 class Parser(ArgumentParser):
     """A parser that shows options with dashes, and whose messages are safe to print, whatever is in an argument."""
 
@@ -36,7 +50,14 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints an error on one line and ends the process."""
-        super().error(dashed(printable(" ".join(message.translate(DECODED).split()))), ex)
+        said = " ".join(message.translate(DECODED).split())
+        if wrong := WRONG_VALUE.fullmatch(said):
+            name, several, one, value = wrong.groups()
+            kinds = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", several or one))
+            kinds = re.sub(r"\b(bool|int|float|tuple|list\[int\])(?=,|$)", lambda kind: KINDS[kind[0]], kinds)
+            said = f"{name}: expected {kinds.removesuffix(', NoneType')}, got {value!r}"
+            said = f"--{said}" if f"--{name}" in self._option_string_actions else said
+        super().error(dashed(printable(said)), ex)
 
 
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
@@ -66,7 +87,10 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     options = [name.partition("=")[0] for name in names if name.startswith("--")]
     if again := {name for name in options if options.count(name) > 1} - {"--config"}:
         parser.error(f"{min(again)}: expected it once, got it {options.count(min(again))} times")
-    found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
+    try:
+        found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
+    except UnicodeDecodeError as error:
+        parser.error(f"--config: expected a file in UTF-8, got other bytes ({error})")
     given = {name: _decode(value) for name, value in found.items()}
     positional = [given[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     rest = [value for p in parameters if p.kind is p.VAR_POSITIONAL for value in given[p.name]]

@@ -21,7 +21,13 @@ PATIENCE = 60
 
 
 def teach(
-    model: Path, *files: Path, name: str | None = None, out: Path | None = None, empty: bool = False, find: bool = True
+    model: Path,
+    *files: Path,
+    name: str | None = None,
+    out: Path | None = None,
+    empty: bool = False,
+    as_mnist: bool = False,
+    find: bool = True,
 ) -> int:
     """Teaches a model classes from a few examples each, without training.
 
@@ -33,6 +39,8 @@ def teach(
         out: New or empty folder for the taught model; by default it replaces the given one. Needed for a model that
             comes with the package.
         empty: Whether to start without the model's own classes; only with --out.
+        as_mnist: Whether pictures are photographs or drawings of one symbol each, to be cropped, scaled and centred
+            like MNIST's digits, as the page of ``grapheme demo`` does.
         find: Whether to look for drawings on larger pictures, if the model is for drawings.
 
     Returns:
@@ -60,7 +68,8 @@ def teach(
                     try:
                         if picture.is_dir():
                             raise ImageError(f"{picture}: expected pictures in this folder, got none")
-                        examples += [image for image, _ in read_drawings(network, picture, as_mnist=False, find=find)]
+                        found = read_drawings(network, picture, as_mnist=as_mnist, find=find)
+                        examples += [image for image, _ in found]
                     except (ImageError, OSError) as error:
                         if picture not in failed:
                             say(f"grapheme teach: {error}", error=True)
@@ -114,9 +123,13 @@ def _check_new(out: Path) -> None:
 def _classes(files: tuple[Path, ...], name: str | None) -> dict[str, list[Path]]:
     """Returns the pictures of each class."""
     if name is not None:
-        return {name: [picture for file in files for picture in _pictures(file)]}
+        if not name.strip():
+            raise ValueError(f"name: expected the name of a class, got {name!r}")
+        return {name.strip(): [picture for file in files for picture in _pictures(file)]}
     if len(files) != 1 or not files[0].is_dir():
-        raise ValueError(f"files: expected one folder with a folder for each class, or --name, got {files}")
+        raise ValueError(
+            f"files: expected one folder with a folder for each class, or --name, got {' '.join(map(str, files))}"
+        )
     folders = sorted(folder for folder in files[0].iterdir() if folder.is_dir() and not folder.name.startswith("."))
     found = {folder.name: _pictures(folder) for folder in folders}
     if all(pictures == [folder] for folder, pictures in zip(folders, found.values(), strict=True)):

@@ -164,6 +164,24 @@ def test_another_model_is_not_replaced(
     assert ImageClassificationModel.from_pretrained(tmp_path / "mine").classes == ["heart", "star"]
 
 
+def test_photographs_are_brought_into_the_form_of_the_page(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for digit in ("d8", "d9"):
+        for i in range(4):
+            sheet = Image.new("L", (400, 400), 255)
+            sheet.paste(Image.open(pictures / digit / f"{i}.png").resize((112, 112)), (80 * i + 20, 260 - 60 * i))
+            sheet.save(tmp_path / f"{digit}-{i}.png")
+    taught = tmp_path / "taught"
+    for digit, out in (("d8", ("symbols", "--out", taught)), ("d9", (taught,))):
+        files = [tmp_path / f"{digit}-{i}.png" for i in range(3)]
+        assert run(capsys, "teach", *out, *files, "--name", f" {digit} ", "--as-mnist")[0] == 0
+    _, found, _ = run(capsys, "predict", taught, tmp_path / "d8-3.png", tmp_path / "d9-3.png", "--as-mnist", "--json")
+    assert [answer["label"] for answer in json.loads(found)] == ["d8", "d9"]
+    assert run(capsys, "forget", taught, "d8", "d8")[0] == 0
+    assert ImageClassificationModel.from_pretrained(taught).classes == ["d9"]
+
+
 def test_a_class_without_pictures(
     model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,7 +226,8 @@ def test_wrong_names_leave_no_folder(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), "files: expected one folder with a folder for each class, or --name"),
+        ((), "files: expected one folder with a folder for each class, or --name, got /"),
+        (("--name", " "), "name: expected the name of a class, got ' '"),
         (("--name", "a\tb"), "expected distinct names without control characters"),
     ],
 )
