@@ -7,8 +7,9 @@ from shlex import quote
 from torch import Tensor
 
 from grapheme_pyg.cli.data import read_drawings
-from grapheme_pyg.datasets.folder_layout import find_pictures
+from grapheme_pyg.datasets.folder_layout import entries, find_pictures
 from grapheme_pyg.errors import ImageError
+from grapheme_pyg.labels import canonical
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.model_folder import version_of
 from grapheme_pyg.names import say
@@ -130,9 +131,10 @@ def _classes(files: tuple[Path, ...], name: str | None) -> dict[str, list[Path]]
         raise ValueError(
             f"files: expected one folder with a folder for each class, or --name, got {' '.join(map(str, files))}"
         )
-    folders = sorted(folder for folder in files[0].iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    found = {folder.name: _pictures(folder) for folder in folders}
-    if all(pictures == [folder] for folder, pictures in zip(folders, found.values(), strict=True)):
+    found: dict[str, list[Path]] = {}
+    for folder in sorted(folder for folder in entries(files[0]) if folder.is_dir()):
+        found.setdefault(canonical(folder.name), []).extend(_pictures(folder))
+    if all(picture.is_dir() for pictures in found.values() for picture in pictures):
         raise ValueError(f"files: expected a folder of pictures for each class in {files[0]}, got none")
     return found
 

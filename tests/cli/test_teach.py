@@ -186,9 +186,15 @@ def test_a_class_without_pictures(
     model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shutil.copytree(pictures, tmp_path / "pictures")
-    (folder / "none").mkdir()
+    for name in ("none", ".hidden", "__MACOSX"):
+        (folder / name).mkdir()
+    # Two ways to write the same name; some file systems take them for one.
+    for name in ("caf\u00e9", "cafe\u0301"):
+        (folder / name).mkdir(exist_ok=True)
+        shutil.copy(folder / "d8/0.png", folder / name / f"{len(name)}.png")
     code, out, err = run(capsys, "teach", model, folder)
-    assert (code, out) == (1, f"d8: 6 examples\nd9: 6 examples\n10 classes in {model}\n")
+    counts = "caf\u00e9: 2 examples\nd8: 6 examples\nd9: 6 examples\n"
+    assert (code, out) == (1, f"{counts}11 classes in {model}\n")
     assert err == f"grapheme teach: {folder / 'none'}: expected pictures in this folder, got none\n"
 
 
