@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.cli import main
@@ -122,6 +123,8 @@ def try_command(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
 
 
 if __name__ == "__main__":
+    # By default bars share a lock with forked processes; one that is killed while it holds it would stop all others.
+    tqdm.set_lock(threading.RLock())
     base, kills = Path(sys.argv[1]), int(sys.argv[2])
     assert threading.active_count() == 1, "expected one thread, as a fork has no other"
     for name, attempt in (("page", try_page), ("command", try_command)):
