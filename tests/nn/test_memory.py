@@ -435,7 +435,6 @@ def test_state_dict() -> None:
 
 def test_gradients_are_those_of_what_it_computes() -> None:
     """By them images are explained."""
-    torch.manual_seed(0)
     pooled, labels = gaussians(per_class=20)
     for own, answer in ((True, "claims"), (True, "likeness"), (False, "likeness")):
         it = Memory.of(pooled, labels)
