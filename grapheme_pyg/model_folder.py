@@ -80,6 +80,17 @@ def open_model_files(folder: Path) -> Iterator[tuple[bytes, Path, BinaryIO]]:
                 return
 
 
+def version_of(folder: Path) -> str:
+    """Returns a digest that differs for different models in a folder: that of the settings, which name the weights.
+
+    Raises:
+        FileNotFoundError: One of the two files is missing.
+        ModelFileError: A file cannot be read, or is not a regular file.
+    """
+    with open_model_files(folder) as (settings, _, _):
+        return hashlib.sha256(settings).hexdigest()
+
+
 def _open_weights(folder: Path, settings: bytes) -> tuple[Path, BinaryIO]:
     if named := NAMED.search(settings):
         path = folder / WAITING.format(named[1].decode())
@@ -106,11 +117,17 @@ def _open_regular(path: Path) -> BinaryIO:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turns errors into a :class:`ModelFileError` that names the file."""
+    """Turns errors into a :class:`ModelFileError` or, if the file is missing, a FileNotFoundError that names it."""
     try:
         yield
-    except (FileNotFoundError, ModelFileError):
+    except ModelFileError:
         raise
+    except FileNotFoundError as error:
+        run = path.parent / "model"
+        hint = f"; there is one in {run}" if (run / CONFIG).exists() else ""
+        raise FileNotFoundError(f"{path}: expected a file of a model, got none{hint}") from error
+    except NotADirectoryError as error:
+        raise ModelFileError(f"{path.parent}: expected a folder of a model, got a file") from error
     except MemoryError as error:
         raise ModelFileError(f"{path}: expected a model that fits into memory, got a larger one") from error
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:

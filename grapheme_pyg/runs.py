@@ -18,7 +18,7 @@ from grapheme_pyg.names import say
 from grapheme_pyg.report import write_report
 from grapheme_pyg.training import TrainingSettings, fit
 from grapheme_pyg.training.checkpoints import FOLDER
-from grapheme_pyg.training.fit import check_unused
+from grapheme_pyg.training.fit import check_arguments, check_unused
 from grapheme_pyg.training.loop import Log
 from grapheme_pyg.training.processes import Processes
 from grapheme_pyg.training.run_lock import alone_in
@@ -132,6 +132,7 @@ def train_run(
         ValueError: The folder holds a run and ``resume`` is False, or an argument is invalid, as in
             :func:`grapheme_pyg.fit`.
     """
+    check_arguments(model, validation, settings, run_dir, resume=resume)  # before the folder is made
     writes = Processes.of_environment().writes
     with alone_in(run_dir) if writes else nullcontext():
         settings = settings.for_images(len(training[0]), in_colour=model.vision.in_channels == 3)

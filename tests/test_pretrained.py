@@ -388,8 +388,17 @@ class TestKindsOfFiles:
 
     @needs_posix
     def test_a_file_in_place_of_the_folder(self, folder: Path) -> None:
-        with pytest.raises(ModelFileError, match="Not a directory"):
+        with pytest.raises(ModelFileError, match=r"config\.json: expected a folder of a model, got a file"):
             load(folder / "config.json")
+
+    def test_the_folder_of_a_run(self, tiny: ImageClassificationModel, tmp_path: Path) -> None:
+        tiny.save_pretrained(tmp_path / "model")
+        with pytest.raises(
+            FileNotFoundError, match=r"config\.json: expected a file of a model, got none; there is one in"
+        ):
+            load(tmp_path)
+        with pytest.raises(FileNotFoundError, match="expected a folder of a model or one of mnist-base, "):
+            load(tmp_path / "missing")
 
     def test_saving_again_leaves_two_files(self, folder: Path, tiny: ImageClassificationModel) -> None:
         mode = stat.S_IMODE((folder / "config.json").stat().st_mode)

@@ -290,6 +290,12 @@ def test_draw_learning_curves(tmp_path):
     assert 94 < low < 95 < 99 < high <= 100
 
 
+def test_draw_learning_curves_of_a_single_class():
+    """Its losses are 0, of which there is no logarithm; matplotlib would warn."""
+    losses, _ = draw_learning_curves([{"epoch": 1, "train_loss": 0.0, "val_loss": 0.0, "val_accuracy": 1.0}]).axes
+    assert losses.get_yscale() == "linear"
+
+
 def test_draw_learning_curves_of_training_without_validation(tmp_path):
     figure = draw_learning_curves([{"epoch": 1, "train_loss": 0.5}])
     figure.savefig(tmp_path / "curves.png", dpi=50)

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from grapheme_pyg import __version__
 from grapheme_pyg.cli import COMMANDS
-from grapheme_pyg.cli.parse import make_parser
+from grapheme_pyg.cli.parse import dashed, make_parser
 from grapheme_pyg.extras import missing
 
 
@@ -33,4 +33,4 @@ def completion(shell: Literal["bash", "zsh"]) -> None:
             if argument.dest == "data":  # a folder, or the name of a data set
                 argument.complete = shtab.FILE
         commands.add_subcommand(name, own)
-    print(parser.get_completion_script(f"shtab-{shell}"))
+    print(dashed(parser.get_completion_script(f"shtab-{shell}")))

@@ -101,6 +101,7 @@ def load(
     """
     if limit is not None and limit < 2:
         raise ValueError(f"limit: expected at least 2, got {limit}")
+    _check_exists(data)
     known = data in dataset_names()
     if known and Path(data).is_dir():
         say(f"warning: {data!r} is taken for the data set, not for the folder of this name; use ./{data}", error=True)
@@ -172,6 +173,7 @@ def load_test(
         ValueError: The data cannot be loaded, as in :func:`load`; they have a class that the model lacks; or they have
             no test images.
     """
+    _check_exists(data)
     if data in dataset_names() or is_idx_folder(data):
         found = _load_split(data, data_dir, transposed)
         if len(found.test.images) == 0:
@@ -258,16 +260,29 @@ def check_apart(name: str, written: Path, *pictures: Path) -> None:
         raise ValueError(f"{name}: expected another file than the picture, got {written}")
 
 
-def output_file(out: Path | None, kind: str, picture: Path) -> Path:
-    """Returns the file to write about a picture: by default its name with ``kind``, as PNG, in the current folder.
+def output_file(out: Path | None, kind: str, picture: Path | None) -> Path:
+    """Returns the file to write about a picture or, if that is None, about a model.
+
+    By default it is named after the picture and ``kind``, in the current folder. A name without a suffix gets
+    ``.png``.
 
     Raises:
-        ValueError: The file to write is the picture.
+        ValueError: The file to write is a folder or the picture.
     """
     if out is None:
-        out = Path(f"{picture.stem}-{kind}.png")
-    check_apart("out", out, picture)
+        out = Path(f"{kind}.png" if picture is None else f"{picture.stem}-{kind}.png")
+    if out.is_dir():
+        raise ValueError(f"out: expected a file, got the folder {out}")
+    if not out.suffix:  # else matplotlib would add it, and could overwrite the picture
+        out = out.with_name(f"{out.name}.png")
+    if picture is not None:
+        check_apart("out", out, picture)
     return out
+
+
+def _check_exists(data: str) -> None:
+    if data not in dataset_names() and not Path(data).exists():
+        raise ValueError(f"data: expected a folder or one of {', '.join(dataset_names())}, got {data!r}")
 
 
 def _load_split(data: str, data_dir: Path | None, transposed: bool) -> ImageData:

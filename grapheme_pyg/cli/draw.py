@@ -36,12 +36,11 @@ def draw(
         find: Whether to look for the drawing on a larger picture, if the model is for drawings.
     """
     network = ImageClassificationModel.from_pretrained(model)
+    out = output_file(out, "drawing", image)
     if image is None:
-        out = out or Path("drawing.png")
         draw_weights(network).savefig(out, dpi=DPI)
         say(str(out))
         return
-    out = output_file(out, "drawing", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     graph = network.vision(pixels)
     if out.suffix in GRAPH_FILES:

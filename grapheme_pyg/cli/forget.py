@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from grapheme_pyg.cli.teach import PATIENCE
+from grapheme_pyg.cli.teach import change_model
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
-from grapheme_pyg.training.run_lock import alone_in
 
 
 def forget(model: Path, *names: str) -> None:
@@ -15,11 +14,13 @@ def forget(model: Path, *names: str) -> None:
         model: Folder of a model.
         names: Names of taught classes.
     """
-    if not model.is_dir():  # locking would make it
-        raise FileNotFoundError(f"model: expected a folder of a model, got {str(model)!r}")
-    with alone_in(model, patience=PATIENCE):
-        network = ImageClassificationModel.from_pretrained(model)
-        for name in names:
+
+    def remove(network: ImageClassificationModel) -> ImageClassificationModel:
+        for name in dict.fromkeys(names):
             network.remove_class(name)
-        network.save_pretrained(model)
-    say(f"{len(network.classes)} classes in {model}")
+        return network
+
+    if not model.is_dir():  # it may be the name of a model that comes with the package
+        raise FileNotFoundError(f"model: expected a folder of a model, got {str(model)!r}")
+    network = change_model(model, remove)
+    say(f"{len(network.classes)} class{'' if len(network.classes) == 1 else 'es'} in {model}")

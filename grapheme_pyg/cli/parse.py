@@ -17,22 +17,57 @@ ENCODED = {0xDC00 + byte: 0x10FF00 + byte for byte in range(0x80, 0x100)}
 DECODED = {to: from_ for from_, to in ENCODED.items()}
 
 
+def dashed(text: str) -> str:
+    """Returns a text with dashes for the underscores in the names of options."""
+    return re.sub(r"(?<![\w-])--[\w.]+", lambda option: option[0].replace("_", "-"), text)
+
+
+# What jsonargparse says of values of a wrong type, with one type or several; and our names of types.
+WRONG_VALUE = re.compile(
+    r'Parser key "([\w.]+)": '
+    r"(?:Does not validate .* Subtypes: \[(.*)\] Errors: .* Given value|Expected a (.*)\. Got value): (.*)"
+)
+KINDS = {
+    "bool": "true or false",
+    "int": "an integer",
+    "float": "a number",
+    "tuple": "a list such as [a,b]",
+    "list[int]": "a list such as [8,16]",
+}
+
+
 class Parser(ArgumentParser):
-    """A parser whose messages are safe to print, whatever is in an argument."""
+    """A parser that shows options with dashes, and whose messages are safe to print, whatever is in an argument."""
+
+    def format_usage(self) -> str:
+        """Returns the usage."""
+        return dashed(super().format_usage())
+
+    def format_help(self, *arguments: Any, **options: Any) -> str:
+        """Returns the help, without marks of docstrings and of Python."""
+        text = super().format_help(*arguments, **options).replace("``", "")
+        return dashed(re.sub(r"<class\s+'(\w+)'>", r"\1", text))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Prints an error on one line and ends the process."""
-        super().error(printable(" ".join(message.translate(DECODED).split())), ex)
+        said = " ".join(message.translate(DECODED).split())
+        if wrong := WRONG_VALUE.fullmatch(said):
+            name, several, one, value = wrong.groups()
+            kinds = re.sub(r"typing\.Literal\[(.*?)\]", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", several or one))
+            kinds = re.sub(r"\b(bool|int|float|tuple|list\[int\])(?=,|$)", lambda kind: KINDS[kind[0]], kinds)
+            said = f"{name}: expected {kinds.removesuffix(', NoneType')}, got {value!r}"
+            said = f"--{said}" if f"--{name}" in self._option_string_actions else said
+        super().error(dashed(printable(said)), ex)
 
 
 def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     """Returns the call of a function that a command line asks for.
 
     Types, defaults and help come from the function. Its positional parameters, and any number of ``*args``, are
-    positional arguments. All others are options, ``--name value``; truth values are ``--name`` or ``--no_name``, and
-    fields of a dataclass ``--name.field value``. Names may have dashes in place of underscores. Everything after ``--``
-    is positional, even if it begins with a dash. ``--config file.yaml`` reads options from a file, ``--print_config``
-    prints them.
+    positional arguments. All others are options, ``--name value``; truth values are ``--name`` or ``--no-name``, and
+    fields of a dataclass ``--name.field value``. Names may have dashes or underscores; each may be given once.
+    Everything after ``--`` is positional, even if it begins with a dash. ``--config file.yaml`` reads options from a
+    file, ``--print-config`` prints them.
 
     Args:
         function: The function, with a docstring in Google's style.
@@ -48,7 +83,14 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     names = [
         re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
     ]
-    found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
+    # The parser would take the last value, and `--name a a.png --name b b.png` would give both pictures to b.
+    options = [name.partition("=")[0] for name in names if name.startswith("--")]
+    if again := {name for name in options if options.count(name) > 1} - {"--config"}:
+        parser.error(f"{min(again)}: expected it once, got it {options.count(min(again))} times")
+    try:
+        found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
+    except UnicodeDecodeError as error:
+        parser.error(f"--config: expected a file in UTF-8, got other bytes ({error})")
     given = {name: _decode(value) for name, value in found.items()}
     positional = [given[p.name] for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     rest = [value for p in parameters if p.kind is p.VAR_POSITIONAL for value in given[p.name]]
@@ -68,7 +110,7 @@ def make_parser(function: Callable[..., Any], name: str) -> Parser:
     by_place = [p for p in signature.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     places = [p for p in by_place if p.default is not p.empty]
     skipped: set[str | int] = {*many, *(p.name for p in [*flags, *places])}
-    parser.add_function_arguments(function, as_positional=True, skip=skipped, fail_untyped=True)
+    parser.add_function_arguments(function, as_group=False, as_positional=True, skip=skipped, fail_untyped=True)
     for flag in flags:
         parser.add_argument(f"--{flag.name}", action=ActionYesNo, default=flag.default, help=texts[flag.name])
     for place in places:

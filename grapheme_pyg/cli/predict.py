@@ -4,6 +4,7 @@ import csv
 import glob
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from json import dumps
 from pathlib import Path
 from typing import Any, TextIO
@@ -72,11 +73,14 @@ def predict(
     failed = 0
     kept: list[Answer] = []
     with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(len(pictures), "pictures", verbose=quiet))
+        parts = _answers(network, pictures, number, as_mnist=as_mnist, find=find, views=views, reject=reject)
+        # If an argument is refused, that happens here, before the files lose what was in them.
+        first = next(parts)
         lines = None if json_lines is None else stack.enter_context(_open(json_lines))
         rows = None if csv is None else stack.enter_context(_open(csv))
         table = None if rows is None else _Table(rows, number)
-        bar = stack.enter_context(progress_bar(len(pictures), "pictures", verbose=quiet))
-        for answers in _answers(network, pictures, number, as_mnist=as_mnist, find=find, views=views, reject=reject):
+        for answers in chain([first], parts):
             bar.update(len({answer["file"] for answer in answers}))
             for answer in answers:
                 if "error" in answer:

@@ -9,6 +9,7 @@ from grapheme_pyg.cli.data import load
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.runs import check_outside, new_run_dir, train_run
 from grapheme_pyg.training import TrainingSettings
+from grapheme_pyg.training.fit import check_arguments
 
 
 def train(
@@ -83,6 +84,7 @@ def train(
         vision = {"mode": mode, "in_channels": found.in_channels, "resize": resize, "white": found.white}
         chosen["drawings"] = drawings or (found.drawings and found.in_channels == 1)
         model = ImageClassificationModel.from_preset(preset, found.classes, vision=vision, **chosen)
+    check_arguments(model, found.validation, settings, run_dir)
     if run_dir is None:
         run_dir = new_run_dir(found.name, resume=resume, outside=Path(data))
     train_run(

@@ -18,8 +18,11 @@ from grapheme_pyg.names import printable
 
 HELP = """# Teach your own classes
 Draw something, large, name it, and press Teach: about three drawings of each class. Draw again without teaching, and it
-is recognised, or refused if it is unlike all of them. Reloading the page starts anew."""
+is recognised, or refused if it is unlike all of them. Undo takes back the last change. Reloading the page starts
+anew."""
 NO_CLASSES = "No classes yet."
+# Changes that can be undone, one after another.
+UNDOABLE = 20
 # A live region must exist before its text does. With this role, screen readers finish what they are saying first.
 SAYING = "element.setAttribute('role', 'status')"
 CLASSES_SCRIPT = """
@@ -35,10 +38,9 @@ element.addEventListener('click', event => {
   deleting = true;
   trigger('class_deleted', {name: button.dataset.delete});
 });
-// The button that had the focus may be gone.
+// The button that had the focus is gone.
 watch('value', () => {
-  const left = [...element.querySelectorAll('[data-delete]')].at(-1) ?? document.querySelector('#pad canvas');
-  if (deleting && document.activeElement === document.body) left.focus();
+  if (deleting && document.activeElement === document.body) document.querySelector('#undo').focus();
   deleting = false;
 });
 """
@@ -70,14 +72,19 @@ CSS = """
 #teaching .drawings {display: flex; flex-wrap: wrap; gap: 6px; margin: 6px 0; padding: 0; list-style: none}
 #teaching .drawings li {margin: 0; font-size: var(--text-sm); text-align: center; width: 56px;
   overflow-wrap: anywhere}
-#teaching .drawings img {width: 56px; height: 56px; margin: 0 auto; border-radius: 4px;
-  border: 1px solid var(--border-color-primary)}
+#teaching .drawings :is(img, .blank) {width: 56px; height: 56px; margin: 0 auto; border-radius: 4px;
+  border: 1px solid var(--border-color-primary); display: block}
+#teaching .drawings .blank {border-style: dashed; line-height: 54px}
 #teaching .taught {padding: 0; margin: 0; list-style: none}
 #teaching .taught > li {margin: 0 0 16px; padding: 8px 0; border-top: 1px solid var(--border-color-primary)}
 #teaching .taught h3 {margin: 0; text-align: left; overflow-wrap: anywhere}
 #teaching .taught form {display: flex; flex-wrap: wrap; gap: 8px; align-items: center}
 #teaching .label {font-size: 1.6em; font-weight: 600; text-align: left; overflow-wrap: anywhere}
 """
+
+
+# The lesson after each change, with what was done; the first is the one before all of them.
+History = list[tuple[str, Lesson]]
 
 
 def make_teaching(model: ImageClassificationModel, base: Path) -> None:
@@ -95,64 +102,81 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
         gr.Markdown(f"This model cannot be taught. {escape(printable(str(error)))}")
         return
 
-    def attempt(said: gr.HTML, lesson: Lesson | None, action: Callable[[Lesson], dict[Any, Any]]) -> dict[Any, Any]:
+    def attempt(said: gr.HTML, action: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
         """Returns what an action changes on the page. If it fails, only the message in ``said`` changes."""
-        lesson = Lesson.of(model) if lesson is None else lesson
         try:
-            return {state: lesson, **action(lesson)}
+            return action()
         except gr.Error as error:
             return {said: saying(error.message, "wrong")}
         except (ValueError, OSError) as error:
             return {said: saying(str(error), "wrong")}
 
-    def teach(lesson: Lesson | None, drawing: str, name: str) -> dict[Any, Any]:
-        def action(lesson: Lesson) -> dict[Any, Any]:
+    def last(history: History | None) -> Lesson:
+        return history[-1][1] if history else Lesson.of(model)
+
+    def changes(history: History | None, done: str, lesson: Lesson) -> dict[Any, Any]:
+        """Returns what a change of the classes changes on the page."""
+        before = history or [("", Lesson.of(model))]
+        return {state: [*before[-UNDOABLE:], (done, lesson)], classes: show_classes(lesson), answer: ""}
+
+    def teach(history: History | None, drawing: str, name: str) -> dict[Any, Any]:
+        def action() -> dict[Any, Any]:
+            lesson = last(history).copy()
             warned = lesson.teach(name, to_digit(read_pad(drawing)))
             # Screen readers announce only changes. The count makes each message differ from the one before.
-            own = lesson.memory.examples()[int(lesson.memory.added[-1])]
-            said = f"Taught {name.strip()}: {counted(own)}." + (f" {warned}" if warned else "")
-            shown = {classes: show_classes(lesson), taught: saying(said, "warned" if warned else "")}
-            return {**shown, pad: "", answer: ""}
+            owner = lesson.model.classes[int(lesson.memory.added[-1])]
+            done = f"Taught {name.strip()}: {counted(lesson.examples()[owner])}."
+            said = saying(f"{done} {warned}" if warned else done, "warned" if warned else "")
+            return {**changes(history, done, lesson), taught: said, pad: ""}
 
-        return attempt(taught, lesson, action)
+        return attempt(taught, action)
 
-    def recognise(lesson: Lesson | None, drawing: str) -> dict[Any, Any]:
-        def action(lesson: Lesson) -> dict[Any, Any]:
+    def recognise(history: History | None, drawing: str) -> dict[Any, Any]:
+        def action() -> dict[Any, Any]:
+            lesson = last(history)
             if not drawing or not lesson.drawings:
                 return {answer: ""}
             return {answer: show_answer(lesson.recognise(to_digit(read_pad(drawing)))), taught: ""}
 
-        return attempt(answer, lesson, action)
+        return attempt(answer, action)
 
-    def delete(lesson: Lesson | None, event: gr.EventData) -> dict[Any, Any]:
-        def action(lesson: Lesson) -> dict[Any, Any]:
-            lesson.remove(str(event.name))
-            return {classes: show_classes(lesson), changed: saying(f"Deleted {event.name}."), answer: ""}
+    def delete(history: History | None, event: gr.EventData) -> dict[Any, Any]:
+        def action() -> dict[Any, Any]:
+            (lesson := last(history).copy()).remove(str(event.name))
+            done = f"Deleted {event.name}."
+            return {**changes(history, done, lesson), changed: saying(f"{done} Undo brings it back.")}
 
-        return attempt(changed, lesson, action)
+        return attempt(changed, action)
 
-    def rename(lesson: Lesson | None, event: gr.EventData) -> dict[Any, Any]:
-        def action(lesson: Lesson) -> dict[Any, Any]:
-            lesson.rename(str(event.name), str(event.new))
-            said = f"Renamed {event.name} to {str(event.new).strip()}."
-            return {classes: show_classes(lesson), changed: saying(said), answer: ""}
+    def rename(history: History | None, event: gr.EventData) -> dict[Any, Any]:
+        def action() -> dict[Any, Any]:
+            (lesson := last(history).copy()).rename(str(event.name), str(event.new))
+            done = f"Renamed {event.name} to {str(event.new).strip()}."
+            return {**changes(history, done, lesson), changed: saying(done)}
 
-        return attempt(changed, lesson, action)
+        return attempt(changed, action)
 
-    def save(lesson: Lesson | None, name: str | None) -> dict[Any, Any]:
-        def action(lesson: Lesson) -> dict[Any, Any]:
-            lesson.save(where := folder_below(base, name or ""))
+    def undo(history: History | None) -> dict[Any, Any]:
+        if not history or len(history) == 1:
+            return {changed: saying("There is nothing to undo.")}
+        *before, (done, _) = history
+        shown = {classes: show_classes(last(before)), changed: saying(f"Undone: {done}")}
+        return {state: before, **shown, taught: "", answer: ""}
+
+    def save(history: History | None, name: str | None) -> dict[Any, Any]:
+        def action() -> dict[Any, Any]:
+            last(history).save(where := folder_below(base, name or ""))
             return {filed: saying(f"Saved in {where}."), folder: gr.Dropdown(choices=saved_below(base), value=name)}
 
-        return attempt(filed, lesson, action)
+        return attempt(filed, action)
 
-    def open_(lesson: Lesson | None, name: str | None) -> dict[Any, Any]:
-        def action(_: Lesson) -> dict[Any, Any]:
+    def open_(history: History | None, name: str | None) -> dict[Any, Any]:
+        def action() -> dict[Any, Any]:
             opened = Lesson.open(where := folder_below(base, name or ""))
-            shown = {classes: show_classes(opened), filed: saying(f"Opened {where}."), taught: "", changed: ""}
-            return {state: opened, **shown, pad: "", answer: ""}
+            done = f"Opened {where}."
+            return {**changes(history, done, opened), filed: saying(done), taught: "", changed: "", pad: ""}
 
-        return attempt(filed, lesson, action)
+        return attempt(filed, action)
 
     state = gr.State(None)
     with gr.Column(elem_id="teaching"):
@@ -168,6 +192,7 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
                 answer = gr.HTML("", js_on_load=SAYING, elem_id="recognised")
                 gr.Markdown("## Classes")
                 changed = gr.HTML("", js_on_load=SAYING, elem_id="changed")
+                undoer = gr.Button("Undo", elem_id="undo")
                 classes = gr.HTML(f"<p>{NO_CLASSES}</p>", js_on_load=CLASSES_SCRIPT, elem_id="classes")
                 gr.Markdown("## Save and open")
                 folder = gr.Dropdown(
@@ -190,6 +215,7 @@ def make_teaching(model: ImageClassificationModel, base: Path) -> None:
     gr.on([button.click, name.submit], teach, [state, pad, name], **options)
     classes.class_deleted(delete, state, **options)
     classes.class_renamed(rename, state, **options)
+    undoer.click(undo, state, **options)
     saver.click(save, [state, folder], **options)
     opener.click(open_, [state, folder], **options)
 
@@ -204,13 +230,17 @@ def shown(text: str) -> str:
     return escape(printable(text))
 
 
-def counted(drawings: int) -> str:
-    """Returns the number of drawings with its noun."""
-    return "1 drawing" if drawings == 1 else f"{drawings} drawings"
+def counted(drawings: list[Tensor | None]) -> str:
+    """Returns the number of drawings with its noun, and how many examples have no picture."""
+    missing = sum(drawing is None for drawing in drawings)
+    said = "1 drawing" if len(drawings) == 1 else f"{len(drawings)} drawings"
+    return f"{said}, {missing} without a picture" if missing else said
 
 
-def picture(drawing: Tensor, description: str) -> str:
-    """Returns a drawing as HTML, dark on white."""
+def picture(drawing: Tensor | None, description: str) -> str:
+    """Returns a drawing as HTML, dark on white, or a question mark in its place."""
+    if drawing is None:
+        return f'<span class="blank" role="img" aria-label="{shown(description)}, without a picture">?</span>'
     ImageOps.invert(Image.fromarray(drawing.numpy())).save(file := BytesIO(), "PNG")
     data = base64.b64encode(file.getvalue()).decode()
     return f'<img src="data:image/png;base64,{data}" alt="{shown(description)}" width="56" height="56">'
@@ -239,10 +269,12 @@ def show_classes(lesson: Lesson) -> str:
     for name, drawings in lesson.examples().items():
         raw, text = escape(name), shown(name)
         pictures = "".join(
-            f"<li>{picture(drawing, f'Example {number} of {name}')}</li>" for number, drawing in enumerate(drawings, 1)
+            f"<li>{picture(drawing, f'Example {number} of {name}')}</li>"
+            for number, drawing in enumerate(drawings, 1)
+            if drawing is not None
         )
         entries.append(
-            f'<li><h3 dir="auto">{text}</h3><span>{counted(len(drawings))}</span><ul class="drawings">{pictures}</ul>'
+            f'<li><h3 dir="auto">{text}</h3><span>{counted(drawings)}</span><ul class="drawings">{pictures}</ul>'
             f'<form data-name="{raw}"><input name="new" value="{raw}" maxlength="{LONGEST_NAME}" dir="auto"'
             f' aria-label="New name of {text}"><button aria-label="Rename {text}">Rename</button>'
             f'<button type="button" data-delete="{raw}" aria-label="Delete {text}">Delete</button></form></li>'

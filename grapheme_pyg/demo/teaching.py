@@ -1,7 +1,9 @@
 """Lesson teaches a model classes from drawings. It does not depend on the page."""
 
 import hashlib
+import re
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,21 +13,28 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from grapheme_pyg.atomic import PART, replace_file
+from grapheme_pyg.atomic import put_file, writing
 from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
 from grapheme_pyg.labels import canonical, check_name
 from grapheme_pyg.model import ImageClassificationModel
+from grapheme_pyg.model_folder import CONFIG, version_of
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
+from grapheme_pyg.training.run_lock import alone_in
 
 # Limits: drawings shown with an answer, drawings in a lesson, and characters of a name.
 NEAREST, MOST_DRAWINGS, LONGEST_NAME = 5, 1000, 100
 # Characters that at least one operating system forbids in the names of folders.
 FORBIDDEN = '/\\:*?"<>|'
-# File beside a model. Its name has a hash of the memory's keys, so that no model gets the drawings of another.
-DRAWINGS = "drawings-{}.png"
+# File of a drawing beside a model. Its name has a hash of the drawing's key, so that programs that know no drawings can
+# add and remove examples.
+DRAWING = "drawing-{}.png"
+# Names of what a process leaves in a folder when it is killed before it has saved a model there.
+LEFT = re.compile(r"\.lock|\.[0-9a-f]{16}\.part|drawing-[0-9a-f]{16}\.png|model-[0-9a-f]{64}\.safetensors")
+# Seconds to wait for another process that changes the same folder.
+PATIENCE = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,8 @@ class Answer:
         confidence: Probability of that class among the taught classes.
         familiarity: Similarity with the examples.
         threshold: The familiarity below which drawings are refused.
-        nearest: The most similar examples, each with class, drawing and cosine, most similar first.
+        nearest: The most similar examples, each with class, drawing (None if there is no picture of it) and cosine,
+            most similar first.
     """
 
     label: str | None
@@ -46,27 +56,33 @@ class Answer:
     confidence: float
     familiarity: float
     threshold: float
-    nearest: list[tuple[str, Tensor, float]]
+    nearest: list[tuple[str, Tensor | None, float]]
 
 
 class Lesson:
     """Teaches a model from drawings, and keeps the drawings.
 
     Args:
-        model: Model without trained classes. Its calibrated memory holds only ``drawings``.
-        drawings: The examples, uint8 ``[28, 28]`` each, in the order of the memory's keys.
+        model: Model without trained classes, with a calibrated memory.
+        drawings: The examples, uint8 ``[28, 28]`` each, in the order of the memory's keys. None for an example without
+            a picture, as :meth:`ImageClassificationModel.add_class` and the command ``grapheme teach`` leave it.
 
     Raises:
-        ValueError: The model has no calibrated memory, or was not taught from these drawings alone.
+        ValueError: The model has no calibrated memory, or has trained classes; or there are not as many drawings as
+            examples.
     """
 
-    def __init__(self, model: ImageClassificationModel, drawings: list[Tensor]) -> None:
+    def __init__(self, model: ImageClassificationModel, drawings: list[Tensor | None]) -> None:
         memory = model.classifier.memory
-        if memory is None or bool(memory.quantiles.isnan().any()):
+        if memory is None or not memory.is_calibrated:
             raise ValueError("model: expected one with a calibrated memory, as fit leaves it, got one without")
-        if len(model.classifier.templates) or bool((memory.added < 0).any()) or len(memory.keys) != len(drawings):
-            raise ValueError(f"model: expected one that was taught by {len(drawings)} drawings alone, got another one")
+        if len(model.classifier.templates) or bool((memory.added < 0).any()):
+            raise ValueError("model: expected one with taught classes alone, got one with trained classes")
+        if len(memory.keys) != len(drawings):
+            raise ValueError(f"drawings: expected {len(memory.keys)}, one for each example, got {len(drawings)}")
         self.model, self.drawings = model, drawings
+        # Versions of the models that this lesson was opened from or saved as, by folder.
+        self._seen: dict[Path, str] = {}
 
     @classmethod
     def of(cls, encoder: ImageClassificationModel) -> Self:
@@ -80,15 +96,24 @@ class Lesson:
         """
         return cls(encoder.with_classes([]), [])
 
+    def copy(self) -> Self:
+        """Returns a lesson that can be changed without changing this one. The two share the encoder."""
+        model, memory = self.model, self.memory
+        shared = [model.vision, model.dag, model.readout, model.classifier.project]
+        shared += [memory.center, memory.whitening, memory.shots, memory.quantiles]
+        copied = type(self)(deepcopy(model, {id(part): part for part in shared}), list(self.drawings))
+        copied._seen = self._seen
+        return copied
+
     @property
     def memory(self) -> Memory:
         """Memory of the model."""
         assert self.model.classifier.memory is not None
         return self.model.classifier.memory
 
-    def examples(self) -> dict[str, list[Tensor]]:
-        """Returns the drawings of each class."""
-        found: dict[str, list[Tensor]] = {name: [] for name in self.model.classes}
+    def examples(self) -> dict[str, list[Tensor | None]]:
+        """Returns the drawings of each class, with None for each example without a picture."""
+        found: dict[str, list[Tensor | None]] = {name: [] for name in self.model.classes}
         for drawing, number in zip(self.drawings, self.memory.added.tolist(), strict=True):
             found[self.model.classes[number]].append(drawing)
         return found
@@ -108,11 +133,12 @@ class Lesson:
                 the lesson is full, with 1,000 drawings.
         """
         name = _checked(name)
-        if len(self.drawings) >= MOST_DRAWINGS:
+        if sum(drawing is not None for drawing in self.drawings) >= MOST_DRAWINGS:
             raise ValueError(f"drawings: expected at most {MOST_DRAWINGS:,}, got one more")
         for known, drawings in self.examples().items():
             # The same drawing twice would make the class look uniform, and its other drawings would be refused.
-            if canonical(known) == canonical(name) and any(torch.equal(digit, drawing) for drawing in drawings):
+            pictures = (drawing for drawing in drawings if drawing is not None)
+            if canonical(known) == canonical(name) and any(torch.equal(digit, drawing) for drawing in pictures):
                 raise ValueError(f"drawing: expected one that {known!r} does not have yet, got the same again")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", TrainingWarning)
@@ -174,51 +200,56 @@ class Lesson:
         If writing is interrupted, the folder holds either the earlier model or this one, with the right drawings.
 
         Args:
-            folder: Folder, as returned by :func:`folder_below`. A lesson in it is replaced.
+            folder: Folder, as returned by :func:`folder_below`. The model in it is replaced if this lesson was opened
+                from it or saved in it, and nothing else has changed it since.
 
         Raises:
-            ValueError: There are no classes, or the folder holds something else.
+            ValueError: There are no classes; the folder holds something else; or another process is changing it.
             OSError: A file cannot be written.
         """
         if not self.drawings:
             raise ValueError("classes: expected at least one to save, got none")
-        before = list(folder.glob(DRAWINGS.format("*")))
-        # A folder counts as new if it holds only partial files, which a process leaves when killed in its first save.
-        if (
-            not before
-            and folder.exists()
-            and not (folder.is_dir() and all(PART.fullmatch(path.name) for path in folder.iterdir()))
-        ):
-            raise ValueError(f"folder: expected a new one, or one that was saved here, got {folder.name!r}")
-        Image.fromarray(torch.cat(self.drawings).numpy()).save(file := BytesIO(), "PNG", optimize=True)
-        replace_file(folder / self._file(), file.getvalue())
-        self.model.save_pretrained(folder)
-        for path in before:
-            if path.name != self._file():
-                path.unlink(missing_ok=True)
+        self._check_ours(folder)  # before locking it, which makes it
+        with alone_in(folder, patience=PATIENCE):
+            self._check_ours(folder)
+            files = _files_of(self.memory)
+            with writing(folder):
+                for name, drawing in zip(files, self.drawings, strict=True):
+                    if drawing is not None and not (folder / name).exists():
+                        Image.fromarray(drawing.numpy()).save(content := BytesIO(), "PNG")
+                        put_file(folder / name, content.getvalue())
+            self.model.save_pretrained(folder)
+            self._seen[folder] = version_of(folder)
+            for path in folder.glob(DRAWING.format("[0-9a-f]" * 16)):
+                if path.name not in files:
+                    path.unlink()
+
+    def _check_ours(self, folder: Path) -> None:
+        """Refuses to replace what this lesson was neither opened from nor saved as."""
+        if not folder.exists() or (folder.is_dir() and all(LEFT.fullmatch(path.name) for path in folder.iterdir())):
+            return
+        if folder not in self._seen or not (folder / CONFIG).exists() or self._seen[folder] != version_of(folder):
+            expected = "a new name, or that of a model that was opened or saved here and has not changed since"
+            raise ValueError(f"folder: expected {expected}, got {folder.name!r}; choose another name, or open it first")
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Reads a lesson that :meth:`save` wrote. It is safe to open files from strangers.
+        """Reads a lesson that :meth:`save` wrote, or a model with taught classes alone. Files may be from strangers.
 
         Raises:
-            FileNotFoundError: A file is missing.
-            ValueError: A file is damaged or does not belong to a lesson.
+            FileNotFoundError: A file of the model is missing.
+            ValueError: A file is damaged; the model has trained classes; or it has more than 1,000 drawings.
         """
+        version = version_of(folder)
         model = ImageClassificationModel.from_pretrained(folder)
-        memory = model.classifier.memory
-        number = 0 if memory is None else len(memory.keys)
-        if memory is None or not 0 < number <= MOST_DRAWINGS:
-            raise ModelFileError(f"{folder}: expected a model with 1 to {MOST_DRAWINGS:,} drawings, got {number}")
-        path = folder / _file_of(memory)
-        drawings = read_image(path, 1, max_pixels=MOST_DRAWINGS * SIZE**2)[0]
-        if drawings.shape != (number * SIZE, SIZE):
-            expected = f"{number} drawings of {SIZE} by {SIZE} pixels, one below the other"
-            raise ModelFileError(f"{path}: expected {expected}, got {drawings.shape[1]} by {drawings.shape[0]} pixels")
-        return cls(model, list(drawings.split(SIZE)))
-
-    def _file(self) -> str:
-        return _file_of(self.memory)
+        files = [] if model.classifier.memory is None else _files_of(model.classifier.memory)
+        known = {name: folder / name for name in files if (folder / name).exists()}
+        if len(known) > MOST_DRAWINGS:
+            raise ModelFileError(f"{folder}: expected at most {MOST_DRAWINGS:,} drawings, got {len(known):,}")
+        drawings = {name: _read_drawing(path) for name, path in known.items()}
+        lesson = cls(model, [drawings.get(name) for name in files])
+        lesson._seen[folder] = version
+        return lesson
 
 
 def to_digit(drawing: Image.Image | None) -> Tensor:
@@ -265,8 +296,8 @@ def folder_below(base: Path, name: str) -> Path:
 
 
 def saved_below(base: Path) -> list[str]:
-    """Returns the names of the lessons that are saved in ``base``, sorted."""
-    return sorted({path.parent.name for path in base.glob(f"*/{DRAWINGS.format('*')}") if is_name(path.parent.name)})
+    """Returns the names of the models that are saved in ``base``, sorted."""
+    return sorted(path.parent.name for path in base.glob(f"*/{CONFIG}") if is_name(path.parent.name))
 
 
 def _checked(name: str) -> str:
@@ -278,5 +309,14 @@ def _checked(name: str) -> str:
     return name
 
 
-def _file_of(memory: Memory) -> str:
-    return DRAWINGS.format(hashlib.sha256(memory.keys.numpy().tobytes()).hexdigest()[:16])
+def _files_of(memory: Memory) -> list[str]:
+    """Returns the name of the file of each key's drawing."""
+    return [DRAWING.format(hashlib.sha256(key.numpy().tobytes()).hexdigest()[:16]) for key in memory.keys]
+
+
+def _read_drawing(path: Path) -> Tensor:
+    drawing = read_image(path, 1, max_pixels=SIZE**2)[0]
+    if drawing.shape != (SIZE, SIZE):
+        came = f"{drawing.shape[1]} by {drawing.shape[0]}"
+        raise ModelFileError(f"{path}: expected a drawing of {SIZE} by {SIZE} pixels, got {came}")
+    return drawing

@@ -213,7 +213,6 @@ class Memory(nn.Module):
         cosines = torch.cat([values for values, _ in found]).clamp(-1, 1)
         return cosines, self.positions[torch.cat([places for _, places in found])]
 
-    @torch.no_grad()
     def similarities(self, pooled: Tensor) -> Tensor:
         """Returns the cosine with the nearest key of training images, and with that of each taught class.
 
@@ -228,9 +227,10 @@ class Memory(nn.Module):
             # Not `len`, which exported programs would take for a constant.
             best = cosines.new_full((cosines.shape[0], 1 + self.num_added), -1.0)
             owners = (self.added + 1).expand(cosines.shape[0], -1)
-            found.append(best.scatter_reduce_(1, owners, cosines, "amax").clamp_(-1, 1))
+            found.append(best.scatter_reduce(1, owners, cosines, "amax").clamp(-1, 1))
         return torch.cat(found)
 
+    @torch.no_grad()
     def familiarity(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
         """Returns the cosine with the nearest key, plus the allowance of its class if it was taught, ``[num_images]``.
 
@@ -348,7 +348,6 @@ class Memory(nn.Module):
         share = (wanted - at[after - 1]) / (at[after] - at[after - 1])
         return torch.lerp(self.shots[row, after - 1], self.shots[row, after], share)
 
-    @torch.no_grad()
     def likeness(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
         """Compares images with taught classes if there are no others, ``[num_images, num_added]``.
 
@@ -359,7 +358,6 @@ class Memory(nn.Module):
         with_means = self.keys_of(pooled) @ F.normalize(self.means.float(), dim=1).t()
         return (found[:, 1:] + self.allowances + with_means) / 2
 
-    @torch.no_grad()
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
         """Returns how much each taught class claims images, ``[num_images, num_added]``: positive where it does.
 

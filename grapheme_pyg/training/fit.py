@@ -105,7 +105,7 @@ def fit(
     """
     settings = TrainingSettings() if settings is None else settings
     folder = None if run_dir is None else as_path("run_dir", run_dir)
-    _check_arguments(model, validation, settings, folder, resume=resume)
+    check_arguments(model, validation, settings, folder, resume=resume)
     processes = Processes.of_environment()
     kinds: dict[str, Any] = {"classes": model.classes, "vision": model.vision}
     training = labelled_images(images, labels, seed=settings.seed, **kinds)
@@ -203,15 +203,19 @@ def _augmentation(settings: SuitedSettings, strength: float, *, in_colour: bool)
     return augment
 
 
-def _check_arguments(
+def check_arguments(
     model: ImageClassificationModel,
     validation: object,
     settings: TrainingSettings,
     folder: Path | None,
     *,
-    resume: bool,
+    resume: bool = False,
 ) -> None:
-    """Refuses arguments with which no training can begin."""
+    """Refuses arguments with which no training can begin.
+
+    Raises:
+        ValueError: An argument of :func:`fit` is invalid.
+    """
     if (dtype := model.classifier.templates.dtype) not in (torch.float32, torch.float64):
         expected = 'weights in float32 or float64 (TrainingSettings(precision="bf16-mixed") trains in half precision)'
         raise ValueError(f"model: expected {expected}, got {dtype}")

@@ -120,10 +120,12 @@ def draw_learning_curves(metrics: Sequence[Mapping[str, Any]], *, figure: Figure
             epoch, last = points[-1]
             ax.set_title(f"{last:.2f} % after epoch {epoch}", fontsize="medium")
             ax.set_ylim(top=min(100, ax.get_ylim()[1]))
-    losses.set(yscale="log", ylabel="loss")
-    losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    losses.yaxis.set_major_formatter("{x:g}")
-    losses.yaxis.set_minor_formatter(NullFormatter())
+    losses.set_ylabel("loss")
+    if any(max(line.get_ydata()) > 0 for line in losses.lines):  # the loss of a single class is 0
+        losses.set_yscale("log")
+        losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        losses.yaxis.set_major_formatter("{x:g}")
+        losses.yaxis.set_minor_formatter(NullFormatter())
     losses.legend(frameon=False)
     accuracy.set_ylabel("validation accuracy (%)")
     for ax in (losses, accuracy):

@@ -23,11 +23,11 @@ def find_pretrained(folder: Path) -> Path:
     """Returns the folder of a model, given that or a name; a folder of such a name wins, which is logged.
 
     Raises:
-        FileNotFoundError: What is given is a name without a folder, and no model has that name.
+        FileNotFoundError: There is no such folder, and no model has that name.
     """
     name, known = str(folder), list_pretrained()
     if name not in known:
-        if folder.name == name and not folder.exists():
+        if not folder.exists():
             raise FileNotFoundError(f"folder: expected a folder of a model or one of {', '.join(known)}, got {name!r}")
         return folder
     if folder.exists():

@@ -45,7 +45,7 @@ def test_bash(scripts: Path, tmp_path: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
     assert completed(script, "pre") == ["predict"]
     assert completed(script, "") == [name for name in COMMANDS if name != "demo"]
-    assert {"--json", "--top_k", "--csv"} <= set(completed(script, "predict", "--"))
+    assert {"--json", "--top-k", "--csv"} <= set(completed(script, "predict", "--"))
     assert completed(script, "train", "mnist", "--settings.ep") == ["--settings.epochs"]
     assert completed(script, "train", "mnist", "--preset", "ti") == ["tiny"]
     assert completed(script, "completion", "z") == ["zsh"]
@@ -81,7 +81,7 @@ def test_options_of_a_command_whose_extra_is_missing_are_left_out(
 def test_the_demo(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="an extra")
     (tmp_path / "script").write_text(run(capsys, "completion", "bash")[1])
-    assert completed(tmp_path / "script", "demo", "--t") == ["--teach_dir"]
+    assert completed(tmp_path / "script", "demo", "--t") == ["--teach-dir"]
 
 
 def test_without_shtab(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

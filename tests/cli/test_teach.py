@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from console import run
 from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, fit, list_pretrained
+from grapheme_pyg.cli import main
 from grapheme_pyg.datasets import Split
 
 # Trained a little, the model takes new digits for others.
@@ -119,6 +121,102 @@ def test_what_comes_with_the_package_stays_as_it_is(
     assert not Path("mnist-tiny").exists()
 
 
+def test_nothing_is_made_before_the_input_is_valid(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, out = pictures / "d8/0.png", tmp_path / "missing/out"
+    (tmp_path / "no model").mkdir()
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for source, files, options in (
+        (model, (tmp_path / "missing/picture.png",), ("--name", "curl", "--out", out)),
+        (model, (picture,), ("--name", "a\tb", "--out", out)),
+        (model, (picture,), ("--out", out)),
+        (model, (tmp_path / "empty",), ("--out", out)),
+        (tmp_path / "missing/model", (picture,), ("--name", "curl", "--out", out)),
+        (tmp_path / "missing/model", (picture,), ("--name", "curl")),
+        (tmp_path / "no model", (picture,), ("--name", "curl")),
+        (model, (tmp_path / "missing/picture.png",), ("--name", "curl")),
+        (model, (picture,), ("--name", "curl", "--empty")),
+    ):
+        code, stdout, err = run(capsys, "teach", source, *files, *options)
+        assert (code, stdout) == (1, "")
+        assert ": expected " in err
+        assert sorted(tmp_path.rglob("*")) == before
+    for source in (tmp_path / "no model", tmp_path / "missing/model", model):
+        assert run(capsys, "forget", source, "curl")[0] == 1
+        assert sorted(tmp_path.rglob("*")) == before
+    assert run(capsys, "teach", model, picture, "--name", "curl", "--out", out)[0] == 0
+
+
+def test_another_model_is_not_replaced(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = pictures / "d8/0.png"
+    assert run(capsys, "teach", "symbols", picture, "--name", "heart", "--out", tmp_path / "mine")[0] == 0
+    for target in (tmp_path / "mine", model, tmp_path):
+        before = sorted(tmp_path.rglob("*"))
+        code, _, err = run(capsys, "teach", "symbols", picture, "--name", "star", "--out", target)
+        assert code == 1
+        assert f"out: expected a new or empty folder, got {target}; to teach a model in it more, give it" in err
+        assert sorted(tmp_path.rglob("*")) == before
+    assert run(capsys, "teach", tmp_path / "mine", picture, "--name", "star", "--out", tmp_path / "mine")[0] == 0
+    assert ImageClassificationModel.from_pretrained(tmp_path / "mine").classes == ["heart", "star"]
+
+
+def test_photographs_are_brought_into_the_form_of_the_page(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for digit in ("d8", "d9"):
+        for i in range(4):
+            sheet = Image.new("L", (400, 400), 255)
+            sheet.paste(Image.open(pictures / digit / f"{i}.png").resize((112, 112)), (80 * i + 20, 260 - 60 * i))
+            sheet.save(tmp_path / f"{digit}-{i}.png")
+    taught = tmp_path / "taught"
+    for digit, out in (("d8", ("symbols", "--out", taught)), ("d9", (taught,))):
+        files = [tmp_path / f"{digit}-{i}.png" for i in range(3)]
+        assert run(capsys, "teach", *out, *files, "--name", f" {digit} ", "--as-mnist")[0] == 0
+    _, found, _ = run(capsys, "predict", taught, tmp_path / "d8-3.png", tmp_path / "d9-3.png", "--as-mnist", "--json")
+    assert [answer["label"] for answer in json.loads(found)] == ["d8", "d9"]
+    assert run(capsys, "forget", taught, "d8", "d8")[0] == 0
+    assert ImageClassificationModel.from_pretrained(taught).classes == ["d9"]
+
+
+def test_a_class_without_pictures(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    for name in ("none", ".hidden", "__MACOSX"):
+        (folder / name).mkdir()
+    # Two ways to write the same name; some file systems take them for one.
+    for name in ("caf\u00e9", "cafe\u0301"):
+        (folder / name).mkdir(exist_ok=True)
+        shutil.copy(folder / "d8/0.png", folder / name / f"{len(name)}.png")
+    code, out, err = run(capsys, "teach", model, folder)
+    counts = "caf\u00e9: 2 examples\nd8: 6 examples\nd9: 6 examples\n"
+    assert (code, out) == (1, f"{counts}11 classes in {model}\n")
+    assert err == f"grapheme teach: {folder / 'none'}: expected pictures in this folder, got none\n"
+
+
+def test_another_process_is_faster(
+    model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it taught after this one had read the model is kept, and each error is reported once."""
+    teach = import_module("grapheme_pyg.cli.teach")
+    read, faster = teach.read_drawings, [True]
+
+    def slow(*arguments: object, **options: object) -> object:
+        if faster.pop() if faster else False:
+            assert main(["teach", str(model), str(pictures / "d9/0.png"), "--name", "first"]) == 0
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(teach, "read_drawings", slow)
+    code, out, err = run(capsys, "teach", model, pictures / "d8/0.png", pictures / "missing.png", "--name", "second")
+    assert (code, err.count("missing.png")) == (1, 1)
+    assert out.endswith(f"second: 1 example\n10 classes in {model}\n")
+    assert ImageClassificationModel.from_pretrained(model).classes[8:] == ["first", "second"]
+
+
 def test_wrong_names_leave_no_folder(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +232,8 @@ def test_wrong_names_leave_no_folder(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ((), "files: expected one folder with a folder for each class, or --name"),
+        ((), "files: expected one folder with a folder for each class, or --name, got /"),
+        (("--name", " "), "name: expected the name of a class, got ' '"),
         (("--name", "a\tb"), "expected distinct names without control characters"),
     ],
 )

@@ -90,8 +90,21 @@ def test_from_the_first_stroke_to_the_end(page: Page, address: str, taught_dir: 
     page.click("#save")
     page.says("#filed", f"Saved in {taught_dir / 'shapes é'}.")
     page.click('[data-delete="Dreieck"]')
-    page.says("#changed", "Deleted Dreieck.")
+    page.says("#changed", "Deleted Dreieck. Undo brings it back.")
     assert page.texts("#classes h3") == ["ñandú 心"]
+    page.click("#undo")
+    page.says("#changed", "Undone: Deleted Dreieck.")
+    assert page.texts("#classes h3") == ["Dreieck", "ñandú 心"]
+    assert page.count("#classes .drawings img") == 6
+    page.click("#pad .clear")
+    page.draw(varied(TRIANGLE, 4))
+    page.says("#recognised .label", "Dreieck")
+    page.click("#undo")
+    page.says("#changed", "Undone: Renamed triangle to Dreieck.")
+    assert page.texts("#classes h3") == ["triangle", "ñandú 心"]
+    page.click("#undo")
+    page.says("#changed", "Undone: Taught ñandú 心: 3 drawings.")
+    assert page.count("#classes .drawings img") == 5
 
     # A page that is loaded anew knows nothing until the file is opened.
     opened(page, address)
@@ -104,6 +117,11 @@ def test_from_the_first_stroke_to_the_end(page: Page, address: str, taught_dir: 
     page.says("#recognised .label", "ñandú 心")
     page.browser.execute_script("scrollTo(0, 0)")
     keep_picture(page, "teach.png")
+    page.click("#undo")
+    page.says("#changed", f"Undone: Opened {taught_dir / 'shapes é'}.")
+    assert page.text("#classes") == "No classes yet."
+    page.click("#undo")
+    page.says("#changed", "There is nothing to undo.")
 
 
 def controls(page: Page) -> list[dict[str, str]]:
@@ -171,8 +189,16 @@ def test_by_the_keyboard_alone(page: Page) -> None:
     go_to("[data-delete]")
     page.keys(Keys.ENTER)
     page.says("#classes", "No classes yet.")
-    # The button is gone, and the focus is not lost.
-    page.until(lambda: focused("#pad canvas"))
+    page.says("#changed", "Deleted corner. Undo brings it back.")
+    # The button is gone, and the focus is where the deletion can be undone.
+    page.until(lambda: focused("#undo"))
+    page.keys(Keys.ENTER)
+    page.until(lambda: page.texts("#classes h3") == ["corner"])
+    assert page.count("#classes .drawings img") == 3
+    assert focused("#undo")
+    go_to("[data-delete]")
+    page.keys(Keys.ENTER)
+    page.says("#classes", "No classes yet.")
     go_to("#open")
     page.keys(Keys.ENTER)
     page.until(lambda: page.texts("#classes h3") == ["corner"])
@@ -204,7 +230,7 @@ def test_on_a_telephone(page: Page, address: str) -> None:
     assert page.run("return [...document.querySelectorAll('#teaching img')].every(each => each.alt)")
     named = controls(page)
     assert [one for one in named if not one["name"]] == []
-    for name in ("Drawing", "Name of the class", "Name of the model", f"New name of {long}", f"Delete {long}"):
+    for name in ("Drawing", "Name of the class", "Name of the model", f"New name of {long}", f"Delete {long}", "Undo"):
         assert name in [one["name"] for one in named]
     # A finger that draws does not scroll.
     assert page.run("return getComputedStyle(document.querySelector('#pad canvas')).touchAction") == "none"

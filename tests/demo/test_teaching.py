@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from console import run
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -42,7 +43,7 @@ def digit(shape: str, shift: int = 0) -> Tensor:
 def encoder() -> ImageClassificationModel:
     """Untrained, which is enough to tell these shapes apart, with a memory of some of them."""
     torch.manual_seed(0)
-    model = ImageClassificationModel.from_preset("tiny", list(SHAPES)).eval()
+    model = ImageClassificationModel.from_preset("tiny", list(SHAPES), drawings=True).eval()
     images = torch.stack([digit(shape, shift) for shape in SHAPES for shift in range(20)])
     labels = torch.arange(len(SHAPES)).repeat_interleave(20)
     model.remember(images[::2], labels[::2])
@@ -62,10 +63,21 @@ def lesson(encoder: ImageClassificationModel) -> "Lesson":
     return lesson
 
 
-def same(found: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]) -> bool:
-    return list(found) == list(expected) and all(
-        torch.equal(torch.stack(found[name]), torch.stack(expected[name])) for name in expected
-    )
+def same(found: dict[str, list[Tensor | None]], expected: dict[str, list[Tensor | None]]) -> bool:
+    def as_lists(examples: dict[str, list[Tensor | None]]) -> list[object]:
+        pictures = [
+            [drawing if drawing is None else drawing.tolist() for drawing in some] for some in examples.values()
+        ]
+        return [list(examples), pictures]
+
+    return as_lists(found) == as_lists(expected)
+
+
+def names_in(folder: Path, drawings: int) -> bool:
+    """Whether a folder holds a model with so many drawings, and the file of its lock."""
+    names = {path.name for path in folder.iterdir()}
+    pictures = {name for name in names if name.startswith("drawing-")}
+    return len(pictures) == drawings and names - pictures == {"config.json", "model.safetensors", ".lock"}
 
 
 def test_a_fourth_drawing_is_recognised_and_another_refused(lesson: "Lesson") -> None:
@@ -100,6 +112,19 @@ def test_examples_follow_their_classes(lesson: "Lesson") -> None:
     assert lesson.examples() == {}
     lesson.teach("é", digit("7"))
     assert list(lesson.examples()) == ["é"]
+
+
+def test_a_copy_changes_alone(lesson: "Lesson") -> None:
+    before, answer = lesson.examples(), lesson.recognise(digit("L", 5))
+    copy = lesson.copy()
+    copy.teach("Winkel", digit("L", 12))
+    copy.teach("Z", digit("Z"))
+    copy.rename("Winkel", "角")
+    copy.remove("7")
+    assert list(copy.examples()) == ["角", "Z"]
+    assert same(lesson.examples(), before)
+    assert lesson.recognise(digit("L", 5)).familiarity == answer.familiarity
+    assert copy.model.dag is lesson.model.dag
 
 
 def test_the_same_drawing_twice(lesson: "Lesson") -> None:
@@ -150,8 +175,10 @@ def test_models_that_cannot_be_taught(encoder: ImageClassificationModel) -> None
 
     with pytest.raises(ValueError, match="model: expected one with a calibrated memory, as fit leaves it, got one"):
         Lesson.of(ImageClassificationModel.from_preset("tiny"))
-    with pytest.raises(ValueError, match="model: expected one that was taught by 0 drawings alone, got another one"):
+    with pytest.raises(ValueError, match="model: expected one with taught classes alone, got one with trained classes"):
         Lesson(encoder, [])
+    with pytest.raises(ValueError, match="drawings: expected 0, one for each example, got 1"):
+        Lesson(encoder.with_classes([]), [digit("7")])
 
 
 def test_there_are_not_too_many(lesson: "Lesson", monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +223,7 @@ class TestFolders:
         opened.teach("W", digit("W"))
         opened.save(folder)
         assert same(Lesson.open(folder).examples(), opened.examples())
-        assert len(list(folder.iterdir())) == 3
+        assert names_in(folder, 4)
 
     def test_whoever_is_killed_leaves_one_of_both(
         self, lesson: "Lesson", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -217,15 +244,96 @@ class TestFolders:
         assert same(Lesson.open(tmp_path).examples(), before)
         lesson.save(tmp_path)
         assert same(Lesson.open(tmp_path).examples(), lesson.examples())
-        assert len(list(tmp_path.iterdir())) == 3
+        assert names_in(tmp_path, 3)
 
     def test_whoever_was_killed_in_the_first_save_saves_again(self, lesson: "Lesson", tmp_path: Path) -> None:
         from grapheme_pyg.demo.teaching import Lesson
 
-        (tmp_path / ".0123456789abcdef.part").write_bytes(b"\x89PNG")
+        for name in (".0123456789abcdef.part", f"model-{'0' * 64}.safetensors", f"drawing-{'0' * 16}.png", ".lock"):
+            (tmp_path / name).write_bytes(b"\x89PNG")
         lesson.save(tmp_path)
         assert same(Lesson.open(tmp_path).examples(), lesson.examples())
-        assert len(list(tmp_path.iterdir())) == 3
+        assert names_in(tmp_path, 6)
+
+    @pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
+    def test_commands_change_what_the_page_saved(
+        self, lesson: "Lesson", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from grapheme_pyg.demo.teach_page import show_answer, show_classes
+        from grapheme_pyg.demo.teaching import Lesson
+
+        folder = tmp_path / "mine"
+        lesson.teach("Z", digit("Z"))
+        lesson.save(folder)
+        expected = lesson.examples()
+        for shape, shift, name in (("7", 12, "7"), ("W", 0, "ω")):
+            drawn(shape, shift).save(tmp_path / "picture.png")
+            assert run(capsys, "teach", folder, tmp_path / "picture.png", "--name", name)[0] == 0
+        assert run(capsys, "forget", folder, "Winkel")[0] == 0
+        model = ImageClassificationModel.from_pretrained(folder)
+        model.rename_class("Z", "zed")
+        model.save_pretrained(folder)
+
+        opened = Lesson.open(folder)
+        expected = {"7": [*expected["7"], None], "zed": expected["Z"], "ω": [None]}
+        assert same(opened.examples(), expected)
+        html = show_classes(opened)
+        assert html.count("<img ") == 4
+        assert "4 drawings, 1 without a picture" in html
+        answer = opened.recognise(digit("W"))
+        assert answer.label == "ω"
+        assert 'aria-label="Example of ω, without a picture"' in show_answer(answer)
+
+        opened.teach("ω", digit("W", 8))
+        opened.save(folder)
+        assert same(Lesson.open(folder).examples(), expected | {"ω": [None, digit("W", 8)]})
+        assert names_in(folder, 5)
+        assert ImageClassificationModel.from_pretrained(folder).classes == ["7", "zed", "ω"]
+        for name in ("7", "zed", "ω"):
+            assert run(capsys, "forget", folder, name)[0] == 0
+        assert Lesson.open(folder).examples() == {}
+
+    def test_what_commands_taught_is_opened_and_saved(
+        self, encoder: ImageClassificationModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from grapheme_pyg.demo.teaching import Lesson, saved_below
+
+        encoder.save_pretrained(tmp_path / "encoder")
+        for shift in range(2):
+            (tmp_path / "L").mkdir(exist_ok=True)
+            drawn("L", 8 * shift).save(tmp_path / "L" / f"{shift}.png")
+        taught = tmp_path / "taught" / "é"
+        code, _, _ = run(
+            capsys, "teach", tmp_path / "encoder", tmp_path / "L", "--name", "L", "--empty", "--out", taught
+        )
+        assert code == 0
+        assert saved_below(tmp_path / "taught") == ["é"]
+        lesson = Lesson.open(taught)
+        assert lesson.examples() == {"L": [None, None]}
+        lesson.teach("W", digit("W"))
+        lesson.save(taught)
+        assert same(Lesson.open(taught).examples(), {"L": [None, None], "W": [digit("W")]})
+        # A model of trained classes is another kind.
+        with pytest.raises(ValueError, match="model: expected one with taught classes alone"):
+            Lesson.open(tmp_path / "encoder")
+
+    def test_what_changed_meanwhile_is_not_overwritten(
+        self, lesson: "Lesson", tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from grapheme_pyg.demo.teaching import Lesson
+
+        folder = tmp_path / "mine"
+        lesson.save(folder)
+        drawn("W").save(tmp_path / "w.png")
+        assert run(capsys, "teach", folder, tmp_path / "w.png", "--name", "W")[0] == 0
+        lesson.teach("Z", digit("Z"))
+        for other in (lesson, lesson.copy()):
+            with pytest.raises(ValueError, match=r"folder: expected a new name, .* has not changed since, got 'mine'"):
+                other.save(folder)
+        assert list(Lesson.open(folder).examples()) == ["7", "Winkel", "W"]
+        shutil.rmtree(folder)
+        lesson.save(folder)
+        assert list(Lesson.open(folder).examples()) == ["7", "Winkel", "Z"]
 
     @pytest.mark.parametrize("name", ["心", "ñandú", "שלום", "شجرة", "🦋", "👩‍👩‍👧", "ไทย"])
     def test_names_of_any_language(self, lesson: "Lesson", tmp_path: Path, name: str) -> None:
@@ -253,30 +361,28 @@ class TestFolders:
         encoder.save_pretrained(tmp_path / "mnist")
         (tmp_path / "file").write_text("")
         for name in ("mnist", "file"):
-            with pytest.raises(
-                ValueError, match=f"folder: expected a new one, or one that was saved here, got '{name}'"
-            ):
+            with pytest.raises(ValueError, match=f"folder: expected a new name, .*, got '{name}'; choose another name"):
                 lesson.save(tmp_path / name)
-        with pytest.raises(FileNotFoundError, match=r"drawings-[0-9a-f]{16}\.png"):
-            Lesson.open(tmp_path / "mnist")
+            assert not (tmp_path / name / ".lock").exists()
         with pytest.raises(FileNotFoundError, match=r"config\.json"):
             Lesson.open(tmp_path / "none")
         with pytest.raises(ValueError, match="classes: expected at least one to save, got none"):
             Lesson.of(encoder).save(tmp_path / "empty")
+        assert not (tmp_path / "empty").exists()
 
     def test_drawings_of_another_size(self, lesson: "Lesson", tmp_path: Path) -> None:
         from grapheme_pyg.demo.teaching import Lesson
 
         lesson.save(tmp_path)
-        (path,) = tmp_path.glob("*.png")
-        Image.new("L", (28, 28)).save(path)
-        with pytest.raises(
-            ValueError, match="expected 6 drawings of 28 by 28 pixels, one below the other, got 28 by 28"
-        ):
+        path = min(tmp_path.glob("*.png"))
+        Image.new("L", (27, 28)).save(path)
+        with pytest.raises(ValueError, match=f"{path.name}: expected a drawing of 28 by 28 pixels, got 27 by 28"):
             Lesson.open(tmp_path)
         path.write_bytes(b"")
-        with pytest.raises(ValueError, match=r"drawings-.*\.png: expected an image"):
+        with pytest.raises(ValueError, match=f"{path.name}: expected an image"):
             Lesson.open(tmp_path)
+        path.unlink()
+        assert sum(drawing is None for drawing in Lesson.open(tmp_path).drawings) == 1
 
     @pytest.mark.parametrize(
         "name",

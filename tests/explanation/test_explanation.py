@@ -139,6 +139,19 @@ def test_what_was_learned_from_examples_can_be_explained(digits: tuple[Split, Sp
     assert explanation.edges.isfinite().all()
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_models_that_were_only_taught(method: str, digits: tuple[Split, Split]) -> None:
+    model, images = untrained(), digits[0].images[:12]
+    model.remember(images[:6], torch.tensor([0, 1, 2, 0, 1, 2]))
+    model = model.with_classes([])
+    for name, some in (("one", images[:2]), ("two", images[2:4])):
+        model.add_class(name, some)
+    explanation = explain(model, images[5], method, target=1)
+    assert explanation.edges.isfinite().all()
+    assert explanation.edges.any()
+    assert explanation.pixels.any()
+
+
 def test_errors() -> None:
     model, image = untrained(), picture(17, 22)
     with pytest.raises(ValueError, match=r"method: expected one of .*, got 'magic'"):

@@ -433,6 +433,24 @@ def test_state_dict() -> None:
         Memory(CHANNELS).load_state_dict(it.state_dict())
 
 
+def test_gradients_are_those_of_what_it_computes() -> None:
+    """By them images are explained."""
+    pooled, labels = gaussians(per_class=20)
+    for own, answer in ((True, "claims"), (True, "likeness"), (False, "likeness")):
+        it = Memory.of(pooled, labels)
+        it = it if own else it.without_keys()
+        it.add(pooled[:3] + 4)
+        it.add(pooled[-3:] - 4)
+        at = pooled[5:9].clone().requires_grad_()
+        ones = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+        direction = torch.randn(at.shape, generator=torch.Generator().manual_seed(1))
+        (slope,) = torch.autograd.grad((getattr(it, answer)(at) * ones).sum(), at)
+        step = 1e-2
+        up, down = (float((getattr(it, answer)(pooled[5:9] + by * direction) * ones).sum()) for by in (step, -step))
+        assert float((slope * direction).sum()) == pytest.approx((up - down) / (2 * step), rel=2e-2)
+        assert slope.abs().sum() > 1e-3
+
+
 def test_nothing_of_it_learns() -> None:
     pooled, labels = gaussians(per_class=5)
     it = Memory.of(pooled.requires_grad_(), labels)

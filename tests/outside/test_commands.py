@@ -232,14 +232,110 @@ def test_settings_of_the_command_are_those_of_python(
     assert seen == [TrainingSettings(), TrainingSettings(seed=1)]
 
 
+def test_options_with_dashes_or_underscores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        "grapheme_pyg.cli.train.train_run", lambda *_, settings, **others: seen.append((settings, others["run_dir"]))
+    )
+    options = ("--no-test", "--run-dir", tmp_path / "a_b-c", "--settings.kernel-lr", 0.1, "--settings.batch-size=7")
+    underscored = [str(it).replace("-", "_").replace("__", "--", 1) if str(it)[:2] == "--" else it for it in options]
+    assert underscored != list(options)
+    for given in (options, underscored):
+        assert run(capsys, "train", "mnist5k", *given)[0] == 0
+    assert seen == [(TrainingSettings(kernel_lr=0.1, batch_size=7), tmp_path / "a_b-c")] * 2
+    with pytest.raises(SystemExit):
+        main(["train", "mnist5k", "--kernel_lr", "0.1"])
+    assert "unrecognized arguments: --kernel-lr" in capsys.readouterr().err
+
+
+def test_an_option_is_given_once(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All pictures would be taught as the last of the names."""
+    picture, out = str(pictures / "one.png"), str(tmp_path / "out")
+    with pytest.raises(SystemExit) as stopped:
+        main(["teach", "symbols", picture, "--name", "a", picture, "--name=b", "--out", out])
+    assert stopped.value.code == 2
+    assert "--name: expected it once, got it 2 times" in capsys.readouterr().err
+    assert not Path(out).exists()
+
+
 @pytest.mark.parametrize("command", ["draw", "explain"])
 def test_a_picture_is_not_drawn_over(
     command: str, model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = pictures / "one.png"
-    before = picture.read_bytes()
+    before = sorted(pictures.rglob("*")), picture.read_bytes()
     options = ("--image", picture) if command == "draw" else (picture,)
-    code, _, err = run(capsys, command, model, *options, "--out", pictures / "more/../one.png")
-    assert code == 1
-    assert "out: expected another file than the picture" in err
-    assert picture.read_bytes() == before
+    for name, expected in (
+        ("more/../one.png", "another file than the picture"),
+        ("one", "another file than the picture"),
+        ("more", "a file, got the folder"),
+    ):
+        code, _, err = run(capsys, command, model, *options, "--out", pictures / name)
+        assert code == 1
+        assert f"out: expected {expected}" in err
+        assert (sorted(pictures.rglob("*")), picture.read_bytes()) == before
+    code, out, _ = run(capsys, command, model, *options, "--out", pictures / "two")
+    assert (code, (pictures / "two.png").is_file()) == (0, True)
+    assert f"{pictures / 'two.png'}\n" in out
+
+
+def test_a_refused_argument_leaves_files_as_they_are(
+    model: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("--csv", "--json-lines"):
+        for option, value in (("--reject", 2), ("--views", 99), ("--top-k", 99)):
+            (tmp_path / "answers").write_text("of yesterday")
+            code, _, err = run(capsys, "predict", model, pictures, name, tmp_path / "answers", option, value)
+            assert code == 1
+            assert f"{option[2:].replace('-', '_')}: expected " in err
+            assert (tmp_path / "answers").read_text() == "of yesterday"
+
+
+def test_a_refused_training_leaves_no_folder(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(BAR).save(pictures / "more/three.png")
+    before = sorted(tmp_path.rglob("*"))
+    for options in ((), ("--run-dir", "results/run")):
+        code, _, err = run(capsys, "train", "pictures", "--settings.loss", "structural", *options)
+        assert code == 1
+        assert "loss: expected at least two classes for 'structural', got ['more']" in err
+        assert sorted(tmp_path.rglob("*")) == before
+    for command in (("train", "mnst"), ("evaluate", "mnist-tiny", "mnst")):
+        code, _, err = run(capsys, *command)
+        assert code == 1
+        assert "data: expected a folder or one of cifar10, " in err
+        assert err.endswith(", omniglot, got 'mnst'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", "x", "--preset", "huge"), "--preset: expected one of 'base', 'small', 'mini', 'tiny', got 'huge'"),
+        (("train", "x", "--settings.lr", "x"), "--settings.lr: expected a number, got 'x'"),
+        (("train", "x", "--settings.batch_size", "1.5"), "--settings.batch-size: expected an integer, got '1.5'"),
+        (("train", "x", "--settings.augment", "x"), "--settings.augment: expected true or false, got 'x'"),
+        (("train", "x", "--settings.freeze", "x"), "--settings.freeze: expected a list such as [a,b], got 'x'"),
+        (("train", "x", "--hidden-channels", "8"), "--hidden-channels: expected a list such as [8,16], got '8'"),
+        (("predict", "x", "x", "--top-k", "two"), "--top-k: expected an integer, got 'two'"),
+        (
+            ("explain", "x", "x", "--method", "x"),
+            "--method: expected one of 'gradient', 'integrated', 'gnnexplainer', got 'x'",
+        ),
+    ],
+)
+def test_values_of_a_wrong_type(arguments: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {expected}\n")
+
+
+def test_a_config_that_is_no_text(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"views: \xff")
+    with pytest.raises(SystemExit):
+        main(["predict", str(model), "x.png", "--config", str(tmp_path / "config.yaml")])
+    assert "error: --config: expected a file in UTF-8, got other bytes" in capsys.readouterr().err

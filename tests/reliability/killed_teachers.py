@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw
+from tqdm import tqdm
 
 from grapheme_pyg import ImageClassificationModel
 from grapheme_pyg.cli import main
@@ -98,7 +99,8 @@ def try_page(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
         return {name: len(drawings) for name, drawings in opened.examples().items()}
 
     found = try_kills(folder, kills, rng, teach, look)
-    assert len(list(folder.iterdir())) == 3
+    # The model's two files, the lock, and a file for each drawing.
+    assert len(list(folder.iterdir())) == 3 + len(lessons[os.getpid()].drawings)
     return found
 
 
@@ -121,6 +123,8 @@ def try_command(folder: Path, kills: int, rng: random.Random) -> Counter[str]:
 
 
 if __name__ == "__main__":
+    # By default bars share a lock with forked processes; one that is killed while it holds it would stop all others.
+    tqdm.set_lock(threading.RLock())
     base, kills = Path(sys.argv[1]), int(sys.argv[2])
     assert threading.active_count() == 1, "expected one thread, as a fork has no other"
     for name, attempt in (("page", try_page), ("command", try_command)):
