@@ -81,6 +81,8 @@ class MuonAdamW(torch.optim.AdamW):
             kernel: A parameter ``[in, out]`` of Muon.
             whitening: ``[in, in]``.
         """
+        if not self.state[kernel]:
+            self._make_state(kernel, *MUON)
         self.state[kernel]["whitening"] = whitening.to(kernel)
 
     @torch.no_grad()
