@@ -105,17 +105,15 @@ def _collate_share(
     return collate(graphs) if graphs else no_graphs(vision)
 
 
-def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
-    """Examines some images of a data set; returns how many may be computed at a time, and their properties.
-
-    Warns if nearly all of them are blank.
+def some_graphs(dataset: LabelledImages, vision: VisionBrain) -> Iterator[tuple[Tensor | list[Tensor], Batch]]:
+    """Iterates over some images of a data set and their graphs, a few at a time.
 
     Raises:
         ImageError: None of them can be read.
     """
     some = torch.linspace(0, len(dataset) - 1, min(len(dataset), LOOKED_AT)).long().unique().tolist()
     skip = getattr(dataset.images, "on_error", "raise") == "skip"
-    pixels, nodes, measured = 1, 1, []
+    found = False
     for _, images in in_batches(
         dataset.images,
         vision.in_channels,
@@ -126,12 +124,25 @@ def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
         skip=skip,
         some=some,
     ):
-        graphs = vision.batch(list(images))
+        found = True
+        yield images, vision.batch(list(images))
+    if not found:
+        raise ImageError(f"images: expected at least one of {len(some)} to be readable, got none")
+
+
+def look_at(dataset: LabelledImages, vision: VisionBrain) -> tuple[int, Home]:
+    """Examines some images of a data set; returns how many may be computed at a time, and their properties.
+
+    Warns if nearly all of them are blank.
+
+    Raises:
+        ImageError: None of them can be read.
+    """
+    pixels, nodes, measured = 1, 1, []
+    for images, graphs in some_graphs(dataset, vision):
         pixels = max(pixels, *(image[0].numel() for image in images))
         nodes = max(nodes, int(graphs.ptr.diff().max()))
         measured.append(measure(images, graphs, vision))
-    if not measured:
-        raise ImageError(f"images: expected at least one of {len(some)} to be readable, got none")
     all_measured = torch.cat(measured)
     warn_if_blank(all_measured[:, -1], stacklevel=3)
     return max(1, min(PIXELS_AT_ONCE // pixels, NODES_AT_ONCE // nodes)), Home.of(all_measured)

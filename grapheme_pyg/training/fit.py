@@ -1,6 +1,6 @@
 """fit: trains a model on images and labels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch_geometric.data import Batch
 
 from grapheme_pyg.augmentation import RandomCutout, RandomDegradation, RandomDropping, RandomWarp
 from grapheme_pyg.checks import as_path
@@ -17,7 +18,7 @@ from grapheme_pyg.datasets.samplers import EpochBatches, EpochSampler
 from grapheme_pyg.errors import CheckpointError
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.training.checkpoints import FOLDER, LAST, limits_of, newest_checkpoint
-from grapheme_pyg.training.data import describe_data, in_parts, look_at, make_loader
+from grapheme_pyg.training.data import describe_data, in_parts, look_at, make_loader, some_graphs
 from grapheme_pyg.training.loop import Log, OnEpochEnd, TrainingLoop
 from grapheme_pyg.training.losses import BatchLosses, weights_of_classes
 from grapheme_pyg.training.lost_classes import warn_of_lost_classes
@@ -27,6 +28,7 @@ from grapheme_pyg.training.remembering import remember
 from grapheme_pyg.training.run_lock import alone_in
 from grapheme_pyg.training.settings import SuitedSettings, TrainingSettings
 from grapheme_pyg.training.state import check_state, state_of, take_up
+from grapheme_pyg.training.whitening import whitening_matrices
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -171,6 +173,8 @@ def fit(
             log=log,
             on_epoch_end=on_epoch_end,
         )
+        if in_colour and not model.vision.finder.single_neighbours:
+            _whiten(loop, (graphs for _, graphs in some_graphs(training, model.vision)))
         if resume:
             found = None
             if folder is not None and processes.writes:
@@ -201,6 +205,15 @@ def _augmentation(settings: SuitedSettings, strength: float, *, in_colour: bool)
     if strength > 0:
         augment.append(RandomDegradation(share=RandomDegradation.share * strength))
     return augment
+
+
+def _whiten(loop: TrainingLoop, graphs: Iterable[Batch]) -> None:
+    """Lets Muon whiten the features of nodes. Those of regions in colour differ much in scale and correlate."""
+    dag = loop.model.dag
+    learned = {kernel for group in loop.optimizer.param_groups if group["orthogonal"] for kernel in group["params"]}
+    for name, whitening in whitening_matrices(dag, graphs).items():
+        if dag.input_weight[name] in learned:
+            loop.optimizer.whiten(dag.input_weight[name], whitening)
 
 
 def check_arguments(

@@ -28,6 +28,9 @@ class MuonAdamW(torch.optim.AdamW):
     With ``shared``, each relation also moves by the update for the sum of :math:`M` over all relations, as if its
     weight were :math:`W_r + W_0` with a common :math:`W_0`.
 
+    A matrix can have a whitening matrix :math:`P` of its inputs, see :meth:`whiten`. Then :math:`P V` is learned in its
+    place, and :math:`V` moves by the update above, that is, :math:`W` by :math:`P \operatorname{orthogonal}(P^\top M)`.
+
     (``torch.optim.Muon`` takes parameters of two dimensions only, and leaves the others to a second optimiser.)
 
     Args:
@@ -71,6 +74,17 @@ class MuonAdamW(torch.optim.AdamW):
         step = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device)}
         self.state[parameter] = step | {slot: torch.zeros_like(parameter) for slot in slots}
 
+    def whiten(self, kernel: Tensor, whitening: Tensor) -> None:
+        """Sets the whitening matrix of a kernel's inputs.
+
+        Args:
+            kernel: A parameter ``[in, out]`` of Muon.
+            whitening: ``[in, in]``.
+        """
+        if not self.state[kernel]:
+            self._make_state(kernel, *MUON)
+        self.state[kernel]["whitening"] = whitening.to(kernel)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes a step of both optimisers."""
@@ -102,15 +116,21 @@ class MuonAdamW(torch.optim.AdamW):
             return
         buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_lerp_(buffers, grads, 1 - momentum)
-        moved = torch._foreach_lerp(grads, buffers, momentum)
+        moved = list(torch._foreach_lerp(grads, buffers, momentum))
+        states = [self.state[parameter] for parameter in parameters]
+        whitened = {i: state["whitening"] for i, state in enumerate(states) if "whitening" in state}
+        for i, whitening in whitened.items():
+            moved[i] = whitening.t() @ moved[i]
         directions = [(parameter, matrix.flatten(0, -2)) for parameter, matrix in zip(parameters, moved, strict=True)]
         if shared:
             several = [(one, kernel) for one, kernel in zip(parameters, moved, strict=True) if kernel.dim() > 2]
             directions += [(parameter, kernel.sum(0)) for parameter, kernel in several if len(kernel) > 1]
         torch._foreach_mul_(parameters, 1 - lr * decay)
         updates = orthogonal_all([direction for _, direction in directions])
-        for (parameter, _), update in zip(directions, updates, strict=True):
+        for i, ((parameter, _), update) in enumerate(zip(directions, updates, strict=True)):
             scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+            if i in whitened:
+                update = whitened[i] @ update
             # For each relation, or the same for all of them.
             parameter.add_(update.view(-1, *parameter.shape[1:]), alpha=-lr * scale)
 

@@ -37,7 +37,8 @@ LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.05
 TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
 D65 = (0.95047, 1.0, 1.08883)
 SLIC = ("grapheme", "scikit-image")
-# Default window by the number of channels.
+# Defaults by the number of channels: regions as in Dwivedi et al., "Benchmarking Graph Neural Networks", and windows.
+REGIONS = {1: 75, 3: 150}
 WINDOWS = {1: 0, 3: 5}
 LARGEST_WINDOW = 16
 # Width of a window, in sides of a region of the mean area.
@@ -67,7 +68,7 @@ class SuperpixelFinder(Finder):
     Args:
         in_channels: Channels of the image, 1 or 3.
         num_regions: Approximate and largest number of regions on the finest level, not counting isolated parts, in
-            1…4096; more than 256 only if each has 8 pixels.
+            1…4096; more than 256 only if each has 8 pixels. If None, 75 for grey images and 150 for colour.
         compactness: Compactness of SLIC; larger values make squarer regions. In units of grey levels in [0, 1]; colours
             are compared in CIELAB, divided by 100.
         threshold: Regions consist of pixels around which max − min over 3×3 pixels exceeds this in a channel. In levels
@@ -85,7 +86,7 @@ class SuperpixelFinder(Finder):
 
     of_version_1: ClassVar[dict[str, Any]] = {"slic": "scikit-image", "window": 0}
     in_channels: int = 1
-    num_regions: int = 75
+    num_regions: int | None = None
     compactness: float = 0.25
     threshold: int | None = None
     rounds: tuple[int, ...] = (3, 2, 1)
@@ -93,7 +94,7 @@ class SuperpixelFinder(Finder):
     slic: str = SLIC[0]
 
     def __post_init__(self) -> None:
-        set_int(self, "num_regions", 1, MOST_REGIONS)
+        set_int(self, "num_regions", 1, MOST_REGIONS, default=REGIONS[self.in_channels])
         as_float("compactness", self.compactness, lambda value: value > 0, "a positive number")
         set_int(self, "threshold", -1, 254, default=THRESHOLDS[self.in_channels])
         set_int(self, "window", 0, LARGEST_WINDOW, default=WINDOWS[self.in_channels])
@@ -194,6 +195,7 @@ class SuperpixelFinder(Finder):
 
     def _asked(self, mask: Bools) -> int:
         """Returns the number of regions to request for an image."""
+        assert self.num_regions is not None  # chosen when this was made
         return min(self.num_regions, max(FREE_REGIONS, int(mask.sum()) // PIXELS_OF_REGION))
 
     def _by_kernel(self, pixels: Tensor, active: Bools) -> Ints:

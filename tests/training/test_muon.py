@@ -168,6 +168,20 @@ class TestMuon:
             torch.testing.assert_close(kernel.data, (apart + common).data)
             torch.testing.assert_close([matrix.data, single.data], [plain.data, alone.data])
 
+    def test_whitened_kernels_are_those_of_whitened_inputs(self) -> None:
+        torch.manual_seed(0)
+        kernel, whitening = nn.Parameter(torch.randn(6, 4)), torch.randn(6, 6)
+        # x W = (x P) V, so V has the gradient Pᵀ ∂W.
+        inner = nn.Parameter(torch.linalg.solve(whitening, kernel.detach()))
+        optimizer, explicit = make([kernel], [], decay=0.1), make([inner], [], decay=0.1)
+        optimizer.whiten(kernel, whitening)
+        for step in range(4):
+            set_gradients([kernel], step)
+            inner.grad = whitening.t() @ kernel.grad
+            optimizer.step()
+            explicit.step()
+            torch.testing.assert_close(kernel.data, whitening @ inner.data)
+
     def test_descends(self) -> None:
         # To a target, |W − T|²: every direction at the same pace.
         target = torch.randn(2, 6, 4)

@@ -44,9 +44,9 @@ def whole_run(few, folder, **options):
     return folder
 
 
-def make(**arguments):
+def make(vision=None, **arguments):
     torch.manual_seed(0)
-    return ImageClassificationModel(VisionBrain(), hidden_channels=(8, 12, 16), **arguments)
+    return ImageClassificationModel(vision or VisionBrain(), hidden_channels=(8, 12, 16), **arguments)
 
 
 class Stop(Exception):  # noqa: N818
@@ -107,6 +107,8 @@ OPTIONS = [
     pytest.param({"template_update": "momentum"}, {"accumulate": 2, "checkpoint_every": 2}, marks=pytest.mark.slow),
     pytest.param({}, {"optimizer": "adamw", "averaging": 0.0, "loader": "pyg"}, marks=pytest.mark.slow),
     pytest.param({"norm": "layer"}, {"num_workers": 2, "checkpoint_every": 0}, marks=pytest.mark.slow),
+    # Its features are whitened.
+    ({"vision": VisionBrain("superpixel", in_channels=3, num_regions=9)}, {}),
 ]
 
 
