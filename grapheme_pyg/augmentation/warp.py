@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from grapheme_pyg.vision.canvas import runs, sizes_of
+
 # A function of images, uint8 ``[N, C, H, W]``, that returns others of the same shape.
 View: TypeAlias = Callable[[Tensor], Tensor]
 # Shifts of views by at most one pixel: (down, right).
@@ -79,19 +81,21 @@ class RandomWarp:
             bending[:, 0] *= torch.where(mirrored, -1, 1)[:, None]
         return torch.cat([affine, 2 * self.bend * bending], dim=2)
 
-    def __call__(self, images: Tensor, maps: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, maps: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Applies one map to each image.
 
         Args:
             images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
             maps: ``[N, 2, 3 + points²]``, from :meth:`draw`; or ``[N, 2, 3]``, only affine maps.
+            sizes: Heights and widths of images in the upper left corners, int64 ``[N, 2]``; None if all are ``H × W``.
 
         Returns:
             uint8 of the same shape. The result for an image does not depend on the others.
         """
-        height, width = images.shape[-2:]
-        pixels = images.view(images.shape[0], -1, height, width).float()
-        y, x = centres(height)[:, None], centres(width)
+        sizes = sizes_of(images, sizes)
+        pixels = images.view(images.shape[0], -1, *images.shape[-2:]).float()
+        height, width = sizes.float().view(-1, 2, 1, 1).unbind(1)
+        y, x = centres(images.shape[-2], height.mT).mT, centres(images.shape[-1], width)
         # The ratio preserves angles if the image is not square. Sums, because the rounding of a matrix product depends
         # on the batch size.
         a, b, c, d, e, f = maps[..., :3].reshape(-1, 6, 1, 1).unbind(1)
@@ -99,18 +103,21 @@ class RandomWarp:
             c, f = ((shift * size / 2).round() * (2 / size) for shift, size in ((c, width), (f, height)))
         ratio = height / width
         grid = torch.stack([a * x + (b * ratio) * y + c, (d / ratio) * x + e * y + f], dim=-1)
-        if maps.shape[2] > 3 and self.bend > 0:
-            points = maps[..., 3:].unflatten(2, (self.points, self.points))
-            bent = cubic(self.points, height) @ points @ cubic(self.points, width).t()
-            grid += bent.permute(0, 2, 3, 1)
-        warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        warped = torch.zeros_like(pixels)
+        for rows, down, across in runs(sizes):
+            own = grid[rows, :down, :across]
+            if maps.shape[2] > 3 and self.bend > 0:
+                points = maps[rows, :, 3:].unflatten(2, (self.points, self.points))
+                own += (cubic(self.points, down) @ points @ cubic(self.points, across).t()).permute(0, 2, 3, 1)
+            warped[rows, :, :down, :across] = F.grid_sample(
+                pixels[rows, :, :down, :across], own, mode="bilinear", padding_mode="border", align_corners=False
+            )
         return warped.round_().to(torch.uint8).view_as(images)
 
 
-@lru_cache
-def centres(size: int) -> Tensor:
-    """Returns the centres of so many pixels along a line, in −1…1."""
-    return (2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1
+def centres(count: int, size: Tensor) -> Tensor:
+    """Returns the centres of the first ``count`` pixels along lines of ``size`` pixels, which lie in −1…1."""
+    return (2 * torch.arange(count, dtype=torch.float32) + 1) / size - 1
 
 
 @lru_cache

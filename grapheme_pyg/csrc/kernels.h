@@ -227,8 +227,9 @@ void count_readers(const Planning &p, int64_t begin, int64_t end);  // blocks
 struct Grid {
     int64_t channels, height, width;
     int64_t patch, margin, threshold;
-    int64_t levels, cells, features;  // cells include one for the whole image
-    const int64_t *sizes;             // [levels, 2], rows and columns
+    int64_t cells, features;  // cells include one for the whole image
+    const int64_t *grids;             // [levels, 2], rows and columns
+    const int64_t *sizes;             // [images, 3], height, width and levels of each
     const uint8_t *pixels;            // [images, channels, height, width]
     bool *present;                    // [images, cells]
     float *out;                       // [images, cells, features], zero at first
@@ -236,8 +237,9 @@ struct Grid {
 bool measure_images(const Grid &g, int64_t begin, int64_t end);  // images; false without memory
 
 struct Ground {
-    int64_t height, width, frame, brightest;
+    int64_t height, width;
     float least_contrast, cut;
+    const int64_t *sizes;   // [images, 4], height, width, frame and brightest of each
     const uint8_t *pixels;  // [images, height, width]
     uint8_t *out;           // [images, height, width]
 };

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.ops.grids import COARSE_FEATURES, cell_features, measure_cells
+from grapheme_pyg.vision.canvas import sizes_of
 from grapheme_pyg.vision.cell_edges import unroll_cells
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, number_present, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, set_int, set_rounds
@@ -123,14 +124,6 @@ class GridFinder(Finder):
             size=(height, width),
         )
 
-    def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """Finds the cells of an image among those of a larger one that has it in its upper left corner."""
-        _, _, centre, grids = self._cells(*size)
-        wider = self._grids(*larger)
-        numbers = by_level(torch.arange(sum(rows * columns for rows, columns in wider))[None], wider)
-        own = [grid[0, :rows, :columns].flatten() for grid, (rows, columns) in zip(numbers, grids, strict=False)]
-        return torch.cat(own), centre
-
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
         """Finds the active cells of images; an image without any gets one entity of the top level.
 
@@ -205,9 +198,28 @@ class GridFinder(Finder):
 
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Finds and measures the cells of images ``[B, C, H, W]``; see :func:`grapheme_pyg.ops.measure_cells`."""
+        return self._measure(pixels, sizes_of(pixels, None))
+
+    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Does the same for images of several sizes, and finds the centres of cells."""
+        centre = []
+        for i, grid in enumerate(self._grids(*pixels.shape[-2:])):
+            along = [
+                centres_along(count, self.patch_size << i, size[:, None])
+                for count, size in zip(grid, sizes.t(), strict=True)
+            ]
+            places = along[1][:, None].expand(-1, *grid), along[0][:, :, None].expand(-1, *grid)
+            centre.append(torch.stack(places, dim=3).flatten(1, 2))
+        centre.append(sizes.flip(1)[:, None].double() / 2)
+        return *self._measure(pixels, sizes), torch.cat(centre, dim=1)
+
+    def _measure(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
         assert self.threshold is not None  # chosen when this was made
         grids = torch.tensor(self._grids(*pixels.shape[-2:]))
-        return measure_cells(pixels, grids, self.patch_size, self.margin, self.threshold)
+        own, image = sizes.unique(dim=0, return_inverse=True)
+        levels = torch.tensor([self.count_levels(height, width) for height, width in own.tolist()])
+        measures = torch.cat([sizes, levels[image, None]], dim=1)
+        return measure_cells(pixels, measures, grids, self.patch_size, self.margin, self.threshold)
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
         """Computes the features of the cells of images, with gradients."""
