@@ -16,7 +16,7 @@ from grapheme_pyg.datasets.indexing import Index, to_positions
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision import VisionBrain
-from grapheme_pyg.vision.canvas import canvas_sizes, on_canvas
+from grapheme_pyg.vision.canvas import by_canvas, on_canvas, stacked
 from grapheme_pyg.vision.image_batches import check_many, in_batches, to_pixel_batch
 from grapheme_pyg.vision.pixels import resized, to_pixels
 
@@ -200,19 +200,13 @@ class ImageSequenceDataset(LabelledImages):
 
     def _augment(self, images: list[Tensor], rows: list[int]) -> None:
         """Augments images of similar sizes at once, and puts them in place of the given ones."""
-        places: dict[torch.Size, list[int]] = {}
-        for i, image in enumerate(images):
-            places.setdefault(image.shape, []).append(i)
-        stacks = [torch.stack([images[i] for i in some]).view(len(some), -1, *shape[-2:]) for shape, some in places.items()]
-        similar: dict[tuple[int, tuple[int, int]], list[tuple[Tensor, list[int]]]] = {}
-        for stack, size, some in zip(stacks, canvas_sizes(stacks), places.values(), strict=True):
-            similar.setdefault((stack.shape[1], size), []).append((stack, some))
-        for (_, size), several in similar.items():
-            canvas, sizes = on_canvas([stack for stack, _ in several], size)
-            at = [i for _, some in several for i in some]
+        stacks, places = stacked([image.view(-1, *image.shape[-2:]) for image in images])
+        for (_, *size), some in by_canvas(stacks).items():
+            canvas, sizes = on_canvas([stacks[k] for k in some], size)
+            at = [i for k in some for i in places[k]]
             augmented = self.augmented(canvas, torch.tensor([rows[i] for i in at]), sizes)
             for i, image, (height, width) in zip(at, augmented, sizes.tolist(), strict=True):
-                images[i] = image[:, :height, :width].reshape(images[i].shape)
+                images[i] = image[:, :height, :width].view(images[i].shape)
 
     def _take(self, row: int) -> Tensor:
         if row in self._kept:

@@ -55,7 +55,7 @@ def measure_cells(
     Args:
         pixels: ``[B, C, H, W]`` uint8, images in the upper left corners.
         sizes: ``[B, 3]`` int64, height, width and number of levels of each image.
-        grids: ``[num_levels, 2]`` int64, rows and columns of each level of an image of ``H × W`` pixels, fine to coarse.
+        grids: ``[num_levels, 2]`` int64, rows and columns of each level of images of ``H × W``, fine to coarse.
         patch_size: Side of a fine cell in pixels; it doubles from level to level.
         margin: Pixels around a fine cell that count as its own.
         threshold: A fine cell is active if the values of one channel differ by more than this.
@@ -63,10 +63,10 @@ def measure_cells(
     Returns:
         ``present`` bool ``[B, num_cells + 1]``, the last column for images without any active cell; and ``features``
         float32 ``[B, num_cells + 1, num_features]`` in [0, 1], the last row for the whole image. Cells are those of an
-        image of ``H × W`` pixels; those that a smaller image lacks are not present and have features 0. Features of fine cells
-        are their pixels and those of the margin, channel by channel and row by row, with the border repeated; those of
-        coarse cells and of the whole image are means, then standard deviations of the channels. They are computed from
-        integers by correctly rounded operations, and so do not depend on the batch.
+        image of ``H × W`` pixels; those that a smaller image lacks are not present, with features of 0. Features of
+        fine cells are their pixels and those of the margin, channel by channel and row by row, with the border
+        repeated; those of coarse cells and of the whole image are means, then standard deviations of the channels. They
+        are computed from integers by correctly rounded operations, and so do not depend on the batch.
     """
     measured: tuple[Tensor, Tensor] = _measure_cells(pixels, sizes, grids, patch_size, margin, threshold)
     return measured
@@ -195,7 +195,7 @@ def _features(
 
 
 def extents(count: int, side: int, size: Tensor) -> Tensor:
-    """Returns the number of pixels that each of ``count`` cells covers along axes of ``size`` pixels, ``[B, count]``."""
+    """Returns the number of pixels that each of ``count`` cells covers along axes of ``size`` pixels."""
     start = torch.arange(count, device=size.device) * side
     return (size[:, None] - start).clamp(0, side)
 
@@ -239,7 +239,8 @@ _induce = define(
     _fake_induce,
 )
 _measure_cells = define(
-    "measure_cells(Tensor pixels, Tensor sizes, Tensor grids, int patch_size, int margin, int threshold) -> (Tensor, Tensor)",
+    "measure_cells(Tensor pixels, Tensor sizes, Tensor grids, int patch_size, int margin, int threshold)"
+    " -> (Tensor, Tensor)",
     _plain_measure,
     _fake_measure,
 )

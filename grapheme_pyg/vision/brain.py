@@ -11,7 +11,7 @@ from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision.assemble import assemble
-from grapheme_pyg.vision.canvas import CANVAS_PIXELS, canvas_sizes, on_canvas
+from grapheme_pyg.vision.canvas import CANVAS_PIXELS, by_canvas, on_canvas
 from grapheme_pyg.vision.checks import check, is_int, plain
 from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
@@ -229,11 +229,8 @@ class VisionBrain(BaseTransform):
         Images of similar sizes share canvases and a lattice, which saves time.
         """
         small = [self._resized(stack) for stack in stacks]
-        similar: dict[tuple[int, int], list[int]] = {}
-        for i, size in enumerate(canvas_sizes(small)):
-            similar.setdefault(size, []).append(i)
         batches, positions = [], []
-        for size, some in similar.items():
+        for (_, *size), some in by_canvas(small).items():
             at = torch.cat([places[i] for i in some])
             order = at.argsort()
             batch = self._graphs_within(size, [small[i] for i in some], order, None if y is None else y[at[order]])
@@ -275,9 +272,7 @@ class VisionBrain(BaseTransform):
     def _resized(self, pixels: Tensor) -> Tensor:
         return pixels if self.longer_side is None else resized(pixels, self.longer_side)
 
-    def _graphs_within(
-        self, size: tuple[int, int], stacks: list[Tensor], order: Tensor, y: Tensor | None
-    ) -> Batch | None:
+    def _graphs_within(self, size: list[int], stacks: list[Tensor], order: Tensor, y: Tensor | None) -> Batch | None:
         """Makes the graphs of images of several sizes in the lattice of larger ones; None if that is not possible."""
         lattice = None if self.edge_attr or self.seg else self._lattice(*size)
         if lattice is None:
@@ -286,13 +281,10 @@ class VisionBrain(BaseTransform):
         measured = self.finder.measure_within(relative_to_ground(pixels, sizes) if self.relative else pixels, sizes)
         if measured is None:
             return None
-        present, features, centre = measured
-        own, image = sizes.unique(dim=0, return_inverse=True)
-        num_levels = [self.finder.count_levels(height, width) for height, width in own.tolist()]
-        stages = self._vocabulary.first_stages(max(num_levels))
+        present, features, centre, num_levels = measured
         # Nodes are sorted by level; the last one stands for an image of the largest size.
-        last = torch.tensor([stages[count - 1] for count in num_levels])
-        alone = torch.searchsorted(lattice.level[:-1], last)[image]
+        stages = torch.tensor(self._vocabulary.first_stages(int(num_levels.max())))
+        alone = torch.searchsorted(lattice.level[:-1], stages[num_levels - 1])
         return restrict_sizes(lattice, present, features, to_positions(centre, sizes[:, None]), alone, sizes, y)
 
     def _lattice(self, height: int, width: int) -> Lattice | None:

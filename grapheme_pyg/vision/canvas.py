@@ -1,4 +1,4 @@
-"""Canvases: images of several sizes in one tensor, each in the upper left corner, so that they are computed together."""
+"""Canvases: images of several sizes in one tensor, each in the upper left corner, to compute them together."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,21 +17,33 @@ def sizes_of(images: Tensor, sizes: Tensor | None) -> Tensor:
     return torch.tensor([images.shape[-2:]]).expand(len(images), 2) if sizes is None else sizes
 
 
-def canvas_sizes(stacks: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """Chooses the size of the canvas for the images of each stack ``[n_i, C, H_i, W_i]``; large ones keep their size.
+def stacked(images: Sequence[Tensor]) -> tuple[list[Tensor], list[list[int]]]:
+    """Stacks images ``[C, H_i, W_i]`` of one shape; returns the stacks, and the positions of their images."""
+    positions: dict[torch.Size, list[int]] = {}
+    for i, image in enumerate(images):
+        positions.setdefault(image.shape, []).append(i)
+    return [torch.stack([images[i] for i in some]) for some in positions.values()], list(positions.values())
 
-    It is the same for all if it has at most ``SPARE`` times as many pixels as they have; else sides are powers of two.
+
+def by_canvas(stacks: Sequence[Tensor]) -> dict[tuple[int, int, int], list[int]]:
+    """Groups the positions of stacks ``[n_i, C_i, H_i, W_i]`` by the channels, height and width of their canvases.
+
+    All have the same canvas if it has at most ``SPARE`` times as many pixels as they have; else its sides are powers of
+    two. Large images are their own canvas.
     """
-    height, width = (rounded_up(max(stack.shape[dim] for stack in stacks)) for dim in (-2, -1))
-    pixels, images = sum(stack[:, 0].numel() for stack in stacks), sum(len(stack) for stack in stacks)
-    if height * width <= CANVAS_PIXELS and images * height * width <= SPARE * pixels:
-        return [(height, width)] * len(stacks)
-    own = [(stack.shape[-2], stack.shape[-1]) for stack in stacks]
-    powers = [(1 << (down - 1).bit_length(), 1 << (across - 1).bit_length()) for down, across in own]
-    return [power if power[0] * power[1] <= CANVAS_PIXELS else size for size, power in zip(own, powers, strict=True)]
+    shapes = [(len(stack), *stack.shape[1:]) for stack in stacks]
+    tallest, widest = (rounded_up(max(shape[axis] for shape in shapes)) for axis in (2, 3))
+    pixels, images = sum(n * height * width for n, _, height, width in shapes), sum(n for n, *_ in shapes)
+    fits_all = tallest * widest <= CANVAS_PIXELS and images * tallest * widest <= SPARE * pixels
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for i, (_, channels, height, width) in enumerate(shapes):
+        down, across = (tallest, widest) if fits_all else (1 << (side - 1).bit_length() for side in (height, width))
+        size = (down, across) if down * across <= CANVAS_PIXELS else (height, width)
+        groups.setdefault((channels, *size), []).append(i)
+    return groups
 
 
-def on_canvas(stacks: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def on_canvas(stacks: Sequence[Tensor], size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Puts images of several sizes into the upper left corners of canvases.
 
     Args:
@@ -42,12 +54,12 @@ def on_canvas(stacks: Sequence[Tensor], size: tuple[int, int]) -> tuple[Tensor, 
         ``[N, C, height, width]``, 0 outside of the images, in the order of the stacks; and the sizes of the images,
         int64 ``[N, 2]``.
     """
-    counts = [len(stack) for stack in stacks]
-    canvas = stacks[0].new_zeros(sum(counts), stacks[0].shape[1], *size)
-    for stack, corner in zip(stacks, canvas.split(counts), strict=True):
-        corner[..., : stack.shape[-2], : stack.shape[-1]] = stack
-    sizes = torch.tensor([stack.shape[-2:] for stack in stacks])
-    return canvas, sizes.repeat_interleave(torch.tensor(counts), dim=0)
+    shapes = [stack.shape for stack in stacks]
+    counts = [shape[0] for shape in shapes]
+    canvas = stacks[0].new_zeros(sum(counts), shapes[0][1], *size)
+    for stack, corner, (_, _, height, width) in zip(stacks, canvas.split(counts), shapes, strict=True):
+        corner[..., :height, :width] = stack
+    return canvas, torch.tensor([shape[2:] for shape in shapes]).repeat_interleave(torch.tensor(counts), dim=0)
 
 
 def runs(sizes: Tensor) -> Iterator[tuple[slice, int, int]]:

@@ -88,20 +88,20 @@ class Finder(Protocol):
         """
         raise TypeError(f"{type(self).__name__}: expected a method measure for its lattice, got none")
 
-    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
         """Does the same for images of several sizes at once; returns None by default.
 
         The lattice of images of ``H × W`` pixels must contain those of smaller images, with the same relations between
-        their entities, and :meth:`count_levels` return the number of levels of each. All graphs are then subgraphs of
-        this lattice.
+        their entities, and one type of entity on each level. All graphs are then subgraphs of this lattice.
 
         Args:
             pixels: uint8 ``[B, C, H, W]``, images in the upper left corners.
             sizes: ``[B, 2]`` int64, their heights and widths.
 
         Returns:
-            As :meth:`measure`, with the entities of images of ``H × W`` pixels; and the centres of entities in pixels,
-            float64 ``[B, num_entities + 1, 2]``, the last ones those of the images.
+            As :meth:`measure`, with the entities of images of ``H × W`` pixels; then the centres of entities in pixels,
+            float64 ``[B, num_entities + 1, 2]``, the last ones those of the images; and the number of levels of each
+            image's own lattice, int64 ``[B]``.
         """
         return None
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.ops.grids import COARSE_FEATURES, cell_features, measure_cells
-from grapheme_pyg.vision.canvas import sizes_of
 from grapheme_pyg.vision.cell_edges import unroll_cells
 from grapheme_pyg.vision.cells import NAMES, PLACES, beside, by_level, centres_along, number_present, within
 from grapheme_pyg.vision.checks import THRESHOLDS, check, set_int, set_rounds
@@ -198,28 +197,30 @@ class GridFinder(Finder):
 
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Finds and measures the cells of images ``[B, C, H, W]``; see :func:`grapheme_pyg.ops.measure_cells`."""
-        return self._measure(pixels, sizes_of(pixels, None))
+        grids = self._grids(*pixels.shape[-2:])
+        own = torch.tensor([[*pixels.shape[-2:], len(grids)]]).expand(len(pixels), 3)
+        return self._measure(pixels, own, grids)
 
-    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Does the same for images of several sizes, and finds the centres of cells."""
+    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Does the same for images of several sizes, and finds the centres of cells and the numbers of levels."""
+        grids = self._grids(*pixels.shape[-2:])
         centre = []
-        for i, grid in enumerate(self._grids(*pixels.shape[-2:])):
-            along = [
+        for i, grid in enumerate(grids):
+            y, x = (
                 centres_along(count, self.patch_size << i, size[:, None])
                 for count, size in zip(grid, sizes.t(), strict=True)
-            ]
-            places = along[1][:, None].expand(-1, *grid), along[0][:, :, None].expand(-1, *grid)
-            centre.append(torch.stack(places, dim=3).flatten(1, 2))
-        centre.append(sizes.flip(1)[:, None].double() / 2)
-        return *self._measure(pixels, sizes), torch.cat(centre, dim=1)
+            )
+            centre.append(torch.stack([x[:, None].expand(-1, *grid), y[:, :, None].expand(-1, *grid)], dim=3))
+        centre = [*(cells.flatten(1, 2) for cells in centre), sizes.flip(1)[:, None] / 2]
+        # An image has another level for each of its coarse levels but the last that is too wide.
+        cells = torch.tensor([self.patch_size << i for i in range(1, len(grids) - 1)], dtype=torch.int64)
+        num_levels = 2 + (sizes.amax(1, keepdim=True) > TOP_CELLS * cells).sum(1)
+        own = torch.cat([sizes, num_levels[:, None]], dim=1)
+        return *self._measure(pixels, own, grids), torch.cat(centre, dim=1), num_levels
 
-    def _measure(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    def _measure(self, pixels: Tensor, sizes: Tensor, grids: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         assert self.threshold is not None  # chosen when this was made
-        grids = torch.tensor(self._grids(*pixels.shape[-2:]))
-        own, image = sizes.unique(dim=0, return_inverse=True)
-        levels = torch.tensor([self.count_levels(height, width) for height, width in own.tolist()])
-        measures = torch.cat([sizes, levels[image, None]], dim=1)
-        return measure_cells(pixels, measures, grids, self.patch_size, self.margin, self.threshold)
+        return measure_cells(pixels, sizes, torch.tensor(grids), self.patch_size, self.margin, self.threshold)
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
         """Computes the features of the cells of images, with gradients."""

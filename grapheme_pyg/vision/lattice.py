@@ -90,7 +90,13 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
 
 
 def restrict_sizes(
-    lattice: Lattice, present: Tensor, features: Tensor, pos: Tensor, alone: Tensor, image_size: Tensor, y: Tensor | None
+    lattice: Lattice,
+    present: Tensor,
+    features: Tensor,
+    pos: Tensor,
+    alone: Tensor,
+    image_size: Tensor,
+    y: Tensor | None,
 ) -> Batch:
     """Makes the subgraphs that images of several sizes induce in the lattice of larger ones; see :func:`restrict`.
 

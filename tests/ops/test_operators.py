@@ -95,8 +95,20 @@ def arguments_of(name: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ..
             2,
             2,
         ),
-        "measure_cells": lambda: (torch.randint(256, (2, 1, 6, 4), dtype=torch.uint8), grids, 2, 1, 200),
-        "relative_to_ground": lambda: (torch.randint(256, (3, 1, 7, 5), dtype=torch.uint8), 1, 2, 16, 0.18),
+        "measure_cells": lambda: (
+            torch.randint(256, (3, 1, 6, 4), dtype=torch.uint8),
+            torch.tensor([[6, 4, 2], [5, 3, 2], [1, 2, 1]]),
+            grids,
+            2,
+            1,
+            200,
+        ),
+        "relative_to_ground": lambda: (
+            torch.randint(256, (3, 1, 7, 5), dtype=torch.uint8),
+            torch.tensor([[7, 5, 1, 2], [1, 4, 3, 1], [6, 5, 2, 30]]),
+            16,
+            0.18,
+        ),
         "superpixels": lambda: (
             torch.rand(2, 3, 6, 5),
             torch.rand(2, 6, 5) < 0.8,
@@ -299,8 +311,7 @@ def test_rows_of_no_group() -> None:
 
 
 class TestWrongArguments:
-    # A single tensor is on a single device.
-    @pytest.mark.parametrize("name", [name for name in NAMES if name != "relative_to_ground"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_devices(self, name: str) -> None:
         arguments = arguments_of(name)
         for place, value in enumerate(arguments):
@@ -322,6 +333,17 @@ class TestWrongArguments:
             ops.typed_conv(x, rows, weight)
         with pytest.raises(RuntimeError, match=r"rows in \[0, 6\]"):
             OPS.typed_conv_weight_grad(x, rows, torch.zeros(5, 7, dtype=x.dtype), None)
+
+    @pytest.mark.skipif(not ops.compiled(), reason="PyTorch's own operators have errors of their own")
+    @pytest.mark.parametrize(
+        ("size", "error"), [([8, 5], "height: expected 1 to 7, got 8"), ([7, 0], "width: expected 1 to 5, got 0")]
+    )
+    def test_images_that_are_larger_than_their_canvas(self, size: list[int], error: str) -> None:
+        pixels = torch.zeros(1, 1, 7, 5, dtype=torch.uint8)
+        with pytest.raises(RuntimeError, match=error):
+            ops.relative_to_ground(pixels, torch.tensor([[*size, 1, 1]]), 16, 0.18)
+        with pytest.raises(RuntimeError, match=error):
+            ops.measure_cells(pixels, torch.tensor([[*size, 2]]), torch.tensor([[4, 3], [2, 2]]), 2, 1, 32)
 
     @pytest.mark.skipif(not ops.compiled(), reason="PyTorch's own operators have errors of their own")
     def test_shapes_and_dtypes(self) -> None:
