@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from grapheme_pyg.vision.canvas import runs, sizes_of
+from grapheme_pyg import ops
+from grapheme_pyg.vision.canvas import sizes_of
 
 # A function of images, uint8 ``[N, C, H, W]``, that returns others of the same shape.
 View: TypeAlias = Callable[[Tensor], Tensor]
@@ -93,31 +94,26 @@ class RandomWarp:
             uint8 of the same shape. The result for an image does not depend on the others.
         """
         sizes = sizes_of(images, sizes)
-        pixels = images.view(images.shape[0], -1, *images.shape[-2:]).float()
-        height, width = sizes.float().view(-1, 2, 1, 1).unbind(1)
-        y, x = centres(images.shape[-2], height.mT).mT, centres(images.shape[-1], width)
-        # The ratio preserves angles if the image is not square. Sums, because the rounding of a matrix product depends
-        # on the batch size.
-        a, b, c, d, e, f = maps[..., :3].reshape(-1, 6, 1, 1).unbind(1)
+        height, width = sizes.float().t()
+        a, b, c, d, e, f = maps[..., :3].reshape(-1, 6).t()
         if not (self.degrees or self.scale or self.shear or self.bend or self.wide):
             c, f = ((shift * size / 2).round() * (2 / size) for shift, size in ((c, width), (f, height)))
+        # The ratio preserves angles if the image is not square.
         ratio = height / width
-        grid = torch.stack([a * x + (b * ratio) * y + c, (d / ratio) * x + e * y + f], dim=-1)
-        warped = torch.zeros_like(pixels)
-        for rows, down, across in runs(sizes):
-            own = grid[rows, :down, :across]
-            if maps.shape[2] > 3 and self.bend > 0:
-                points = maps[rows, :, 3:].unflatten(2, (self.points, self.points))
-                own += (cubic(self.points, down) @ points @ cubic(self.points, across).t()).permute(0, 2, 3, 1)
-            warped[rows, :, :down, :across] = F.grid_sample(
-                pixels[rows, :, :down, :across], own, mode="bilinear", padding_mode="border", align_corners=False
-            )
-        return warped.round_().to(torch.uint8).view_as(images)
+        affine = torch.stack([a, b * ratio, c, d / ratio, e, f], dim=1).view(-1, 2, 3)
+        points = self.points if maps.shape[2] > 3 and self.bend > 0 else 0
+        moves = maps[..., 3 : 3 + points**2].unflatten(2, (points, points))
+        pixels = images.view(len(images), -1, *images.shape[-2:])
+        down, across = (cubic_of(points, size, count) for size, count in zip(sizes.t(), images.shape[-2:], strict=True))
+        return ops.warp(pixels, sizes, affine, moves, down, across.mT).view_as(images)
 
 
-def centres(count: int, size: Tensor) -> Tensor:
-    """Returns the centres of the first ``count`` pixels along lines of ``size`` pixels, which lie in −1…1."""
-    return (2 * torch.arange(count, dtype=torch.float32) + 1) / size - 1
+def cubic_of(points: int, sizes: Tensor, count: int) -> Tensor:
+    """Returns the matrices of :func:`cubic` for sizes ``[N]`` of at most ``count``, ``[N, count, points]``, with 0 below."""
+    if points == 0:
+        return torch.zeros(len(sizes), count, 0)
+    own, image = sizes.unique(return_inverse=True)
+    return torch.stack([F.pad(cubic(points, size), (0, 0, 0, count - size)) for size in own.tolist()])[image]
 
 
 @lru_cache

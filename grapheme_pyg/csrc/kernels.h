@@ -137,9 +137,22 @@ struct RowKernels {
     void (*pool_backward)(const Pool &, int64_t begin, int64_t end);  // graphs
 };
 
+struct Warp {
+    int64_t channels, height, width, points;
+    const int64_t *sizes;    // [images, 2], height and width of each
+    const float *affine;     // [images, 2, 3]
+    const float *moves;      // [images, 2, points, points]
+    const float *down;       // [images, height, points]
+    const float *across;     // [images, points, width]
+    const uint8_t *pixels;   // [images, channels, height, width]
+    float *buffers;          // [images, 3, width]
+    uint8_t *out;            // [images, channels, height, width], zero at first
+};
+
 struct Kernels {
     Products float32, float64;
     RowKernels rows_float32, rows_float64, rows_bfloat16, rows_float16;
+    void (*warp)(const Warp &, int64_t begin, int64_t end);  // images
 };
 
 // Returns the kernels for the best instructions that this CPU has and GRAPHEME_CPU allows: baseline, avx2 or avx512.

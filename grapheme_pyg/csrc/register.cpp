@@ -526,6 +526,27 @@ Tensor relative_to_ground(const Tensor &pixels, const Tensor &sizes, int64_t lea
     return out;
 }
 
+Tensor warp(const Tensor &pixels, const Tensor &sizes, const Tensor &affine, const Tensor &moves, const Tensor &down,
+            const Tensor &across) {
+    const char *op = "warp";
+    expect({op, "pixels", pixels}, {ANY, ANY, ANY, ANY}, ScalarType::Byte);
+    const int64_t images = pixels.size(0), channels = pixels.size(1), height = pixels.size(2), width = pixels.size(3);
+    const Tensor dense_pixels = dense(pixels), own = dense(sizes), out = make_zeros(shape_of(pixels), ScalarType::Byte);
+    expect_sizes(op, pixels, own, 2);
+    expect({op, "affine", affine}, {images, 2, 3}, ScalarType::Float);
+    expect({op, "moves", moves}, {images, 2, ANY, moves.size(2)}, ScalarType::Float);
+    const int64_t points = moves.size(2);
+    expect({op, "down", down}, {images, height, points}, ScalarType::Float);
+    expect({op, "across", across}, {images, points, width}, ScalarType::Float);
+    const Tensor maps = dense(affine), moved = dense(moves), rows = dense(down), columns = dense(across);
+    const Tensor buffers = make({images, 3, width}, ScalarType::Float);
+    const Warp w = {channels, height, width, points, data<int64_t>(own), data<float>(maps), data<float>(moved),
+                    data<float>(rows), data<float>(columns), data<uint8_t>(dense_pixels),
+                    mutable_data<float>(buffers), mutable_data<uint8_t>(out)};
+    share(images, (20 + 10 * channels) * height * width, kernels().warp, w);
+    return out;
+}
+
 Tensor superpixels(const Tensor &values, const Tensor &active, const Tensor &num_regions, double compactness) {
     const char *op = "superpixels";
     expect({op, "values", values}, {ANY, ANY, ANY, ANY}, ScalarType::Float);
@@ -853,6 +874,7 @@ STABLE_TORCH_LIBRARY_IMPL(grapheme, CPU, m) {
     m.impl("mean_max_pool_backward", TORCH_BOX(&grapheme::mean_max_pool_backward));
     m.impl("measure_cells", TORCH_BOX(&grapheme::measure_cells));
     m.impl("relative_to_ground", TORCH_BOX(&grapheme::relative_to_ground));
+    m.impl("warp", TORCH_BOX(&grapheme::warp));
     m.impl("superpixels", TORCH_BOX(&grapheme::superpixels));
     m.impl("induce", TORCH_BOX(&grapheme::induce));
     m.impl("plan_sweep", TORCH_BOX(&grapheme::plan_sweep));
