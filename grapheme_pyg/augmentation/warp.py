@@ -109,7 +109,7 @@ class RandomWarp:
 
 
 def cubic_of(points: int, sizes: Tensor, count: int) -> Tensor:
-    """Returns the matrices of :func:`cubic` for sizes ``[N]`` of at most ``count``, ``[N, count, points]``, with 0 below."""
+    """Returns the matrix of :func:`cubic` for each of the sizes ``[N]``, ``[N, count, points]``, with 0 below."""
     if points == 0:
         return torch.zeros(len(sizes), count, 0)
     own, image = sizes.unique(return_inverse=True)

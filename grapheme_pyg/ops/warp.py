@@ -38,16 +38,14 @@ def _plain(pixels: Tensor, sizes: Tensor, affine: Tensor, moves: Tensor, down: T
         for count, size in ((rows, height), (columns, width))
     )
     grid = affine[..., :1, None] * x[:, None] + affine[..., 1:2, None] * y.mT[:, None] + affine[..., 2:, None]
+    bent = torch.zeros_like(grid)
     for j in range(moves.shape[-1]):
         # Products for rows are not fused, and those for columns are.
         move = down[:, None, :, :1] * moves[:, :, :1, j, None]
         for i in range(1, moves.shape[-1]):
             move = move + down[:, None, :, i : i + 1] * moves[:, :, i : i + 1, j, None]
-        shares = across[:, None, j : j + 1]
-        bent = move * shares if j == 0 else _fused(move, shares, bent)
-    if moves.shape[-1] > 0:
-        grid = grid + bent
-    place = _fused(grid + 1, size.flip(1) / 2, torch.tensor(-0.5, device=pixels.device))
+        bent = _fused(move, across[:, None, j : j + 1], bent)
+    place = _fused(grid + bent + 1, size.flip(1) / 2, torch.tensor(-0.5, device=pixels.device))
     place = place.clamp(min=0).minimum(size.flip(1) - 1)
     first = place.floor()
     (right, bottom), (left, top) = (place - first).unbind(1), (1 - (place - first)).unbind(1)
