@@ -72,6 +72,6 @@ def runs(sizes: Tensor) -> Iterator[tuple[slice, int, int]]:
 
 
 def rounded_up(side: int) -> int:
-    """Rounds up to one of four numbers between powers of two, so that a few cached values serve all sizes."""
-    step = 1 << max(0, side.bit_length() - 3)
+    """Rounds up to one of eight numbers between powers of two, so that a few cached values serve all sizes."""
+    step = 1 << max(0, side.bit_length() - 4)
     return -(-side // step) * step
