@@ -104,7 +104,8 @@ void relate(const Ground &g, const Levels &l, const uint8_t *pixels, uint8_t *__
     for (int64_t y = 0, i = 0; y < l.height; y++)
         for (int64_t x = 0; x < l.width; x++, i++) {
             const float level = std::nearbyint(static_cast<float>(l.levels[i]) * 255 / contrast);
-            out[y * g.width + x] = l.mean[i] > least ? static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level) : 0;
+            const uint8_t drawn = static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
+            out[y * g.width + x] = l.mean[i] > least ? drawn : 0;
         }
 }
 

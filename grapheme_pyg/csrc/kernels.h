@@ -139,14 +139,14 @@ struct RowKernels {
 
 struct Warp {
     int64_t channels, height, width, points;
-    const int64_t *sizes;    // [images, 2], height and width of each
-    const float *affine;     // [images, 2, 3]
-    const float *moves;      // [images, 2, points, points]
-    const float *down;       // [images, height, points]
-    const float *across;     // [images, points, width]
-    const uint8_t *pixels;   // [images, channels, height, width]
-    float *buffers;          // [images, 3, width]
-    uint8_t *out;            // [images, channels, height, width], zero at first
+    const int64_t *sizes;   // [images, 2], height and width of each
+    const float *affine;    // [images, 2, 3]
+    const float *moves;     // [images, 2, points, points]
+    const float *down;      // [images, height, points]
+    const float *across;    // [images, points, width]
+    const uint8_t *pixels;  // [images, channels, height, width]
+    float *buffers;         // [images, 3, width]
+    uint8_t *out;           // [images, channels, height, width], zero at first
 };
 
 struct Kernels {
@@ -241,11 +241,11 @@ struct Grid {
     int64_t channels, height, width;
     int64_t patch, margin, threshold;
     int64_t cells, features;  // cells include one for the whole image
-    const int64_t *grids;             // [levels, 2], rows and columns
-    const int64_t *sizes;             // [images, 3], height, width and levels of each
-    const uint8_t *pixels;            // [images, channels, height, width]
-    bool *present;                    // [images, cells]
-    float *out;                       // [images, cells, features], zero at first
+    const int64_t *grids;     // [levels, 2], rows and columns
+    const int64_t *sizes;     // [images, 3], height, width and levels of each
+    const uint8_t *pixels;    // [images, channels, height, width]
+    bool *present;            // [images, cells]
+    float *out;               // [images, cells, features], zero at first
 };
 bool measure_images(const Grid &g, int64_t begin, int64_t end);  // images; false without memory
 
