@@ -8,6 +8,8 @@ import torch
 from torch import Generator, Tensor
 
 from grapheme_pyg.augmentation.warp import cubic
+from grapheme_pyg.ops.canvas import repeat_border
+from grapheme_pyg.vision.canvas import rounded_up, runs, sizes_of
 from grapheme_pyg.vision.ground import relative_to_ground
 
 # Points of the smooth ground's grid in a row and in a column.
@@ -78,12 +80,13 @@ class RandomDegradation:
         """
         return torch.rand(num_images, COLUMNS, generator=generator, dtype=torch.float32)
 
-    def __call__(self, images: Tensor, drawn: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, drawn: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Degrades images.
 
         Args:
             images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
             drawn: ``[N, columns]``, from :meth:`draw`.
+            sizes: Heights and widths of images in the upper left corners, int64 ``[N, 2]``; None if all are ``H × W``.
 
         Returns:
             uint8 of the same shape. The result for an image does not depend on the others.
@@ -92,11 +95,12 @@ class RandomDegradation:
         if rows.numel() == 0:
             return images
         whole = images.reshape(len(images), -1, *images.shape[-2:])
-        chosen = whole[rows]
-        degraded = self._spoil(relative_to_ground(chosen) if chosen.shape[1] == 1 else chosen, drawn[rows, 1:])
+        chosen, own = whole[rows], sizes_of(images, sizes)[rows]
+        light = relative_to_ground(chosen, own) if chosen.shape[1] == 1 else chosen
+        degraded = self._spoil(light, own, drawn[rows, 1:])
         return whole.index_copy(0, rows, degraded).view_as(images)
 
-    def _spoil(self, images: Tensor, drawn: Tensor) -> Tensor:
+    def _spoil(self, images: Tensor, sizes: Tensor, drawn: Tensor) -> Tensor:
         kinds = (
             (self.thin, _thinner, 1),
             (self.blur, self._blurred, 1),
@@ -115,66 +119,68 @@ class RandomDegradation:
             rows = ((first == number) | (second == number)).nonzero().squeeze(1)
             own = torch.stack([next(columns) for _ in range(amounts)], dim=1)
             if rows.numel() > 0:
-                out[rows] = apply(out[rows], own[rows])
+                out[rows] = apply(out[rows], sizes[rows], own[rows])
         return (out * 255).round_().clamp_(0, 255).to(torch.uint8)
 
-    def _blurred(self, images: Tensor, amounts: Tensor) -> Tensor:
+    def _blurred(self, images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
         deviation = 0.3 + (self.max_blur - 0.3) * amounts
         weights = torch.exp(-(torch.arange(-REACH, REACH + 1) ** 2) / (2 * deviation**2))
         weights = weights / weights.sum(dim=1, keepdim=True)
+        padded = repeat_border(images, sizes, REACH)
         for dim in (2, 3):
-            size = images.shape[dim]
-            at = torch.arange(-REACH, size + REACH).clamp(0, size - 1)
-            padded = images.index_select(dim, at)
             # Sums, because the rounding of a convolution depends on the batch size.
+            size = images.shape[dim]
             parts = [weights[:, i, None, None, None] * padded.narrow(dim, i, size) for i in range(2 * REACH + 1)]
-            images = torch.stack(parts).sum(dim=0)
-        return images
+            padded = torch.stack(parts).sum(dim=0)
+        return padded
 
-    def _scratched(self, images: Tensor, amounts: Tensor) -> Tensor:
-        height, width = images.shape[2:]
-        side = max(height, width)
-        y = ((torch.arange(height) + 0.5 - height / 2) / side)[:, None]
-        x = (torch.arange(width) + 0.5 - width / 2) / side
+    def _scratched(self, images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
+        side = sizes.amax(1).view(-1, 1, 1, 1)
+        y, x = (
+            (torch.arange(end) + 0.5 - size[:, None] / 2) / side[:, 0, 0]
+            for end, size in zip(images.shape[2:], sizes.t(), strict=True)
+        )
+        y, x = y[:, None, :, None], x[:, None, None]
         for angle, place, thickness in amounts.view(-1, SCRATCHES, 3, 1, 1, 1).permute(1, 2, 0, 3, 4, 5):
             distance = (x * torch.cos(math.pi * angle) + y * torch.sin(math.pi * angle) - 0.8 * (place - 0.5)).abs()
             # Partly covered pixels lose a part of their ink.
             images = images * (0.5 - (self.max_scratch * thickness / 2 - distance) * side).clamp(0, 1)
         return images
 
-    def _on_ground(self, images: Tensor, amounts: Tensor) -> Tensor:
+    def _on_ground(self, images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
         level, contrast = amounts[:, :2, None, None, None].unbind(1)
         points = amounts[:, 2:].view(-1, 1, POINTS, POINTS)
-        ground = cubic(POINTS, images.shape[2]) @ points @ cubic(POINTS, images.shape[3]).t()
+        ground = images.new_zeros(len(images), 1, *images.shape[2:])
+        for rows, height, width in runs(sizes):
+            smooth = cubic(POINTS, height) @ points[rows] @ cubic(POINTS, width).t()
+            ground[rows, :, :height, :width] = smooth
         ground = ground.clamp(0, 1) * (self.max_ground * level)
         return ground + images * (torch.maximum(ground, 0.4 + 0.6 * contrast) - ground)
 
-    def _noisy(self, images: Tensor, amounts: Tensor) -> Tensor:
-        noise = _windows(amounts[:, 1:], images.shape[2:], normal=True)
+    def _noisy(self, images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
+        noise = _windows(amounts[:, 1:], images, sizes, normal=True)
         return images + self.max_noise * amounts[:, 0, None, None, None] * noise
 
-    def _with_specks(self, images: Tensor, amounts: Tensor) -> Tensor:
-        uniform = _windows(amounts[:, 1:], images.shape[2:], normal=False)
+    def _with_specks(self, images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
+        uniform = _windows(amounts[:, 1:], images, sizes, normal=False)
         share = self.max_specks * amounts[:, 0, None, None, None]
         return torch.where(uniform < share, (uniform < share * amounts[:, 3, None, None, None]).float(), images)
 
 
-def _thinner(images: Tensor, amounts: Tensor) -> Tensor:
+def _thinner(images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
     """Moves pixels towards the smallest of themselves and their four neighbours."""
-    smallest = images
-    for dim in (2, 3):
-        size = images.shape[dim]
-        for step in (-1, 1):
-            at = (torch.arange(size) + step).clamp(0, size - 1)
-            smallest = torch.minimum(smallest, images.index_select(dim, at))
+    padded, smallest = repeat_border(images, sizes, 1), images
+    for y, x in ((0, 1), (2, 1), (1, 0), (1, 2)):
+        neighbour = padded[..., y : y + images.shape[2], x : x + images.shape[3]]
+        smallest = torch.minimum(smallest, neighbour)
     return images + amounts[:, :, None, None] * (smallest - images)
 
 
-def _hidden(images: Tensor, amounts: Tensor) -> Tensor:
+def _hidden(images: Tensor, sizes: Tensor, amounts: Tensor) -> Tensor:
     inside = torch.ones(len(images), 1, 1, 1, dtype=torch.bool)
     for dim in (2, 3):
         place, extent = amounts[:, dim - 2], 0.3 * amounts[:, dim]
-        at = (torch.arange(images.shape[dim]) + 0.5) / images.shape[dim]
+        at = (torch.arange(images.shape[dim]) + 0.5) / sizes[:, dim - 2, None]
         start = place * (1 - extent)
         hit = (at >= start[:, None]) & (at < (start + extent)[:, None])
         inside = inside & hit[:, None].unsqueeze(5 - dim)
@@ -183,15 +189,19 @@ def _hidden(images: Tensor, amounts: Tensor) -> Tensor:
     return torch.where(inside, level, images)
 
 
-def _windows(places: Tensor, size: torch.Size, *, normal: bool) -> Tensor:
-    """Cuts a window of the field of noise for each image, ``[N, 1, H, W]``."""
-    field = _field(*size, normal=normal)
+def _windows(places: Tensor, images: Tensor, sizes: Tensor, *, normal: bool) -> Tensor:
+    """Cuts a window of a field of noise for each image, ``[N, 1, H, W]``."""
     offsets = (places * OFFSETS).long().clamp(max=OFFSETS - 1)
-    return field.unfold(0, size[0], 1).unfold(1, size[1], 1)[offsets[:, 0], offsets[:, 1]][:, None]
+    windows = images.new_zeros(len(images), 1, *images.shape[2:])
+    for rows, height, width in runs(sizes):
+        field = _field(rounded_up(max(height, width)), normal=normal)
+        every = field.unfold(0, height, 1).unfold(1, width, 1)
+        windows[rows, 0, :height, :width] = every[offsets[rows, 0], offsets[rows, 1]]
+    return windows
 
 
-@lru_cache(maxsize=4)
-def _field(height: int, width: int, *, normal: bool) -> Tensor:
+@lru_cache(maxsize=16)
+def _field(side: int, *, normal: bool) -> Tensor:
     generator = torch.Generator().manual_seed(int(normal))
-    size = (height + OFFSETS - 1, width + OFFSETS - 1)
+    size = (side + OFFSETS - 1,) * 2
     return torch.randn(size, generator=generator) if normal else torch.rand(size, generator=generator)

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from grapheme_pyg import ops
+from grapheme_pyg.vision.canvas import sizes_of
+
 # A function of images, uint8 ``[N, C, H, W]``, that returns others of the same shape.
 View: TypeAlias = Callable[[Tensor], Tensor]
 # Shifts of views by at most one pixel: (down, right).
@@ -79,38 +82,38 @@ class RandomWarp:
             bending[:, 0] *= torch.where(mirrored, -1, 1)[:, None]
         return torch.cat([affine, 2 * self.bend * bending], dim=2)
 
-    def __call__(self, images: Tensor, maps: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, maps: Tensor, sizes: Tensor | None = None) -> Tensor:
         """Applies one map to each image.
 
         Args:
             images: uint8 ``[N, H, W]`` or ``[N, C, H, W]``.
             maps: ``[N, 2, 3 + points²]``, from :meth:`draw`; or ``[N, 2, 3]``, only affine maps.
+            sizes: Heights and widths of images in the upper left corners, int64 ``[N, 2]``; None if all are ``H × W``.
 
         Returns:
             uint8 of the same shape. The result for an image does not depend on the others.
         """
-        height, width = images.shape[-2:]
-        pixels = images.view(images.shape[0], -1, height, width).float()
-        y, x = centres(height)[:, None], centres(width)
-        # The ratio preserves angles if the image is not square. Sums, because the rounding of a matrix product depends
-        # on the batch size.
-        a, b, c, d, e, f = maps[..., :3].reshape(-1, 6, 1, 1).unbind(1)
+        sizes = sizes_of(images, sizes)
+        height, width = sizes.float().t()
+        a, b, c, d, e, f = maps[..., :3].reshape(-1, 6).t()
         if not (self.degrees or self.scale or self.shear or self.bend or self.wide):
             c, f = ((shift * size / 2).round() * (2 / size) for shift, size in ((c, width), (f, height)))
+        # The ratio preserves angles if the image is not square.
         ratio = height / width
-        grid = torch.stack([a * x + (b * ratio) * y + c, (d / ratio) * x + e * y + f], dim=-1)
-        if maps.shape[2] > 3 and self.bend > 0:
-            points = maps[..., 3:].unflatten(2, (self.points, self.points))
-            bent = cubic(self.points, height) @ points @ cubic(self.points, width).t()
-            grid += bent.permute(0, 2, 3, 1)
-        warped = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
-        return warped.round_().to(torch.uint8).view_as(images)
+        affine = torch.stack([a, b * ratio, c, d / ratio, e, f], dim=1).view(-1, 2, 3)
+        points = self.points if maps.shape[2] > 3 and self.bend > 0 else 0
+        moves = maps[..., 3 : 3 + points**2].unflatten(2, (points, points))
+        pixels = images.view(len(images), -1, *images.shape[-2:])
+        down, across = (cubic_of(points, size, count) for size, count in zip(sizes.t(), images.shape[-2:], strict=True))
+        return ops.warp(pixels, sizes, affine, moves, down, across.mT).view_as(images)
 
 
-@lru_cache
-def centres(size: int) -> Tensor:
-    """Returns the centres of so many pixels along a line, in −1…1."""
-    return (2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1
+def cubic_of(points: int, sizes: Tensor, count: int) -> Tensor:
+    """Returns the matrix of :func:`cubic` for each of the sizes ``[N]``, ``[N, count, points]``, with 0 below."""
+    if points == 0:
+        return torch.zeros(len(sizes), count, 0)
+    own, image = sizes.unique(return_inverse=True)
+    return torch.stack([F.pad(cubic(points, size), (0, 0, 0, count - size)) for size in own.tolist()])[image]
 
 
 @lru_cache

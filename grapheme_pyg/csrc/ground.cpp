@@ -10,14 +10,15 @@ namespace {
 
 // Buffers of one image; `padded` has one more row and column on each side, with the border repeated.
 struct Levels {
-    int64_t height, width;
+    int64_t height, width, frame, brightest;
     int16_t *padded, *levels, *mean, *work, *row;
 };
 
+// Pads rows that are `pitch` apart.
 template <class Pixel>
-void pad(const Levels &l, const Pixel *pixels) {
+void pad(const Levels &l, const Pixel *pixels, int64_t pitch) {
     for (int64_t y = 0; y < l.height + 2; y++) {
-        const Pixel *line = pixels + (y == 0 ? 0 : smaller(y - 1, l.height - 1)) * l.width;
+        const Pixel *line = pixels + (y == 0 ? 0 : smaller(y - 1, l.height - 1)) * pitch;
         int16_t *to = l.padded + y * (l.width + 2);
         to[0] = line[0];
         for (int64_t x = 0; x < l.width; x++) to[x + 1] = line[x];
@@ -67,28 +68,28 @@ int16_t ordered(int16_t *values, int64_t count, int64_t place) {
     return values[place];
 }
 
-int16_t twice_median_of_frame(const Ground &g, const Levels &l) {
+int16_t twice_median_of_frame(const Levels &l) {
     int64_t count = 0;
-    for (int64_t y = 0; y < g.height; y++) {
-        const bool whole = y < g.frame || y >= g.height - g.frame;
-        for (int64_t x = 0; x < g.width; x++)
-            if (whole || x < g.frame || x >= g.width - g.frame) l.work[count++] = l.levels[y * g.width + x];
+    for (int64_t y = 0; y < l.height; y++) {
+        const bool whole = y < l.frame || y >= l.height - l.frame;
+        for (int64_t x = 0; x < l.width; x++)
+            if (whole || x < l.frame || x >= l.width - l.frame) l.work[count++] = l.levels[y * l.width + x];
     }
     const int16_t upper = ordered(l.work, count, count / 2);
     return upper + (count % 2 ? upper : *std::max_element(l.work, l.work + count / 2));
 }
 
 void relate(const Ground &g, const Levels &l, const uint8_t *pixels, uint8_t *__restrict out) {
-    const int64_t size = g.height * g.width;
-    pad(l, pixels);
+    const int64_t size = l.height * l.width;
+    pad(l, pixels, g.width);
     weigh(l, 1, -2, l.work);
     for (int64_t i = 0; i < size; i++) l.work[i] = l.work[i] < 0 ? -l.work[i] : l.work[i];
     const float noise = ordered(l.work, size, (size - 1) / 2);
 
     without_specks(l);
-    const int16_t ground = twice_median_of_frame(g, l);
+    const int16_t ground = twice_median_of_frame(l);
     for (int64_t i = 0; i < size; i++) l.levels[i] = 2 * l.levels[i] - ground;
-    pad(l, l.levels);
+    pad(l, l.levels, l.width);
     weigh(l, 1, 2, l.mean);
     int64_t skewness = 0;
     for (int64_t i = 0; i < size; i++) skewness += static_cast<int64_t>(l.mean[i]) * l.mean[i] * l.mean[i];
@@ -97,13 +98,15 @@ void relate(const Ground &g, const Levels &l, const uint8_t *pixels, uint8_t *__
         l.levels[i] *= side;
         l.work[i] = l.mean[i] *= side;
     }
-    const float reached = ordered(l.work, size, size - g.brightest) / 16.0f;
+    const float reached = ordered(l.work, size, size - l.brightest) / 16.0f;
     const float contrast = reached < 2 * g.least_contrast ? 2 * g.least_contrast : reached;
     const float least = g.cut * noise;
-    for (int64_t i = 0; i < size; i++) {
-        const float level = std::nearbyint(static_cast<float>(l.levels[i]) * 255 / contrast);
-        out[i] = l.mean[i] > least ? static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level) : 0;
-    }
+    for (int64_t y = 0, i = 0; y < l.height; y++)
+        for (int64_t x = 0; x < l.width; x++, i++) {
+            const float level = std::nearbyint(static_cast<float>(l.levels[i]) * 255 / contrast);
+            const uint8_t drawn = static_cast<uint8_t>(level < 0 ? 0 : level > 255 ? 255 : level);
+            out[y * g.width + x] = l.mean[i] > least ? drawn : 0;
+        }
 }
 
 }  // namespace
@@ -113,9 +116,12 @@ bool relate_to_ground(const Ground &g, int64_t begin, int64_t end) {
     const Array<int16_t> array(3 * size + (g.height + 3) * pitch);
     if (!array) return false;
     int16_t *memory = array.get();
-    Levels l = {g.height, g.width, memory + 3 * size, memory, memory + size, memory + 2 * size, nullptr};
-    l.row = l.padded + (g.height + 2) * pitch;
-    for (int64_t image = begin; image < end; image++) relate(g, l, g.pixels + image * size, g.out + image * size);
+    for (int64_t image = begin; image < end; image++) {
+        const int64_t *own = g.sizes + 4 * image;
+        const Levels l = {own[0], own[1], own[2], own[3], memory + 3 * size, memory, memory + size, memory + 2 * size,
+                          memory + 3 * size + (g.height + 2) * pitch};
+        relate(g, l, g.pixels + image * size, g.out + image * size);
+    }
     return true;
 }
 

@@ -137,9 +137,22 @@ struct RowKernels {
     void (*pool_backward)(const Pool &, int64_t begin, int64_t end);  // graphs
 };
 
+struct Warp {
+    int64_t channels, height, width, points;
+    const int64_t *sizes;   // [images, 2], height and width of each
+    const float *affine;    // [images, 2, 3]
+    const float *moves;     // [images, 2, points, points]
+    const float *down;      // [images, height, points]
+    const float *across;    // [images, points, width]
+    const uint8_t *pixels;  // [images, channels, height, width]
+    float *buffers;         // [images, 3, width]
+    uint8_t *out;           // [images, channels, height, width], zero at first
+};
+
 struct Kernels {
     Products float32, float64;
     RowKernels rows_float32, rows_float64, rows_bfloat16, rows_float16;
+    void (*warp)(const Warp &, int64_t begin, int64_t end);  // images
 };
 
 // Returns the kernels for the best instructions that this CPU has and GRAPHEME_CPU allows: baseline, avx2 or avx512.
@@ -227,17 +240,19 @@ void count_readers(const Planning &p, int64_t begin, int64_t end);  // blocks
 struct Grid {
     int64_t channels, height, width;
     int64_t patch, margin, threshold;
-    int64_t levels, cells, features;  // cells include one for the whole image
-    const int64_t *sizes;             // [levels, 2], rows and columns
-    const uint8_t *pixels;            // [images, channels, height, width]
-    bool *present;                    // [images, cells]
-    float *out;                       // [images, cells, features], zero at first
+    int64_t cells, features;  // cells include one for the whole image
+    const int64_t *grids;     // [levels, 2], rows and columns
+    const int64_t *sizes;     // [images, 3], height, width and levels of each
+    const uint8_t *pixels;    // [images, channels, height, width]
+    bool *present;            // [images, cells]
+    float *out;               // [images, cells, features], zero at first
 };
 bool measure_images(const Grid &g, int64_t begin, int64_t end);  // images; false without memory
 
 struct Ground {
-    int64_t height, width, frame, brightest;
+    int64_t height, width;
     float least_contrast, cut;
+    const int64_t *sizes;   // [images, 4], height, width, frame and brightest of each
     const uint8_t *pixels;  // [images, height, width]
     uint8_t *out;           // [images, height, width]
 };

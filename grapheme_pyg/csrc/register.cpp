@@ -467,47 +467,83 @@ void expect_grid(const char *op, const Tensor &pixels, const Tensor &grids, int6
     }
 }
 
-std::tuple<Tensor, Tensor> measure_cells(const Tensor &pixels, const Tensor &grids, int64_t patch_size, int64_t margin,
-                                         int64_t threshold) {
+// Checks sizes of images in the upper left corner of a canvas: height, width and others.
+void expect_sizes(const char *op, const Tensor &pixels, const Tensor &sizes, int64_t columns) {
+    expect({op, "sizes", sizes}, {pixels.size(0), columns}, ScalarType::Long);
+    expect_between(op, "height", 1, INT32_MAX, pixels.size(2));
+    expect_between(op, "width", 1, INT32_MAX, pixels.size(3));
+    const int64_t *size = data<int64_t>(sizes);
+    for (int64_t image = 0; image < sizes.size(0); image++, size += columns) {
+        expect_between(op, "height", 1, pixels.size(2), size[0]);
+        expect_between(op, "width", 1, pixels.size(3), size[1]);
+    }
+}
+
+std::tuple<Tensor, Tensor> measure_cells(const Tensor &pixels, const Tensor &sizes, const Tensor &grids,
+                                         int64_t patch_size, int64_t margin, int64_t threshold) {
     const char *op = "measure_cells";
     expect({op, "pixels", pixels}, {ANY, ANY, ANY, ANY}, ScalarType::Byte);
     expect({op, "grids", grids}, {ANY, 2}, ScalarType::Long);
     expect_between(op, "patch_size", 1, MOST_PIXELS, patch_size);
     expect_between(op, "margin", 0, MOST_PIXELS, margin);
-    expect_between(op, "height", 1, INT32_MAX, pixels.size(2));
-    expect_between(op, "width", 1, INT32_MAX, pixels.size(3));
     expect_between(op, "channels", 0, MOST_PIXELS, pixels.size(1));
     expect_between(op, "levels", 1, MOST_LEVELS, grids.size(0));
-    const Tensor dense_pixels = dense(pixels), sizes = dense(grids);
-    expect_grid(op, pixels, sizes, patch_size);
+    const Tensor dense_pixels = dense(pixels), own = dense(sizes), cells_of = dense(grids);
+    expect_sizes(op, pixels, own, 3);
+    expect_grid(op, pixels, cells_of, patch_size);
 
     const int64_t images = pixels.size(0), channels = pixels.size(1), side = patch_size + 2 * margin;
+    for (int64_t i = 0; i < images; i++)
+        expect_between(op, "levels", 1, grids.size(0), data<int64_t>(own)[3 * i + 2]);
     int64_t cells = 1;
-    for (int64_t level = 0; level < sizes.size(0); level++)
-        cells += data<int64_t>(sizes)[2 * level] * data<int64_t>(sizes)[2 * level + 1];
+    for (int64_t level = 0; level < grids.size(0); level++)
+        cells += data<int64_t>(cells_of)[2 * level] * data<int64_t>(cells_of)[2 * level + 1];
     const int64_t features = channels * (side * side < 2 ? 2 : side * side);
     const Tensor present = make({images, cells}, ScalarType::Bool);
     const Tensor out = make_zeros({images, cells, features}, ScalarType::Float);
-    const Grid g = {channels, pixels.size(2), pixels.size(3), patch_size, margin, threshold, sizes.size(0), cells,
-                    features, data<int64_t>(sizes), data<uint8_t>(dense_pixels), mutable_data<bool>(present),
-                    mutable_data<float>(out)};
+    const Grid g = {channels, pixels.size(2), pixels.size(3), patch_size, margin, threshold, cells,
+                    features, data<int64_t>(cells_of), data<int64_t>(own), data<uint8_t>(dense_pixels),
+                    mutable_data<bool>(present), mutable_data<float>(out)};
     expect_memory(share(images, cells * features, measure_images, g), op);
     return {present, out};
 }
 
-Tensor relative_to_ground(const Tensor &pixels, int64_t frame, int64_t brightest, int64_t least_contrast, double cut) {
+Tensor relative_to_ground(const Tensor &pixels, const Tensor &sizes, int64_t least_contrast, double cut) {
     const char *op = "relative_to_ground";
     expect({op, "pixels", pixels}, {ANY, 1, ANY, ANY}, ScalarType::Byte);
+    const Tensor dense_pixels = dense(pixels), own = dense(sizes), out = make_zeros(shape_of(pixels), ScalarType::Byte);
+    expect_sizes(op, pixels, own, 4);
+    for (int64_t i = 0; i < pixels.size(0); i++) {
+        const int64_t *size = data<int64_t>(own) + 4 * i;
+        expect_between(op, "frame", 1, INT32_MAX, size[2]);
+        expect_between(op, "brightest", 1, size[0] * size[1], size[3]);
+    }
     const int64_t height = pixels.size(2), width = pixels.size(3);
-    expect_between(op, "height", 1, INT32_MAX, height);
-    expect_between(op, "width", 1, INT32_MAX, width);
-    expect_between(op, "frame", 1, INT32_MAX, frame);
-    expect_between(op, "brightest", 1, height * width, brightest);
-    const Tensor dense_pixels = dense(pixels), out = make(shape_of(pixels), ScalarType::Byte);
-    const Ground g = {height, width, frame, brightest, static_cast<float>(least_contrast),
-                      static_cast<float>(32 * cut), data<uint8_t>(dense_pixels), mutable_data<uint8_t>(out)};
+    const Ground g = {height, width, static_cast<float>(least_contrast), static_cast<float>(32 * cut),
+                      data<int64_t>(own), data<uint8_t>(dense_pixels), mutable_data<uint8_t>(out)};
     // About fifty operations for each pixel.
     expect_memory(share(pixels.size(0), 50 * height * width, relate_to_ground, g), op);
+    return out;
+}
+
+Tensor warp(const Tensor &pixels, const Tensor &sizes, const Tensor &affine, const Tensor &moves, const Tensor &down,
+            const Tensor &across) {
+    const char *op = "warp";
+    expect({op, "pixels", pixels}, {ANY, ANY, ANY, ANY}, ScalarType::Byte);
+    const int64_t images = pixels.size(0), channels = pixels.size(1), height = pixels.size(2), width = pixels.size(3);
+    const Tensor dense_pixels = dense(pixels), own = dense(sizes), out = make_zeros(shape_of(pixels), ScalarType::Byte);
+    expect_sizes(op, pixels, own, 2);
+    expect({op, "affine", affine}, {images, 2, 3}, ScalarType::Float);
+    expect({op, "moves", moves}, {images, 2, ANY, moves.size(2)}, ScalarType::Float);
+    const int64_t points = moves.size(2);
+    expect({op, "down", down}, {images, height, points}, ScalarType::Float);
+    expect({op, "across", across}, {images, points, width}, ScalarType::Float);
+    const Tensor maps = dense(affine), moved = dense(moves), rows = dense(down), columns = dense(across);
+    const Tensor buffers = make({images, 3, width}, ScalarType::Float);
+    const Warp w = {channels, height, width, points, data<int64_t>(own), data<float>(maps), data<float>(moved),
+                    data<float>(rows), data<float>(columns), data<uint8_t>(dense_pixels),
+                    mutable_data<float>(buffers), mutable_data<uint8_t>(out)};
+    share(images, (20 + 10 * channels) * height * width, kernels().warp, w);
     return out;
 }
 
@@ -838,6 +874,7 @@ STABLE_TORCH_LIBRARY_IMPL(grapheme, CPU, m) {
     m.impl("mean_max_pool_backward", TORCH_BOX(&grapheme::mean_max_pool_backward));
     m.impl("measure_cells", TORCH_BOX(&grapheme::measure_cells));
     m.impl("relative_to_ground", TORCH_BOX(&grapheme::relative_to_ground));
+    m.impl("warp", TORCH_BOX(&grapheme::warp));
     m.impl("superpixels", TORCH_BOX(&grapheme::superpixels));
     m.impl("induce", TORCH_BOX(&grapheme::induce));
     m.impl("plan_sweep", TORCH_BOX(&grapheme::plan_sweep));

@@ -16,6 +16,7 @@ from grapheme_pyg.datasets.indexing import Index, to_positions
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision import VisionBrain
+from grapheme_pyg.vision.canvas import by_canvas, on_canvas, stacked
 from grapheme_pyg.vision.image_batches import check_many, in_batches, to_pixel_batch
 from grapheme_pyg.vision.pixels import resized, to_pixels
 
@@ -68,11 +69,14 @@ class LabelledImages(Dataset[Any]):
         self.augment = self._first if self._since is None or epoch < self._since else self._later
         self._drawn = [augment.draw(len(self), generator) for augment in self.augment]
 
-    def augmented(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Augments images of one size, uint8 ``[n, ...]``, as drawn for the images at ``rows``."""
+    def augmented(self, images: Tensor, rows: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """Augments images, uint8 ``[n, ..., H, W]``, as drawn for the images at ``rows``.
+
+        They lie in the upper left corners if ``sizes``, int64 ``[n, 2]``, are given.
+        """
         if rows.numel() > 0:
             for augment, drawn in zip(self.augment, self._drawn, strict=True):
-                images = augment(images, drawn[rows])
+                images = augment(images, drawn[rows], sizes)
         return images
 
     def transformed(self, images: Tensor | list[Tensor]) -> Tensor | list[Any]:
@@ -189,18 +193,20 @@ class ImageSequenceDataset(LabelledImages):
         else:
             images, found = self.readable(positions)
             rows = found.tolist()
-        if self.augment:
-            # Images of one size are augmented at once.
-            sizes: dict[torch.Size, list[int]] = {}
-            for i, image in enumerate(images):
-                sizes.setdefault(image.shape, []).append(i)
-            for places in sizes.values():
-                stacked = torch.stack([images[i] for i in places])
-                augmented = self.augmented(stacked, torch.tensor([rows[i] for i in places]))
-                for i, image in zip(places, augmented, strict=True):
-                    images[i] = image
+        if self.augment and images:
+            self._augment(images, rows)
         shown = self.transformed(images)
         return (shown, self.labels[rows]) if positions.dim() else (shown[0], self.labels[positions])
+
+    def _augment(self, images: list[Tensor], rows: list[int]) -> None:
+        """Augments images of similar sizes at once, and puts them in place of the given ones."""
+        stacks, places = stacked([image.view(-1, *image.shape[-2:]) for image in images])
+        for (_, *size), some in by_canvas(stacks).items():
+            canvas, sizes = on_canvas([stacks[k] for k in some], size)
+            at = [i for k in some for i in places[k]]
+            augmented = self.augmented(canvas, torch.tensor([rows[i] for i in at]), sizes)
+            for i, image, (height, width) in zip(at, augmented, sizes.tolist(), strict=True):
+                images[i] = image[:, :height, :width].view(images[i].shape)
 
     def _take(self, row: int) -> Tensor:
         if row in self._kept:

@@ -13,6 +13,7 @@ from grapheme_pyg.ops.pool import mean_max_pool
 from grapheme_pyg.ops.segment_mean import segment_mean
 from grapheme_pyg.ops.superpixels import superpixels
 from grapheme_pyg.ops.typed_conv import typed_conv
+from grapheme_pyg.ops.warp import warp
 
 __all__ = [
     "compiled",
@@ -29,4 +30,5 @@ __all__ = [
     "segment_mean",
     "superpixels",
     "typed_conv",
+    "warp",
 ]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grapheme_pyg.ops.canvas import inside, repeat_border
 from grapheme_pyg.ops.definition import define
 
 # Features of each channel of a coarse cell: mean and standard deviation.
@@ -46,24 +47,28 @@ def induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> Induced:
     return Induced(*_induce(entity, edge_index, present))
 
 
-def measure_cells(pixels: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int) -> tuple[Tensor, Tensor]:
+def measure_cells(
+    pixels: Tensor, sizes: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int
+) -> tuple[Tensor, Tensor]:
     """Finds the active cells of images and measures all cells.
 
     Args:
-        pixels: ``[B, C, H, W]`` uint8.
-        grids: ``[num_levels, 2]`` int64, rows and columns of each level, fine to coarse.
+        pixels: ``[B, C, H, W]`` uint8, images in the upper left corners.
+        sizes: ``[B, 3]`` int64, height, width and number of levels of each image.
+        grids: ``[num_levels, 2]`` int64, rows and columns of each level of images of ``H × W``, fine to coarse.
         patch_size: Side of a fine cell in pixels; it doubles from level to level.
         margin: Pixels around a fine cell that count as its own.
         threshold: A fine cell is active if the values of one channel differ by more than this.
 
     Returns:
         ``present`` bool ``[B, num_cells + 1]``, the last column for images without any active cell; and ``features``
-        float32 ``[B, num_cells + 1, num_features]`` in [0, 1], the last row for the whole image. Features of fine cells
-        are their pixels and those of the margin, channel by channel and row by row, with the border repeated; those of
-        coarse cells and of the whole image are means, then standard deviations of the channels. They are computed from
-        integers by correctly rounded operations, and so do not depend on the batch.
+        float32 ``[B, num_cells + 1, num_features]`` in [0, 1], the last row for the whole image. Cells are those of an
+        image of ``H × W`` pixels; those that a smaller image lacks are not present, with features of 0. Features of
+        fine cells are their pixels and those of the margin, channel by channel and row by row, with the border
+        repeated; those of coarse cells and of the whole image are means, then standard deviations of the channels. They
+        are computed from integers by correctly rounded operations, and so do not depend on the batch.
     """
-    measured: tuple[Tensor, Tensor] = _measure_cells(pixels, grids, patch_size, margin, threshold)
+    measured: tuple[Tensor, Tensor] = _measure_cells(pixels, sizes, grids, patch_size, margin, threshold)
     return measured
 
 
@@ -79,7 +84,9 @@ def cell_features(pixels: Tensor, grids: list[tuple[int, int]], patch_size: int,
     Returns:
         ``[B, num_cells + 1, num_features]``, of the dtype of the pixels if that is floating-point, else float32.
     """
-    return _features(pixels, _extend(pixels, grids[0], patch_size, margin), grids, patch_size, margin)
+    sizes = torch.tensor([[*pixels.shape[-2:], len(grids)]], device=pixels.device).expand(len(pixels), 3)
+    extended = _to_whole_cells(pixels, sizes, grids[0], patch_size, margin)
+    return _features(pixels, extended, sizes, grids, patch_size, margin)
 
 
 def count_features(channels: int, patch_size: int, margin: int) -> int:
@@ -114,20 +121,28 @@ def _fake_induce(entity: Tensor, edge_index: Tensor, present: Tensor) -> tuple[T
 
 
 def _plain_measure(
-    pixels: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int
+    pixels: Tensor, sizes: Tensor, grids: Tensor, patch_size: int, margin: int, threshold: int
 ) -> tuple[Tensor, Tensor]:
-    sizes: list[tuple[int, int]] = [(rows, columns) for rows, columns in grids.tolist()]
-    extended = _extend(pixels, sizes[0], patch_size, margin)
-    active = _active(extended, sizes[0], patch_size, margin, threshold)
-    return _present(active, len(sizes)), _features(pixels, extended, sizes, patch_size, margin)
+    shapes: list[tuple[int, int]] = [(rows, columns) for rows, columns in grids.tolist()]
+    extended = _to_whole_cells(pixels, sizes, shapes[0], patch_size, margin)
+    active = _active(extended, shapes[0], patch_size, margin, threshold)
+    present = _present(active, _own_cells(sizes, shapes, patch_size))
+    return present, _features(pixels, extended, sizes, shapes, patch_size, margin)
 
 
-def _extend(pixels: Tensor, size: tuple[int, int], patch: int, margin: int) -> Tensor:
+def _own_cells(sizes: Tensor, shapes: list[tuple[int, int]], patch: int) -> list[Tensor]:
+    """Marks the cells that images have, ``[B, rows, columns]`` for each level."""
+    own = []
+    for level, shape in enumerate(shapes):
+        grids = (sizes[:, :2] + (patch << level) - 1) // (patch << level)
+        own.append(inside(torch.where(sizes[:, 2:] > level, grids, 0), *shape))
+    return own
+
+
+def _to_whole_cells(pixels: Tensor, sizes: Tensor, shape: tuple[int, int], patch: int, margin: int) -> Tensor:
     """Extends images to whole cells with a margin by repeating the border, which adds no contrast."""
     height, width = pixels.shape[-2:]
-    y = torch.arange(-margin, size[0] * patch + margin, device=pixels.device).clamp(0, height - 1)
-    x = torch.arange(-margin, size[1] * patch + margin, device=pixels.device).clamp(0, width - 1)
-    return pixels if (y.numel(), x.numel()) == (height, width) else pixels[:, :, y][:, :, :, x]
+    return repeat_border(pixels, sizes[:, :2], margin, shape[0] * patch - height, shape[1] * patch - width)
 
 
 def _active(extended: Tensor, size: tuple[int, int], patch: int, margin: int, threshold: int) -> Tensor:
@@ -143,43 +158,46 @@ def _active(extended: Tensor, size: tuple[int, int], patch: int, margin: int, th
     return (high - low > threshold).any(dim=1)
 
 
-def _present(active: Tensor, num_levels: int) -> Tensor:
+def _present(active: Tensor, own: list[Tensor]) -> Tensor:
+    active = active & own[0]
     present = [active.flatten(1)]
-    for _ in range(num_levels - 1):
+    for cells in own[1:]:
         # A coarse cell is active if one of the 3×3 cells that are part of it is.
-        active = F.max_pool2d(active.float(), kernel_size=3, stride=2, padding=1).bool()
+        active = F.max_pool2d(active.float(), kernel_size=3, stride=2, padding=1).bool() & cells
         present.append(active.flatten(1))
     present.append(~present[0].any(dim=1, keepdim=True))
     return torch.cat(present, dim=1)
 
 
-def _features(pixels: Tensor, extended: Tensor, sizes: list[tuple[int, int]], patch: int, margin: int) -> Tensor:
+def _features(
+    pixels: Tensor, extended: Tensor, sizes: Tensor, shapes: list[tuple[int, int]], patch: int, margin: int
+) -> Tensor:
     num_images, channels, height, width = pixels.shape
     # Integers are summed as integers. Sums of squares over one fine cell fit into int32 up to a side of 181.
     exact = not pixels.is_floating_point()
     small, large, out = (torch.int32, torch.int64, torch.float32) if exact else (pixels.dtype,) * 3
-    (rows, columns), window = sizes[0], patch + 2 * margin
+    (rows, columns), window = shapes[0], patch + 2 * margin
     windows = extended.unfold(2, window, patch).unfold(3, window, patch).permute(0, 2, 3, 1, 4, 5)
     features = [windows.reshape(num_images, rows * columns, -1).to(out) / 255]
 
-    padding = (0, columns * patch - width, 0, rows * patch - height)
-    padded = F.pad(pixels, padding) if any(padding) else pixels
-    values = padded.to(small if patch <= 181 else large)
+    values = pixels.to(small if patch <= 181 else large) * inside(sizes[:, :2], height, width)[:, None]
     total = _block_sum(values, patch).to(large), _block_sum(values.square(), patch).to(large)
-    for i, (rows, columns) in enumerate(sizes[1:], start=1):
+    for i, (rows, columns) in enumerate(shapes[1:], start=1):
         total = _block_sum(total[0], 2), _block_sum(total[1], 2)
-        down, along = extents(rows, patch << i, height), extents(columns, patch << i, width)
-        features.append(_mean_and_spread(*total, (down[:, None] * along).to(pixels.device)))
+        down, along = (extents(count, patch << i, sizes[:, axis]) for axis, count in enumerate((rows, columns)))
+        features.append(_mean_and_spread(*total, down[:, None, :, None] * along[:, None, None]))
     whole = total[0].sum((2, 3), keepdim=True), total[1].sum((2, 3), keepdim=True)
-    features.append(_mean_and_spread(*whole, torch.tensor([[height * width]], device=pixels.device)))
+    features.append(_mean_and_spread(*whole, sizes[:, :2].prod(1).view(-1, 1, 1, 1)))
     num_features = count_features(channels, patch, margin)
-    return torch.cat([F.pad(part.to(out), (0, num_features - part.shape[-1])) for part in features], dim=1)
+    padded = torch.cat([F.pad(part.to(out), (0, num_features - part.shape[-1])) for part in features], dim=1)
+    own = [cells.flatten(1) for cells in _own_cells(sizes, shapes, patch)]
+    return padded * torch.cat([*own, own[0][:, :1]], dim=1)[:, :, None]
 
 
-def extents(count: int, side: int, size: int) -> Tensor:
-    """Returns the number of pixels that each of ``count`` cells covers along an axis of ``size`` pixels."""
-    start = torch.arange(count) * side
-    return (start + side).clamp(max=size) - start
+def extents(count: int, side: int, size: Tensor) -> Tensor:
+    """Returns the number of pixels that each of ``count`` cells covers along axes of ``size`` pixels."""
+    start = torch.arange(count, device=size.device) * side
+    return (size[:, None] - start).clamp(0, side)
 
 
 def _block_sum(values: Tensor, side: int) -> Tensor:
@@ -191,6 +209,7 @@ def _block_sum(values: Tensor, side: int) -> Tensor:
 
 def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:
     """Computes mean and standard deviation of each channel, float64 ``[B, rows · columns, 2 C]``, in [0, 1]."""
+    area = area.clamp(min=1)  # cells that an image lacks have none
     mean = total.double() / area
     variance = squares.double() / area - mean * mean
     # At 0 the gradient of the root is infinite; 0 is used instead.
@@ -201,6 +220,7 @@ def _mean_and_spread(total: Tensor, squares: Tensor, area: Tensor) -> Tensor:
 
 def _fake_measure(
     pixels: Tensor,
+    sizes: Tensor,  # noqa: ARG001
     grids: Tensor,  # noqa: ARG001
     patch_size: int,
     margin: int,
@@ -219,7 +239,8 @@ _induce = define(
     _fake_induce,
 )
 _measure_cells = define(
-    "measure_cells(Tensor pixels, Tensor grids, int patch_size, int margin, int threshold) -> (Tensor, Tensor)",
+    "measure_cells(Tensor pixels, Tensor sizes, Tensor grids, int patch_size, int margin, int threshold)"
+    " -> (Tensor, Tensor)",
     _plain_measure,
     _fake_measure,
 )

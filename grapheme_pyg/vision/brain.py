@@ -11,15 +11,16 @@ from torch_geometric.typing import EdgeType
 
 from grapheme_pyg.labels import to_labels
 from grapheme_pyg.vision.assemble import assemble
+from grapheme_pyg.vision.canvas import CANVAS_PIXELS, by_canvas, on_canvas
 from grapheme_pyg.vision.checks import check, is_int, plain
 from grapheme_pyg.vision.contours import add_contours, with_contours
 from grapheme_pyg.vision.detections import add_detections, with_detections
 from grapheme_pyg.vision.finder import SETTINGS, make_finder
 from grapheme_pyg.vision.ground import relative_to_ground
-from grapheme_pyg.vision.hierarchy import NO_RELATIONS, Hierarchy
+from grapheme_pyg.vision.hierarchy import NO_RELATIONS, Hierarchy, to_positions
 from grapheme_pyg.vision.image_batches import to_pixel_batch, warn_if_dark
 from grapheme_pyg.vision.image_graph import ImageGraph, together
-from grapheme_pyg.vision.lattice import Part, restrict, restrict_parts
+from grapheme_pyg.vision.lattice import Lattice, restrict, restrict_sizes
 from grapheme_pyg.vision.lattice_cache import LatticeCache
 from grapheme_pyg.vision.pixels import resized, to_pixels
 from grapheme_pyg.vision.unroll import Dag, Vocabulary, unroll
@@ -27,11 +28,6 @@ from grapheme_pyg.vision.unroll import Dag, Vocabulary, unroll
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image, Images
 
-# Graphs of images of at most so many pixels are subgraphs of the lattice of all cells. Graphs of larger images are
-# built from their cells, which takes memory only for cells that exist.
-LATTICE_PIXELS = 2**16
-# Images of several sizes may share a lattice of at most so many times their pixels.
-SPARE = 4
 # Largest value of `resize`; settings may come from a file and make small images huge.
 LARGEST_RESIZE = 4096
 
@@ -230,36 +226,21 @@ class VisionBrain(BaseTransform):
     def _build_sizes(self, stacks: list[Tensor], places: list[Tensor], y: Tensor | None) -> Batch:
         """Makes the graphs of images of several sizes; ``places`` are the places of each stack's images in the batch.
 
-        Images of similar sizes share a lattice, which saves time.
+        Images of similar sizes share canvases and a lattice, which saves time.
         """
-        ready = [self.prepared(stack) for stack in stacks]
-        similar: dict[tuple[int, int], list[tuple[int, Part]]] = {}
+        small = [self._resized(stack) for stack in stacks]
         batches, positions = [], []
-        shares = not (self.contours or self.detections or self.edge_attr or self.seg)
-        for i, (pixels, larger) in enumerate(zip(ready, _sizes_of_lattices(ready), strict=True)):
-            height, width = pixels.shape[-2:]
-            part = self._lattices.part((height, width), larger) if shares and larger is not None else None
-            if larger is not None and part is not None:
-                similar.setdefault(larger, []).append((i, part))
-            else:
-                batches.append(self._build(stacks[i], None if y is None else y[places[i]]))
-                positions.append(places[i])
-        for larger, some in similar.items():
-            at = torch.cat([places[i] for i, _ in some])
-            sizes = torch.tensor([stacks[i].shape[-2:] for i, _ in some])
-            counts = torch.tensor([len(places[i]) for i, _ in some])
+        for (_, *size), some in by_canvas(small).items():
+            at = torch.cat([places[i] for i in some])
             order = at.argsort()
-            lattice = self._lattices.get(*larger)
-            assert lattice is not None, "expected a lattice, because it has parts"
-            restricted = restrict_parts(
-                lattice,
-                [part for _, part in some],
-                [self.finder.measure(ready[i]) for i, _ in some],
-                order.argsort(),
-                sizes.repeat_interleave(counts, dim=0)[order],
-                None if y is None else y[at[order]],
-            )
-            batches.append(restricted)
+            batch = self._graphs_within(size, [small[i] for i in some], order, None if y is None else y[at[order]])
+            if batch is None:
+                batches += [self._build(stacks[i], None if y is None else y[places[i]]) for i in some]
+                positions += [places[i] for i in some]
+                continue
+            whole = torch.tensor([stacks[i].shape[-2:] for i in some])
+            batch.image_size = whole.repeat_interleave(torch.tensor([len(stacks[i]) for i in some]), dim=0)[order]
+            batches.append(batch)
             positions.append(at[order])
         return batches[0] if len(batches) == 1 else together(batches, torch.cat(positions).argsort())
 
@@ -285,15 +266,38 @@ class VisionBrain(BaseTransform):
         Args:
             pixels: uint8 ``[B, in_channels, H, W]``.
         """
-        small = pixels if self.longer_side is None else resized(pixels, self.longer_side)
+        small = self._resized(pixels)
         return relative_to_ground(small) if self.relative else small
 
+    def _resized(self, pixels: Tensor) -> Tensor:
+        return pixels if self.longer_side is None else resized(pixels, self.longer_side)
+
+    def _graphs_within(self, size: list[int], stacks: list[Tensor], order: Tensor, y: Tensor | None) -> Batch | None:
+        """Makes the graphs of images of several sizes in the lattice of larger ones; None if that is not possible."""
+        lattice = None if self.edge_attr or self.seg else self._lattice(*size)
+        if lattice is None:
+            return None
+        pixels, sizes = (values[order] for values in on_canvas(stacks, size))
+        measured = self.finder.measure_within(relative_to_ground(pixels, sizes) if self.relative else pixels, sizes)
+        if measured is None:
+            return None
+        present, features, centre, num_levels = measured
+        # Nodes are sorted by level; the last one stands for an image of the largest size.
+        stages = torch.tensor(self._vocabulary.first_stages(int(num_levels.max())))
+        alone = torch.searchsorted(lattice.level[:-1], stages[num_levels - 1])
+        return restrict_sizes(lattice, present, features, to_positions(centre, sizes[:, None]), alone, sizes, y)
+
+    def _lattice(self, height: int, width: int) -> Lattice | None:
+        """Returns the lattice of small images, of which graphs without extras are subgraphs; None if there is none."""
+        if self.contours or self.detections or height * width > CANVAS_PIXELS:
+            return None
+        return self._lattices.get(height, width)
+
     def _graphs(self, pixels: Tensor, y: Tensor | None) -> Batch:
-        extras = self.contours or self.detections
-        is_small = pixels[0, 0].numel() <= LATTICE_PIXELS
-        lattice = self._lattices.get(*pixels.shape[-2:]) if is_small and not extras else None
+        lattice = self._lattice(*pixels.shape[-2:])
         if lattice is not None:
             return restrict(lattice, *self.finder.measure(pixels), y)
+        extras = self.contours or self.detections
         found = None if extras else self.finder.find_unrolled(pixels, self._vocabulary)
         hierarchy, features, dag = self._find_unrolled(pixels) if found is None else found
         return assemble(hierarchy, features, dag, edge_attr=self.edge_attr, seg=self.seg, y=y)
@@ -321,22 +325,3 @@ class VisionBrain(BaseTransform):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config.items())
         return f"{type(self).__name__}({arguments})"
-
-
-def _sizes_of_lattices(stacks: list[Tensor]) -> list[tuple[int, int] | None]:
-    """Chooses the size of the lattice for the images of each stack, None for large ones.
-
-    It is the same for all if it has at most ``SPARE`` times as many pixels as they have; else sides are powers of two.
-    """
-    height, width = (_rounded_up(max(stack.shape[dim] for stack in stacks)) for dim in (-2, -1))
-    pixels, images = sum(stack[:, 0].numel() for stack in stacks), sum(len(stack) for stack in stacks)
-    if height * width <= LATTICE_PIXELS and images * height * width <= SPARE * pixels:
-        return [(height, width)] * len(stacks)
-    sides = [[1 << (side - 1).bit_length() for side in stack.shape[-2:]] for stack in stacks]
-    return [(down, across) if down * across <= LATTICE_PIXELS else None for down, across in sides]
-
-
-def _rounded_up(side: int) -> int:
-    """Rounds up to one of four numbers between powers of two, so that few lattices serve all sizes."""
-    step = 1 << max(0, side.bit_length() - 3)
-    return -(-side // step) * step

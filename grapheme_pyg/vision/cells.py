@@ -10,7 +10,7 @@ PLACES = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1))
 NAMES = ("north_west", "north", "north_east", "west", "centre", "east", "south_west", "south", "south_east")
 
 
-def centres_along(count: int, side: int, size: int) -> Tensor:
+def centres_along(count: int, side: int, size: int | Tensor) -> Tensor:
     """Returns the centres of ``count`` cells along an axis of ``size`` pixels, in pixels."""
     start = torch.arange(count, dtype=torch.float64) * side
     return (start + (start + side).clamp(max=size)) / 2

@@ -76,22 +76,6 @@ class Finder(Protocol):
         """
         return None
 
-    def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """Finds the lattice of one image size within that of a larger one; returns None by default.
-
-        The graphs of images of several sizes are then subgraphs of one lattice.
-
-        Args:
-            size: Height and width.
-            larger: Height and width of the larger images.
-
-        Returns:
-            For each entity of the smaller lattice its number in the larger one, ascending, int64 ``[num_entities]``,
-            and its centre in pixels, float64 ``[num_entities, 2]``. Both lattices have the same relations between these
-            entities.
-        """
-        return None
-
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Finds the lattice's entities in images and measures them; needed only if there is a lattice.
 
@@ -103,6 +87,23 @@ class Finder(Protocol):
             get one node of the lattice's last type; and features, float32 ``[B, num_entities + 1, num_features]``.
         """
         raise TypeError(f"{type(self).__name__}: expected a method measure for its lattice, got none")
+
+    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """Does the same for images of several sizes at once; returns None by default.
+
+        The lattice of images of ``H × W`` pixels must contain those of smaller images, with the same relations between
+        their entities, and one type of entity on each level. All graphs are then subgraphs of this lattice.
+
+        Args:
+            pixels: uint8 ``[B, C, H, W]``, images in the upper left corners.
+            sizes: ``[B, 2]`` int64, their heights and widths.
+
+        Returns:
+            As :meth:`measure`, with the entities of images of ``H × W`` pixels; then the centres of entities in pixels,
+            float64 ``[B, num_entities + 1, 2]``, the last ones those of the images; and the number of levels of each
+            image's own lattice, int64 ``[B]``.
+        """
+        return None
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
         """Measures the entities of ``differentiable`` types with gradients; needed only if there are such types.

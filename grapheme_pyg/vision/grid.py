@@ -123,14 +123,6 @@ class GridFinder(Finder):
             size=(height, width),
         )
 
-    def within_lattice(self, size: tuple[int, int], larger: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        """Finds the cells of an image among those of a larger one that has it in its upper left corner."""
-        _, _, centre, grids = self._cells(*size)
-        wider = self._grids(*larger)
-        numbers = by_level(torch.arange(sum(rows * columns for rows, columns in wider))[None], wider)
-        own = [grid[0, :rows, :columns].flatten() for grid, (rows, columns) in zip(numbers, grids, strict=False)]
-        return torch.cat(own), centre
-
     def find(self, pixels: Tensor) -> tuple[Hierarchy, Tensor]:
         """Finds the active cells of images; an image without any gets one entity of the top level.
 
@@ -205,9 +197,30 @@ class GridFinder(Finder):
 
     def measure(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Finds and measures the cells of images ``[B, C, H, W]``; see :func:`grapheme_pyg.ops.measure_cells`."""
+        grids = self._grids(*pixels.shape[-2:])
+        own = torch.tensor([[*pixels.shape[-2:], len(grids)]]).expand(len(pixels), 3)
+        return self._measure(pixels, own, grids)
+
+    def measure_within(self, pixels: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Does the same for images of several sizes, and finds the centres of cells and the numbers of levels."""
+        grids = self._grids(*pixels.shape[-2:])
+        centre = []
+        for i, grid in enumerate(grids):
+            y, x = (
+                centres_along(count, self.patch_size << i, size[:, None])
+                for count, size in zip(grid, sizes.t(), strict=True)
+            )
+            centre.append(torch.stack([x[:, None].expand(-1, *grid), y[:, :, None].expand(-1, *grid)], dim=3))
+        centre = [*(cells.flatten(1, 2) for cells in centre), sizes.flip(1)[:, None] / 2]
+        # An image has another level for each of its coarse levels but the last that is too wide.
+        cells = torch.tensor([self.patch_size << i for i in range(1, len(grids) - 1)], dtype=torch.int64)
+        num_levels = 2 + (sizes.amax(1, keepdim=True) > TOP_CELLS * cells).sum(1)
+        own = torch.cat([sizes, num_levels[:, None]], dim=1)
+        return *self._measure(pixels, own, grids), torch.cat(centre, dim=1), num_levels
+
+    def _measure(self, pixels: Tensor, sizes: Tensor, grids: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         assert self.threshold is not None  # chosen when this was made
-        grids = torch.tensor(self._grids(*pixels.shape[-2:]))
-        return measure_cells(pixels, grids, self.patch_size, self.margin, self.threshold)
+        return measure_cells(pixels, sizes, torch.tensor(grids), self.patch_size, self.margin, self.threshold)
 
     def differentiable_features(self, pixels: Tensor) -> Tensor:
         """Computes the features of the cells of images, with gradients."""

@@ -1,8 +1,10 @@
 """Normalisation of grey images: drawings become light on 0, whatever their polarity, brightness and contrast."""
 
+import torch
 from torch import Tensor
 
 from grapheme_pyg import ops
+from grapheme_pyg.vision.canvas import sizes_of
 
 # Ratio of the shorter side to the thickness of the frame whose median is the ground.
 FRAME = 14
@@ -14,7 +16,7 @@ DEVIATIONS = 2.0
 OF_MASK, OF_MEAN = 6 * 0.6745, 0.375
 
 
-def relative_to_ground(pixels: Tensor) -> Tensor:
+def relative_to_ground(pixels: Tensor, sizes: Tensor | None = None) -> Tensor:
     """Converts drawings of either polarity on a ground of any level to light drawings on 0.
 
     First, specks of a single pixel are removed: each pixel is clamped between the second smallest and the second
@@ -29,11 +31,13 @@ def relative_to_ground(pixels: Tensor) -> Tensor:
 
     Args:
         pixels: uint8 ``[B, 1, H, W]``.
+        sizes: Heights and widths of images in the upper left corners, int64 ``[B, 2]``; None if all are ``H × W``.
 
     Returns:
         uint8 of the same shape; 0 is the ground, and 255 is the contrast or more.
     """
-    height, width = pixels.shape[-2:]
-    frame = max(1, min(height, width) // FRAME)
-    brightest = max(1, round(BRIGHTEST * height * width))
-    return ops.relative_to_ground(pixels, frame, brightest, LEAST_CONTRAST, DEVIATIONS * OF_MEAN / OF_MASK)
+    height, width = sizes_of(pixels, sizes).t()
+    frame = (height.minimum(width) // FRAME).clamp(min=1)
+    brightest = (BRIGHTEST * height.double() * width).round().clamp(min=1).long()
+    measures = torch.stack([height, width, frame, brightest], dim=1)
+    return ops.relative_to_ground(pixels, measures, LEAST_CONTRAST, DEVIATIONS * OF_MEAN / OF_MASK)

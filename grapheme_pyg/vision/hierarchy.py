@@ -159,7 +159,6 @@ def with_image_centre(centre: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([centre, torch.tensor([[width / 2, height / 2]], dtype=torch.float64)])
 
 
-def to_positions(centre: Tensor, size: tuple[int, int]) -> Tensor:
-    """Converts centres in pixels to positions in [0, 1], float32 ``[n, 2]``, (x right, y down)."""
-    height, width = size
-    return (centre / torch.tensor([width, height])).float()
+def to_positions(centre: Tensor, size: tuple[int, int] | Tensor) -> Tensor:
+    """Converts centres in pixels to positions in [0, 1], float32 ``[..., 2]``, (x right, y down)."""
+    return (centre / torch.as_tensor(size).flip(-1)).float()

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from grapheme_pyg.errors import ImageError, ImageWarning
+from grapheme_pyg.vision.canvas import stacked
 from grapheme_pyg.vision.ground import LEAST_CONTRAST
 from grapheme_pyg.vision.pixels import channels_first, quantize, resized, to_channels, to_pixels
 
@@ -48,11 +48,10 @@ def to_pixel_batch(
     if isinstance(images, Tensor | np.ndarray) and not _holds_objects(images):
         pixels = quantize(channels_first(images, "images", batched=True), "images", batched=True, first=first)
         return [to_channels(pixels, in_channels)], list(range(len(pixels)))
-    sizes: dict[torch.Size, dict[int, Tensor]] = {}
-    for i, image in enumerate(images):
-        pixels = to_pixels(image, in_channels, name=f"images[{first + i}]", white=white)
-        sizes.setdefault(pixels.shape, {})[i] = pixels
-    return [torch.stack(list(some.values())) for some in sizes.values()], [i for some in sizes.values() for i in some]
+    stacks, positions = stacked(
+        [to_pixels(image, in_channels, name=f"images[{first + i}]", white=white) for i, image in enumerate(images)]
+    )
+    return stacks, [i for some in positions for i in some]
 
 
 def check_many(images: object, *, count: int | None = None) -> None:

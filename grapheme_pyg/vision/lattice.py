@@ -1,6 +1,5 @@
 """The graph of all entities that an image of some size can have, and the subgraphs that images induce in it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,73 +70,6 @@ def make_lattice(hierarchy: Hierarchy, vocabulary: Vocabulary, *, edge_attr: boo
     )
 
 
-@dataclass(frozen=True)
-class Part:
-    """The lattice of one image size as a part of a larger one.
-
-    Shapes:
-        - **entity**: ``[num_entities + 1]`` int64, entities of the larger lattice; the last one stands for an image
-          without any entity
-        - **pos**: ``[num_entities + 1, 2]`` float32
-        - **alone**: a node of the larger lattice with the type and level of an image without any entity
-    """
-
-    entity: Tensor
-    pos: Tensor
-    alone: int
-
-
-def make_part(lattice: Lattice, entity: Tensor, centre: Tensor, size: tuple[int, int]) -> Part:
-    """Describes the lattice of a smaller image size as a part of a lattice.
-
-    Args:
-        lattice: Lattice of larger images.
-        entity: ``[num_entities]`` int64, entities of this lattice that the smaller one has, ascending.
-        centre: ``[num_entities, 2]`` float64, their centres in pixels.
-        size: Height and width of the smaller images.
-    """
-    return Part(
-        entity=torch.cat([entity, lattice.entity[-1:]]),
-        pos=to_positions(with_image_centre(centre, size), size),
-        # The first node of the highest entity, as nodes are sorted by level.
-        alone=int((lattice.entity == entity[-1]).nonzero()[0]),
-    )
-
-
-def restrict_parts(
-    lattice: Lattice,
-    parts: Sequence[Part],
-    measured: Sequence[tuple[Tensor, Tensor]],
-    places: Tensor,
-    image_size: Tensor,
-    y: Tensor | None,
-) -> Batch:
-    """Makes the subgraphs that images of several sizes induce in one lattice; see :func:`restrict`.
-
-    Args:
-        lattice: The lattice, without ``edge_attr`` and ``cell_of_pixel``, which depend on the size.
-        parts: The part of the lattice for each size.
-        measured: For each size, ``present`` and ``features`` of its images.
-        places: ``[B]`` int64, the place of each image in the batch, one size after the other.
-        image_size: ``[B, 2]`` int64, heights and widths in the order of the batch.
-        y: ``[B]`` int64 classes in the order of the batch.
-    """
-    num_graphs, num_entities = len(places), int(lattice.entity[-1]) + 1
-    present = torch.zeros(num_graphs, num_entities, dtype=torch.bool)
-    features = torch.empty(num_graphs, num_entities, measured[0][1].shape[2], dtype=torch.float32)
-    pos = torch.empty(num_graphs, num_entities, 2, dtype=torch.float32)
-    alone = torch.empty(num_graphs, dtype=torch.int64)
-    own = places.split([len(has) for has, _ in measured])
-    for part, (has, values), images in zip(parts, measured, own, strict=True):
-        at = images[:, None], part.entity
-        present[at], features[at], pos[at] = has, values, part.pos
-        alone[images] = part.alone
-    induced = induce(lattice.entity, lattice.edge_index, present)
-    is_alone = induced.node == lattice.entity.numel() - 1
-    node = torch.where(is_alone, alone[induced.graph], induced.node)
-    return _subgraphs(lattice, induced, node, features, pos.flatten(0, 1).index_select(0, induced.row), image_size, y)
-
-
 def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | None = None) -> Batch:
     """Makes the subgraphs that the entities of images induce in the lattice.
 
@@ -155,6 +87,32 @@ def restrict(lattice: Lattice, present: Tensor, features: Tensor, y: Tensor | No
     image_size = torch.tensor([lattice.size]).expand(len(present), 2).contiguous()
     seg = None if lattice.cell_of_pixel is None else _segmentation(present, lattice.cell_of_pixel)
     return _subgraphs(lattice, induced, induced.node, features, pos, image_size, y, seg)
+
+
+def restrict_sizes(
+    lattice: Lattice,
+    present: Tensor,
+    features: Tensor,
+    pos: Tensor,
+    alone: Tensor,
+    image_size: Tensor,
+    y: Tensor | None,
+) -> Batch:
+    """Makes the subgraphs that images of several sizes induce in the lattice of larger ones; see :func:`restrict`.
+
+    Args:
+        lattice: The lattice, without ``edge_attr`` and ``cell_of_pixel``, which depend on the size.
+        present: ``[B, num_entities + 1]`` bool.
+        features: ``[B, num_entities + 1, num_features]`` float32.
+        pos: ``[B, num_entities + 1, 2]`` float32, positions of the entities in each image.
+        alone: ``[B]`` int64, a node of the lattice with the type and level of an image without any entity.
+        image_size: ``[B, 2]`` int64, heights and widths.
+        y: ``[B]`` int64 classes.
+    """
+    induced = induce(lattice.entity, lattice.edge_index, present)
+    is_alone = induced.node == lattice.entity.numel() - 1
+    node = torch.where(is_alone, alone[induced.graph], induced.node)
+    return _subgraphs(lattice, induced, node, features, pos.flatten(0, 1).index_select(0, induced.row), image_size, y)
 
 
 def _subgraphs(

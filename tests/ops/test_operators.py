@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -95,8 +96,28 @@ def arguments_of(name: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ..
             2,
             2,
         ),
-        "measure_cells": lambda: (torch.randint(256, (2, 1, 6, 4), dtype=torch.uint8), grids, 2, 1, 200),
-        "relative_to_ground": lambda: (torch.randint(256, (3, 1, 7, 5), dtype=torch.uint8), 1, 2, 16, 0.18),
+        "measure_cells": lambda: (
+            torch.randint(256, (3, 1, 6, 4), dtype=torch.uint8),
+            torch.tensor([[6, 4, 2], [5, 3, 2], [1, 2, 1]]),
+            grids,
+            2,
+            1,
+            200,
+        ),
+        "relative_to_ground": lambda: (
+            torch.randint(256, (3, 1, 7, 5), dtype=torch.uint8),
+            torch.tensor([[7, 5, 1, 2], [1, 4, 3, 1], [6, 5, 2, 30]]),
+            16,
+            0.18,
+        ),
+        "warp": lambda: (
+            torch.randint(256, (3, 2, 7, 5), dtype=torch.uint8),
+            torch.tensor([[7, 5], [1, 4], [6, 1]]),
+            torch.eye(2, 3) + 0.3 * torch.randn(3, 2, 3),
+            0.1 * torch.randn(3, 2, 3, 3),
+            torch.rand(3, 7, 3),
+            torch.rand(3, 3, 5),
+        ),
         "superpixels": lambda: (
             torch.rand(2, 3, 6, 5),
             torch.rand(2, 6, 5) < 0.8,
@@ -125,6 +146,7 @@ NAMES = [
     "plan_readout",
     "measure_cells",
     "relative_to_ground",
+    "warp",
     "superpixels",
     "induce",
 ]
@@ -298,9 +320,27 @@ def test_rows_of_no_group() -> None:
     assert [tensor.tolist() for tensor in gradients[1:]] == [[0.0] * 4] * 2
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_images_are_moved(plain: bool) -> None:
+    pixels = torch.tensor([[[[10, 20, 30, 99], [40, 50, 60, 99], [99, 99, 99, 99]]]], dtype=torch.uint8)
+    sizes = torch.tensor([[2, 3]])
+    # One pixel is 2 / 3 of half the width, and half a pixel is half of half the height.
+    moved = torch.tensor([[[1, 0, 2 / 3], [0, 1, 0]]]), torch.tensor([[[1, 0, 0], [0, 1, 0.5]]])
+    mirrored = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]])
+    none = torch.zeros(1, 2, 0, 0), torch.zeros(1, 3, 0), torch.zeros(1, 0, 4)
+    # One point moves all pixels of the lower row by as much.
+    one = torch.tensor([[[[2 / 3]], [[0.0]]]]), torch.tensor([[[0.0], [1.0], [0.0]]]), torch.ones(1, 1, 4)
+    with plain_operators() if plain else nullcontext():
+        out = [ops.warp(pixels, sizes, affine, *none)[0, 0].tolist() for affine in (*moved, mirrored)]
+        bent = ops.warp(pixels, sizes, torch.eye(2, 3)[None], *one)[0, 0].tolist()
+    assert out[0] == [[20, 30, 30, 0], [50, 60, 60, 0], [0] * 4]
+    assert out[1] == [[25, 35, 45, 0], [40, 50, 60, 0], [0] * 4]
+    assert out[2] == [[30, 20, 10, 0], [60, 50, 40, 0], [0] * 4]
+    assert bent == [[10, 20, 30, 0], [50, 60, 60, 0], [0] * 4]
+
+
 class TestWrongArguments:
-    # A single tensor is on a single device.
-    @pytest.mark.parametrize("name", [name for name in NAMES if name != "relative_to_ground"])
+    @pytest.mark.parametrize("name", NAMES)
     def test_devices(self, name: str) -> None:
         arguments = arguments_of(name)
         for place, value in enumerate(arguments):
@@ -322,6 +362,17 @@ class TestWrongArguments:
             ops.typed_conv(x, rows, weight)
         with pytest.raises(RuntimeError, match=r"rows in \[0, 6\]"):
             OPS.typed_conv_weight_grad(x, rows, torch.zeros(5, 7, dtype=x.dtype), None)
+
+    @pytest.mark.skipif(not ops.compiled(), reason="PyTorch's own operators have errors of their own")
+    @pytest.mark.parametrize(
+        ("size", "error"), [([8, 5], "height: expected 1 to 7, got 8"), ([7, 0], "width: expected 1 to 5, got 0")]
+    )
+    def test_images_that_are_larger_than_their_canvas(self, size: list[int], error: str) -> None:
+        pixels = torch.zeros(1, 1, 7, 5, dtype=torch.uint8)
+        with pytest.raises(RuntimeError, match=error):
+            ops.relative_to_ground(pixels, torch.tensor([[*size, 1, 1]]), 16, 0.18)
+        with pytest.raises(RuntimeError, match=error):
+            ops.measure_cells(pixels, torch.tensor([[*size, 2]]), torch.tensor([[4, 3], [2, 2]]), 2, 1, 32)
 
     @pytest.mark.skipif(not ops.compiled(), reason="PyTorch's own operators have errors of their own")
     def test_shapes_and_dtypes(self) -> None:

@@ -108,7 +108,7 @@ def test_training_looks_at_images_in_the_size_of_the_model(kind, monkeypatch: py
     """mbaza#78: a batch of photographs would be held and bent in their own size."""
     bent, call = [], RandomWarp.__call__
     monkeypatch.setattr(
-        RandomWarp, "__call__", lambda self, images, maps: bent.append(images.shape[-2:]) or call(self, images, maps)
+        RandomWarp, "__call__", lambda self, images, *maps: bent.append(images.shape[-2:]) or call(self, images, *maps)
     )
     images = kind([torch.randint(256, (90, 60), dtype=torch.uint8) for _ in range(4)])
     model = ImageClassificationModel.from_preset("tiny", 2, vision={"resize": 30})

@@ -273,13 +273,12 @@ def test_deterministic():
 
 @pytest.mark.parametrize("rounds", [(1, 1), (2, 3, 2)], ids=str)
 @pytest.mark.parametrize("extend", [True, False])
-def test_images_of_similar_sizes_share_a_lattice(monkeypatch, rounds, extend):
+def test_images_of_similar_sizes_share_a_lattice(rounds, extend):
     sizes = [(height, width) for height in range(1, 36, 3) for width in range(1, 36, 4)]
     images = [sparse_image(size, seed, density=0.1 * (seed % 3)) for seed, size in enumerate(sizes)]
     brain = VisionBrain(rounds=rounds, extend=extend, resize=None)
     batch = assert_batch_is_made_of_singles(brain, images)
     alone = VisionBrain(rounds=rounds, extend=extend, resize=None)
-    monkeypatch.setattr(lattice_cache, "CACHED_ENTITIES", 100)
     assert_same_batch(alone.batch(images), batch)
     # Of sides that are powers of two, as the largest is many times as large as most.
     assert len(alone._lattices) <= 7 * 7 < len(sizes)

@@ -288,6 +288,14 @@ def test_kernels_measure_as_pytorch_does_bit_for_bit(options: dict, channels: in
             expected = finder.measure(images)
         for one, other in zip(found, expected, strict=True):
             assert torch.equal(one, other)
+    images = torch.randint(256, (6, channels, 40, 50), dtype=torch.uint8)
+    sizes = torch.tensor([[40, 50], [1, 1], [31, 17], [40, 3], [8, 50], [9, 9]])
+    found = finder.measure_within(images, sizes)
+    with plain_operators():
+        expected = finder.measure_within(images, sizes)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    assert found[3].tolist() == [finder.count_levels(height, width) for height, width in sizes.tolist()]
 
 
 @pytest.mark.parametrize("rounds", [(1, 1), (2, 3, 2), (3, 1, 1, 2)], ids=str)
