@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.frames import EIGHT, corners_of, find_frames, stroke_width
+from grapheme_pyg.vision.frames import EIGHT, find_frames, stroke_width
 from grapheme_pyg.vision.pixels import to_pixels
 from grapheme_pyg.vision.printed_lines import DEVIATIONS, FAINTEST, THINNEST, Line, add_line, find_lines
+from grapheme_pyg.vision.sheet_edges import find_sheet
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
@@ -25,10 +26,6 @@ FORM, BOX, STROKE = 28, 20, 0.12
 FINE = 120
 # Longer side of pictures in which strokes, and the edges of sheets, are found.
 LARGEST, COARSE = 700, 128
-# The edge of a sheet is a step of more than STEP levels, and encloses more than ENCLOSED of the picture.
-STEP, ENCLOSED = 7, 0.3
-# Smallest overlap of a quadrilateral region with the quadrilateral of its corners; for an ellipse it is 0.64.
-SPANNED = 0.85
 # Largest width of strokes and smallest size of drawings, as shares of the longer side of the sheet.
 WIDEST, LEAST = 0.25, 0.045
 # Smallest strength of ink relative to the strongest ink nearby.
@@ -42,6 +39,8 @@ OUTLINED, RISE, AROUND = 0.7, 0.4, 9
 GRID, PAPER = 32, 30
 # Largest number of parts and enclosed areas of a drawing.
 HATCHED = 16
+# Distance from the edge of the sheet within which most of a drawing does not lie, as a share of the longer side.
+AT_EDGE = 0.02
 # Smallest size of a part, as a share of the longer side of the sheet; smallest darkness relative to printed lines, and
 # for a part along a line, which is narrower than ALONG of its length.
 SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.25, 1.75, 0.12
@@ -132,21 +131,11 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Bools, tuple[float, float], float]:
     from scipy import ndimage
 
     coarse = ndimage.median_filter(_reduced(grey, COARSE), 5, mode="nearest")
-    flat = ndimage.maximum_filter(coarse, 3) - ndimage.minimum_filter(coarse, 3) <= STEP
-    regions, _ = ndimage.label(flat)
-    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    # The closing bridges steps within the sheet, which are edges of shadows; padded, as it erodes the border.
-    enclosed = np.pad(flat & ~np.isin(regions, border), 4)
-    enclosed = ndimage.binary_closing(enclosed, EIGHT, iterations=3)[4:-4, 4:-4]
-    regions, _ = ndimage.label(ndimage.binary_fill_holes(enclosed))
-    sizes = np.bincount(regions.ravel())[1:]
-    inside = regions == 1 + sizes.argmax() if len(sizes) else np.zeros(coarse.shape, bool)
-    sheet = _quadrilateral(inside) if inside.sum() > ENCLOSED * inside.size else None
+    sheet = find_sheet(coarse)
     if sheet is None:
         small = _reduced(grey, LARGEST)
         return small, np.zeros(small.shape, bool), (0, 0), max(grey.shape) / max(small.shape)
     factor = max(grey.shape) / max(coarse.shape)
-    sheet = ndimage.binary_dilation(sheet, EIGHT)  # pixels beside a step are not flat
     cut = _span(sheet)
     outside = ~sheet[cut]
     nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
@@ -154,19 +143,9 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Bools, tuple[float, float], float]:
     paper = paper[tuple(place // 2 for place in nearest)]
     top, bottom, left, right = (round(factor * n) for part in cut for n in (part.start, part.stop))
     small = _reduced(grey[top:bottom, left:right], LARGEST)
-    beyond = _resized(outside.astype(np.float32), small.shape) > 0.3
+    beyond = _resized(outside.astype(np.float32), small.shape) > 0.5
     size = max(bottom - top, right - left) / max(small.shape)
     return np.where(beyond, _resized(paper, small.shape), small), beyond, (left, top), size
-
-
-def _quadrilateral(region: Bools) -> Bools | None:
-    """Returns the quadrilateral between the corners of a region, if it is nearly the region."""
-    corners = corners_of(region)
-    inside = np.ones(region.shape, bool)
-    rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
-    for (x, y), (next_x, next_y) in zip(corners, corners[1:] + corners[:1], strict=True):
-        inside &= (next_x - x) * (rows - y) >= (next_y - y) * (columns - x)
-    return inside if (inside & region).sum() > SPANNED * (inside | region).sum() else None
 
 
 def _drawn(grey: Floats, beyond: Bools) -> list[Group]:
@@ -249,12 +228,13 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
         ink[erased] = 0
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
     inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), np.maximum(NEAR_FULL * near, LEVELS / paper))
+    inked &= ~beyond
     # Separates thick strokes from remains of lines that lead to the border.
     parts, _ = ndimage.label(inked, EIGHT)
     thick = ndimage.grey_opening(inked.astype(np.uint8), (round(THINNEST * side) | 1,) * 2) > 0
     inked &= thick | ~np.isin(parts, list(_at_border(parts, beyond)))
     # Strokes continue across removed lines.
-    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased & ~frames
+    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(3, round(0.006 * side))) & erased & ~frames
     ink[bridged] = near[bridged]
     steps = _steps(levels, inked | bridged, ~erased | bridged) / paper
     inked |= bridged
@@ -264,13 +244,15 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
     inked &= ~late
     outline = inked & ~ndimage.binary_erosion(inked, EIGHT)
     parts, number = ndimage.label(inked, EIGHT)
-    at_edge = _at_border(parts, beyond)
+    cut = _at_border(parts, np.zeros_like(beyond))
+    # Lies at the edge of the sheet, which is not quite straight.
+    at_edge = ndimage.binary_dilation(beyond, EIGHT, iterations=max(1, round(AT_EDGE * side)))
     lines_are = float(np.percentile(printed or [0], 90))
     found = []
     for i, where in enumerate(ndimage.find_objects(parts), 1):
-        if i in at_edge or max(part.stop - part.start for part in where) < SPECKS * side:
-            continue
         part = parts[where] == i
+        if i in cut or max(part.shape) < SPECKS * side or at_edge[where][part].mean() > 0.5:
+            continue
         strength = np.percentile(ink[where][part], 75)
         width = stroke_width(part)
         at = steps[where][part & outline[where]]
@@ -295,7 +277,7 @@ def _lies_along(part: Bools, printed: tuple[list[Line], list[Line]]) -> bool:
     y, x = np.nonzero(part)
     for along, across, these in ((x, y, printed[0]), (y, x, printed[1])):
         if these:
-            slope = np.median([np.polyval(np.polyder(line), (where.start + where.stop) / 2) for line, where in these])
+            slope = np.median([np.polyval(np.polyder(line.coefficients), line.columns.mean()) for line in these])
             if (across - slope * along).std() < ALONG * along.std():
                 return True
     return False
