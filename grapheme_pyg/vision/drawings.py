@@ -261,7 +261,8 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
             continue
         # Only thin strokes can be remains of printed lines.
         darker = (DARKER_ALONG if _lies_along(part, all_lines) else DARKER) if width < 2 * THINNEST * side else 0
-        if strength < max(FAINT, darker * lines_are):
+        # Near the edge of a shadow, the step around a part is less than its ink.
+        if strength < FAINT or min(strength, np.percentile(at, 75)) < darker * lines_are:
             continue
         found.append((i, strength, strength * part.sum()))
     kept = np.zeros(number + 1, bool)

@@ -69,7 +69,7 @@ def _left_edge(steps: Floats) -> Floats:
     along = padded[rows[:, None], reach + offsets[:, :, None] + starts]
     rough = np.cumsum(np.abs(along).sum(axis=1), axis=1)
     beside = rough[:, PLAIN + 2 : PLAIN + 2 + half] - rough[:, 2 : 2 + half]
-    scores = np.abs(along.sum(axis=1))[:, :half] - beside / 6
+    scores = np.abs(along.sum(axis=1))[:, :half] - beside / 5
     best = scores.max(axis=0)
     start = int((best > NEAR_BEST * best.max()).argmax())
     start += int(best[start : start + 4].argmax())
