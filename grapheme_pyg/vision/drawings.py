@@ -164,13 +164,15 @@ def _drawn(grey: Floats, beyond: Bools) -> list[Group]:
         paper = ndimage.grey_closing(fewer, (half, half), mode="nearest")
         darker = np.clip(_resized(around, fewer.shape) - fewer, 0, paper - fewer)[~beyond[::2, ::2]]
         both.append(((darker.astype(np.float64) ** 3).sum(), levels))
+    drawn: list[Floats] = []
     for _, levels in sorted(both, key=lambda one: -one[0]):
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
         # On nearly black paper, noise would count as ink.
-        strokes, framed = _strokes(levels, np.maximum(paper, 32), beyond)
-        if strokes.any() or framed:
+        strokes, printed = _strokes(levels, np.maximum(paper, 32), beyond)
+        if printed:  # lines and frames are darker than paper if ink is
             return _groups(strokes)
-    return []
+        drawn.append(strokes)
+    return _groups(drawn[0]) or _groups(drawn[1])
 
 
 def _even(ink: Floats) -> Floats:
@@ -195,7 +197,7 @@ def _steps(levels: Floats, inked: Bools, of: Bools) -> Floats:
 
 
 def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool]:
-    """Returns the ink of strokes, else 0, and whether there are frames.
+    """Returns the ink of strokes, else 0, and whether there are printed lines or frames.
 
     Printed lines, frames, and parts that the border cuts are not strokes.
     """
@@ -270,7 +272,7 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
         _, strongest, _ = max(found, key=lambda one: one[2])
         for i, strength, _ in found:
             kept[i] = strength > max(OF_ONE_INK * strongest, FAINTEST)
-    return np.where(kept[parts], ink, 0), framed
+    return np.where(kept[parts], ink, 0), framed or bool(printed)
 
 
 def _lies_along(part: Bools, printed: tuple[list[Line], list[Line]]) -> bool:
