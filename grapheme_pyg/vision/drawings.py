@@ -44,9 +44,9 @@ AT_EDGE = 0.02
 # Smallest size of a part, as a share of the longer side of the sheet; smallest darkness relative to printed lines, and
 # for a part along a line, which is narrower than ALONG of its length.
 SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.25, 1.75, 0.12
-# Smallest strength of a part relative to the strongest; and half the largest gap within a drawing, relative to the
-# largest part.
-OF_ONE_INK, APART = 0.5, 0.1
+# Smallest strength of a part relative to the strongest. The largest gap between parts of a drawing is APART of the
+# largest part, and DETACHED of the difference in size: several drawings are more alike in size than parts of one.
+OF_ONE_INK, APART, DETACHED = 0.5, 0.2, 0.35
 # Groups of parts are dirt if their size, or their ink, is below these shares of the largest.
 DIRT, SPECK = 0.3, 0.15
 # Smallest number of printed lines on a sheet that has any.
@@ -299,15 +299,12 @@ def _groups(ink: Floats) -> list[Group]:
     from scipy import ndimage
 
     inked = ink > 0
-    boxes = ndimage.find_objects(ndimage.label(inked, EIGHT)[0])
-    extents = [max(part.stop - part.start for part in where) for where in boxes]
-    if not extents:
+    if not inked.any():
         return []
-    near = ndimage.distance_transform_edt(~inked) <= APART * max(extents)
-    labels, _ = ndimage.label(near, EIGHT)
+    labels = _joined(ndimage.label(inked, EIGHT)[0])
     found = []
     for i in range(1, labels.max() + 1):
-        group = (labels == i) & inked
+        group = labels == i
         where = _span(group)
         # Groups of many parts or enclosed areas are remains of printed lines, or the grain of a table.
         if ndimage.label(group[where], EIGHT)[1] + ndimage.label(np.pad(~group[where], 1))[1] > HATCHED:
@@ -320,6 +317,26 @@ def _groups(ink: Floats) -> list[Group]:
     least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape), 4)
     most = max(ink.sum() for _, ink in found)
     return [one for one in found if max(one[1].shape) > least and one[1].sum() > SPECK * most]
+
+
+def _joined(parts: Ints) -> Ints:
+    """Returns the number of the group of each pixel; a part that is smaller than another joins it over a larger gap."""
+    from scipy import ndimage
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    boxes = ndimage.find_objects(parts)
+    low, high = (np.array([[getattr(part, end) for part in where] for where in boxes]) for end in ("start", "stop"))
+    extents = (high - low).max(axis=1)
+    reach = APART * extents.max() + DETACHED * np.abs(extents[:, None] - extents)
+    gaps = np.hypot(*np.maximum(low[:, None] - high, low - high[:, None]).clip(0).transpose(2, 0, 1))
+    points = [np.argwhere(parts[where] == i) + low[i - 1] for i, where in enumerate(boxes, 1)]
+    trees = [cKDTree(one) for one in points]
+    joined = np.eye(len(boxes), dtype=bool)
+    for i, j in np.argwhere(np.triu(gaps <= reach, 1)):
+        joined[i, j] = trees[i].query(points[j])[0].min() <= reach[i, j]
+    _, group = connected_components(joined, directed=False)
+    return np.concatenate([[0], group + 1])[parts]
 
 
 def _in_form(ink: Floats, side: int) -> Tensor:

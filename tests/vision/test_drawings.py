@@ -63,6 +63,41 @@ def test_parts_that_are_near_are_one_drawing_and_others_are_several() -> None:
     assert len(find_drawings(sheet(BAR, (150, 60, 170, 120)))) == 2
 
 
+def test_a_small_part_belongs_to_a_drawing_across_a_larger_gap_than_one_of_its_size() -> None:
+    assert [found.box for found in find_drawings(sheet(BAR, (130, 60, 140, 80)))] == [(90, 60, 140, 120)]
+    assert len(find_drawings(sheet(BAR, (130, 60, 140, 120)))) == 2
+
+
+def test_a_shadow_across_the_edges_of_a_sheet_does_not_hide_them() -> None:
+    # A table with grain, half of it and of the sheet in a hard shadow; strokes near the edge of the sheet are kept.
+    rows, columns = np.mgrid[:400, :400]
+    table = 60 + 30 * ((rows // 8 + columns // 8) % 2)
+    paper = (rows > 30) & (rows < 370) & (columns > 30 + rows // 20) & (columns < 370)
+    for bar, number in ((None, 0), ((48, 100, 68, 220), 1)):
+        page = np.where(paper, 220, table)
+        if bar:
+            page[bar[1] : bar[3], bar[0] : bar[2]] = 60
+        page[(rows + columns) > 420] //= 2
+        for picture in (page, 255 - page):
+            assert len(find_drawings(picture.astype(np.uint8))) == number
+
+
+def test_what_is_left_of_a_box_at_the_edge_is_no_drawing() -> None:
+    rows, columns = np.mgrid[:400, :400]
+    wobble = np.round(4 * np.sin(rows / 40)).astype(int)
+    outer = (rows > 60) & (rows < 340) & (columns > 50 + wobble) & (columns < 350 + wobble)
+    inner = (rows > 76) & (rows < 324) & (columns > 66 + wobble) & (columns < 334 + wobble)
+    page = np.where(outer & ~inner, 70, 220).astype(np.uint8)
+    assert find_drawings(page) == find_drawings(255 - page) == []
+
+
+def test_a_stroke_along_a_printed_line_is_not_removed_with_it() -> None:
+    page = sheet((60, 76, 140, 96))
+    page[76:96, 60:140] = 150
+    (found,) = find_drawings(ruled(page))
+    assert float((found.pixels > 127).float().mean()) > 0.12
+
+
 def test_drawings_in_a_frame_are_several_and_the_frame_is_none() -> None:
     page = ruled(framed(sheet((60, 60, 80, 120), (120, 60, 140, 120))))
     assert sorted(found.box[0] for found in find_drawings(page)) == [60, 120]
