@@ -74,13 +74,13 @@ def find_drawings(image: "Image", side: int = FORM) -> list[Drawing]:
     point at the center" (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Before that, thin
     strokes are widened to the width of MNIST's.
 
-    The steps are: If the edges of the sheet form a quadrilateral, the area around it is replaced by paper. The paper is
-    estimated by the morphological closing of the picture, which preserves the edges of shadows; ink is darker or
-    lighter than the paper, whichever differs more from the local median. Frames, parts that cover the four sides of a
-    quadrilateral, are removed. Thin lines from one edge of the sheet to the other, found by a Hough transform, are
-    removed except where stronger ink crosses them. A remaining part belongs to a drawing if the picture's levels rise
-    steeply around it, as around strokes, and the border does not cut it. Parts that are near one another form one
-    drawing.
+    The steps are: If the picture shows the four straight edges of a sheet, the area around it is replaced by paper. The
+    paper is estimated by the morphological closing of the picture, which preserves the edges of shadows; ink is darker
+    or lighter than the paper, as printed lines and frames are, else whichever differs more from the local median.
+    Frames, parts that cover the four sides of a quadrilateral, are removed. Thin lines from one edge of the sheet to
+    the other, found by a Hough transform, are removed except where stronger ink crosses them. A remaining part belongs
+    to a drawing if the picture's levels rise steeply around it, as around strokes, the border does not cut it, and most
+    of it is not at the edge of the sheet. Parts that are near one another form one drawing.
 
     Args:
         image: An image, as in :class:`grapheme_pyg.VisionBrain`.

@@ -55,11 +55,12 @@ def _steps(picture: Floats) -> Floats:
     left, right = (level(-2) - level(-6)) / 4, (level(5) - level(1)) / 4
     slope = np.where(left * right > 0, np.where(np.abs(left) < np.abs(right), left, right), 0)
     narrow, wide = level(0) - level(-1) - slope, level(1) - level(-2) - 3 * slope
-    return (np.clip(narrow / STEP, -1, 1) + np.clip(wide / STEP, -1, 1)) / 2
+    steps: Floats = (np.clip(narrow / STEP, -1, 1) + np.clip(wide / STEP, -1, 1)) / 2
+    return steps
 
 
 def _left_edge(steps: Floats) -> Floats:
-    """Returns the left edge's position in each row: a Hough transform that prefers plain paper on the right."""
+    """Finds the column of the left edge in each row by a Hough transform that prefers plain paper on the right."""
     height, width = steps.shape
     rows, half = np.arange(height), width // 2
     reach = int(height / 2 * SLOPES[-1]) + 2
@@ -73,4 +74,5 @@ def _left_edge(steps: Floats) -> Floats:
     best = scores.max(axis=0)
     start = int((best > NEAR_BEST * best.max()).argmax())
     start += int(best[start : start + 4].argmax())
-    return start + SLOPES[scores[:, start].argmax()] * (rows - height / 2)
+    edge: Floats = start + SLOPES[scores[:, start].argmax()] * (rows - height / 2)
+    return edge

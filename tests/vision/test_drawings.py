@@ -6,6 +6,7 @@ import torch
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.vision import find_drawings
+from grapheme_pyg.vision.printed_lines import add_line, find_lines
 
 # A bar of 60 × 20 pixels: its left, top, right and bottom.
 BAR = (90, 60, 110, 120)
@@ -91,11 +92,12 @@ def test_what_is_left_of_a_box_at_the_edge_is_no_drawing() -> None:
     assert find_drawings(page) == find_drawings(255 - page) == []
 
 
-def test_a_stroke_along_a_printed_line_is_not_removed_with_it() -> None:
-    page = sheet((60, 76, 140, 96))
-    page[76:96, 60:140] = 150
-    (found,) = find_drawings(ruled(page))
-    assert float((found.pixels > 127).float().mean()) > 0.12
+def test_a_printed_line_is_as_dark_as_where_no_stroke_hides_it() -> None:
+    ink = np.zeros((100, 100), np.float32)
+    ink[50] = 0.2
+    ink[44:57, 15:85] = 0.5
+    (line,) = find_lines(ink, np.zeros(ink.shape, bool), 0.001)
+    assert add_line(ink, line, np.zeros_like(ink)) == pytest.approx(0.2)
 
 
 def test_drawings_in_a_frame_are_several_and_the_frame_is_none() -> None:
