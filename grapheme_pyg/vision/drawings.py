@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from grapheme_pyg.vision.arrays import Bools, Floats, Ints
-from grapheme_pyg.vision.frames import EIGHT, corners_of, find_frames, stroke_width
+from grapheme_pyg.vision.frames import EIGHT, find_frames, stroke_width
 from grapheme_pyg.vision.pixels import to_pixels
 from grapheme_pyg.vision.printed_lines import DEVIATIONS, FAINTEST, THINNEST, Line, add_line, find_lines
+from grapheme_pyg.vision.sheet_edges import find_sheet
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Image
@@ -25,10 +26,6 @@ FORM, BOX, STROKE = 28, 20, 0.12
 FINE = 120
 # Longer side of pictures in which strokes, and the edges of sheets, are found.
 LARGEST, COARSE = 700, 128
-# The edge of a sheet is a step of more than STEP levels, and encloses more than ENCLOSED of the picture.
-STEP, ENCLOSED = 7, 0.3
-# Smallest overlap of a quadrilateral region with the quadrilateral of its corners; for an ellipse it is 0.64.
-SPANNED = 0.85
 # Largest width of strokes and smallest size of drawings, as shares of the longer side of the sheet.
 WIDEST, LEAST = 0.25, 0.045
 # Smallest strength of ink relative to the strongest ink nearby.
@@ -42,12 +39,14 @@ OUTLINED, RISE, AROUND = 0.7, 0.4, 9
 GRID, PAPER = 32, 30
 # Largest number of parts and enclosed areas of a drawing.
 HATCHED = 16
+# Distance from the edge of the sheet within which most of a drawing does not lie, as a share of the longer side.
+AT_EDGE = 0.02
 # Smallest size of a part, as a share of the longer side of the sheet; smallest darkness relative to printed lines, and
 # for a part along a line, which is narrower than ALONG of its length.
 SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.25, 1.75, 0.12
-# Smallest strength of a part relative to the strongest; and half the largest gap within a drawing, relative to the
-# largest part.
-OF_ONE_INK, APART = 0.5, 0.1
+# Smallest strength of a part relative to the strongest. The largest gap between parts of a drawing is APART of the
+# largest part, and DETACHED of the difference in size: several drawings are more alike in size than parts of one.
+OF_ONE_INK, APART, DETACHED = 0.5, 0.2, 0.35
 # Groups of parts are dirt if their size, or their ink, is below these shares of the largest.
 DIRT, SPECK = 0.3, 0.15
 # Smallest number of printed lines on a sheet that has any.
@@ -75,13 +74,13 @@ def find_drawings(image: "Image", side: int = FORM) -> list[Drawing]:
     point at the center" (LeCun, Cortes and Burges, "The MNIST database of handwritten digits"). Before that, thin
     strokes are widened to the width of MNIST's.
 
-    The steps are: If the edges of the sheet form a quadrilateral, the area around it is replaced by paper. The paper is
-    estimated by the morphological closing of the picture, which preserves the edges of shadows; ink is darker or
-    lighter than the paper, whichever differs more from the local median. Frames, parts that cover the four sides of a
-    quadrilateral, are removed. Thin lines from one edge of the sheet to the other, found by a Hough transform, are
-    removed except where stronger ink crosses them. A remaining part belongs to a drawing if the picture's levels rise
-    steeply around it, as around strokes, and the border does not cut it. Parts that are near one another form one
-    drawing.
+    The steps are: If the picture shows the four straight edges of a sheet, the area around it is replaced by paper. The
+    paper is estimated by the morphological closing of the picture, which preserves the edges of shadows; ink is darker
+    or lighter than the paper, as printed lines and frames are, else whichever differs more from the local median.
+    Frames, parts that cover the four sides of a quadrilateral, are removed. Thin lines from one edge of the sheet to
+    the other, found by a Hough transform, are removed except where stronger ink crosses them. A remaining part belongs
+    to a drawing if the picture's levels rise steeply around it, as around strokes, the border does not cut it, and most
+    of it is not at the edge of the sheet. Parts that are near one another form one drawing.
 
     Args:
         image: An image, as in :class:`grapheme_pyg.VisionBrain`.
@@ -132,21 +131,11 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Bools, tuple[float, float], float]:
     from scipy import ndimage
 
     coarse = ndimage.median_filter(_reduced(grey, COARSE), 5, mode="nearest")
-    flat = ndimage.maximum_filter(coarse, 3) - ndimage.minimum_filter(coarse, 3) <= STEP
-    regions, _ = ndimage.label(flat)
-    border = np.concatenate([regions[0], regions[-1], regions[:, 0], regions[:, -1]])
-    # The closing bridges steps within the sheet, which are edges of shadows; padded, as it erodes the border.
-    enclosed = np.pad(flat & ~np.isin(regions, border), 4)
-    enclosed = ndimage.binary_closing(enclosed, EIGHT, iterations=3)[4:-4, 4:-4]
-    regions, _ = ndimage.label(ndimage.binary_fill_holes(enclosed))
-    sizes = np.bincount(regions.ravel())[1:]
-    inside = regions == 1 + sizes.argmax() if len(sizes) else np.zeros(coarse.shape, bool)
-    sheet = _quadrilateral(inside) if inside.sum() > ENCLOSED * inside.size else None
+    sheet = find_sheet(coarse)
     if sheet is None:
         small = _reduced(grey, LARGEST)
         return small, np.zeros(small.shape, bool), (0, 0), max(grey.shape) / max(small.shape)
     factor = max(grey.shape) / max(coarse.shape)
-    sheet = ndimage.binary_dilation(sheet, EIGHT)  # pixels beside a step are not flat
     cut = _span(sheet)
     outside = ~sheet[cut]
     nearest = ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
@@ -154,19 +143,9 @@ def _on_sheet(grey: Floats) -> tuple[Floats, Bools, tuple[float, float], float]:
     paper = paper[tuple(place // 2 for place in nearest)]
     top, bottom, left, right = (round(factor * n) for part in cut for n in (part.start, part.stop))
     small = _reduced(grey[top:bottom, left:right], LARGEST)
-    beyond = _resized(outside.astype(np.float32), small.shape) > 0.3
+    beyond = _resized(outside.astype(np.float32), small.shape) > 0.5
     size = max(bottom - top, right - left) / max(small.shape)
     return np.where(beyond, _resized(paper, small.shape), small), beyond, (left, top), size
-
-
-def _quadrilateral(region: Bools) -> Bools | None:
-    """Returns the quadrilateral between the corners of a region, if it is nearly the region."""
-    corners = corners_of(region)
-    inside = np.ones(region.shape, bool)
-    rows, columns = np.ogrid[: region.shape[0], : region.shape[1]]
-    for (x, y), (next_x, next_y) in zip(corners, corners[1:] + corners[:1], strict=True):
-        inside &= (next_x - x) * (rows - y) >= (next_y - y) * (columns - x)
-    return inside if (inside & region).sum() > SPANNED * (inside | region).sum() else None
 
 
 def _drawn(grey: Floats, beyond: Bools) -> list[Group]:
@@ -185,13 +164,15 @@ def _drawn(grey: Floats, beyond: Bools) -> list[Group]:
         paper = ndimage.grey_closing(fewer, (half, half), mode="nearest")
         darker = np.clip(_resized(around, fewer.shape) - fewer, 0, paper - fewer)[~beyond[::2, ::2]]
         both.append(((darker.astype(np.float64) ** 3).sum(), levels))
+    drawn: list[Floats] = []
     for _, levels in sorted(both, key=lambda one: -one[0]):
         paper = ndimage.grey_closing(levels, (window, window), mode="nearest")
         # On nearly black paper, noise would count as ink.
-        strokes, framed = _strokes(levels, np.maximum(paper, 32), beyond)
-        if strokes.any() or framed:
+        strokes, printed = _strokes(levels, np.maximum(paper, 32), beyond)
+        if printed:  # lines and frames are darker than paper if ink is
             return _groups(strokes)
-    return []
+        drawn.append(strokes)
+    return _groups(drawn[0]) or _groups(drawn[1])
 
 
 def _even(ink: Floats) -> Floats:
@@ -216,7 +197,7 @@ def _steps(levels: Floats, inked: Bools, of: Bools) -> Floats:
 
 
 def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool]:
-    """Returns the ink of strokes, else 0, and whether there are frames.
+    """Returns the ink of strokes, else 0, and whether there are printed lines or frames.
 
     Printed lines, frames, and parts that the border cuts are not strokes.
     """
@@ -249,12 +230,13 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
         ink[erased] = 0
     near = ndimage.maximum_filter(ink, round(0.08 * side) | 1)
     inked = ink > np.maximum(max(DEVIATIONS * noise, FAINTEST), np.maximum(NEAR_FULL * near, LEVELS / paper))
+    inked &= ~beyond
     # Separates thick strokes from remains of lines that lead to the border.
     parts, _ = ndimage.label(inked, EIGHT)
     thick = ndimage.grey_opening(inked.astype(np.uint8), (round(THINNEST * side) | 1,) * 2) > 0
     inked &= thick | ~np.isin(parts, list(_at_border(parts, beyond)))
     # Strokes continue across removed lines.
-    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(1, round(0.004 * side))) & erased & ~frames
+    bridged = ndimage.binary_closing(inked, EIGHT, iterations=max(3, round(0.006 * side))) & erased & ~frames
     ink[bridged] = near[bridged]
     steps = _steps(levels, inked | bridged, ~erased | bridged) / paper
     inked |= bridged
@@ -264,13 +246,15 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
     inked &= ~late
     outline = inked & ~ndimage.binary_erosion(inked, EIGHT)
     parts, number = ndimage.label(inked, EIGHT)
-    at_edge = _at_border(parts, beyond)
+    cut = _at_border(parts, np.zeros_like(beyond))
+    # Lies at the edge of the sheet, which is not quite straight.
+    at_edge = ndimage.binary_dilation(beyond, EIGHT, iterations=max(1, round(AT_EDGE * side)))
     lines_are = float(np.percentile(printed or [0], 90))
     found = []
     for i, where in enumerate(ndimage.find_objects(parts), 1):
-        if i in at_edge or max(part.stop - part.start for part in where) < SPECKS * side:
-            continue
         part = parts[where] == i
+        if i in cut or max(part.shape) < SPECKS * side or at_edge[where][part].mean() > 0.5:
+            continue
         strength = np.percentile(ink[where][part], 75)
         width = stroke_width(part)
         at = steps[where][part & outline[where]]
@@ -279,7 +263,8 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
             continue
         # Only thin strokes can be remains of printed lines.
         darker = (DARKER_ALONG if _lies_along(part, all_lines) else DARKER) if width < 2 * THINNEST * side else 0
-        if strength < max(FAINT, darker * lines_are):
+        # Near the edge of a shadow, the step around a part is less than its ink.
+        if strength < FAINT or min(strength, np.percentile(at, 75)) < darker * lines_are:
             continue
         found.append((i, strength, strength * part.sum()))
     kept = np.zeros(number + 1, bool)
@@ -287,7 +272,7 @@ def _strokes(levels: Floats, paper: Floats, beyond: Bools) -> tuple[Floats, bool
         _, strongest, _ = max(found, key=lambda one: one[2])
         for i, strength, _ in found:
             kept[i] = strength > max(OF_ONE_INK * strongest, FAINTEST)
-    return np.where(kept[parts], ink, 0), framed
+    return np.where(kept[parts], ink, 0), framed or bool(printed)
 
 
 def _lies_along(part: Bools, printed: tuple[list[Line], list[Line]]) -> bool:
@@ -295,7 +280,7 @@ def _lies_along(part: Bools, printed: tuple[list[Line], list[Line]]) -> bool:
     y, x = np.nonzero(part)
     for along, across, these in ((x, y, printed[0]), (y, x, printed[1])):
         if these:
-            slope = np.median([np.polyval(np.polyder(line), (where.start + where.stop) / 2) for line, where in these])
+            slope = np.median([np.polyval(np.polyder(line.coefficients), line.columns.mean()) for line in these])
             if (across - slope * along).std() < ALONG * along.std():
                 return True
     return False
@@ -314,15 +299,12 @@ def _groups(ink: Floats) -> list[Group]:
     from scipy import ndimage
 
     inked = ink > 0
-    boxes = ndimage.find_objects(ndimage.label(inked, EIGHT)[0])
-    extents = [max(part.stop - part.start for part in where) for where in boxes]
-    if not extents:
+    if not inked.any():
         return []
-    near = ndimage.distance_transform_edt(~inked) <= APART * max(extents)
-    labels, _ = ndimage.label(near, EIGHT)
+    labels = _joined(ndimage.label(inked, EIGHT)[0])
     found = []
     for i in range(1, labels.max() + 1):
-        group = (labels == i) & inked
+        group = labels == i
         where = _span(group)
         # Groups of many parts or enclosed areas are remains of printed lines, or the grain of a table.
         if ndimage.label(group[where], EIGHT)[1] + ndimage.label(np.pad(~group[where], 1))[1] > HATCHED:
@@ -335,6 +317,26 @@ def _groups(ink: Floats) -> list[Group]:
     least = max(DIRT * max(found[0][1].shape), LEAST * max(ink.shape), 4)
     most = max(ink.sum() for _, ink in found)
     return [one for one in found if max(one[1].shape) > least and one[1].sum() > SPECK * most]
+
+
+def _joined(parts: Ints) -> Ints:
+    """Returns the number of the group of each pixel; a part that is smaller than another joins it over a larger gap."""
+    from scipy import ndimage
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import cKDTree
+
+    boxes = ndimage.find_objects(parts)
+    low, high = (np.array([[getattr(part, end) for part in where] for where in boxes]) for end in ("start", "stop"))
+    extents = (high - low).max(axis=1)
+    reach = APART * extents.max() + DETACHED * np.abs(extents[:, None] - extents)
+    gaps = np.hypot(*np.maximum(low[:, None] - high, low - high[:, None]).clip(0).transpose(2, 0, 1))
+    points = [np.argwhere(parts[where] == i) + low[i - 1] for i, where in enumerate(boxes, 1)]
+    trees = [cKDTree(one) for one in points]
+    joined = np.eye(len(boxes), dtype=bool)
+    for i, j in np.argwhere(np.triu(gaps <= reach, 1)):
+        joined[i, j] = trees[i].query(points[j])[0].min() <= reach[i, j]
+    _, group = connected_components(joined, directed=False)
+    return np.concatenate([[0], group + 1])[parts]
 
 
 def _in_form(ink: Floats, side: int) -> Tensor:

@@ -4,8 +4,9 @@ import numpy as np
 
 from grapheme_pyg.vision.arrays import Bools
 
-# Smallest share of a frame that is on its sides, and of each side that it covers; smallest share of its box enclosed.
-ON_SIDES, FILLED = 0.95, 0.4
+# Smallest share of a frame that is on its sides, and of each side that it covers; smallest share of its box enclosed,
+# and largest share of that inked.
+ON_SIDES, FILLED, SOLID = 0.95, 0.4, 0.8
 # Structuring element of the eight neighbours.
 EIGHT = np.ones((3, 3), dtype=bool)
 
@@ -51,7 +52,8 @@ def _frame(part: Bools, width: float) -> Bools | None:
         near = part & (inwards > -0.5 * width - 1) & (inwards < 1.5 * width + 1) & (along >= 0) & (along < length)
         covered.append(len(np.unique(along[near].astype(int))) / length)
     band = (depth > -0.5 * width - 1) & (depth < 1.5 * width + 1)
-    return band if area > FILLED * part.size and min(band[part].mean(), *covered) > ON_SIDES else None
+    enclosing = area > FILLED * part.size and part.sum() < SOLID * area
+    return band if enclosing and min(band[part].mean(), *covered) > ON_SIDES else None
 
 
 def stroke_width(part: Bools) -> float:

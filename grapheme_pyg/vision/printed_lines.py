@@ -1,13 +1,10 @@
 """Printed lines of ruled and squared paper, found by a Hough transform."""
 
-from typing import TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
-from grapheme_pyg.vision.arrays import Bools, Floats
-
-# Coefficients of y(x), and the range of x.
-Line: TypeAlias = tuple[Floats, slice]
+from grapheme_pyg.vision.arrays import Bools, Floats, Ints
 
 # Largest thickness of printed lines, as a share of the longer side of the sheet.
 THINNEST = 0.012
@@ -15,6 +12,14 @@ THINNEST = 0.012
 FAINTEST, DEVIATIONS = 0.04, 5
 # Smallest votes for a line, as a share of the width of the sheet; smallest share of it without gaps; most lines tried.
 SHORTEST, UNBROKEN, MOST = 0.12, 0.7, 300
+
+
+class Line(NamedTuple):
+    """A printed line: the coefficients of y(x), the range of x, and the columns in which nothing hides the line."""
+
+    coefficients: Floats
+    range: slice
+    columns: Ints
 
 
 def find_lines(ink: Floats, beyond: Bools, noise: float) -> list[Line]:
@@ -58,7 +63,8 @@ def find_lines(ink: Floats, beyond: Bools, noise: float) -> list[Line]:
         on_page[on_page] = ~hidden[y[on_page], x[on_page]]
         met = at[on_page]
         if len(met) and met.mean() > UNBROKEN and met[:gap].any() and met[-gap:].any():
-            found.append((line, slice(int(on_page.argmax()), len(on_page) - int(on_page[::-1].argmax()))))
+            columns = np.flatnonzero(on_page)
+            found.append(Line(line, slice(int(columns[0]), int(columns[-1]) + 1), columns))
         for number, positions in enumerate(starts[:, voters]):
             votes[number] -= np.bincount(positions, minlength=size)
         may_vote[voters] = False
@@ -69,13 +75,14 @@ def add_line(ink: Floats, line: Line, lined: Floats) -> float:
     """Adds the median profile across a line to ``lined`` along the line, and returns the profile's maximum."""
     height, width = ink.shape
     side = max(ink.shape)
-    coefficients, where = line
     margin, half = round(0.02 * side), max(1, round(THINNEST * side / 2))
-    x = np.arange(max(0, where.start - margin), min(width, where.stop + margin))
-    near = np.round(np.polyval(coefficients, x)).astype(int) + np.arange(-half, half + 1)[:, None]
+    start = max(0, line.range.start - margin)
+    x = np.arange(start, min(width, line.range.stop + margin))
+    near = np.round(np.polyval(line.coefficients, x)).astype(int) + np.arange(-half, half + 1)[:, None]
     inside = (near >= 0) & (near < height)
     near = np.clip(near, 0, height - 1)
-    profile = np.median(ink[near, x], axis=1)
+    seen = line.columns - start
+    profile = np.median(ink[near[:, seen], x[seen]], axis=1)
     profile[profile < 0.2 * profile.max()] = 0
     added = np.broadcast_to(profile[:, None], near.shape)[inside]
     lined[near[inside], np.broadcast_to(x, near.shape)[inside]] += added

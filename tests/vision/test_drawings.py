@@ -6,6 +6,7 @@ import torch
 
 from grapheme_pyg import ImageClassificationModel, VisionBrain
 from grapheme_pyg.vision import find_drawings
+from grapheme_pyg.vision.printed_lines import add_line, find_lines
 
 # A bar of 60 × 20 pixels: its left, top, right and bottom.
 BAR = (90, 60, 110, 120)
@@ -61,6 +62,42 @@ def test_without_it_the_sheet_is_blank(change: str) -> None:
 def test_parts_that_are_near_are_one_drawing_and_others_are_several() -> None:
     assert [found.box for found in find_drawings(sheet(BAR, (114, 60, 134, 80)))] == [(90, 60, 134, 120)]
     assert len(find_drawings(sheet(BAR, (150, 60, 170, 120)))) == 2
+
+
+def test_a_small_part_belongs_to_a_drawing_across_a_larger_gap_than_one_of_its_size() -> None:
+    assert [found.box for found in find_drawings(sheet(BAR, (130, 60, 140, 80)))] == [(90, 60, 140, 120)]
+    assert len(find_drawings(sheet(BAR, (130, 60, 140, 120)))) == 2
+
+
+def test_a_shadow_across_the_edges_of_a_sheet_does_not_hide_them() -> None:
+    # A table with grain, half of it and of the sheet in a hard shadow; strokes near the edge of the sheet are kept.
+    rows, columns = np.mgrid[:400, :400]
+    table = 60 + 30 * ((rows // 8 + columns // 8) % 2)
+    paper = (rows > 30) & (rows < 370) & (columns > 30 + rows // 20) & (columns < 370)
+    for bar, number in ((None, 0), ((48, 100, 68, 220), 1)):
+        page = np.where(paper, 220, table)
+        if bar:
+            page[bar[1] : bar[3], bar[0] : bar[2]] = 60
+        page[(rows + columns) > 420] //= 2
+        for picture in (page, 255 - page):
+            assert len(find_drawings(picture.astype(np.uint8))) == number
+
+
+def test_what_is_left_of_a_box_at_the_edge_is_no_drawing() -> None:
+    rows, columns = np.mgrid[:400, :400]
+    wobble = np.round(4 * np.sin(rows / 40)).astype(int)
+    outer = (rows > 60) & (rows < 340) & (columns > 50 + wobble) & (columns < 350 + wobble)
+    inner = (rows > 76) & (rows < 324) & (columns > 66 + wobble) & (columns < 334 + wobble)
+    page = np.where(outer & ~inner, 70, 220).astype(np.uint8)
+    assert find_drawings(page) == find_drawings(255 - page) == []
+
+
+def test_a_printed_line_is_as_dark_as_where_no_stroke_hides_it() -> None:
+    ink = np.zeros((100, 100), np.float32)
+    ink[50] = 0.2
+    ink[44:57, 15:85] = 0.5
+    (line,) = find_lines(ink, np.zeros(ink.shape, bool), 0.001)
+    assert add_line(ink, line, np.zeros_like(ink)) == pytest.approx(0.2)
 
 
 def test_drawings_in_a_frame_are_several_and_the_frame_is_none() -> None:
