@@ -83,10 +83,9 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     names = [
         re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
     ]
-    # The parser would take the last value, and `--name a a.png --name b b.png` would give both pictures to b.
-    options = [name.partition("=")[0] for name in names if name.startswith("--")]
-    if again := {name for name in options if options.count(name) > 1} - {"--config"}:
-        parser.error(f"{min(again)}: expected it once, got it {options.count(min(again))} times")
+    # The parser takes the last value of an option, and `--name a a.png --name b b.png` would give both pictures to b.
+    if (times := sum(name.partition("=")[0] == "--name" for name in names)) > 1:
+        parser.error(f"--name: expected it once, got it {times} times")
     try:
         found = vars(parser.instantiate(parser.parse_args(names + encoded[end:])))
     except UnicodeDecodeError as error:

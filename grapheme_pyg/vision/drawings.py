@@ -37,8 +37,8 @@ FAINT, LEVELS = 0.08, 5
 OUTLINED, RISE, AROUND = 0.7, 0.4, 9
 # Slow changes are measured on a grid of GRID points a side, as the percentile PAPER, because ink is darker.
 GRID, PAPER = 32, 30
-# Largest number of parts and enclosed areas of a drawing.
-HATCHED = 16
+# Largest number of parts and enclosed areas of a drawing, not counting those below a share of its ink.
+HATCHED, SPECK_OF_GROUP = 16, 0.002
 # Distance from the edge of the sheet within which most of a drawing does not lie, as a share of the longer side.
 AT_EDGE = 0.02
 # Smallest size of a part, as a share of the longer side of the sheet; smallest darkness relative to printed lines, and
@@ -307,7 +307,10 @@ def _groups(ink: Floats) -> list[Group]:
         group = labels == i
         where = _span(group)
         # Groups of many parts or enclosed areas are remains of printed lines, or the grain of a table.
-        if ndimage.label(group[where], EIGHT)[1] + ndimage.label(np.pad(~group[where], 1))[1] > HATCHED:
+        areas = [
+            np.bincount(ndimage.label(*of)[0].flat)[1:] for of in ((group[where], EIGHT), (np.pad(~group[where], 1),))
+        ]
+        if (np.concatenate(areas) > SPECK_OF_GROUP * group.sum()).sum() > HATCHED:
             continue
         cut = np.where(group, ink, 0)[where]
         found.append((where, cut / np.percentile(cut[cut > 0], 75)))

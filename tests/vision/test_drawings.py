@@ -69,6 +69,14 @@ def test_a_small_part_belongs_to_a_drawing_across_a_larger_gap_than_one_of_its_s
     assert len(find_drawings(sheet(BAR, (130, 60, 140, 120)))) == 2
 
 
+def test_specks_in_a_thick_stroke_are_not_enclosed_areas() -> None:
+    page = sheet((50, 50, 150, 150))
+    page[80:120, 80:120] = 220
+    for left in range(53, 147, 8):
+        page[60:63, left : left + 3] = page[140:143, left : left + 3] = 220
+    assert [found.box for found in find_drawings(page)] == [(50, 50, 150, 150)]
+
+
 def test_a_shadow_across_the_edges_of_a_sheet_does_not_hide_them() -> None:
     # A table with grain, half of it and of the sheet in a hard shadow; strokes near the edge of the sheet are kept.
     rows, columns = np.mgrid[:400, :400]
