@@ -53,7 +53,7 @@ def call(function: Callable[[], Any]) -> Call:
     """Calls a function; memory is what the kernel counts as resident, so that all libraries count."""
     library = ctypes.CDLL(None)
     library.malloc_trim(0)
-    # Otherwise a buffer that grows takes up to three times its size, depending on what earlier tests left in the heap.
+    # Else a buffer that grows takes up to three times its size where earlier tests left large gaps in the heap.
     library.mallopt(MMAP_THRESHOLD, 2**17)
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident("VmRSS")
