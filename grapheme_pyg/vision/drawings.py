@@ -43,7 +43,7 @@ HATCHED, SPECK_OF_GROUP = 16, 0.002
 AT_EDGE = 0.02
 # Smallest size of a part, as a share of the longer side of the sheet; smallest darkness relative to printed lines, and
 # for a part along a line, which is narrower than ALONG of its length.
-SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.25, 1.75, 0.12
+SPECKS, DARKER, DARKER_ALONG, ALONG = 0.012, 1.0, 1.75, 0.12
 # Smallest strength of a part relative to the strongest. The largest gap between parts of a drawing is APART of the
 # largest part, and DETACHED of the difference in size: several drawings are more alike in size than parts of one.
 OF_ONE_INK, APART, DETACHED = 0.5, 0.2, 0.35
