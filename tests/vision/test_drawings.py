@@ -69,6 +69,16 @@ def test_a_small_part_belongs_to_a_drawing_across_a_larger_gap_than_one_of_its_s
     assert len(find_drawings(sheet(BAR, (130, 60, 140, 120)))) == 2
 
 
+def test_a_thin_stroke_as_dark_as_printed_lines_is_found_across_them_and_not_along_them() -> None:
+    page = np.full((400, 400), 220, np.uint8)
+    page[10::20] = page[11::20] = 178
+    along = page.copy()
+    page[120:280, 198:202] = 178
+    assert [found.box for found in find_drawings(page)] == [(198, 120, 202, 280)]
+    along[118:122, 120:280] = 178
+    assert find_drawings(along) == []
+
+
 def test_specks_in_a_thick_stroke_are_not_enclosed_areas() -> None:
     page = sheet((50, 50, 150, 150))
     page[80:120, 80:120] = 220
