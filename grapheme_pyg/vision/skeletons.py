@@ -142,7 +142,7 @@ def find_strokes(regions: Ints, longest: Ints) -> Strokes:
     pieces = -(-whole // (STRAIGHT * np.maximum(longest[region[at[start]]], SHORTEST)))
     pieces[in_junction[start]] = 1
     pieces, whole = np.maximum(pieces, 1)[arm], np.maximum(whole, 1)[arm]
-    closed = (degree[start] > 1)[arm]
+    closed = ((degree[start] > 1) & ~in_junction[start])[arm]
     band = np.minimum((2 * distance * pieces + closed * whole) // (2 * whole), pieces - ~closed)
     piece = parts(same & (band[one] == band[other]))
 
