@@ -108,7 +108,9 @@ def measure(
 ) -> dict[str, float]:
     """Trains a model and returns its accuracy and loss on validation, and the number of edges."""
     torch.manual_seed(seed)
-    model = ImageClassificationModel(ReducedBrain(mode, variant.without, **variant.vision))
+    # With the size of the training images, which `fit` would otherwise set in a copy.
+    vision = ReducedBrain(mode, variant.without, resize=training.images.shape[-1], **variant.vision)
+    model = ImageClassificationModel(vision)
     fit(model, *training, settings=TrainingSettings(epochs=epochs, seed=seed), verbose=False)
     found = evaluate(model.predict(validation.images).probabilities, validation.labels)
     edges = count(mode, variant, training.images[:COUNTED])
