@@ -29,7 +29,7 @@ for (source, relation, target), number in Counter(edge_types[kind] for kind in g
 figure = Figure(figsize=(15, 5), layout="constrained")
 strokes, over, levels = figure.subplots(1, 3, width_ratios=(1, 1, 1.7))
 # Each stroke has a colour; blobs without strokes, the background and the holes, stay black.
-first_blob = sum("stroke_round0" == node_types[kind] for kind in graph.node_type.tolist())
+first_blob = sum(node_types[kind] == "stroke_round0" for kind in graph.node_type.tolist())
 stroke = graph.seg.view(28, 28)
 colored = torch.where(stroke < first_blob, 1 + stroke, 0)
 strokes.imshow(colored, cmap="nipy_spectral", interpolation="nearest")

@@ -17,7 +17,7 @@ SHORTEST = 3
 
 @dataclass(frozen=True)
 class Strokes:
-    """Strokes of the regions of a stack of images, sorted by their first skeleton pixels.
+    """Strokes of the regions of a stack of images, sorted by image and first pixel of their skeleton.
 
     Shapes:
         - **labels**: ``[num_images, H, W]``, the stroke of each pixel, −1 for none
@@ -96,7 +96,12 @@ def _neighbours(on: Bools, at: Ints, steps: Ints) -> Ints:
 
 
 def find_strokes(regions: Ints, longest: Ints) -> Strokes:
-    """Cuts regions at the junctions of their skeletons, and long lines into pieces.
+    """Divides regions into strokes.
+
+    Each region is thinned to its skeleton. A skeleton pixel at which three lines or more meet is a junction, which is a
+    stroke together with its neighbours. The lines between junctions are cut into pieces of equal length, closed lines
+    at the first pixel. Every other pixel belongs to the stroke that is nearest within its region, counted in steps to
+    any of eight neighbours.
 
     Args:
         regions: ``[num_images, H, W]``, the region of each pixel, −1 for none; regions do not touch.
