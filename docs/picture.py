@@ -23,7 +23,7 @@ def main() -> None:
     images, labels = load_mnist().test
     FOLDER.mkdir(exist_ok=True)
     save(draw_idea(images[0]), "graph.png", dpi=110)
-    # Its holes are blobs too.
+    # Its holes are blobs, too.
     save(draw_modes(images[labels == 8][1]), "modes.png", dpi=80)
 
 

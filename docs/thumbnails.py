@@ -153,7 +153,7 @@ DRAW: dict[str, Callable[[Path, str], Figure | Image.Image]] = {
     "train_mnist": show("run/predictions.png", (0, 0, 1, 0.45)),
     "train_folder": draw_answers,
     "mode_grid": show("grid.png"),
-    "mode_blob": show("blob.png", (0.585, 0.13, 1, 0.85)),
+    "mode_blob": show("blob.png", (0, 0.08, 0.54, 1)),
     "mode_superpixel": show("superpixel.png", (0, 0, 0.66, 1)),
     "mode_hybrid": show("hybrid.png", (0, 0, 0.5, 1)),
     "explain_digit": show("explanation.png"),

@@ -12,7 +12,7 @@ from grapheme_pyg.testing import plain_operators
 SAVED = Path(__file__).parent / "saved_by_0_1"
 
 
-@pytest.mark.parametrize("name", ["grid", "superpixel"])
+@pytest.mark.parametrize("name", ["grid", "blob", "superpixel"])
 def test_predictions_stay(name: str) -> None:
     model = ImageClassificationModel.from_pretrained(SAVED / name)
     expected = load_file(SAVED / f"{name}.safetensors")

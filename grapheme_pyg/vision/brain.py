@@ -44,12 +44,13 @@ class VisionBrain(BaseTransform):
       subgraph that its active cells induce in the lattice of all cells; a coarse cell is active if a part of it is. An
       image without any active cell becomes one node.
       Options: :class:`grapheme_pyg.vision.grid.GridFinder`.
-    - ``"blob"``: light and dark connected components at several thresholds, which are nested.
+    - ``"blob"``: strokes between the ends and junctions of a drawing's skeleton, which are parts of blobs: light and
+      dark connected components.
       Options: :class:`grapheme_pyg.vision.blob.BlobFinder`.
     - ``"superpixel"``: SLIC regions, and the regions into which they merge.
       Options: :class:`grapheme_pyg.vision.superpixel.SuperpixelFinder`.
     - ``"hybrid"``: the grid and the blobs of an image; each cell is part of the smallest blob that contains its centre.
-      Options: those of both.
+      Options: those of both, without strokes.
 
     Two brains are equal, and have the same hash, if they have the same type and settings.
 

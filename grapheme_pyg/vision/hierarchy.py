@@ -147,6 +147,11 @@ def join(relations: Sequence[Relations]) -> Relations:
     )
 
 
+def shifted(relations: Relations, entities: int, types: int) -> Relations:
+    """Adds offsets to the numbers of entities and types."""
+    return Relations(relations.source + entities, relations.target + entities, relations.type + types)
+
+
 def to_relations(found: Sequence[tuple[Ints, Ints, Ints]]) -> Relations:
     """Concatenates relations that are given as arrays of sources, targets and types."""
     columns = zip(*found, strict=True) if found else ((), (), ())

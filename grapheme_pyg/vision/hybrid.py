@@ -17,6 +17,7 @@ from grapheme_pyg.vision.hierarchy import (
     Schema,
     in_image_order,
     join,
+    shifted,
 )
 
 
@@ -29,7 +30,8 @@ class HybridFinder(Finder):
     Args:
         in_channels: Channels of the image, 1 or 3.
         patch_size, threshold, margin, rounds, extend: See :class:`grapheme_pyg.vision.grid.GridFinder`.
-        thresholds, min_area, max_blobs, blob_rounds, raster: See :class:`grapheme_pyg.vision.blob.BlobFinder`.
+        thresholds, min_area, max_blobs, blob_rounds, raster: See :class:`grapheme_pyg.vision.blob.BlobFinder`; there
+            are no strokes.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -41,16 +43,17 @@ class HybridFinder(Finder):
     margin: int = GridFinder.margin
     rounds: tuple[int, ...] = ROUNDS[1]
     extend: bool = GridFinder.extend
-    thresholds: tuple[int, ...] = BlobFinder.thresholds
+    thresholds: tuple[int, ...] | None = None
     min_area: int = BlobFinder.min_area
     max_blobs: int = BlobFinder.max_blobs
     blob_rounds: int = BlobFinder.blob_rounds
-    raster: int = BlobFinder.raster
+    raster: int | None = None
 
     def __post_init__(self) -> None:
-        for part in (self._grid, self._blob):
-            for field in fields(part):
-                object.__setattr__(self, field.name, getattr(part, field.name))
+        # The parts validate their options and choose defaults.
+        chosen = vars(self._blob) | vars(self._grid)
+        for field in fields(self):
+            object.__setattr__(self, field.name, chosen[field.name])
 
     @property
     def _grid(self) -> GridFinder:
@@ -58,7 +61,8 @@ class HybridFinder(Finder):
 
     @property
     def _blob(self) -> BlobFinder:
-        return BlobFinder(**{field.name: getattr(self, field.name) for field in fields(BlobFinder)})
+        names = (field.name for field in fields(BlobFinder) if field.name != "stroke_rounds")
+        return BlobFinder(stroke_rounds=0, **{name: getattr(self, name) for name in names})
 
     def schema(self) -> Schema:
         """Returns the types of both finders, and the relation of cells to blobs."""
@@ -109,11 +113,11 @@ class HybridFinder(Finder):
             level=torch.cat([grid.level, blob.level + 1]),
             type=torch.cat([grid.type, blob.type + first]),
             centre=torch.cat([grid.centre, blob.centre]),
-            lateral=join([grid.lateral, _shifted(blob.lateral, num_cells, len(of_grid.lateral))]),
+            lateral=join([grid.lateral, shifted(blob.lateral, num_cells, len(of_grid.lateral))]),
             part_of=join(
                 [
                     grid.part_of,
-                    _shifted(blob.part_of, num_cells, len(of_grid.part_of)),
+                    shifted(blob.part_of, num_cells, len(of_grid.part_of)),
                     Relations(finest, around + num_cells, into),
                 ]
             ),
@@ -126,8 +130,3 @@ class HybridFinder(Finder):
     def differentiable_features(self, pixels: Tensor) -> Tensor:
         """Computes the features of the cells of images, with gradients."""
         return self._grid.differentiable_features(pixels)
-
-
-def _shifted(relations: Relations, entities: int, types: int) -> Relations:
-    """Adds offsets to the numbers of entities and types."""
-    return Relations(relations.source + entities, relations.target + entities, relations.type + types)

@@ -175,7 +175,7 @@ def rasters(regions: Regions, values: Floats, chosen: Ints, image_of: Ints, side
     here = (regions.labels.ravel()[place] == chosen[:, None, None]) & inside_y[:, :, None] & inside_x[:, None, :]
     drawn = np.where(here, values.ravel()[place], 0.0)
     squares: Floats = drawn.reshape(len(chosen), side, SAMPLES, side, SAMPLES).mean(axis=(2, 4))
-    return squares.reshape(len(chosen), -1)
+    return squares.reshape(len(chosen), side * side)
 
 
 def windows(regions: Regions, pixels: Ints, image_of: Ints, width: Floats, side: int) -> Floats:

@@ -25,6 +25,7 @@ EVERYDAY = [
 SLOW = [
     ("speed_kernels", "--turns 1", 32, "| subgraphs of a lattice | "),
     ("held_out_classes", "--classes 3 --preset tiny --epochs 1 --runs RUN", 400, "without mean: "),
+    ("relations", "--modes superpixel --train 100 --epochs 1 --runs RUN", 200, "edges and corners, added"),
     ("ablations", "--only wide --epochs 1 --seeds 0 1 --runs RUN", 200, "| half as wide again"),
     ("robustness", "--model ours=MODEL --cnn CNN=RUN --picture RUN/a.png", 4, "graph: edges dropped "),
     ("residual_cnn", "PICTURES --epochs 1 --test", 40, "test accuracy "),

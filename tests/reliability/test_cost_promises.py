@@ -31,7 +31,8 @@ def extreme(rng: random.Random) -> dict[str, Any]:
     thresholds = tuple(range(3, 250, rng.choice((7, 20, 120))))
     blob = {"thresholds": thresholds, "min_area": 1, "max_blobs": 2**20, "blob_rounds": rng.choice((1, 4, 16))}
     regions = {"num_regions": rng.choice((75, 300, 4096)), "threshold": 9, "rounds": rng.choice(((16, 16), (1, 1)))}
-    of_mode = {"grid": grid, "blob": blob, "superpixel": regions, "hybrid": grid | blob}[mode]
+    strokes = {"stroke_rounds": rng.choice((0, 3, 16))}
+    of_mode = {"grid": grid, "blob": blob | strokes, "superpixel": regions, "hybrid": grid | blob}[mode]
     common = {name: rng.random() < 0.5 for name in ("edge_attr", "contours", "detections")}
     return common | of_mode | {"mode": mode, "in_channels": in_channels, "resize": rng.choice((None, None, 60))}
 

@@ -45,7 +45,12 @@ SUPERPIXEL = {
     "threshold": THRESHOLD | st.just(-1),
     "rounds": ROUNDS,
 }
-OPTIONS = {"grid": GRID, "blob": BLOB, "superpixel": SUPERPIXEL, "hybrid": GRID | BLOB}
+OPTIONS = {
+    "grid": GRID,
+    "blob": BLOB | {"stroke_rounds": st.integers(0, 3)},
+    "superpixel": SUPERPIXEL,
+    "hybrid": GRID | BLOB,
+}
 SETTINGS = {
     "in_channels": st.sampled_from([1, 3]),
     "edge_attr": st.none() | BOOLS,

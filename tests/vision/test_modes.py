@@ -28,7 +28,7 @@ SIZES = [(14, 14), (1, 1), (17, 10), (8, 8), (1, 30), (7, 5)]
 MODES = ("grid", "blob", "superpixel", "hybrid")
 OPTIONS = {
     "grid": {"patch_size": 3, "threshold": 9, "margin": 2, "rounds": [1, 2], "extend": False},
-    "blob": {"thresholds": [50, 200], "min_area": 1, "max_blobs": 5, "blob_rounds": 3},
+    "blob": {"thresholds": [50, 200], "min_area": 1, "max_blobs": 5, "blob_rounds": 3, "stroke_rounds": 2},
     "superpixel": {"num_regions": 9, "compactness": 0.5, "rounds": [1, 2, 1]},
     "hybrid": {"patch_size": 4, "rounds": [1, 1], "thresholds": [99], "blob_rounds": 1},
 }
@@ -188,6 +188,7 @@ def test_grey_images_are_repeated_and_colours_become_luma(mode):
             for name in ("min_area", "max_blobs", "blob_rounds")
             for it in (0, 1.5, True)
         ),
+        ("blob", {"stroke_rounds": -1}, "stroke_rounds: expected a non-negative integer, got -1"),
         *(
             ("superpixel", {"num_regions": it}, "num_regions: expected an integer in 1…4096, got ")
             for it in (0, 2.0, 5000)
