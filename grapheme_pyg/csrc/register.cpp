@@ -114,15 +114,16 @@ T *mutable_data(const Tensor &tensor) {
 // ---- Threads
 
 // Calls function(begin, end) for parts of [0, count). Less work than about ten microseconds is not worth a thread.
-// Threads fetch parts until none is left, because a sleeping thread takes long to wake, and parts take different times.
+// Threads take parts until none is left, because they start at different times and parts take different times.
 template <class Function>
 void share(int64_t count, int64_t work_of_each, const Function &function) {
-    constexpr int64_t WORTH_A_THREAD = 1 << 18, PARTS_OF_A_THREAD = 8;
+    constexpr int64_t WORTH_A_THREAD = 1 << 16, PARTS_OF_A_THREAD = 8;
     const int64_t least = 1 + WORTH_A_THREAD / (1 + work_of_each);
     std::atomic<int64_t> next{0};
     if (count > 0)
         torch::stable::parallel_for(0, count, least, [&](int64_t begin, int64_t end) {
-            const int64_t length = (end - begin == count) ? count : ceil_div(end - begin, PARTS_OF_A_THREAD);
+            const bool alone = end - begin == count;
+            const int64_t length = alone ? count : ceil_div(end - begin, PARTS_OF_A_THREAD);
             for (int64_t first; (first = next.fetch_add(length, std::memory_order_relaxed)) < count;)
                 function(first, smaller(first + length, count));
         });
