@@ -26,8 +26,9 @@ DOUBT = 5
 SAME = 1 - 1e-3
 # Taught classes that are compared within themselves when one changes, if there are more.
 SOME_CLASSES = 500
-# Cosines computed at once; more keys than MANY_KEYS are multiplied in the precision of storage, which is faster.
-COSINES_AT_ONCE, MANY_KEYS = 2**24, 10_000
+# Cosines that are computed together; and stored keys that are converted to single precision together, so that they
+# stay in the processor's cache.
+COSINES_AT_ONCE, KEYS_AT_ONCE = 2**24, 2**11
 
 
 class Memory(nn.Module):
@@ -188,13 +189,10 @@ class Memory(nn.Module):
 
     def _cosines(self, keys: Tensor) -> Iterator[Tensor]:
         """Yields the cosines of a few images at a time with all keys, ``[some, num_keys]``."""
-        many = len(self.keys) > MANY_KEYS
-        stored = self.keys if many else self.keys.float()
-        keys = keys.to(stored.dtype)
-        at_once = max(1, COSINES_AT_ONCE // max(1, len(stored)))
         # Exported programs accept any number of images and have no loops.
+        at_once = max(1, COSINES_AT_ONCE // max(1, len(self.keys)))
         for rows in (keys,) if torch.compiler.is_exporting() else keys.split(at_once):
-            yield (rows @ stored.t()).float()
+            yield _products(rows, self.keys)
 
     @torch.no_grad()
     def nearest(self, pooled: Tensor, number: int = 1) -> tuple[Tensor, Tensor]:
@@ -355,7 +353,9 @@ class Memory(nn.Module):
         (J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017). Arguments are those of :meth:`claims`.
         """
         found = self.similarities(pooled) if found is None else found
-        with_means = self.keys_of(pooled) @ F.normalize(self.means.float(), dim=1).t()
+        # Lengths divide the products, as those are fewer than coordinates.
+        lengths = torch.linalg.vector_norm(self.means, dim=1, dtype=torch.float32).clamp_min(1e-12)
+        with_means = _products(self.keys_of(pooled), self.means) / lengths
         return (found[:, 1:] + self.allowances + with_means) / 2
 
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
@@ -367,6 +367,12 @@ class Memory(nn.Module):
         """
         found = self.similarities(pooled) if found is None else found
         return found[:, 1:] + self.offsets - found[:, :1]
+
+
+def _products(keys: Tensor, stored: Tensor) -> Tensor:
+    """Returns the scalar products of keys, ``[some, width]``, with those that are stored in half precision."""
+    parts = (stored,) if torch.compiler.is_exporting() else stored.split(KEYS_AT_ONCE)
+    return torch.cat([keys @ part.float().t() for part in parts], dim=1)
 
 
 def _clusters(keys: Tensor, own: Tensor, number: int) -> tuple[Tensor, Tensor]:
