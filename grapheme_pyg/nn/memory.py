@@ -119,8 +119,11 @@ class Memory(nn.Module):
 
     def examples(self) -> list[int]:
         """Returns the number of examples of each taught class."""
-        counts: list[int] = torch.bincount(self.added[self.added >= 0], minlength=self.num_added).tolist()
+        counts: list[int] = self._counts().tolist()
         return counts
+
+    def _counts(self) -> Tensor:
+        return torch.bincount(self.added + 1, minlength=1 + self.num_added)[1:]
 
     def check(self) -> None:
         """Checks a memory that was read from a file.
@@ -307,13 +310,17 @@ class Memory(nn.Module):
 
     def _allow(self, changed: int | None = None) -> None:
         """Sets the allowances of all taught classes; of many, only those of some and of the one that has changed."""
-        counts = torch.tensor(self.examples(), dtype=torch.int64, device=self.added.device)
-        first = int((self.added < 0).sum()) + counts.cumsum(0) - counts
-        order = self.added.argsort(stable=True)
+        counts = self._counts()
         chosen = torch.arange(len(counts), device=counts.device)
         if changed is not None and len(counts) > SOME_CLASSES:
             chosen = torch.cat([chosen[:: len(counts) // SOME_CLASSES], chosen[changed, None]]).unique()
-        counts, first = counts[chosen], first[chosen]
+        is_chosen = torch.zeros(1 + len(counts), dtype=torch.bool, device=counts.device)
+        is_chosen[1 + chosen] = True
+        # The keys of the chosen classes, class by class.
+        order = is_chosen[1 + self.added].nonzero().flatten()
+        order = order[self.added[order].argsort(stable=True)]
+        counts = counts[chosen]
+        first = counts.cumsum(0) - counts
         distinct = torch.ones_like(counts)
         own = counts.new_zeros(len(counts), dtype=torch.float32)
         gaps = [own[:0]]
