@@ -35,8 +35,8 @@ def draw(
             like MNIST's digits.
         find: Whether to look for the drawing on a larger picture, if the model is for drawings.
     """
+    out = output_file(out, "drawing", model, *([] if image is None else [image]))
     network = ImageClassificationModel.from_pretrained(model)
-    out = output_file(out, "drawing", image)
     if image is None:
         draw_weights(network).savefig(out, dpi=DPI)
         say(str(out))

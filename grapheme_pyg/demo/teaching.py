@@ -1,7 +1,6 @@
 """Lesson teaches a model classes from drawings. It does not depend on the page."""
 
 import hashlib
-import re
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
 from grapheme_pyg.labels import canonical, check_name
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.model_folder import CONFIG, version_of
+from grapheme_pyg.model_folder import CONFIG, PARTS, version_of
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
 from grapheme_pyg.training.run_lock import alone_in
@@ -31,8 +30,6 @@ FORBIDDEN = '/\\:*?"<>|'
 # File of a drawing beside a model. Its name has a hash of the drawing's key, so that programs that know no drawings can
 # add and remove examples.
 DRAWING = "drawing-{}.png"
-# Names of what a process leaves in a folder when it is killed before it has saved a model there.
-LEFT = re.compile(r"\.lock|\.[0-9a-f]{16}\.part|drawing-[0-9a-f]{16}\.png|model-[0-9a-f]{64}\.safetensors")
 # Seconds to wait for another process that changes the same folder.
 PATIENCE = 5
 
@@ -226,7 +223,7 @@ class Lesson:
 
     def _check_ours(self, folder: Path) -> None:
         """Refuses to replace what this lesson was neither opened from nor saved as."""
-        if not folder.exists() or (folder.is_dir() and all(LEFT.fullmatch(path.name) for path in folder.iterdir())):
+        if not folder.exists() or (folder.is_dir() and all(PARTS.fullmatch(path.name) for path in folder.iterdir())):
             return
         if folder not in self._seen or not (folder / CONFIG).exists() or self._seen[folder] != version_of(folder):
             expected = "a new name, or that of a model that was opened or saved here and has not changed since"

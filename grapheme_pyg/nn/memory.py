@@ -362,7 +362,7 @@ class Memory(nn.Module):
         found = self.similarities(pooled) if found is None else found
         # Lengths divide the products, as those are fewer than coordinates.
         lengths = torch.linalg.vector_norm(self.means, dim=1, dtype=torch.float32).clamp_min(1e-12)
-        with_means = _products(self.keys_of(pooled), self.means) / lengths
+        with_means: Tensor = _products(self.keys_of(pooled), self.means) / lengths
         return (found[:, 1:] + self.allowances + with_means) / 2
 
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:

@@ -264,14 +264,6 @@ class TestAddedClasses:
         monkeypatch.setattr(memory, "KEYS_AT_ONCE", 7)
         torch.testing.assert_close((it.similarities(queries), it.likeness(queries)), whole, rtol=0, atol=1e-6)
 
-    def test_likeness_by_hand(self) -> None:
-        it = Memory(2)
-        it.add(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-        it.allowances[0] = 0.5
-        # The key is at 1, the mean of both examples at half a right angle.
-        found = it.likeness(torch.tensor([[2.0, 0.0]]))
-        assert found.item() == pytest.approx((1 + 0.5 + 0.5**0.5) / 2, abs=1e-3)
-
 
 class TestFewKeysOfManyImages:
     def test_clusters(self, monkeypatch: pytest.MonkeyPatch) -> None:
