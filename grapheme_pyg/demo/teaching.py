@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from grapheme_pyg.atomic import put_file, writing
+from grapheme_pyg.atomic import put_files, writing
 from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
@@ -210,11 +210,10 @@ class Lesson:
         with alone_in(folder, patience=PATIENCE):
             self._check_ours(folder)
             files = _files_of(self.memory)
+            pairs = zip(files, self.drawings, strict=True)
+            new = {name: _as_png(it) for name, it in pairs if it is not None and not (folder / name).exists()}
             with writing(folder):
-                for name, drawing in zip(files, self.drawings, strict=True):
-                    if drawing is not None and not (folder / name).exists():
-                        Image.fromarray(drawing.numpy()).save(content := BytesIO(), "PNG")
-                        put_file(folder / name, content.getvalue())
+                put_files(folder, new)
             self.model.save_pretrained(folder)
             self._seen[folder] = version_of(folder)
             for path in folder.glob(DRAWING.format("[0-9a-f]" * 16)):
@@ -309,6 +308,11 @@ def _checked(name: str) -> str:
 def _files_of(memory: Memory) -> list[str]:
     """Returns the name of the file of each key's drawing."""
     return [DRAWING.format(hashlib.sha256(key.numpy().tobytes()).hexdigest()[:16]) for key in memory.keys]
+
+
+def _as_png(drawing: Tensor) -> bytes:
+    Image.fromarray(drawing.numpy()).save(content := BytesIO(), "PNG")
+    return content.getvalue()
 
 
 def _read_drawing(path: Path) -> Tensor:
