@@ -83,8 +83,8 @@ def open_model_files(folder: Path) -> Iterator[tuple[bytes, Path, BinaryIO]]:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Returns the files in a folder that belong to its model; none if there is no such folder."""
-    if not folder.is_dir():
+    """Returns the files in a folder that belong to its model; none if it holds no model."""
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         return []
     return [path for path in folder.iterdir() if path.name in (WEIGHTS, CONFIG) or PARTS.fullmatch(path.name)]
 

@@ -262,7 +262,7 @@ def check_output(name: str, written: Path, model: Path, *pictures: Path) -> None
         pictures: The pictures that are read.
 
     Raises:
-        ValueError: The file to write is a folder, in a folder that does not exist, a file of the model, or one of the
+        ValueError: The file to write is a folder, in a folder that does not exist, a file of a model, or one of the
             pictures.
     """
     if written.is_dir():
@@ -271,8 +271,9 @@ def check_output(name: str, written: Path, model: Path, *pictures: Path) -> None
         raise ValueError(f"{name}: expected a file in a folder that exists, got {written}")
     if not written.exists():
         return
-    if any(written.samefile(file) for file in files_of(find_pretrained(model))):
-        raise ValueError(f"{name}: expected another file than those of the model, got {written}")
+    places = find_pretrained(model), written.resolve().parent
+    if any(written.samefile(file) for place in places for file in files_of(place)):
+        raise ValueError(f"{name}: expected another file than those of a model, got {written}")
     if any(picture.exists() and written.samefile(picture) for picture in pictures):
         raise ValueError(f"{name}: expected another file than the picture, got {written}")
 

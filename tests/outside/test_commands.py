@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -307,8 +308,9 @@ def test_a_model_is_not_written_over(
         assert (code, printed) == (1, "")
         return err
 
-    for out in (*before, link):
-        assert f"expected another file than those of the model, got {out}\n" in refused(out)
+    shutil.copytree(model, other := tmp_path / "other")
+    for out in (*before, link, *other.iterdir()):
+        assert f"expected another file than those of a model, got {out}\n" in refused(out)
     assert "expected a file, got the folder" in refused(model)
     assert "expected a file in a folder that exists" in refused(tmp_path / "none/out.png")
     assert {file: file.read_bytes() for file in model.iterdir()} == before

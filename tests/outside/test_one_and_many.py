@@ -72,10 +72,14 @@ def test_what_could_be_both_or_is_neither_is_refused(model: ImageClassificationM
 @pytest.mark.parametrize(
     ("images", "one", "many"),
     [
-        (torch.zeros(3, 28, 28), lambda it: it[None], lambda it: it[:, None]),
-        (torch.zeros(28, 28, 3), lambda it: it.movedim(-1, 0)[None], lambda it: it[:, None]),
-        (np.zeros((28, 28, 3)), lambda it: it[None], lambda it: it[..., None]),
-        (np.zeros((3, 28, 28)), lambda it: np.moveaxis(it, 0, -1)[None], lambda it: it[..., None]),
+        (torch.rand(3, 28, 28), lambda it: it[None], lambda it: it[:, None]),
+        (torch.rand(28, 28, 3), lambda it: it.movedim(-1, 0)[None], lambda it: it[:, None]),
+        (np.random.default_rng(0).random((28, 28, 3)), lambda it: it[None], lambda it: it[..., None]),
+        (
+            np.random.default_rng(0).random((3, 28, 28)),
+            lambda it: np.moveaxis(it, 0, -1)[None],
+            lambda it: it[..., None],
+        ),
     ],
 )
 def test_the_advice_can_be_followed(
