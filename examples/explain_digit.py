@@ -23,8 +23,12 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="picture or photograph to explain (default: the first test digit)")
     parser.add_argument("--method", choices=["gradient", "integrated", "gnnexplainer"], default="gradient")
     parser.add_argument("--target", type=int, help="number of the class to explain (default: the predicted one)")
-    parser.add_argument("--out", type=Path, default=Path("explanation.png"))
+    parser.add_argument(
+        "--out", type=Path, default=Path("explanation.png"), help="picture to write (default: explanation.png)"
+    )
     arguments = parser.parse_args()
+    if arguments.picture is not None and arguments.out.resolve() == arguments.picture.resolve():
+        parser.error(f"--out: expected another file than the picture, got {arguments.out}")
     model = ImageClassificationModel.from_pretrained(arguments.model)
     if arguments.picture is None:
         image = load_mnist().test.images[0]

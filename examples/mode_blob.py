@@ -16,7 +16,7 @@ from grapheme_pyg.visualization import draw_dag
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--limit", type=int, default=3000, help="training images (default: 3000)")
-parser.add_argument("--out", type=Path, default=Path("blob.png"))
+parser.add_argument("--out", type=Path, default=Path("blob.png"), help="picture to write (default: blob.png)")
 arguments = parser.parse_args()
 images, labels = load_mnist().train
 held_out = images[-1000:], labels[-1000:]

@@ -13,7 +13,7 @@ from grapheme_pyg.datasets import load_mnist
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--limit", type=int, default=2000, help="training images (default: 2000)")
-parser.add_argument("--out", type=Path, default=Path("hybrid.png"))
+parser.add_argument("--out", type=Path, default=Path("hybrid.png"), help="picture to write (default: hybrid.png)")
 arguments = parser.parse_args()
 images, labels = load_mnist().train
 held_out = images[-1000:], labels[-1000:]

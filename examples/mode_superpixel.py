@@ -14,7 +14,9 @@ from grapheme_pyg.visualization import draw_dag
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--limit", type=int, default=2000, help="training images (default: 2000)")
-parser.add_argument("--out", type=Path, default=Path("superpixel.png"))
+parser.add_argument(
+    "--out", type=Path, default=Path("superpixel.png"), help="picture to write (default: superpixel.png)"
+)
 arguments = parser.parse_args()
 images, labels = load_mnist().train
 held_out = images[-500:], labels[-500:]

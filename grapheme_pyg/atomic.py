@@ -4,13 +4,16 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 if sys.platform != "win32":
     from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 
+# Number of files that are synchronised together.
+AT_ONCE = 16
 PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
@@ -85,19 +88,50 @@ def put_file(path: Path, content: bytes, *, keep_as: Path | None = None) -> None
     File Systems Are Not Created Equal", 2014).
     """
     with temporary(path.parent) as part:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        _write(part, content)
         if keep_as is not None and path.exists():
             _keep(path, keep_as)
         part.replace(path)
-    if sys.platform != "win32":  # where folders cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    _synchronise(path.parent)
+
+
+def put_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Replaces many files of a folder, given by name, each as :func:`put_file` does, but in less time.
+
+    If writing fails, all files are the old ones; if it is interrupted, some may be new.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    if not contents:
+        return
+    with ExitStack() as stack:
+        parts = [stack.enter_context(temporary(folder)) for _ in contents]
+        # File systems synchronise files together that are waited for together.
+        with ThreadPoolExecutor(min(AT_ONCE, len(parts))) as pool:
+            list(pool.map(_write, parts, contents.values()))
+        for part, name in zip(parts, contents, strict=True):
+            part.replace(folder / name)
+    _synchronise(folder)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a new file and waits until it is on the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _synchronise(folder: Path) -> None:
+    """Waits until the names of a folder's files are on the disk."""
+    if sys.platform == "win32":  # where folders cannot be opened
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _keep(path: Path, name: Path) -> None:

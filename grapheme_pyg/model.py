@@ -26,7 +26,7 @@ from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
 from grapheme_pyg.prediction import Prediction, require_finite
 from grapheme_pyg.presets import PRESETS, RESIDUAL, default_widths
-from grapheme_pyg.pretrained import check_settings, load_model, save_model
+from grapheme_pyg.pretrained import check_class_name, check_settings, load_model, save_model
 from grapheme_pyg.sheets import Sheets, may_be_sheet
 from grapheme_pyg.vision import VisionBrain
 from grapheme_pyg.vision.image_batches import check_many
@@ -520,7 +520,7 @@ class ImageClassificationModel(nn.Module):
         """
         self.classifier.require_memory()
         if not self.classifier.is_taught(name):
-            check_settings(self, [str(name)])
+            check_class_name("name", str(name), self)
         check_many(images)
         if (sheets := self._sheets(images, None)) is not None:
             images = list(sheets)
@@ -547,7 +547,7 @@ class ImageClassificationModel(nn.Module):
         Raises:
             ValueError: There is no such class; or the new name is taken, has control characters or is too long.
         """
-        check_settings(self, [str(new)])
+        check_class_name("new", str(new), self)
         self.classifier.rename_class(name, new)
         self.config["classes"] = self.classes[: self.classifier.templates.shape[0]]
 

@@ -20,6 +20,8 @@ MOST_SETTINGS_BYTES = 2**24
 SHOWN = 500
 # Name of new weights, with their SHA-256, until the settings that name them are in place.
 WAITING = "model-{}.safetensors"
+# Names of the other files of a model, which a process leaves that is killed before it has saved one.
+PARTS = re.compile(r"\.lock|\.[0-9a-f]{16}\.part|drawing-[0-9a-f]{16}\.png|model-[0-9a-f]{64}\.safetensors")
 # This cannot occur within a JSON string, where quotation marks have a backslash.
 NAMED = re.compile(rb'"sha256"\s*:\s*"([0-9a-f]{64})"')
 
@@ -78,6 +80,13 @@ def open_model_files(folder: Path) -> Iterator[tuple[bytes, Path, BinaryIO]]:
             if os.path.samestat(os.fstat(config.fileno()), (folder / CONFIG).stat()):
                 yield settings, path, weights
                 return
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Returns the files in a folder that belong to its model; none if it holds no model."""
+    if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
+        return []
+    return [path for path in folder.iterdir() if path.name in (WEIGHTS, CONFIG) or PARTS.fullmatch(path.name)]
 
 
 def version_of(folder: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from grapheme_pyg.model_folder import MOST_SETTINGS_BYTES
-from grapheme_pyg.names import is_name
+from grapheme_pyg.names import are_names
 from grapheme_pyg.nn.classification_brain import TEMPLATE_UPDATES
 from grapheme_pyg.nn.dag_nn import NORMS
 from grapheme_pyg.nn.readout import READOUTS
@@ -26,7 +26,7 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def _are_names(value: object) -> bool:
-    return isinstance(value, list) and all(map(is_name, value)) and len(set(value)) == len(value)
+    return isinstance(value, list) and are_names(value) and len(set(value)) == len(value)
 
 
 def _is_count(value: object) -> bool:
@@ -122,6 +122,16 @@ def write_settings(model: "ImageClassificationModel", sha256: str, added_classes
     return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
 
 
+def check_length(text: bytes, size: int) -> None:
+    """Refuses settings that are too long for weights of so many bytes.
+
+    Raises:
+        ValueError: Naming both numbers of bytes.
+    """
+    if len(text) > (most := min(SETTINGS_BYTES + size // 16, MOST_SETTINGS_BYTES)):
+        raise ValueError(f"expected at most {most} bytes, got {len(text)} for weights of {size} bytes")
+
+
 def parse_settings(text: bytes, size: int) -> dict[str, Any]:
     """Reads settings from JSON, and checks names, ranges and the checksum.
 
@@ -132,8 +142,7 @@ def parse_settings(text: bytes, size: int) -> dict[str, Any]:
     Raises:
         ValueError: The settings are invalid; the message names the field.
     """
-    if len(text) > (most := min(SETTINGS_BYTES + size // 16, MOST_SETTINGS_BYTES)):
-        raise ValueError(f"expected at most {most} bytes, got {len(text)} for weights of {size} bytes")
+    check_length(text, size)
     settings = json.loads(text.decode())
     if not isinstance(settings, dict):
         raise ValueError(f"expected an object, got {type(settings).__name__}")

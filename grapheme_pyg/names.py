@@ -3,7 +3,7 @@
 import re
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 # Left-to-right mark, which is invisible.
 MARK = "\u200e"
@@ -68,6 +68,13 @@ def is_name(value: object) -> bool:
     if not isinstance(value, str):
         return False
     return value.isprintable() or all(unicodedata.category(character) not in ("Cc", "Cs") for character in value)
+
+
+def are_names(values: Collection[object]) -> bool:
+    """Returns whether all values can be names; see :func:`is_name`."""
+    # All at once, which takes a tenth of the time if all are usual.
+    usual = all(isinstance(value, str) for value in values) and "".join(map(str, values)).isprintable()
+    return usual or all(map(is_name, values))
 
 
 def shortened(text: str, longest: int, shown: Callable[[str], bool] | None = None) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import math
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -13,9 +12,9 @@ from torch import Tensor
 
 from grapheme_pyg.errors import ModelFileError
 from grapheme_pyg.home import Home
-from grapheme_pyg.labels import canonical, to_names
+from grapheme_pyg.labels import canonical, check_name, to_names
 from grapheme_pyg.model_folder import CONFIG, WEIGHTS, naming, open_model_files, write_model_files
-from grapheme_pyg.model_settings import OF_EARLIER_MODEL, parse_settings, write_settings
+from grapheme_pyg.model_settings import OF_EARLIER_MODEL, check_length, parse_settings, write_settings
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.vocabulary import EdgeVocabulary
 from grapheme_pyg.vision import Finder, VisionBrain
@@ -68,22 +67,32 @@ def save_model(model: "ImageClassificationModel", folder: Path) -> None:
     write_model_files(folder, settings, weights)
 
 
-def check_settings(model: "ImageClassificationModel", added_classes: Sequence[str] = ()) -> None:
+def check_settings(model: "ImageClassificationModel") -> None:
     """Refuses a model whose settings could not be loaded, whatever its weights will be.
-
-    Args:
-        model: The model.
-        added_classes: Names of classes that are to be added.
 
     Raises:
         ValueError: A setting is invalid; the message names it.
     """
-    # The smallest file of the weights is that in half precision.
-    size = sum(2 * tensor.numel() for tensor in _tensors(model).values())
     try:
-        parse_settings(write_settings(model, hashlib.sha256().hexdigest(), added_classes), size)
+        parse_settings(*_smallest(model))
     except TypeError as error:
         raise ValueError(f"vision: expected options of types that JSON has, got others: {error}") from error
+
+
+def check_class_name(argument: str, name: str, model: "ImageClassificationModel") -> None:
+    """Refuses the name of a class with which a model could not be saved.
+
+    Raises:
+        ValueError: The name has control characters or lone surrogates, or is too long.
+    """
+    check_name(argument, name)
+    check_length(*_smallest(model, name))
+
+
+def _smallest(model: "ImageClassificationModel", *added_classes: str) -> tuple[bytes, int]:
+    """Returns the settings of a model, and the bytes of its weights in half precision, their smallest file."""
+    size = sum(2 * tensor.numel() for tensor in _tensors(model).values())
+    return write_settings(model, hashlib.sha256().hexdigest(), added_classes), size
 
 
 def load_model(cls: type[Model], folder: Path) -> Model:

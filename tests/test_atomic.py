@@ -2,6 +2,7 @@
 
 import os
 import re
+from itertools import count
 from pathlib import Path
 from threading import Thread
 
@@ -9,7 +10,7 @@ import pytest
 from systems import needs_linux, needs_posix
 
 from grapheme_pyg import atomic
-from grapheme_pyg.atomic import put_file, replace_file, temporary, writing
+from grapheme_pyg.atomic import put_file, put_files, replace_file, temporary, writing
 
 
 def names(folder: Path) -> dict[str, bytes]:
@@ -57,6 +58,32 @@ def test_the_content_is_on_the_disk_before_it_has_the_name_and_the_name_after(do
     # What is brought to the disk is all of it.
     assert done[0][2] == {"PART": b"new"}
     assert names(tmp_path) == {"a": b"new"}
+
+
+@needs_linux
+def test_all_of_many_files_are_on_the_disk_before_one_has_its_name(done, tmp_path: Path) -> None:
+    contents = {str(number): b"%d" % number for number in range(40)}
+    put_files(tmp_path, contents)
+    assert [call[0] for call in done] == ["fsync"] * 40 + ["replace"] * 40 + ["fsync"]
+    assert done[-1][1] == tmp_path.name
+    assert names(tmp_path) == contents
+    put_files(tmp_path, {})
+    assert len(done) == 81
+
+
+def test_of_many_files_none_is_new_if_one_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "3").write_bytes(b"old")
+    fsync, calls = os.fsync, count(1)
+
+    def fail_at_last(number: int) -> None:
+        if next(calls) == 20:
+            raise OSError(28, "No space left on device")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", fail_at_last)
+    with pytest.raises(OSError, match="No space left"):
+        put_files(tmp_path, {str(number): b"new" for number in range(20)})
+    assert names(tmp_path) == {"3": b"old"}
 
 
 @needs_linux

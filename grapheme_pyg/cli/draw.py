@@ -18,7 +18,7 @@ def draw(
     image: Path | None = None,
     out: Path | None = None,
     layout: Literal["image", "levels"] = "image",
-    color: Literal["group", "relation"] = "group",
+    colour: Literal["group", "relation"] = "group",
     as_mnist: bool = False,
     find: bool = True,
 ) -> None:
@@ -30,13 +30,13 @@ def draw(
         out: The file to write: a picture, or .graphml or .dot for other programs. By default, in the
             current folder, <image>-drawing.png, or drawing.png without a picture.
         layout: Place nodes where they are in the image, or level by level.
-        color: Colour edges by group of relations, or each relation differently.
+        colour: Colour edges by group of relations, or each relation differently.
         as_mnist: Whether the picture is a photograph or drawing of a single digit, to be cropped, scaled and centred
             like MNIST's digits.
         find: Whether to look for the drawing on a larger picture, if the model is for drawings.
     """
+    out = output_file(out, "drawing", model, *([] if image is None else [image]))
     network = ImageClassificationModel.from_pretrained(model)
-    out = output_file(out, "drawing", image)
     if image is None:
         draw_weights(network).savefig(out, dpi=DPI)
         say(str(out))
@@ -48,7 +48,7 @@ def draw(
     else:
         from matplotlib.figure import Figure  # below the package, whose error tells what to install
 
-        figure = draw_dag(graph, pixels, model=network, layout=layout, color=color).figure
+        figure = draw_dag(graph, pixels, model=network, layout=layout, color=colour).figure
         assert isinstance(figure, Figure)
         figure.savefig(out, dpi=DPI)
     say(str(out))

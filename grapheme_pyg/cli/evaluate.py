@@ -38,6 +38,8 @@ def evaluate(
         report: Folder for a report with pictures.
         json: Whether to print all figures as a JSON object.
     """
+    if report is not None:
+        check_outside("report", report, Path(data))
     network = load_taught(model)
     images, labels = load_test(
         data,
@@ -51,7 +53,6 @@ def evaluate(
         transposed=transposed,
     )
     if report is not None:
-        check_outside("report", report, Path(data))
         from grapheme_pyg.runs import evaluate_run  # matplotlib takes a second
 
         evaluate_run(network, images, labels, name=data, folder=report, views=views)

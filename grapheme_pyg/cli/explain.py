@@ -40,9 +40,9 @@ def explain(
     """
     from matplotlib.figure import Figure  # below the package, whose error tells what to install
 
+    out = output_file(out, "explanation", model, image)
     network = load_taught(model)
     number = None if target is None else int(match_classes([target], network.classes, name="target"))
-    out = output_file(out, "explanation", image)
     pixels = read_drawing(network, image, as_mnist=as_mnist, find=find)
     explanation = explained(network, pixels, method=method, target=number)
     # Of the picture alone, as explained: by default predict may average it with its mirror image.

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from grapheme_pyg.cli.data import check_output
 from grapheme_pyg.export import export_onnx, export_program
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
@@ -16,6 +17,7 @@ def export(model: Path, out: Path, *, format: Literal["onnx", "program"] = "onnx
         out: The file to write.
         format: ``onnx``, or ``program`` for ``torch.export.load``.
     """
+    check_output("out", out, model)
     network = ImageClassificationModel.from_pretrained(model)
     {"onnx": export_onnx, "program": export_program}[format](network, out)
     say(str(out))

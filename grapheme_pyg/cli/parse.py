@@ -83,6 +83,7 @@ def parse(function: Callable[..., Any], name: str, arguments: Sequence[str]) -> 
     names = [
         re.sub(r"^--[^=]*", lambda name: name[0].replace("-", "_").replace("__", "--", 1), a) for a in encoded[:end]
     ]
+    names = [re.sub(r"^--(no_)?color(?==|$)", r"--\1colour", name) for name in names]
     # The parser takes the last value of an option, and `--name a a.png --name b b.png` would give both pictures to b.
     if (times := sum(name.partition("=")[0] == "--name" for name in names)) > 1:
         parser.error(f"--name: expected it once, got it {times} times")

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from torch import Tensor
 
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.cli.data import check_apart, load_taught, read_drawings
+from grapheme_pyg.cli.data import check_output, load_taught, read_drawings
 from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
@@ -60,15 +60,15 @@ def predict(
     Returns:
         1 if a file could not be read or is a blank sheet, as reported on standard error; else 0.
     """
-    network = load_taught(model)
-    num_classes = len(network.classes)
-    number = min(2, num_classes) if top_k is None else as_int("top_k", top_k, 1, num_classes)
     pictures = list(_find(files))
     if csv is not None and json_lines is not None and csv.resolve() == json_lines.resolve():
         raise ValueError(f"csv: expected another file than json_lines, got {csv}")
     for name, path in (("json_lines", json_lines), ("csv", csv)):
         if path is not None:
-            check_apart(name, path, *pictures)
+            check_output(name, path, model, *pictures)
+    network = load_taught(model)
+    num_classes = len(network.classes)
+    number = min(2, num_classes) if top_k is None else as_int("top_k", top_k, 1, num_classes)
     quiet = json or csv is not None or json_lines is not None
     failed = 0
     kept: list[Answer] = []

@@ -7,9 +7,10 @@ import torch
 
 from grapheme_pyg.cli.data import load
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.runs import check_outside, new_run_dir, train_run
+from grapheme_pyg.runs import MODEL, check_outside, new_run_dir, train_run
 from grapheme_pyg.training import TrainingSettings
 from grapheme_pyg.training.fit import check_arguments
+from grapheme_pyg.weights import find_pretrained
 
 
 def train(
@@ -63,7 +64,10 @@ def train(
         test: Whether to evaluate the model on the test images at the end.
     """
     if run_dir is not None:
-        check_outside("run_dir", run_dir, Path(data))
+        for pictures in (Path(data), *([] if val is None else [val])):
+            check_outside("run_dir", run_dir, pictures)
+        if init is not None and (run_dir / MODEL).resolve() == find_pretrained(init).resolve():
+            raise ValueError(f"run_dir: expected another folder than that of init, got {run_dir}")
     start = None if init is None else ImageClassificationModel.from_pretrained(init)
     if colour and (grey or drawings):
         raise ValueError("colour: expected neither grey nor drawings with it, got one of them")

@@ -1,7 +1,6 @@
 """Lesson teaches a model classes from drawings. It does not depend on the page."""
 
 import hashlib
-import re
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from grapheme_pyg.atomic import put_file, writing
+from grapheme_pyg.atomic import put_files, writing
 from grapheme_pyg.datasets.image_reading import read_image
 from grapheme_pyg.datasets.mnist_style import SIZE, mnist_style
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
 from grapheme_pyg.labels import canonical, check_name
 from grapheme_pyg.model import ImageClassificationModel
-from grapheme_pyg.model_folder import CONFIG, version_of
+from grapheme_pyg.model_folder import CONFIG, PARTS, version_of
 from grapheme_pyg.names import is_name
 from grapheme_pyg.nn.memory import UNFAMILIAR, Memory
 from grapheme_pyg.training.run_lock import alone_in
@@ -31,8 +30,6 @@ FORBIDDEN = '/\\:*?"<>|'
 # File of a drawing beside a model. Its name has a hash of the drawing's key, so that programs that know no drawings can
 # add and remove examples.
 DRAWING = "drawing-{}.png"
-# Names of what a process leaves in a folder when it is killed before it has saved a model there.
-LEFT = re.compile(r"\.lock|\.[0-9a-f]{16}\.part|drawing-[0-9a-f]{16}\.png|model-[0-9a-f]{64}\.safetensors")
 # Seconds to wait for another process that changes the same folder.
 PATIENCE = 5
 
@@ -213,11 +210,10 @@ class Lesson:
         with alone_in(folder, patience=PATIENCE):
             self._check_ours(folder)
             files = _files_of(self.memory)
+            pairs = zip(files, self.drawings, strict=True)
+            new = {name: _as_png(it) for name, it in pairs if it is not None and not (folder / name).exists()}
             with writing(folder):
-                for name, drawing in zip(files, self.drawings, strict=True):
-                    if drawing is not None and not (folder / name).exists():
-                        Image.fromarray(drawing.numpy()).save(content := BytesIO(), "PNG")
-                        put_file(folder / name, content.getvalue())
+                put_files(folder, new)
             self.model.save_pretrained(folder)
             self._seen[folder] = version_of(folder)
             for path in folder.glob(DRAWING.format("[0-9a-f]" * 16)):
@@ -226,7 +222,7 @@ class Lesson:
 
     def _check_ours(self, folder: Path) -> None:
         """Refuses to replace what this lesson was neither opened from nor saved as."""
-        if not folder.exists() or (folder.is_dir() and all(LEFT.fullmatch(path.name) for path in folder.iterdir())):
+        if not folder.exists() or (folder.is_dir() and all(PARTS.fullmatch(path.name) for path in folder.iterdir())):
             return
         if folder not in self._seen or not (folder / CONFIG).exists() or self._seen[folder] != version_of(folder):
             expected = "a new name, or that of a model that was opened or saved here and has not changed since"
@@ -312,6 +308,11 @@ def _checked(name: str) -> str:
 def _files_of(memory: Memory) -> list[str]:
     """Returns the name of the file of each key's drawing."""
     return [DRAWING.format(hashlib.sha256(key.numpy().tobytes()).hexdigest()[:16]) for key in memory.keys]
+
+
+def _as_png(drawing: Tensor) -> bytes:
+    Image.fromarray(drawing.numpy()).save(content := BytesIO(), "PNG")
+    return content.getvalue()
 
 
 def _read_drawing(path: Path) -> Tensor:

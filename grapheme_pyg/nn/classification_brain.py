@@ -273,8 +273,10 @@ class ClassificationBrain(nn.Module):
 
     @staticmethod
     def _number(name: str, names: Sequence[str]) -> int | None:
+        # All at once, as there can be many; names have no line breaks, which normalisation keeps.
+        forms = canonical("\n".join(names)).split("\n") if names else []
         wanted = canonical(str(name))
-        return next((number for number, one in enumerate(names) if canonical(one) == wanted), None)
+        return forms.index(wanted) if wanted in forms else None
 
     @property
     def added_classes(self) -> list[str]:

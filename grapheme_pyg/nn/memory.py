@@ -26,8 +26,9 @@ DOUBT = 5
 SAME = 1 - 1e-3
 # Taught classes that are compared within themselves when one changes, if there are more.
 SOME_CLASSES = 500
-# Cosines computed at once; more keys than MANY_KEYS are multiplied in the precision of storage, which is faster.
-COSINES_AT_ONCE, MANY_KEYS = 2**24, 10_000
+# Cosines that are computed together; and stored keys that are converted to single precision together, so that they
+# stay in the processor's cache.
+COSINES_AT_ONCE, KEYS_AT_ONCE = 2**24, 2**11
 
 
 class Memory(nn.Module):
@@ -118,8 +119,11 @@ class Memory(nn.Module):
 
     def examples(self) -> list[int]:
         """Returns the number of examples of each taught class."""
-        counts: list[int] = torch.bincount(self.added[self.added >= 0], minlength=self.num_added).tolist()
+        counts: list[int] = self._counts().tolist()
         return counts
+
+    def _counts(self) -> Tensor:
+        return torch.bincount(self.added + 1, minlength=1 + self.num_added)[1:]
 
     def check(self) -> None:
         """Checks a memory that was read from a file.
@@ -188,13 +192,10 @@ class Memory(nn.Module):
 
     def _cosines(self, keys: Tensor) -> Iterator[Tensor]:
         """Yields the cosines of a few images at a time with all keys, ``[some, num_keys]``."""
-        many = len(self.keys) > MANY_KEYS
-        stored = self.keys if many else self.keys.float()
-        keys = keys.to(stored.dtype)
-        at_once = max(1, COSINES_AT_ONCE // max(1, len(stored)))
         # Exported programs accept any number of images and have no loops.
+        at_once = max(1, COSINES_AT_ONCE // max(1, len(self.keys)))
         for rows in (keys,) if torch.compiler.is_exporting() else keys.split(at_once):
-            yield (rows @ stored.t()).float()
+            yield _products(rows, self.keys)
 
     @torch.no_grad()
     def nearest(self, pooled: Tensor, number: int = 1) -> tuple[Tensor, Tensor]:
@@ -309,13 +310,17 @@ class Memory(nn.Module):
 
     def _allow(self, changed: int | None = None) -> None:
         """Sets the allowances of all taught classes; of many, only those of some and of the one that has changed."""
-        counts = torch.tensor(self.examples(), dtype=torch.int64, device=self.added.device)
-        first = int((self.added < 0).sum()) + counts.cumsum(0) - counts
-        order = self.added.argsort(stable=True)
+        counts = self._counts()
         chosen = torch.arange(len(counts), device=counts.device)
         if changed is not None and len(counts) > SOME_CLASSES:
             chosen = torch.cat([chosen[:: len(counts) // SOME_CLASSES], chosen[changed, None]]).unique()
-        counts, first = counts[chosen], first[chosen]
+        is_chosen = torch.zeros(1 + len(counts), dtype=torch.bool, device=counts.device)
+        is_chosen[1 + chosen] = True
+        # The keys of the chosen classes, class by class.
+        order = is_chosen[1 + self.added].nonzero().flatten()
+        order = order[self.added[order].argsort(stable=True)]
+        counts = counts[chosen]
+        first = counts.cumsum(0) - counts
         distinct = torch.ones_like(counts)
         own = counts.new_zeros(len(counts), dtype=torch.float32)
         gaps = [own[:0]]
@@ -355,7 +360,9 @@ class Memory(nn.Module):
         (J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017). Arguments are those of :meth:`claims`.
         """
         found = self.similarities(pooled) if found is None else found
-        with_means = self.keys_of(pooled) @ F.normalize(self.means.float(), dim=1).t()
+        # Lengths divide the products, as those are fewer than coordinates.
+        lengths = torch.linalg.vector_norm(self.means, dim=1, dtype=torch.float32).clamp_min(1e-12)
+        with_means: Tensor = _products(self.keys_of(pooled), self.means) / lengths
         return (found[:, 1:] + self.allowances + with_means) / 2
 
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
@@ -367,6 +374,12 @@ class Memory(nn.Module):
         """
         found = self.similarities(pooled) if found is None else found
         return found[:, 1:] + self.offsets - found[:, :1]
+
+
+def _products(keys: Tensor, stored: Tensor) -> Tensor:
+    """Returns the scalar products of keys, ``[some, width]``, with those that are stored in half precision."""
+    parts = (stored,) if torch.compiler.is_exporting() else stored.split(KEYS_AT_ONCE)
+    return torch.cat([keys @ part.float().t() for part in parts], dim=1)
 
 
 def _clusters(keys: Tensor, own: Tensor, number: int) -> tuple[Tensor, Tensor]:

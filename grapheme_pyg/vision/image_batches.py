@@ -11,7 +11,7 @@ from torch import Tensor
 from grapheme_pyg.errors import ImageError, ImageWarning
 from grapheme_pyg.vision.canvas import stacked
 from grapheme_pyg.vision.ground import LEAST_CONTRAST
-from grapheme_pyg.vision.pixels import channels_first, quantize, resized, to_channels, to_pixels
+from grapheme_pyg.vision.pixels import channels_first, check_channels, quantize, resized, to_channels, to_pixels
 
 if TYPE_CHECKING:
     from grapheme_pyg.vision.pixels import Images
@@ -87,10 +87,17 @@ def check_many(images: object, *, count: int | None = None) -> None:
         raise ImageError(f"images: expected shape {shapes}, got {shape}{hint}")
     # Channels may be first or last; no image is only four pixels wide.
     may_be_one = len(shape) == 3 and (shape[0] == 3 or shape[2] <= 4 < shape[1])
+    if len(shape) == 4:
+        check_channels("images", shape, shapes, channels_last=not isinstance(images, Tensor))
     if may_be_one and (count != shape[0] or count == 1):
+        one = "images"
+        if isinstance(images, Tensor) and shape[0] != 3:
+            one = "images.movedim(-1, 0)"
+        elif not isinstance(images, Tensor) and shape[2] > 4:
+            one = "numpy.moveaxis(images, 0, -1)"
         raise ImageError(
             f"images: expected shape {shapes}, got {shape}, which may be one image of several channels or "
-            f"{shape[0]} grey ones: give images[None] for one, {advice} for {shape[0]}"
+            f"{shape[0]} grey ones: give {one}[None] for one, {advice} for {shape[0]}"
         )
 
 

@@ -75,12 +75,28 @@ def channels_first(image: Any, name: str, *, batched: bool, white: int | None = 
             image = image.movedim(-1, -3)
     else:
         raise ImageError(f"{name}: expected shape {shapes}, got {shape}")
-    if image.shape[-3] not in (1, 3):
-        raise ImageError(f"{name}: expected 1 or 3 channels in a shape {shapes}, got {shape}")
+    if len(shape) > grey_dim:
+        check_channels(name, shape, shapes, channels_last=channels_last)
     if image.shape[-1] == 0 or image.shape[-2] == 0:
         raise ImageError(f"{name}: expected at least one pixel, got shape {shape}")
     pixels: Tensor = image.detach().cpu()
     return pixels
+
+
+def check_channels(name: str, shape: tuple[int, ...], shapes: str, *, channels_last: bool) -> None:
+    """Refuses images in colour, ``[..., C, H, W]`` or ``[..., H, W, C]``, that do not have 1 or 3 channels.
+
+    Raises:
+        ImageError: With advice if channels are at the other end.
+    """
+    here, there = (shape[-1], shape[-3]) if channels_last else (shape[-3], shape[-1])
+    if here in (1, 3):
+        return
+    hint = ""
+    if there in (1, 3):
+        as_meant = f"numpy.moveaxis({name}, -3, -1)" if channels_last else f"{name}.movedim(-1, -3)"
+        hint = f"; channels are {'last in an array' if channels_last else 'first in a tensor'}, as in {as_meant}"
+    raise ImageError(f"{name}: expected 1 or 3 channels in a shape {shapes}, got {shape}{hint}")
 
 
 def _from_pil(image: Any, name: str, white: int | None) -> "np.ndarray[Any, Any]":

@@ -227,7 +227,8 @@ def test_draw_and_explain(
     out = tmp_path / "out.png"
     explained = f"{image}: {label} ({confidence}), explained in {out}\n"
     for options, expected in (
-        (("draw", model, "--image", image), f"{out}\n"),
+        (("draw", model, "--image", image, "--colour", "relation"), f"{out}\n"),
+        (("draw", model, "--image", image, "--color=relation"), f"{out}\n"),
         (("draw", model), f"{out}\n"),
         (("explain", model, image, "--target", "dot"), explained),
     ):

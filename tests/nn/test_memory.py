@@ -256,13 +256,13 @@ class TestAddedClasses:
         assert torch.equal(it.claims(queries), without.claims(queries))
         assert torch.equal(it.familiarity(queries), without.familiarity(queries))
 
-    def test_many_keys_are_compared_as_they_are_stored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_keys_are_compared_some_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pooled, labels = gaussians(per_class=30)
         it, queries = Memory.of(pooled, labels), gaussians(per_class=5)[0]
         it.add(10 - pooled[:3])
-        expected = it.similarities(queries)
-        monkeypatch.setattr(memory, "MANY_KEYS", 10)
-        torch.testing.assert_close(it.similarities(queries), expected, rtol=0, atol=2e-3)
+        whole = it.similarities(queries), it.likeness(queries)
+        monkeypatch.setattr(memory, "KEYS_AT_ONCE", 7)
+        torch.testing.assert_close((it.similarities(queries), it.likeness(queries)), whole, rtol=0, atol=1e-6)
 
 
 class TestFewKeysOfManyImages:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -279,6 +280,55 @@ def test_a_picture_is_not_drawn_over(
     code, out, _ = run(capsys, command, model, *options, "--out", pictures / "two")
     assert (code, (pictures / "two.png").is_file()) == (0, True)
     assert f"{pictures / 'two.png'}\n" in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "predict MODEL PICTURE --csv OUT",
+        "predict MODEL PICTURE --json-lines OUT",
+        "draw MODEL --out OUT",
+        "draw MODEL --image PICTURE --out OUT",
+        "explain MODEL PICTURE --out OUT",
+        "export MODEL OUT",
+        "export MODEL OUT --format program",
+    ],
+)
+def test_a_model_is_not_written_over(
+    command: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, link = tmp_path / "model", tmp_path / "link.json"
+    ImageClassificationModel.from_preset("tiny", 2).save_pretrained(model)
+    link.symlink_to(model / "config.json")
+    before = {file: file.read_bytes() for file in model.iterdir()}
+
+    def refused(out: Path) -> str:
+        names = {"MODEL": model, "PICTURE": pictures / "one.png", "OUT": out}
+        code, printed, err = run(capsys, *(names.get(word, word) for word in command.split()))
+        assert (code, printed) == (1, "")
+        return err
+
+    shutil.copytree(model, other := tmp_path / "other")
+    for out in (*before, link, *other.iterdir()):
+        assert f"expected another file than those of a model, got {out}\n" in refused(out)
+    assert "expected a file, got the folder" in refused(model)
+    assert "expected a file in a folder that exists" in refused(tmp_path / "none/out.png")
+    assert {file: file.read_bytes() for file in model.iterdir()} == before
+
+
+def test_training_spares_what_it_reads(model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (model.parent / "run").mkdir()
+    (model.parent / "run/model").symlink_to(model)
+    before = (model / "config.json").read_bytes()
+    for options, expected in (
+        (("--init", model, "--run-dir", model.parent / "run"), "another folder than that of init"),
+        (("--val", pictures / "more", "--run-dir", pictures / "more/run"), "a folder outside of the pictures in"),
+    ):
+        code, _, err = run(capsys, "train", "mnist", *options)
+        assert code == 1
+        assert err.startswith(f"grapheme train: run_dir: expected {expected}")
+    assert (model / "config.json").read_bytes() == before
+    assert not (pictures / "more/run").exists()
 
 
 def test_a_refused_argument_leaves_files_as_they_are(

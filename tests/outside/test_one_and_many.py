@@ -1,5 +1,9 @@
 """What is one image and what are many: all functions agree, and refuse what could be both."""
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +66,47 @@ def test_what_could_be_both_or_is_neither_is_refused(model: ImageClassificationM
     """pytorch/examples#134: an answer for each row or channel."""
     for call in (model.predict, model.embed_images, model.vision.batch, lambda it: model.remember(it, [0, 1])):
         with pytest.raises(ValueError, match=r"^(images|labels): expected "):
+            call(images)
+
+
+@pytest.mark.parametrize(
+    ("images", "one", "many"),
+    [
+        (torch.rand(3, 28, 28), lambda it: it[None], lambda it: it[:, None]),
+        (torch.rand(28, 28, 3), lambda it: it.movedim(-1, 0)[None], lambda it: it[:, None]),
+        (np.random.default_rng(0).random((28, 28, 3)), lambda it: it[None], lambda it: it[..., None]),
+        (
+            np.random.default_rng(0).random((3, 28, 28)),
+            lambda it: np.moveaxis(it, 0, -1)[None],
+            lambda it: it[..., None],
+        ),
+    ],
+)
+def test_the_advice_can_be_followed(
+    model: ImageClassificationModel, images: Any, one: Callable[[Any], Any], many: Callable[[Any], Any]
+) -> None:
+    with pytest.raises(ImageError) as refused:
+        model.predict(images)
+    advice = re.search(r"give (.+) for one, (.+) for \d+$", str(refused.value))
+    assert advice is not None
+    names = {"images": images, "numpy": np}
+    for text, meant, number in zip(advice.groups(), (one, many), (1, len(images)), strict=True):
+        given = eval(text, names)
+        assert given.shape == meant(images).shape
+        assert len(model.predict(given).labels) == number
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (torch.zeros(5, 28, 28, 3), r"got \(5, 28, 28, 3\); channels are first in a tensor, as in images\.movedim"),
+        (np.zeros((5, 3, 28, 28)), r"got \(5, 3, 28, 28\); channels are last in an array, as in numpy\.moveaxis"),
+        (torch.zeros(5, 2, 28, 28), r"got \(5, 2, 28, 28\)$"),
+    ],
+)
+def test_channels_at_the_other_end(model: ImageClassificationModel, images: Any, expected: str) -> None:
+    for call in (model.predict, model.vision.batch):
+        with pytest.raises(ImageError, match=expected):
             call(images)
 
 
