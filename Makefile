@@ -6,8 +6,9 @@ INSTALL := $(BIN)/pip install --quiet --no-deps
 LOCKED := $(INSTALL) --require-hashes --requirement
 # Options for the example: make mnist ARGS="--epochs 3"
 ARGS ?=
-# Threads that wait sleep, so that a busy neighbour costs little; PyTorch's spin otherwise.
+# Threads that wait soon sleep, so that a busy neighbour costs little; PyTorch's spin otherwise.
 export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 2000
 
 .PHONY: weights mnist test slow-test lint docs picture results bench reliability lock clean
 

@@ -28,6 +28,7 @@ from torch_geometric.transforms import ToSLIC
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.augmentation import RandomWarp
+from grapheme_pyg.cli import SPINS
 from grapheme_pyg.datasets import Split, load_mnist
 
 BATCH_SIZE, FEW, FEWER = 512, 16, 6000
@@ -170,7 +171,7 @@ def mixed_sizes(data: Split, turns: int) -> float:
 def busy_neighbour(turns: int) -> float:
     """Measures the time of steps by two threads on one core, relative to two cores, in separate processes."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
-    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2"}
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": SPINS, "OMP_NUM_THREADS": "2"}
     for _ in range(turns):
         for cores, times in seconds.items():
             command = [sys.executable, __file__, "--cores", str(cores), str(STEPS), str(BUSY_BATCH)]

@@ -270,11 +270,14 @@ def test_threads_sleep_while_they_wait_unless_told_otherwise(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["grapheme", "info", str(model)])
     monkeypatch.setattr("gc.freeze", lambda: None)  # this process is not the command's own
-    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "")  # to be restored afterwards
+        monkeypatch.delenv(name)
+    if given is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
     assert main() == 0
     assert os.environ["OMP_WAIT_POLICY"] == expected
+    assert ("GOMP_SPINCOUNT" in os.environ) == (given is None)
 
 
 def test_the_collector_is_left_alone_in_a_process_of_others(
