@@ -37,6 +37,7 @@ from held_out_classes import auroc
 from torch import Generator, Tensor
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
+from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
 from grapheme_pyg.augmentation.warp import views_of
 from grapheme_pyg.datasets import Omniglot, Split, read_image, read_omniglot
 from grapheme_pyg.image_pooling import pool_images
@@ -53,6 +54,10 @@ LABELS = "class_labels.txt"
 SIZE, EMBEDDING, DROPOUT, EPOCHS = 28, 128, 0.1, 12
 # With thousands of classes, templates of the usual length turn too slowly, and the usual temperature is too low.
 TEMPLATE_LENGTH, TEMPERATURE = 0.05, 20.0
+# Settings of the tuning: steps, tasks in each, and the peak of the learning rate, to which it rises in so many steps.
+TUNING_STEPS, TUNING_TASKS, TUNING_LR, TUNING_RISE = 600, 3, 5e-4, 50
+# Of so many drawings, one calibrates what is refused.
+APART = 10
 
 
 class Task(NamedTuple):
@@ -135,7 +140,7 @@ def turned(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationModel:
-    """Trains an encoder to distinguish all characters and their rotations by 90°."""
+    """Trains an encoder to distinguish all characters and their rotations by 90°, and tunes it with tasks."""
     torch.manual_seed(arguments.seed)
     images, labels = turned(shrunk(data.train.images, SIZE), data.train.labels)
     model = ImageClassificationModel(
@@ -153,7 +158,54 @@ def train(data: Omniglot, arguments: argparse.Namespace) -> ImageClassificationM
     # Templates are useless for other characters.
     encoder = model.with_classes([]).eval()
     whiten(encoder, images[: len(data.train.labels)], data.train.labels)
+    tune(encoder, data, torch.Generator().manual_seed(arguments.seed))
+    remember(encoder, images, labels)
     return encoder
+
+
+def remember(encoder: ImageClassificationModel, images: Tensor, labels: Tensor) -> None:
+    """Gives a tuned encoder a new key space, calibrated on every tenth drawing."""
+    pooled = encoder.pool_images(images)
+    apart = torch.arange(len(labels)) % APART == APART - 1
+    memory = Memory.of(pooled[~apart], labels[~apart])
+    memory.calibrate(pooled[apart])
+    encoder.classifier.memory = memory.without_keys()
+
+
+def tune(encoder: ImageClassificationModel, data: Omniglot, generator: Generator) -> None:
+    """Tunes an encoder with tasks within alphabets, in which each drawing has to find the one of its character.
+
+    This is the second stage of Y. Chen et al., "Meta-Baseline: Exploring Simple Meta-Learning for Few-Shot Learning",
+    2021. Statistics of batches stay as they are, because those of a single alphabet would be others.
+    """
+    images = shrunk(data.train.images, SIZE)
+    warp, degrade = RandomWarp(), RandomDegradation()
+    parameters = [*encoder.dag.parameters(), *encoder.classifier.project.parameters()]
+    optimizer = torch.optim.AdamW(parameters, TUNING_LR, betas=(0.9, 0.98))
+    tasks = within_alphabets(data, TUNING_STEPS * TUNING_TASKS, generator)
+    targets = torch.arange(WITHIN).repeat(TUNING_TASKS, 1)
+    for step in range(TUNING_STEPS):
+        some = tasks[step * TUNING_TASKS : (step + 1) * TUNING_TASKS]
+        turns = torch.randint(ROTATIONS, (TUNING_TASKS,), generator=generator).tolist()
+        shown = torch.cat(
+            [
+                images[torch.cat([task.examples[:, 0], task.queries])].rot90(turn, (1, 2))
+                for task, turn in zip(some, turns, strict=True)
+            ]
+        )
+        shown = warp(shown, warp.draw(len(shown), generator))
+        shown = degrade(shown, degrade.draw(len(shown), generator))
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = encoder.embed(encoder.vision.batch(shown))
+        examples, queries = F.normalize(embeddings.float(), dim=1).view(TUNING_TASKS, 2, WITHIN, -1).unbind(1)
+        logits = TEMPERATURE * examples @ queries.mT
+        loss = (F.cross_entropy(logits, targets) + F.cross_entropy(logits.mT, targets)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = TUNING_LR * min(1.0, (step + 1) / TUNING_RISE) * (1 - step / TUNING_STEPS)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
 
 
 @torch.no_grad()

@@ -128,12 +128,12 @@ def test_an_encoder_is_trained_and_measured(
                 ImageDraw.Draw(image).line(points, fill=0, width=3)
                 content = BytesIO()
                 image.save(content, "PNG")
-                name = f"Lines/character{character + 1:02d}/{character:04d}_{person:02d}.png"
-                archive.writestr(name, content.getvalue())
-                if character == 0:
-                    archive.writestr(f"Others/character01/0000_{person:02d}.png", content.getvalue())
+                name = f"character{character + 1:02d}/{character:04d}_{person:02d}.png"
+                for alphabet in ("Lines", "Others"):
+                    archive.writestr(f"{alphabet}/{name}", content.getvalue())
     monkeypatch.setattr(omniglot, "SHOTS", (1,))
     monkeypatch.setattr(omniglot, "TAUGHT_SHOTS", (2,))
+    monkeypatch.setattr(omniglot, "TUNING_STEPS", 2)
     command = ["omniglot.py", str(tmp_path / "drawings.zip"), "--tasks", "2", "--episodes", "2"]
     training = ["--train", str(tmp_path / "model"), "--alphabets", "Lines", "--epochs", "1"]
     outputs = []
