@@ -51,7 +51,7 @@ WAYS, SHOTS, QUERIES, ROTATIONS, WITHIN = (5, 20), (1, 5), 15, 4, 20
 TAUGHT, TAUGHT_SHOTS, DRAWS, REJECTS = 10, (1, 2, 3, 5), 30, (0.02, 0.05, 0.1)
 LABELS = "class_labels.txt"
 # Settings of the encoder and its training.
-SIZE, EMBEDDING, DROPOUT, EPOCHS = 28, 128, 0.1, 12
+SIZE, EMBEDDING, DROPOUT, EPOCHS = 28, 128, 0.1, 24
 # With thousands of classes, templates of the usual length turn too slowly, and the usual temperature is too low.
 TEMPLATE_LENGTH, TEMPERATURE = 0.05, 20.0
 # Settings of the tuning: steps, tasks in each, and the peak of the learning rate, to which it rises in so many steps.
