@@ -44,7 +44,9 @@ def make_model(kind: int) -> ImageClassificationModel:
         return ImageClassificationModel(vision, ["a", "b"], hidden_channels=(4, 5, 6), norm="layer", **small)
     if kind == 2:
         vision = VisionBrain("blob", thresholds=(60, 120), blob_rounds=1, in_channels=3)
-        return ImageClassificationModel(vision, 3, hidden_channels=(4, 4), norm=None, readout="sinks", **small).half()
+        return ImageClassificationModel(
+            vision, 3, hidden_channels=(4, 4, 4), norm=None, readout="sinks", **small
+        ).half()
     if kind == 3:
         vision = VisionBrain("superpixel", num_regions=6, rounds=(1, 1), contours=True)
         return ImageClassificationModel(vision, 4, hidden_channels=(4, 5), template_update="momentum", **small).double()
