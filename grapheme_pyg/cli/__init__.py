@@ -24,8 +24,8 @@ COMMANDS = {
     "demo": "open a page to draw on",
     "completion": "print a script that completes commands and options in a shell",
 }
-# Turns for which a thread of GNU OpenMP spins before it sleeps, some 50 microseconds: waking it takes longer than most of
-# its work.
+# Turns for which a thread of GNU OpenMP spins before it sleeps, some 50 microseconds. To wake it takes longer than most
+# of its work does.
 SPINS = "2000"
 USAGE = "usage: grapheme [--version] COMMAND ...; options of a command: grapheme COMMAND --help"
 
