@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import output_file, read_drawing
+from grapheme_pyg.cli.data import read_drawing
+from grapheme_pyg.cli.outputs import output_file
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say
 from grapheme_pyg.visualization import draw_dag, draw_weights, save_graph

@@ -4,7 +4,8 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import load_taught, output_file, read_drawing
+from grapheme_pyg.cli.data import load_taught, read_drawing
+from grapheme_pyg.cli.outputs import output_file
 from grapheme_pyg.explanation import explain as explained
 from grapheme_pyg.labels import match_classes
 from grapheme_pyg.names import say

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from grapheme_pyg.cli.data import check_output
+from grapheme_pyg.cli.outputs import check_output
 from grapheme_pyg.export import export_onnx, export_program
 from grapheme_pyg.model import ImageClassificationModel
 from grapheme_pyg.names import say

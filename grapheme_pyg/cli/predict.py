@@ -12,7 +12,8 @@ from typing import Any, TextIO
 from torch import Tensor
 
 from grapheme_pyg.checks import as_int
-from grapheme_pyg.cli.data import check_output, load_taught, read_drawings
+from grapheme_pyg.cli.data import load_taught, read_drawings
+from grapheme_pyg.cli.outputs import check_output
 from grapheme_pyg.datasets.folder_layout import find_pictures
 from grapheme_pyg.errors import ImageError
 from grapheme_pyg.model import ImageClassificationModel
