@@ -149,10 +149,21 @@ struct Warp {
     uint8_t *out;           // [images, channels, height, width], zero at first
 };
 
+// Stored rows in a block.
+constexpr int64_t HALF_ROWS = 4;
+
+struct HalfProducts {
+    int64_t rows, stored, width;
+    const float *x;    // [rows, width]
+    const void *half;  // [stored, width]
+    float *out;        // [rows, stored], zero at first
+};
+
 struct Kernels {
     Products float32, float64;
     RowKernels rows_float32, rows_float64, rows_bfloat16, rows_float16;
-    void (*warp)(const Warp &, int64_t begin, int64_t end);  // images
+    void (*warp)(const Warp &, int64_t begin, int64_t end);                   // images
+    void (*half_products)(const HalfProducts &, int64_t begin, int64_t end);  // blocks
 };
 
 // Returns the kernels for the best instructions that this CPU has and GRAPHEME_CPU allows: baseline, avx2 or avx512.

@@ -556,6 +556,18 @@ Tensor warp(const Tensor &pixels, const Tensor &sizes, const Tensor &affine, con
     return out;
 }
 
+Tensor half_products(const Tensor &rows, const Tensor &stored) {
+    const char *op = "half_products";
+    expect({op, "rows", rows}, {ANY, ANY}, ScalarType::Float);
+    expect({op, "stored", stored}, {ANY, rows.size(1)}, ScalarType::Half);
+    const Tensor x = dense(rows), half = dense(stored);
+    const Tensor out = make_zeros({x.size(0), half.size(0)}, ScalarType::Float);
+    const HalfProducts p = {x.size(0), half.size(0), x.size(1), data<float>(x), half.const_data_ptr(),
+                            mutable_data<float>(out)};
+    share(ceil_div(p.stored, HALF_ROWS), p.width * (1 + p.rows) / 4, kernels().half_products, p);
+    return out;
+}
+
 Tensor superpixels(const Tensor &values, const Tensor &active, const Tensor &num_regions, double compactness) {
     const char *op = "superpixels";
     expect({op, "values", values}, {ANY, ANY, ANY, ANY}, ScalarType::Float);
@@ -884,6 +896,7 @@ STABLE_TORCH_LIBRARY_IMPL(grapheme, CPU, m) {
     m.impl("measure_cells", TORCH_BOX(&grapheme::measure_cells));
     m.impl("relative_to_ground", TORCH_BOX(&grapheme::relative_to_ground));
     m.impl("warp", TORCH_BOX(&grapheme::warp));
+    m.impl("half_products", TORCH_BOX(&grapheme::half_products));
     m.impl("superpixels", TORCH_BOX(&grapheme::superpixels));
     m.impl("induce", TORCH_BOX(&grapheme::induce));
     m.impl("plan_sweep", TORCH_BOX(&grapheme::plan_sweep));

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from grapheme_pyg.ops import half_products
+
 # Variance that is added in every direction before whitening, as a share of the mean variance.
 SHRINKAGE = 0.1
 # Largest number of channels of a key; and of keys of training images, shared evenly among the classes.
@@ -26,9 +28,8 @@ DOUBT = 5
 SAME = 1 - 1e-3
 # Taught classes that are compared within themselves when one changes, if there are more.
 SOME_CLASSES = 500
-# Cosines that are computed together; and stored keys that are converted to single precision together, so that they
-# stay in the processor's cache.
-COSINES_AT_ONCE, KEYS_AT_ONCE = 2**24, 2**11
+# Cosines that are computed together.
+COSINES_AT_ONCE = 2**24
 
 
 class Memory(nn.Module):
@@ -195,7 +196,7 @@ class Memory(nn.Module):
         # Exported programs accept any number of images and have no loops.
         at_once = max(1, COSINES_AT_ONCE // max(1, len(self.keys)))
         for rows in (keys,) if torch.compiler.is_exporting() else keys.split(at_once):
-            yield _products(rows, self.keys)
+            yield half_products(rows, self.keys)
 
     @torch.no_grad()
     def nearest(self, pooled: Tensor, number: int = 1) -> tuple[Tensor, Tensor]:
@@ -362,7 +363,7 @@ class Memory(nn.Module):
         found = self.similarities(pooled) if found is None else found
         # Lengths divide the products, as those are fewer than coordinates.
         lengths = torch.linalg.vector_norm(self.means, dim=1, dtype=torch.float32).clamp_min(1e-12)
-        with_means: Tensor = _products(self.keys_of(pooled), self.means) / lengths
+        with_means: Tensor = half_products(self.keys_of(pooled), self.means) / lengths
         return (found[:, 1:] + self.allowances + with_means) / 2
 
     def claims(self, pooled: Tensor, found: Tensor | None = None) -> Tensor:
@@ -374,12 +375,6 @@ class Memory(nn.Module):
         """
         found = self.similarities(pooled) if found is None else found
         return found[:, 1:] + self.offsets - found[:, :1]
-
-
-def _products(keys: Tensor, stored: Tensor) -> Tensor:
-    """Returns the scalar products of keys, ``[some, width]``, with those that are stored in half precision."""
-    parts = (stored,) if torch.compiler.is_exporting() else stored.split(KEYS_AT_ONCE)
-    return torch.cat([keys @ part.float().t() for part in parts], dim=1)
 
 
 def _clusters(keys: Tensor, own: Tensor, number: int) -> tuple[Tensor, Tensor]:

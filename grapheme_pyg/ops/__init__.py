@@ -7,6 +7,7 @@ not need to know.
 from grapheme_pyg.ops.definition import compiled, describe_kernels
 from grapheme_pyg.ops.grids import induce, measure_cells
 from grapheme_pyg.ops.ground import relative_to_ground
+from grapheme_pyg.ops.half_products import half_products
 from grapheme_pyg.ops.norm_relu import norm_relu, norm_relu_backward, norm_relu_known
 from grapheme_pyg.ops.plan import plan_readout, plan_sweep
 from grapheme_pyg.ops.pool import mean_max_pool
@@ -18,6 +19,7 @@ from grapheme_pyg.ops.warp import warp
 __all__ = [
     "compiled",
     "describe_kernels",
+    "half_products",
     "induce",
     "mean_max_pool",
     "measure_cells",

@@ -118,6 +118,8 @@ def arguments_of(name: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ..
             torch.rand(3, 7, 3),
             torch.rand(3, 3, 5),
         ),
+        # More columns than are widened at a time, and neither a multiple of a block nor of a vector.
+        "half_products": lambda: (torch.randn(5, 261, requires_grad=True), torch.randn(7, 261).half()),
         "superpixels": lambda: (
             torch.rand(2, 3, 6, 5),
             torch.rand(2, 6, 5) < 0.8,
@@ -147,6 +149,7 @@ NAMES = [
     "measure_cells",
     "relative_to_ground",
     "warp",
+    "half_products",
     "superpixels",
     "induce",
 ]
@@ -181,7 +184,9 @@ def test_kernels_agree_with_plain_implementations(name: str, dtype: torch.dtype)
         [came] if isinstance(came, Tensor) else came, [expected] if isinstance(came, Tensor) else expected, strict=True
     ):
         assert one.dtype == other.dtype
-        torch.testing.assert_close(one, other, rtol=CLOSE[dtype], atol=CLOSE[dtype])
+        # Some results are float32 whatever the dtype of others.
+        close = max(CLOSE[dtype], CLOSE.get(one.dtype, 0))
+        torch.testing.assert_close(one, other, rtol=close, atol=close)
 
 
 @pytest.mark.usefixtures("way")
