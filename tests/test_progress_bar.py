@@ -1,6 +1,9 @@
 """Progress bars appear in a terminal, and nowhere else."""
 
+import os
+import signal
 import sys
+import threading
 from functools import partial
 
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.datasets import GraphCache, ImageDataset, load_image_folder
-from grapheme_pyg.progress_bar import DELAY
+from grapheme_pyg.progress_bar import DELAY, Bar, progress_bar
 
 
 @pytest.fixture
@@ -88,3 +91,29 @@ def test_commands(tmp_path, capsys):
         assert " pictures" in written()
         assert run(capsys, "teach", tmp_path / "model", tmp_path / "one.png", "--name", "dot")[0] == 0
         assert " pictures" in written()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks")
+@pytest.mark.parametrize("killed", [True, False])
+def test_forks_while_a_bar_is_made(killed):
+    """Neither the parent of a child that is killed then, nor the child, waits for the lock for ever."""
+    if not killed:
+        Bar.get_lock().acquire()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        if killed:
+            Bar.get_lock().acquire()
+            os.kill(os.getpid(), signal.SIGKILL)
+        thread = threading.Thread(target=progress_bar, args=(1, "images"))
+        thread.start()
+        thread.join()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not killed:
+        Bar.get_lock().release()
+    assert os.waitstatus_to_exitcode(status) == (-signal.SIGKILL if killed else 0)
+    thread = threading.Thread(target=progress_bar, args=(1, "images"), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
