@@ -1,4 +1,5 @@
 import math
+import sys
 
 import pytest
 import torch
@@ -258,10 +259,11 @@ class TestAddedClasses:
 
     def test_many_keys_are_compared_some_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pooled, labels = gaussians(per_class=30)
-        it, queries = Memory.of(pooled, labels), gaussians(per_class=5)[0]
+        it, queries = Memory.of(pooled, labels), gaussians(per_class=30)[0]
         it.add(10 - pooled[:3])
         whole = it.similarities(queries), it.likeness(queries)
-        monkeypatch.setattr(memory, "KEYS_AT_ONCE", 7)
+        # Its function has the same name.
+        monkeypatch.setattr(sys.modules["grapheme_pyg.ops.half_products"], "AT_ONCE", 7)
         torch.testing.assert_close((it.similarities(queries), it.likeness(queries)), whole, rtol=0, atol=1e-6)
 
 
