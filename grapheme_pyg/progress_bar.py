@@ -10,7 +10,7 @@ from tqdm import tqdm
 DELAY = 2.0
 
 
-class Bar(tqdm):  # type: ignore[type-arg]
+class Bar(tqdm):  # type: ignore[type-arg] # generic in its types alone
     """A bar with a lock of its own process: a killed child would hold that of tqdm, which all share, for ever."""
 
 
