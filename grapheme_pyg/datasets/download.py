@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import requests
-from tqdm import tqdm
 
 from grapheme_pyg.atomic import temporary, writing
 from grapheme_pyg.datasets.local_files import cache_folder
 from grapheme_pyg.errors import DatasetError
+from grapheme_pyg.progress_bar import Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,7 +121,7 @@ def _fetch(url: str, path: Path, label: str, timeout: tuple[float, float], max_b
         # disable=None hides the bar if stderr is not a terminal.
         with (
             path.open("xb") as file,
-            tqdm(total=total, unit="B", unit_scale=True, desc=label, disable=None) as bar,
+            Bar(total=total, unit="B", unit_scale=True, desc=label, disable=None) as bar,
         ):
             for chunk in response.iter_content(_CHUNK):
                 received += len(chunk)

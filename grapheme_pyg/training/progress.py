@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
-from tqdm import tqdm
 
 from grapheme_pyg.atomic import replace_file
 from grapheme_pyg.ops import compiled, describe_kernels
+from grapheme_pyg.progress_bar import Bar
 
 EpochMetrics = dict[str, float]
 # Steps between two readings of the loss, each of which waits for the device.
@@ -31,7 +31,7 @@ class ProgressReport:
         self._table, self._epochs, self._num_batches, self._verbose = table, epochs, num_batches, verbose
         self._bar: Any = None
         if verbose and not compiled():
-            tqdm.write(f"kernels: {describe_kernels()}")
+            Bar.write(f"kernels: {describe_kernels()}")
 
     def __enter__(self) -> Self:
         return self
@@ -41,7 +41,7 @@ class ProgressReport:
 
     def start_epoch(self, epoch: int, done: int) -> None:
         """Shows the bar of an epoch, counted from 0, with ``done`` finished mini-batches."""
-        self._bar = tqdm(
+        self._bar = Bar(
             desc=f"epoch {epoch + 1}/{self._epochs}",
             total=self._num_batches,
             initial=done,
