@@ -12,6 +12,7 @@ from grapheme_pyg.augmentation.warp import RandomWarp, View, views_of
 from grapheme_pyg.checks import as_int
 from grapheme_pyg.datasets.samplers import BudgetBatchSampler
 from grapheme_pyg.home import measure
+from grapheme_pyg.nn.evaluating import evaluating
 from grapheme_pyg.progress_bar import progress_bar
 from grapheme_pyg.vision.image_batches import PIXELS_AT_ONCE, SEVERAL, check_many, in_batches, warn_if_blank
 from grapheme_pyg.vision.image_graph import to_graphs
@@ -107,6 +108,7 @@ def pool_images(
     return PooledImages([torch.cat(found) for found in pooled], positions, all_measured)
 
 
+@evaluating
 def pool_examples(model: "ImageClassificationModel", images: "Images", batch_size: int) -> Tensor:
     """Pools the states of examples of a class and, if they are grey, of warped copies of each.
 

@@ -20,7 +20,7 @@ from grapheme_pyg.image_pooling import pool_examples, pool_images
 from grapheme_pyg.labels import canonical, to_labels
 from grapheme_pyg.nn import ClassificationBrain, DagNN
 from grapheme_pyg.nn.evaluating import evaluating, evaluation_view
-from grapheme_pyg.nn.graph_checks import check_device, to_features
+from grapheme_pyg.nn.graph_checks import to_features
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.nn.plan import Plan
 from grapheme_pyg.nn.readout import Readout
@@ -299,7 +299,6 @@ class ImageClassificationModel(nn.Module):
         return self.dag.plan(*fields, num_nodes=shape[0] if shape else 0, readout=self.readout.tables, **options)
 
     def _pool(self, x: object, plan: Plan, edge_attr: object) -> Tensor:
-        check_device("x", require_tensor("x", x), self)
         if not plan.chosen:
             raise GraphError("plan: expected one that the model's plan() made, with its readout, got one without")
         features, attributes = self._features(x, plan, edge_attr)
@@ -527,7 +526,7 @@ class ImageClassificationModel(nn.Module):
             if wrong := [i for i, why in enumerate(sheets.reasons) if why is not None]:
                 found = sheets.reasons[wrong[0]]
                 raise ValueError(f"images: expected a drawing on each, got {found} at position {wrong[0]}")
-        pooled = pool_examples(evaluation_view(self), images, batch_size)
+        pooled = pool_examples(self, images, batch_size)
         if (like := self.classifier.looks_like(pooled[:, 0])) not in (None, str(name)):
             expected = "expected examples unlike those of other classes"
             warnings.warn(f"{name}: {expected}, got some that look like {like!r}", TrainingWarning, stacklevel=2)

@@ -14,7 +14,6 @@ from grapheme_pyg.augmentation.warp import SHIFTS, shifted
 from grapheme_pyg.datasets import Split
 from grapheme_pyg.errors import ModelFileError, TrainingWarning
 from grapheme_pyg.image_pooling import COPIES, pool_examples
-from grapheme_pyg.nn.evaluating import evaluation_view
 
 # Trained a little, the model takes new digits for others.
 pytestmark = pytest.mark.filterwarnings("ignore::grapheme_pyg.errors.TrainingWarning")
@@ -433,19 +432,18 @@ class TestAddClass:
 
 class TestPoolExamples:
     def test_examples_and_their_copies(self, untouched: ImageClassificationModel, eights: Tensor) -> None:
-        model = evaluation_view(untouched)
-        with torch.no_grad():
-            came, alone = pool_examples(model, eights[:4], 3), pool_examples(model, eights[2:3], 256)
-        assert came.shape == (4, 1 + COPIES, model.classifier.pooled_channels)
+        came, alone = (pool_examples(untouched, *some) for some in ((eights[:4], 3), (eights[2:3], 256)))
+        assert came.shape == (4, 1 + COPIES, untouched.classifier.pooled_channels)
+        # Hundreds of examples would keep all their states for gradients.
+        assert not came.requires_grad
         torch.testing.assert_close(came[:, 0], untouched.pool_images(eights[:4]), rtol=0, atol=1e-5)
         # Copies differ from the example, and do not depend on what else is taught.
         assert not any(torch.allclose(came[0, 0], copied, atol=1e-3) for copied in came[0, 1:])
         torch.testing.assert_close(alone[0], came[2], rtol=0, atol=1e-5)
 
     def test_colours_have_no_copies(self) -> None:
-        model = ImageClassificationModel(VisionBrain(in_channels=3), 2).eval()
-        with torch.no_grad():
-            assert pool_examples(model, torch.rand(2, 3, 16, 16), 256).shape[1] == 1
+        model = ImageClassificationModel(VisionBrain(in_channels=3), 2)
+        assert pool_examples(model, torch.rand(2, 3, 16, 16), 256).shape[1] == 1
 
 
 class TestCalibrate:

@@ -108,7 +108,7 @@ class ClassificationBrain(nn.Module):
 
     def pool(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
         """Pools states by mean and maximum, ``[batch_size, pooled_channels]``; 0 for a graph without such nodes."""
-        for rows in states:
+        for rows in states[:1]:  # the operator refuses several devices
             check_device("states", rows, self)
         # States of a batch that lacks the widest nodes are narrower.
         parts = [
