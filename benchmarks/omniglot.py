@@ -15,9 +15,9 @@ are not comparable with each other:
   examples of each, as in J. Snell et al., "Prototypical Networks for Few-shot Learning", 2017; the accuracy is
   reported.
 
-A drawing is classified by the nearest mean of examples, by the cosine of vectors that join pooled states and
-embeddings, and are means over views of the drawing. `--train` trains the encoder on all alphabets except some, on which
-it is then measured.
+A drawing is classified by the nearest mean of examples, by the cosine of vectors that join the keys of the memory and
+embeddings, and are means over the drawing and its warped copies, as in teaching. `--train` trains the encoder on all
+alphabets except some, on which it is then measured.
 
 The last lines concern refusing. In each of 30 draws, 10 characters are taught from a few drawings each. The share of
 their other drawings that is refused should be about `reject`; of the drawings of other characters, as many as possible
@@ -38,9 +38,8 @@ from torch import Generator, Tensor
 
 from grapheme_pyg import ImageClassificationModel, TrainingSettings, VisionBrain, fit
 from grapheme_pyg.augmentation import RandomDegradation, RandomWarp
-from grapheme_pyg.augmentation.warp import views_of
 from grapheme_pyg.datasets import Omniglot, Split, read_image, read_omniglot
-from grapheme_pyg.image_pooling import pool_images
+from grapheme_pyg.image_pooling import pool_examples
 from grapheme_pyg.nn.memory import Memory
 from grapheme_pyg.vision.pixels import resized
 
@@ -60,6 +59,8 @@ TEMPLATE_LENGTH, TEMPERATURE = 0.05, 20.0
 TUNING_STEPS, TUNING_TASKS, TUNING_LR, TUNING_RISE = 600, 3, 5e-4, 50
 # Of so many drawings, one calibrates what is refused.
 APART = 10
+# Drawings that are scaled or embedded together.
+AT_ONCE = 1000
 
 
 class Task(NamedTuple):
@@ -85,7 +86,6 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, metavar="DIR", help="the published runs of the task within an alphabet")
     parser.add_argument("--tasks", type=int, default=400, help="tasks within an alphabet, without --runs")
     parser.add_argument("--episodes", type=int, default=1000, help="episodes of each kind between alphabets")
-    parser.add_argument("--views", type=int, default=9, help="views of each drawing, 1 to 9, shifted by a pixel")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -232,20 +232,20 @@ def whiten(encoder: ImageClassificationModel, images: Tensor, labels: Tensor) ->
 
 def shrunk(images: Tensor, size: int) -> Tensor:
     """Scales images ``[N, H, W]`` as a brain with this ``resize`` does, in parts, which take less memory."""
-    return torch.cat([resized(some[:, None], size)[:, 0] for some in images.split(1000)])
+    return torch.cat([resized(some[:, None], size)[:, 0] for some in images.split(AT_ONCE)])
 
 
 def measure(model: ImageClassificationModel, data: Omniglot, arguments: argparse.Namespace) -> list[str]:
     """Measures both tasks, and returns lines to print; each drawing is embedded once."""
     generator = torch.Generator().manual_seed(arguments.seed)
     images, labels = turned(data.train.images, data.train.labels)
-    embeddings = embed(model, images, arguments.views)
+    embeddings = embed(model, images)
     if arguments.runs is None:
         tasks, drawn = within_alphabets(data, arguments.tasks, generator), embeddings
         made = f"{len(tasks)} tasks made of {len(data.alphabets)} alphabets"
     else:
         drawings, tasks = published_runs(arguments.runs)
-        drawn, made = embed(model, drawings, arguments.views), f"{len(tasks)} published runs"
+        drawn, made = embed(model, drawings), f"{len(tasks)} published runs"
     error = 1 - accuracy(drawn, tasks)
     lines = [f"within an alphabet, {made}: error {100 * error:.2f} %"]
     for way in WAYS:
@@ -291,15 +291,17 @@ def refusals(model: ImageClassificationModel, data: Omniglot, generator: Generat
 
 
 @torch.no_grad()
-def embed(model: ImageClassificationModel, images: Tensor, views: int) -> Tensor:
-    """Returns unit vectors of drawings, ``[N, channels]``, of pooled states and embeddings; means over views."""
+def embed(model: ImageClassificationModel, images: Tensor) -> Tensor:
+    """Returns unit vectors of drawings, ``[N, channels]``, means over each drawing and its warped copies."""
     small = shrunk(images, model.vision.longer_side or max(images.shape[1:]))
-    pooled = pool_images(model, small, 256, views_of(mirrored=False)[:views]).views
-    seen = [
-        torch.cat([F.normalize(part.float(), dim=1) for part in (rows, model.classifier.embed(rows))], dim=1)
-        for rows in pooled
-    ]
-    return F.normalize(torch.stack(seen).sum(dim=0), dim=1)
+    memory = model.classifier.memory
+    assert memory is not None, "memory: expected that of the encoder"
+    found = []
+    for some in small.split(AT_ONCE):
+        pooled = pool_examples(model, some, 256)
+        joined = torch.cat([memory.keys_of(pooled), F.normalize(model.classifier.embed(pooled), dim=2)], dim=2)
+        found.append(F.normalize(joined.sum(dim=1), dim=1))
+    return torch.cat(found)
 
 
 def within_alphabets(data: Omniglot, number: int, generator: Generator) -> list[Task]:
