@@ -84,7 +84,7 @@ def main() -> None:
         help=f"alphabets to measure on (all), or, with --train, to hold out ({' '.join(HELD_OUT)})",
     )
     parser.add_argument("--runs", type=Path, metavar="DIR", help="the published runs of the task within an alphabet")
-    parser.add_argument("--tasks", type=int, default=400, help="tasks within an alphabet, without --runs")
+    parser.add_argument("--tasks", type=int, default=4000, help="tasks within an alphabet, without --runs")
     parser.add_argument("--episodes", type=int, default=1000, help="episodes of each kind between alphabets")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
