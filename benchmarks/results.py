@@ -187,8 +187,9 @@ def table(measured: Mapping[str, Sequence[Run]]) -> str:
         rows.append((100 * statistics.mean(accuracies), cells))
     header = ["MNIST", "weights", "seeds", "test accuracy", "command or source"]
     lines = [header, ["---"] * len(header), *(cells for _, cells in sorted(rows, key=lambda row: row[0]))]
-    commits = ", ".join(sorted({run["commit"][:7] for runs in measured.values() for run in runs})) or "none yet"
-    remark = f"{REMARK} Measured at commits {commits}. (`make results`)"
+    commits = sorted({run["commit"][:7] for runs in measured.values() for run in runs})
+    measured_at = f"commit{'' if len(commits) == 1 else 's'} {', '.join(commits) or 'none yet'}"
+    remark = f"{REMARK} Measured at {measured_at}. (`make results`)"
     return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", textwrap.fill(remark, 120)])
 
 
