@@ -69,9 +69,7 @@ def summary(figures: dict[str, Any]) -> str:
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     facts = figures["machine"]
-    commit, of_first = figures["commit"][:7], figures["time_to_99_commit"][:7]
-    commits = f"commit {commit}" if commit == of_first else f"commits {of_first} (time to 99 %) and {commit}"
-    places = f"{facts['threads']} cores of {facts['cpu']}, PyTorch {facts['torch']}, {commits}."
+    places = f"{facts['threads']} cores of {facts['cpu']}, PyTorch {facts['torch']}, commit {figures['commit'][:7]}."
     return f"| MNIST | ours ÷ theirs, below 1 is faster |\n| --- | --- |\n{table}\n\nMeasured on {places}"
 
 
@@ -94,20 +92,14 @@ def main() -> None:
         "--quick", action="store_true", help="measure only a few turns of each, to see whether it works"
     )
     parser.add_argument("--again", action="store_true", help="measure nothing; write the pages from the last results")
-    parser.add_argument("--time-to-99", action="store_true", help="measure only this, and keep the other results")
     parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", metavar="FILE", help="(%(default)s)")
     arguments = parser.parse_args()
-    quick, commit = arguments.quick, this_code()["commit"]
+    quick = arguments.quick
     if arguments.again:
         write(json.loads(arguments.out.read_text()))
         return
-    figures: dict[str, Any]
-    if arguments.time_to_99:
-        figures = json.loads(arguments.out.read_text())
-    else:
-        figures = {"machine": machine(), "commit": commit}
-        figures["processor"] = figures["machine"]["cpu"]
-    figures["time_to_99_commit"] = commit
+    figures: dict[str, Any] = {"machine": machine(), "commit": this_code()["commit"]}
+    figures["processor"] = figures["machine"]["cpu"]
     options: list[dict[str, Any]] = [
         {"turns": 3 if quick else 40},
         {"turns": 1 if quick else 7, "large": not quick},
@@ -115,8 +107,6 @@ def main() -> None:
         {"seeds": [0] if quick else [0, 1, 2, 3, 4]},
     ]
     for part, chosen in zip(PARTS, options, strict=True):
-        if arguments.time_to_99 and part is not speed_time_to_99:
-            continue
         measured = part.measure(**chosen)
         part.report(measured)
         figures |= measured

@@ -108,8 +108,8 @@ class ClassificationBrain(nn.Module):
 
     def pool(self, states: Sequence[Tensor], chosen: Sequence[Chosen]) -> Tensor:
         """Pools states by mean and maximum, ``[batch_size, pooled_channels]``; 0 for a graph without such nodes."""
-        for rows in states[:1]:  # the operator refuses several devices
-            check_device("states", rows, self)
+        if states:  # the operator refuses several devices
+            check_device("states", states[0], self)
         # States of a batch that lacks the widest nodes are narrower.
         parts = [
             mean_max_pool(pad_channels(rows, width), some.rows, some.first)
